@@ -1,0 +1,1 @@
+"""What must hold: one module per claim, one policy file per document."""

@@ -1,0 +1,1 @@
+"""How the kernel is asked: architectures, filters, probes, evidence and the judge."""

@@ -1,0 +1,106 @@
+"""Seccomp actions, what a filter returns for them, and the profiles that use them.
+
+Values and precedence are those of the kernel's ``include/uapi/linux/seccomp.h`` and of
+seccomp(2); the ``SCMP_ACT_*`` names are those of libseccomp and of the OCI runtime-spec.
+"""
+
+import errno
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+ACTION_MASK = 0xFFFF0000
+DATA_MASK = 0x0000FFFF
+MAX_ERRNO = 4095
+"""The kernel clamps the data of SECCOMP_RET_ERRNO to this."""
+
+
+class Action(IntEnum):
+    """The action half of a filter's 32-bit return value (``SECCOMP_RET_ACTION_FULL``)."""
+
+    KILL_PROCESS = 0x80000000
+    KILL_THREAD = 0x00000000
+    TRAP = 0x00030000
+    ERRNO = 0x00050000
+    USER_NOTIF = 0x7FC00000
+    TRACE = 0x7FF00000
+    LOG = 0x7FFC0000
+    ALLOW = 0x7FFF0000
+
+    @property
+    def precedence(self) -> int:
+        """The rank among stacked filters: the lowest wins.
+
+        The kernel compares the actions as signed 32-bit numbers, so KILL_PROCESS is lowest.
+        """
+        return self.value - (1 << 32) if self.value & 0x80000000 else self.value
+
+    @property
+    def scmp(self) -> str:
+        """The name in libseccomp and in OCI profiles."""
+        return _SCMP_NAMES.get(self, f"SCMP_ACT_{self.name}")
+
+    @property
+    def reaches_kernel(self) -> bool:
+        """Whether the call itself runs under this action (with no tracer or supervisor)."""
+        return self in {Action.LOG, Action.ALLOW}
+
+
+_SCMP_NAMES = {Action.USER_NOTIF: "SCMP_ACT_NOTIFY"}
+
+
+@dataclass(frozen=True, slots=True)
+class FilterReturn:
+    """A filter's return value, taken apart.
+
+    Attributes:
+        action: what the kernel does; an unknown action acts as KILL_PROCESS.
+        data: the low 16 bits: the errno of ERRNO, the message of TRAP and TRACE.
+    """
+
+    action: Action
+    data: int = 0
+
+    @classmethod
+    def decode(cls, value: int) -> "FilterReturn":
+        """Takes a raw 32-bit return value apart the way the kernel does."""
+        try:
+            action = Action(value & ACTION_MASK)
+        except ValueError:
+            action = Action.KILL_PROCESS
+        return cls(action, value & DATA_MASK)
+
+    @property
+    def value(self) -> int:
+        """The raw 32-bit return value."""
+        return self.action.value | self.data
+
+    def __str__(self) -> str:
+        """The action as people write it: ``ERRNO(EPERM)``, ``KILL_PROCESS``."""
+        if self.action is Action.ERRNO:
+            return f"ERRNO({errno_name(min(self.data, MAX_ERRNO))})"
+        return f"{self.action.name}({self.data})" if self.data else self.action.name
+
+
+def errno_name(number: int) -> str:
+    """The symbolic name of an errno, or the number where there is none."""
+    return errno.errorcode.get(number, str(number))
+
+
+class Profile(StrEnum):
+    """The three ways in which the document lets a platform handle a call that is not allowed."""
+
+    KILL = "kill"
+    ERRNO = "errno"
+    LOG = "log"
+
+    @property
+    def returns(self) -> FilterReturn:
+        """What a filter with this profile returns for every call that is not allowed."""
+        return _PROFILE_RETURNS[self]
+
+
+_PROFILE_RETURNS = {
+    Profile.KILL: FilterReturn(Action.KILL_PROCESS),
+    Profile.ERRNO: FilterReturn(Action.ERRNO, errno.EPERM),
+    Profile.LOG: FilterReturn(Action.LOG),
+}

@@ -1,0 +1,198 @@
+"""The ABIs through which a process enters the kernel, and the numbers of their calls.
+
+Numbers come from the package ``system-calls``, which reads the kernel's own tables, and from
+``legacy-numbers.toml`` for the calls that the package leaves out. Importing this module loads
+neither: a table is read when its first number is asked for, and then kept.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from probes.errors import BadInputError, InstrumentError
+
+X32_SYSCALL_BIT = 0x40000000
+"""``__X32_SYSCALL_BIT`` of asm/unistd.h: what tells an x32 number from one of x86_64."""
+
+_LEGACY_FILE = Path(__file__).with_name("legacy-numbers.toml")
+
+
+class Entry(Enum):
+    """How a process of the kernel's native ABI makes a call through an ABI."""
+
+    SYSCALL = auto()
+    """The C library's syscall(2), with the ABI's number."""
+    INT80 = auto()
+    """The instruction ``int 0x80``, which an x86_64 process may execute too."""
+    NONE = auto()
+    """Not at all: it takes a program of that ABI."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """An ABI of the kernel.
+
+    Attributes:
+        name: what this project calls it.
+        audit_arch: ``AUDIT_ARCH_*`` of linux/audit.h, which a filter sees in seccomp_data.arch.
+            x32 has the token of x86_64: only the number tells them apart.
+        entry: how a process of the kernel's native ABI enters it.
+        machine: uname(2)'s machine of the kernel that offers it, as a 64-bit process sees it.
+        scmp: the name in libseccomp and in OCI profiles.
+        big_endian: the byte order of the ABI.
+    """
+
+    name: str
+    audit_arch: int
+    entry: Entry
+    machine: str
+    scmp: str
+    big_endian: bool = False
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """Every call's number by name, sorted by name, exactly as seccomp_data.nr shows it.
+
+        x32's carry ``X32_SYSCALL_BIT``. arm's private calls (``cacheflush`` and others, from
+        0xf0001 on) are there, for arm's seccomp sees them like any other number. The mapping
+        cannot be changed. No two names have the same number.
+
+        Raises:
+            InstrumentError: the package and our own file contradict each other.
+        """
+        return _numbers(self.name)
+
+    def number(self, name: str) -> int | None:
+        """The number of a call, or None where the ABI has none."""
+        return self.numbers.get(name)
+
+    def name_of(self, number: int) -> str | None:
+        """The call that a number stands for, or None for a number that no table knows."""
+        return _names(self.name).get(number)
+
+    def __str__(self) -> str:
+        """The ABI's name."""
+        return self.name
+
+
+_ALL = (
+    Arch("x86_64", 0xC000003E, Entry.SYSCALL, "x86_64", "SCMP_ARCH_X86_64"),
+    Arch("x32", 0xC000003E, Entry.SYSCALL, "x86_64", "SCMP_ARCH_X32"),
+    Arch("i386", 0x40000003, Entry.INT80, "x86_64", "SCMP_ARCH_X86"),
+    Arch("aarch64", 0xC00000B7, Entry.SYSCALL, "aarch64", "SCMP_ARCH_AARCH64"),
+    Arch("arm", 0x40000028, Entry.NONE, "aarch64", "SCMP_ARCH_ARM"),
+    Arch("ppc64le", 0xC0000015, Entry.SYSCALL, "ppc64le", "SCMP_ARCH_PPC64LE"),
+    Arch("s390x", 0x80000016, Entry.SYSCALL, "s390x", "SCMP_ARCH_S390X", big_endian=True),
+    Arch("riscv64", 0xC00000F3, Entry.SYSCALL, "riscv64", "SCMP_ARCH_RISCV64"),
+    Arch("loongarch64", 0xC0000102, Entry.SYSCALL, "loongarch64", "SCMP_ARCH_LOONGARCH64"),
+    Arch("mips64el", 0xC0000008, Entry.SYSCALL, "mips64", "SCMP_ARCH_MIPSEL64"),
+)
+
+ARCHES: Mapping[str, Arch] = MappingProxyType({arch.name: arch for arch in _ALL})
+"""The known ABIs by name; those of one kernel stand together, its native one first."""
+
+_PACKAGE_NAMES = {"aarch64": "arm64", "ppc64le": "powerpc64", "mips64el": "mips64"}
+"""What ``system-calls`` calls an ABI, where it differs. Byte order does not change numbers."""
+
+_NAMES_ELSEWHERE = {
+    "amd64": "x86_64",
+    "x64": "x86_64",
+    "386": "i386",
+    "i686": "i386",
+    "x86": "i386",
+    "arm64": "aarch64",
+    "armhf": "arm",
+    "armv7l": "arm",
+    "powerpc64le": "ppc64le",
+    "ppc64el": "ppc64le",
+    "loong64": "loongarch64",
+    "mips64": "mips64el",
+    "mips64le": "mips64el",
+}
+"""What Debian, Go and others call an ABI; only for suggestions."""
+
+
+def get(name: str) -> Arch:
+    """The ABI of that name.
+
+    Raises:
+        BadInputError: no ABI is called so; the sentence suggests the nearest and lists them all.
+    """
+    if name in ARCHES:
+        return ARCHES[name]
+    nearest = _NAMES_ELSEWHERE.get(name.lower()) or next(
+        iter(difflib.get_close_matches(name.lower(), ARCHES, n=1)), None
+    )
+    hint = f" (did you mean {nearest}?)" if nearest else ""
+    raise BadInputError(f"unknown architecture {name!r}{hint}: the names are {', '.join(ARCHES)}")
+
+
+def offered_by(machine: str) -> tuple[Arch, ...]:
+    """The ABIs that a kernel of that machine may offer, its native one first.
+
+    Whether this kernel does offer one depends on how it was configured. ABIs that no table here
+    knows are not among them (31-bit s390, 32-bit powerpc, riscv32, and o32 and n32 of mips).
+
+    Args:
+        machine: uname(2)'s machine, as a 64-bit process sees it. ``mips64`` is what mips kernels
+            of both byte orders say; it is taken for little endian, the only one known here.
+
+    Raises:
+        BadInputError: no ABI of such a machine is known.
+    """
+    if found := tuple(arch for arch in _ALL if arch.machine == machine):
+        return found
+    known = ", ".join(dict.fromkeys(arch.machine for arch in _ALL))
+    raise BadInputError(
+        f"this kernel says that its machine is {machine!r}, whose system calls the suite does not "
+        f"know: run it from a 64-bit process, not under setarch, on one of {known}"
+    )
+
+
+@cache
+def all_names() -> frozenset[str]:
+    """The name of every call that any table knows."""
+    return frozenset(name for arch in _ALL for name in arch.numbers)
+
+
+@cache
+def _numbers(name: str) -> Mapping[str, int]:
+    # Here, not above: the package's list of all names is read on import, and most users of this
+    # module only need an ABI's name or token.
+    from system_calls import syscalls  # noqa: PLC0415
+
+    table = syscalls().load_arch_table(_PACKAGE_NAMES.get(name, name))
+    return _merged(name, table, _legacy()[name])
+
+
+def _merged(name: str, table: Mapping[str, int], legacy: Mapping[str, int]) -> Mapping[str, int]:
+    """One table of two that may overlap but not contradict each other.
+
+    Raises:
+        InstrumentError: a name has two numbers, or a number two names.
+    """
+    callers = {number: call for call, number in table.items()}
+    for call, number in legacy.items():
+        if table.get(call, number) != number or callers.get(number, call) != call:
+            raise InstrumentError(
+                f"{_LEGACY_FILE.name} and the installed system-calls contradict each other about "
+                f"{call} ({number}) on {name}: mend the file by the kernel's own table"
+            )
+    return MappingProxyType(dict(sorted({**table, **legacy}.items())))
+
+
+@cache
+def _legacy() -> Mapping[str, Mapping[str, int]]:
+    """Our own file: the numbers by ABI."""
+    with _LEGACY_FILE.open("rb") as file:
+        return {name: section["numbers"] for name, section in tomllib.load(file).items()}
+
+
+@cache
+def _names(name: str) -> Mapping[int, str]:
+    return MappingProxyType({number: call for call, number in _numbers(name).items()})

@@ -1,0 +1,374 @@
+"""What every collector of audit records promises, and the part that they share.
+
+The absence of a record proves something only if nothing was lost. So a batch of records ends with
+a *sentinel*, a record emitted after everything of interest, and is complete only if all of this
+holds:
+
+- the sentinel arrived;
+- the source reported no loss: no overflow of a buffer, no damaged line, no file it missed;
+- the kernel's counter of lost records stood still, where this process may read it;
+- the events' serial numbers, which the kernel gives without a gap, have none. This finds what
+  no counter shows: with auditd stalled and no ``audit=1`` on the kernel's command line,
+  kauditd_hold_skb() (kernel/audit.c) drops records without counting them.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from probes.audit.record import SeccompRecord
+from probes.errors import ExitStatus, SuiteError
+
+_GRACE = 1.0
+"""Seconds to wait for an event that was numbered before the sentinel and queued after it.
+
+The number is given when a record is begun, its place in the queue when it is finished: another
+process may lie between the two when the sentinel is emitted.
+"""
+
+
+class CollectorUnavailableError(SuiteError):
+    """A collector that cannot be used here; the sentence says what to do."""
+
+    exit_status = ExitStatus.CANNOT_TELL
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The records that were read in one go.
+
+    Attributes:
+        records: everything read since the last call, in order, up to and including the
+            sentinel; other processes' records are among them.
+        complete: the sentinel arrived and nothing was lost in between.
+        reason: why the absence of a record in this batch proves nothing, one sentence; "" where
+            the batch is complete.
+    """
+
+    records: tuple[SeccompRecord, ...]
+    complete: bool
+    reason: str
+
+
+class Collector(Protocol):
+    """A source of audit records. One process reads it, from one thread."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it: ``netlink``, ``auditd:FILE``."""
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """Reads up to the first record that carries the sentinel's name.
+
+        Args:
+            sentinel: the ``comm`` of a record that was emitted after everything of interest.
+            deadline: seconds to wait for it.
+        """
+
+    def close(self) -> None:
+        """Gives back what the collector holds; a second call does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message or line of the audit stream, of any type.
+
+    Attributes:
+        serial: the kernel's number of the event; None for what the kernel did not number.
+        record: the SECCOMP record in it; None for other types.
+    """
+
+    serial: int | None
+    record: SeccompRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one look at the source brought.
+
+    Attributes:
+        events: in the order of arrival.
+        trouble: why something may be missing, in the words of ``Batch.reason``; "" if nothing.
+    """
+
+    events: tuple[Event, ...] = ()
+    trouble: str = ""
+
+
+@dataclass(slots=True)
+class SerialLedger:
+    """Finds gaps in the kernel's serial numbers.
+
+    Attributes:
+        base: the number up to which nothing needs to be checked any more; None while unknown.
+        seen: the numbers above it that have arrived.
+    """
+
+    base: int | None = None
+    seen: set[int] = field(default_factory=set)
+
+    def add(self, serial: int) -> None:
+        """Notes that an event arrived."""
+        if self.base is None or serial > self.base:
+            self.seen.add(serial)
+
+    def missing(self, serial: int) -> int:
+        """How many events after the base and before ``serial`` have not arrived."""
+        if self.base is None or serial <= self.base:
+            return 0
+        return serial - self.base - sum(1 for seen in self.seen if seen <= serial)
+
+    def advance(self, serial: int) -> None:
+        """Takes everything up to ``serial`` as checked."""
+        self.base = serial
+        self.seen = {seen for seen in self.seen if seen > serial}
+
+
+class SequencedCollector(ABC):
+    """A collector that puts the events of a source together into batches.
+
+    A source's trouble taints the batch in which it is found and the one after it: whether the
+    loss lies before the sentinel or after it, the source cannot say.
+
+    While the ledger has no base the first batch cannot be complete: nothing tells whether its
+    first event was preceded by a lost one. Its sentinel is the base of the next batch.
+    """
+
+    def __init__(self, name: str, lost: Callable[[], int | None], ledger: SerialLedger) -> None:
+        """Starts with the events that arrive from now on.
+
+        Args:
+            name: what reports call the collector.
+            lost: reads the kernel's counter of lost records; None where it may not be read.
+            ledger: what is known of the events before.
+        """
+        self._name = name
+        self._lost = lost
+        self._lost_before = lost()
+        self._ledger = ledger
+        self._events: list[Event] = []
+        self._carried = ""
+        self._heard = False
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self._name
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives back what the collector holds; a second call does nothing."""
+
+    @abstractmethod
+    def _read(self, timeout: float) -> Reading:
+        """Reads what is there; waits up to ``timeout`` seconds where nothing is."""
+
+    @abstractmethod
+    def _silence(self) -> str:
+        """Why nothing arrives, in one clause that follows a colon."""
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """See ``Collector.read_until``."""
+        end = time.monotonic() + deadline
+        trouble = ""
+        scanned = 0
+        place: int | None = None
+        patience = end
+        timeout = 0.0
+        while True:
+            reading = self._read(timeout)
+            trouble = trouble or reading.trouble
+            self._note(reading.events)
+            now = time.monotonic()
+            if place is None:
+                place = _find(self._events, sentinel, scanned)
+                scanned = len(self._events)
+                patience = end if place is None else min(end, now + _GRACE)
+            if now >= patience or (place is not None and not self._missing(place)):
+                break
+            timeout = patience - now
+        return self._batch(place, trouble, sentinel, deadline)
+
+    def _note(self, events: tuple[Event, ...]) -> None:
+        """Keeps what was read."""
+        for event in events:
+            if event.serial is not None:
+                self._ledger.add(event.serial)
+                self._heard = True
+        self._events.extend(events)
+
+    def _missing(self, place: int) -> int:
+        """How many events are missing before the one at ``place``."""
+        serial = self._events[place].serial
+        return 0 if serial is None else self._ledger.missing(serial)
+
+    def _batch(self, place: int | None, trouble: str, sentinel: str, deadline: float) -> Batch:
+        """Cuts the batch off the events that were read."""
+        gap = "" if place is None else self._gap(place)
+        taken = self._take(place)
+        lost = self._newly_lost()
+        late = "" if place is not None else self._late(sentinel, deadline, len(taken))
+        reason = trouble or self._carried or lost or gap or late
+        self._carried = trouble or lost
+        return Batch(taken, complete=not reason, reason=reason)
+
+    def _gap(self, place: int) -> str:
+        """What the serial numbers say about the events before the one at ``place``."""
+        if self._ledger.base is None:
+            return (
+                f"This is the first sentinel by {self._name}, so nothing shows whether an event "
+                "before it was lost: emit another one."
+            )
+        missing = self._missing(place)
+        if not missing:
+            return ""
+        return f"{missing} audit event(s) before the sentinel never reached {self._name}."
+
+    def _take(self, place: int | None) -> tuple[SeccompRecord, ...]:
+        """The records of the batch; what belongs to the next one stays."""
+        if place is None:
+            taken, self._events = self._events, []
+        else:
+            end = self._events[place]
+            serial = end.serial if end.serial is not None else 0
+            after = self._events[place + 1 :]
+            overtaken = [event for event in after if _precedes(event, serial)]
+            taken = [*self._events[:place], *overtaken, end]
+            self._events = [event for event in after if not _precedes(event, serial)]
+            self._ledger.advance(serial)
+        return tuple(event.record for event in taken if event.record is not None)
+
+    def _newly_lost(self) -> str:
+        """What the kernel's counter says about the time since the last batch."""
+        if self._lost_before is None:
+            return ""
+        before, self._lost_before = self._lost_before, self._lost()
+        if self._lost_before is None:
+            self._lost_before = before  # every batch is incomplete until it can be read again
+            return "The kernel's counter of lost audit records could be read before, but not now."
+        if self._lost_before == before:
+            return ""
+        return (
+            f"The kernel lost {(self._lost_before - before) & 0xFFFFFFFF} audit record(s): raise "
+            "backlog_limit (auditctl -b), and where the kernel was booted with audit=1 have "
+            "auditd running."
+        )
+
+    def _late(self, sentinel: str, deadline: float, others: int) -> str:
+        """The sentence for a sentinel that did not arrive."""
+        sentence = (
+            f"The sentinel record {sentinel!r} did not arrive by {self._name} within {deadline:g} s"
+        )
+        if others:
+            return f"{sentence}, though {others} other SECCOMP record(s) did."
+        if self._heard:
+            return f"{sentence}, though earlier audit events did: was it emitted?"
+        return f"{sentence}: {self._silence()}"
+
+
+def _find(events: list[Event], sentinel: str, start: int) -> int | None:
+    """The place of the first record that carries the sentinel's name."""
+    for place in range(start, len(events)):
+        record = events[place].record
+        if record is not None and record.comm == sentinel:
+            return place
+    return None
+
+
+def _precedes(event: Event, serial: int) -> bool:
+    """Whether the event was numbered before ``serial``."""
+    return event.serial is not None and event.serial < serial
+
+
+def why_unwritten(root: Path = Path("/")) -> str:
+    """Why the kernel writes no SECCOMP record, whoever reads them, as far as files can tell.
+
+    Args:
+        root: the directory that holds ``proc``.
+
+    Returns:
+        One clause that says what to do; "" where the files give no reason.
+    """
+    return _switched_off(root) or _not_logged(root)
+
+
+def why_silent(root: Path = Path("/")) -> str:
+    """Why no SECCOMP record arrives from the kernel's multicast group, likewise.
+
+    Args:
+        root: the directory that holds ``proc``.
+
+    Returns:
+        One clause that says what to do; a possibility where the files give no reason.
+    """
+    return (
+        why_unwritten(root)
+        or _other_network(root)
+        or (
+            "the network namespace may not be the initial one, the only one in which records "
+            "arrive (share the host's), or an audit rule may exclude the type SECCOMP (see "
+            "auditctl -l)."
+        )
+    )
+
+
+def _switched_off(root: Path) -> str:
+    """The finding about the kernel's command line."""
+    text = _read_text(root / "proc/cmdline")
+    words = [] if text is None else text.split()
+    if "--" in words:
+        # What follows is for the first process.
+        words = words[: words.index("--")]
+    for word in words:
+        if word in {"audit=0", "audit=off"}:
+            return f"the kernel was booted with {word}; boot it without."
+    return ""
+
+
+def _not_logged(root: Path) -> str:
+    """The finding about the actions for which the kernel writes records (seccomp(2))."""
+    text = _read_text(root / "proc/sys/kernel/seccomp/actions_logged")
+    if text is None:
+        return ""
+    unlogged = [action for action in ("kill_process", "log") if action not in text.split()]
+    if not unlogged:
+        return ""
+    return (
+        f"/proc/sys/kernel/seccomp/actions_logged lacks {' and '.join(unlogged)}; write it there "
+        "for the time of the run."
+    )
+
+
+def _other_network(root: Path) -> str:
+    """The finding about the network namespace.
+
+    Process 1 is the host's only in the initial pid namespace. In a container it usually shares
+    this process's network namespace, so only a difference says anything.
+    """
+    own = _link(root / "proc/self/ns/net")
+    first = _link(root / "proc/1/ns/net")
+    if own is None or first is None or own == first:
+        return ""
+    return (
+        "this process is in another network namespace than process 1, and records arrive in "
+        "the initial one only; run the suite there (a container: with the host's network)."
+    )
+
+
+def _read_text(path: Path) -> str | None:
+    """A small file's text; None where it is missing or may not be read: no finding then."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _link(path: Path) -> str | None:
+    """A symbolic link's target; None likewise."""
+    try:
+        return str(path.readlink())
+    except OSError:
+        return None

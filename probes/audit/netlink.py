@@ -1,0 +1,310 @@
+"""SECCOMP records from the kernel's own multicast group, and the kernel's audit status.
+
+See netlink(7), capabilities(7) and the kernel's ``include/uapi/linux/audit.h``: the group
+AUDIT_NLGRP_READLOG asks for CAP_AUDIT_READ, AUDIT_GET for CAP_AUDIT_CONTROL. In a network
+namespace other than the initial one the group can be joined and stays silent.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes.audit.collector import (
+    CollectorUnavailableError,
+    Event,
+    Reading,
+    SequencedCollector,
+    SerialLedger,
+    why_silent,
+)
+from probes.audit.record import (
+    SECCOMP_MESSAGE_TYPE,
+    MalformedRecordError,
+    SeccompRecord,
+    kernel_serial,
+    parse,
+)
+
+RECEIVE_BUFFER = 16 * 1024 * 1024
+"""Bytes asked for: some 20,000 records."""
+
+# socket has no names for these. include/uapi/linux/netlink.h, audit.h, asm-generic/socket.h
+_NETLINK_AUDIT = 9
+_AUDIT_NLGRP_READLOG = 1
+_AUDIT_GET = 1000
+_SO_RCVBUFFORCE = 33
+_SOL_NETLINK = 270
+_NETLINK_NO_ENOBUFS = 5
+_NLM_F_REQUEST = 0x1
+_NLM_F_ACK = 0x4
+_NLMSG_ERROR = 2
+
+_HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr: length with the header, type, flags, sequence, port."""
+_ERROR = struct.Struct("=i")
+_STATUS = struct.Struct("=8I")
+"""The start of struct audit_status, which every kernel has."""
+
+_LONGEST_MESSAGE = 65536
+_READ_AT_ONCE = 4096
+_REPLY_DEADLINE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditStatus:
+    """What the kernel answers to AUDIT_GET, as ``auditctl -s`` shows it.
+
+    Attributes:
+        enabled: 0 off, 1 on, 2 locked; SECCOMP records are written whatever it is.
+        failure: what the kernel does when it loses a record: 0 silent, 1 printk, 2 panic.
+        pid: the auditd that gets the records; 0 for none.
+        rate_limit: records a second; 0 for no limit.
+        backlog_limit: records that may wait in the kernel; 0 for no limit.
+        lost: records lost since boot.
+        backlog: records waiting.
+    """
+
+    enabled: int
+    failure: int
+    pid: int
+    rate_limit: int
+    backlog_limit: int
+    lost: int
+    backlog: int
+
+
+class AuditControl:
+    """Asks the kernel for its audit status; it never changes it."""
+
+    def __init__(self) -> None:
+        """Opens the socket; where there is none to be had, every answer is None."""
+        self._sequence = 0
+        self._socket: socket.socket | None = None
+        with contextlib.suppress(OSError):
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
+
+    def status(self) -> AuditStatus | None:
+        """The status now; None where this process may not ask (CAP_AUDIT_CONTROL)."""
+        if self._socket is None:
+            return None
+        self._sequence += 1
+        flags = _NLM_F_REQUEST | _NLM_F_ACK
+        request = _HEADER.pack(_HEADER.size, _AUDIT_GET, flags, self._sequence, 0)
+        try:
+            self._socket.sendto(request, (0, 0))
+            return _answer(self._socket, self._sequence)
+        except OSError:
+            # EPERM or ECONNREFUSED in the answer, or none in time: it may not be read.
+            return None
+
+    def lost(self) -> int | None:
+        """The counter of lost records, likewise."""
+        status = self.status()
+        return status.lost if status is not None else None
+
+    def close(self) -> None:
+        """Closes the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class NetlinkCollector(SequencedCollector):
+    """Reads the records that the kernel sends to AUDIT_NLGRP_READLOG."""
+
+    def __init__(
+        self,
+        *,
+        fileno: int | None = None,
+        receive_buffer: int = RECEIVE_BUFFER,
+        root: Path = Path("/"),
+    ) -> None:
+        """Joins the group.
+
+        Args:
+            fileno: a socket that has joined it already, such as one opened on the host and
+                passed into a container; it is duplicated and stays the caller's.
+            receive_buffer: bytes to ask for.
+            root: the directory that holds ``proc``, for the diagnosis of silence.
+
+        Raises:
+            CollectorUnavailableError: this process may not join, this kernel has no audit, or
+                ``fileno`` is another kind of socket.
+        """
+        self._socket = _joined() if fileno is None else _passed(fileno)
+        self._socket.setblocking(False)  # noqa: FBT003 - socket's own signature
+        _tell_losses(self._socket)
+        _enlarge(self._socket, receive_buffer)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._buffer = bytearray(_LONGEST_MESSAGE)
+        self._suspect = False
+        self._root = root
+        self._control = AuditControl()
+        super().__init__("netlink", self._control.lost, SerialLedger())
+
+    def _note(self, events: tuple[Event, ...]) -> None:
+        """Keeps what was read; the group delivers everything from the first event on."""
+        if self._ledger.base is None:
+            first = next((event.serial for event in events if event.serial is not None), None)
+            self._ledger.base = first - 1 if first is not None else None
+        super()._note(events)
+
+    def close(self) -> None:
+        """Leaves the group."""
+        self._socket.close()
+        self._control.close()
+
+    def _read(self, timeout: float) -> Reading:
+        """Drains the socket."""
+        events: list[Event] = []
+        trouble = ""
+        view = memoryview(self._buffer)
+        for _ in range(_READ_AT_ONCE):
+            try:
+                size, sender = self._socket.recvfrom_into(self._buffer)
+            except BlockingIOError:
+                # Only now is everything behind us that was queued when the buffer overflowed.
+                trouble = trouble or self._overflow()
+                self._suspect = False
+                if events or trouble or not timeout:
+                    break
+                self._poll.poll(math.ceil(timeout * 1000))
+                timeout = 0.0
+                continue
+            except OSError as problem:
+                if problem.errno != errno.ENOBUFS:
+                    raise
+                self._suspect = True
+                continue
+            if sender[0] != 0:
+                continue  # not from the kernel
+            try:
+                events.extend(
+                    _event(kind, bytes(payload)) for kind, _, payload in _messages(view[:size])
+                )
+            except MalformedRecordError as problem:
+                trouble = trouble or str(problem)
+        return Reading(tuple(events), trouble or self._overflow())
+
+    def _overflow(self) -> str:
+        """The sentence about an overflow whose place in the stream is not behind us yet."""
+        if not self._suspect:
+            return ""
+        return (
+            "The socket's receive buffer overflowed (ENOBUFS) and audit records were lost: read "
+            "more often, or grant CAP_NET_ADMIN for a larger buffer."
+        )
+
+    def _silence(self) -> str:
+        """See ``why_silent``."""
+        return why_silent(self._root)
+
+
+def _answer(control: socket.socket, request: int) -> AuditStatus:
+    """The answer to a request; the acknowledgement may come before or after it.
+
+    Raises:
+        OSError: the kernel refused, or did not answer in time.
+    """
+    end = time.monotonic() + _REPLY_DEADLINE
+    while True:
+        control.settimeout(max(end - time.monotonic(), 0.001))
+        for kind, sequence, payload in _messages(control.recv(_LONGEST_MESSAGE)):
+            if sequence != request:
+                continue
+            if kind == _AUDIT_GET and len(payload) >= _STATUS.size:
+                return AuditStatus(*_STATUS.unpack_from(payload)[1:])
+            if kind == _NLMSG_ERROR and (code := -_ERROR.unpack_from(payload)[0]):
+                raise OSError(code, os.strerror(code))
+
+
+def _joined() -> socket.socket:
+    """A socket of our own in the group."""
+    try:
+        own = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
+    except OSError as problem:
+        raise CollectorUnavailableError(
+            f"This kernel offers no NETLINK_AUDIT socket ({problem.strerror}): audit records need "
+            "one built with CONFIG_AUDIT."
+        ) from problem
+    try:
+        own.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
+    except OSError as problem:
+        own.close()
+        raise CollectorUnavailableError(
+            "Reading audit records from the kernel needs CAP_AUDIT_READ in the initial user "
+            f"namespace (bind: {problem.strerror}): run as root, grant the capability, or name "
+            "auditd's log with --audit-source."
+        ) from problem
+    return own
+
+
+def _passed(fileno: int) -> socket.socket:
+    """The caller's socket, duplicated and looked at."""
+    try:
+        passed = socket.socket(fileno=os.dup(fileno))
+    except OSError as problem:
+        raise CollectorUnavailableError(
+            f"File descriptor {fileno} is no socket ({problem.strerror}): pass one that has joined "
+            "the audit group."
+        ) from problem
+    kind = (passed.family, passed.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL))
+    if kind == (socket.AF_NETLINK, _NETLINK_AUDIT):
+        groups = passed.getsockname()[1]
+        if groups & (1 << (_AUDIT_NLGRP_READLOG - 1)):
+            return passed
+    passed.close()
+    raise CollectorUnavailableError(
+        f"File descriptor {fileno} is not a NETLINK_AUDIT socket in the group "
+        "AUDIT_NLGRP_READLOG: open and bind it so on the host."
+    )
+
+
+def _tell_losses(own: socket.socket) -> None:
+    """Has an overflow raise ENOBUFS; whoever opened the socket may have asked for silence."""
+    own.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 0)
+
+
+def _enlarge(own: socket.socket, size: int) -> None:
+    """Sets the receive buffer's size, past the system's limit where this process may."""
+    try:
+        own.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _messages(data: "bytes | memoryview") -> Iterator[tuple[int, int, "bytes | memoryview"]]:
+    """Takes a datagram apart into type, sequence number and payload.
+
+    Raises:
+        MalformedRecordError: a length that does not fit the datagram.
+    """
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < _HEADER.size:
+            raise MalformedRecordError(bytes(data[offset:]).hex())
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        if not _HEADER.size <= length <= len(data) - offset:
+            raise MalformedRecordError(bytes(data[offset:]).hex())
+        yield kind, sequence, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _event(kind: int, payload: bytes) -> Event:
+    """Reads one message.
+
+    Raises:
+        MalformedRecordError: a SECCOMP record that cannot be read.
+    """
+    text = payload.rstrip(b"\0\n").decode("utf-8", "surrogateescape")
+    record: SeccompRecord | None = parse(text) if kind == SECCOMP_MESSAGE_TYPE else None
+    return Event(kernel_serial(text), record)

@@ -1,0 +1,148 @@
+r"""The kernel's SECCOMP audit record (type 1326), parsed from every form in which it arrives.
+
+The kernel writes the text in ``audit_seccomp()`` (kernel/auditsc.c)::
+
+    audit(1700000000.123:45): auid=0 uid=0 gid=0 ses=1 subj=... pid=7 comm="x" exe="/bin/x"
+    sig=31 arch=c000003e syscall=163 compat=0 ip=0x7f12 code=0x80000000
+
+A netlink message carries this text bare and the type in its header. auditd's RAW format puts
+``type=SECCOMP msg=`` in front; its ENRICHED format appends the byte 0x1d and its own reading of
+the numbers. ``comm`` and ``exe`` follow ``audit_log_untrustedstring()`` (kernel/audit.c): quoted,
+or upper-case hexadecimal where a byte is a quote, below 0x21 or above 0x7e.
+"""
+
+import re
+from dataclasses import dataclass
+
+from probes.errors import InstrumentError
+
+SECCOMP_MESSAGE_TYPE = 1326
+"""AUDIT_SECCOMP of the kernel's ``include/uapi/linux/audit.h``."""
+
+_ENRICHMENT = "\x1d"
+_SECCOMP_TYPES = frozenset({"SECCOMP", "1326", "UNKNOWN[1326]"})
+_STAMP = r"audit\((?P<timestamp>\d+\.\d{3}):(?P<serial>\d+)\): "
+_PREFIX = re.compile(rf"(?:node=\S+ )?type=(?P<type>\S+) (?:msg=)?(?={_STAMP})")
+_STAMPED = re.compile(_STAMP)
+_UNTRUSTED = r'"[\x21\x23-\x7e]*"|(?:[0-9A-F]{2})+'
+# subj is the security module's own text: AppArmor's has blanks. It cannot imitate what follows,
+# for the greedy match leaves it all but the last pid.
+_SECCOMP = re.compile(
+    _STAMP + r"auid=\d+ uid=(?P<uid>\d+) gid=\d+ ses=\d+ (?:subj=.* )?"
+    rf"pid=(?P<pid>\d+) comm=(?P<comm>{_UNTRUSTED}) exe=(?P<exe>{_UNTRUSTED}|\(null\)) "
+    r"sig=(?P<signal>\d+) arch=(?P<arch>[0-9a-f]+) syscall=(?P<syscall>-?\d+) "
+    r"compat=(?P<compat>\d+) ip=0x(?P<ip>[0-9a-f]+) code=0x(?P<code>[0-9a-f]+)"
+)
+
+
+class MalformedRecordError(InstrumentError):
+    """A line that is, or may have been, a SECCOMP record and cannot be read."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(f"This audit record is damaged or of an unknown form: {line!r}")
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompRecord:
+    """One SECCOMP record.
+
+    Attributes:
+        timestamp: seconds since the epoch with three decimals, as written.
+        serial: the event's number, counted by the kernel since boot.
+        pid: the process (thread group) in the initial pid namespace.
+        uid: its real user id in the initial user namespace.
+        comm: the thread's name; bytes that are not UTF-8 as surrogate escapes.
+        exe: the executable's path likewise; ``(null)`` where there is none.
+        signal: the signal sent: SIGSYS for the KILL actions, 0 for LOG.
+        arch: the AUDIT_ARCH token.
+        syscall: the number as ``seccomp_data.nr``, unsigned 32 bits; x32 keeps its bit.
+        compat: 1 where the kernel was entered by a compatibility ABI.
+        ip: the instruction pointer.
+        code: the action, ``SECCOMP_RET_ACTION_FULL`` of the filter's return value.
+        raw: the line as it arrived, without its line end.
+    """
+
+    timestamp: str
+    serial: int
+    pid: int
+    uid: int
+    comm: str
+    exe: str
+    signal: int
+    arch: int
+    syscall: int
+    compat: int
+    ip: int
+    code: int
+    raw: str
+
+
+def parse(line: str) -> SeccompRecord | None:
+    """Reads one line of an audit log, or the text of a type 1326 netlink message.
+
+    A text without a type in front is taken for the latter, so a caller that reads netlink
+    messages looks at the header's type first.
+
+    Args:
+        line: the line, with or without its line end; undecodable bytes as surrogate escapes.
+
+    Returns:
+        The record; None for a record of another type and for a blank line.
+
+    Raises:
+        MalformedRecordError: a SECCOMP record that cannot be read, or a line so damaged that
+            its type cannot be: it may have been one.
+    """
+    raw = line.rstrip("\r\n")
+    text = raw.partition(_ENRICHMENT)[0].rstrip(" ")
+    if not text:
+        return None
+    prefix = _PREFIX.match(text)
+    if prefix is not None and prefix["type"] not in _SECCOMP_TYPES:
+        return None
+    found = _SECCOMP.fullmatch(text, prefix.end() if prefix is not None else 0)
+    if found is None:
+        raise MalformedRecordError(raw)
+    return SeccompRecord(
+        timestamp=found["timestamp"],
+        serial=int(found["serial"]),
+        pid=int(found["pid"]),
+        uid=int(found["uid"]),
+        comm=_untrusted(found["comm"]),
+        exe=_untrusted(found["exe"]),
+        signal=int(found["signal"]),
+        arch=int(found["arch"], 16),
+        # The kernel prints its signed int: the number 0xffffffff arrives as -1.
+        syscall=int(found["syscall"]) & 0xFFFFFFFF,
+        compat=int(found["compat"]),
+        ip=int(found["ip"], 16),
+        code=int(found["code"], 16),
+        raw=raw,
+    )
+
+
+def kernel_serial(line: str) -> int | None:
+    """The serial number that the kernel gave the event, whatever the record's type.
+
+    Args:
+        line: as for ``parse``.
+
+    Returns:
+        The number; None for a line without one and for auditd's records about itself
+        (``type=DAEMON_...``), which it numbers on its own.
+    """
+    prefix = _PREFIX.match(line)
+    if prefix is not None:
+        return None if prefix["type"].startswith("DAEMON_") else int(prefix["serial"])
+    bare = _STAMPED.match(line)
+    return int(bare["serial"]) if bare is not None else None
+
+
+def _untrusted(field: str) -> str:
+    """Undoes ``audit_log_untrustedstring()``."""
+    if field.startswith('"'):
+        return field[1:-1]
+    if field == "(null)":
+        return field
+    return bytes.fromhex(field).decode("utf-8", "surrogateescape")

@@ -1,0 +1,116 @@
+"""The vocabulary of a verdict: claims, outcomes, causes, evidence, and the cell that holds them.
+
+A cell is the unit that is planned, judged, counted and reported: one claim about one number of
+one ABI under one profile. ``reports/results.schema.json`` publishes the same shape for readers
+of ``results.json``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Claim(StrEnum):
+    """The claims of the document; each is one parametrized test function."""
+
+    CONTROLS = "controls"
+    TERMINATES = "terminates"
+    ENDS_EVERY_THREAD = "ends every thread"
+    IS_REPORTED = "is reported"
+    DENIES = "denies"
+    IS_SILENT = "is silent"
+    RUNS = "runs"
+    IS_RECORDED = "is recorded"
+    LEAVES_THE_REST_ALONE = "leaves the rest alone"
+    DEFAULT_ACTION = "default action"
+    IS_INHERITED = "is inherited"
+
+
+class Outcome(StrEnum):
+    """What a judged cell came to."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    CANNOT_TELL = "cannot_tell"
+    NOT_APPLICABLE = "not_applicable"
+    WAIVED = "waived"
+    BROKEN = "broken"
+
+
+class Cause(StrEnum):
+    """What made the outcome what it is."""
+
+    FILTER = "filter"
+    CAPABILITY = "capability"
+    LSM = "lsm"
+    NOT_IMPLEMENTED = "not implemented"
+    ARCHITECTURE = "architecture"
+    KERNEL_CONFIGURATION = "kernel configuration"
+    PRIVILEGE = "privilege"
+    INSTRUMENT = "instrument"
+
+
+class EvidenceKind(StrEnum):
+    """The three kinds of evidence, which a report never mixes up."""
+
+    OBSERVED = "observed"
+    RECORDED = "recorded"
+    PROVED = "proved"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One piece of evidence.
+
+    Attributes:
+        kind: this kernel did it, an audit record says so, or the program's analysis covers it.
+        source: what says it: ``witness``, ``control``, ``netlink``, ``auditd``, ``simulation``.
+        text: the evidence itself, in one line.
+    """
+
+    kind: EvidenceKind
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CellKey:
+    """What identifies a cell; keys sort in the order in which a report lists them.
+
+    Attributes:
+        claim: the claim that is judged.
+        profile: ``kill``, ``errno`` or ``log``; ``none`` for the controls.
+        arch: the ABI's name, as in ``probes.arch``.
+        syscall: the call's name; ``unknown`` for a number that no table knows.
+        number: the number as seccomp sees it (x32 with its bit); None where the ABI has none.
+        variant: tells apart cells that are otherwise alike (``fork``, ``execve``...); may be "".
+    """
+
+    claim: Claim
+    profile: str
+    arch: str
+    syscall: str
+    number: int | None
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A judged cell.
+
+    Attributes:
+        key: what was judged.
+        outcome: what it came to.
+        cause: what made it so; None for a plain pass.
+        sentence: the verdict as one sentence for people.
+        expected: what the claim asks for, in a few words.
+        observed: what was seen, in a few words.
+        evidence: what the verdict rests on.
+    """
+
+    key: CellKey
+    outcome: Outcome
+    cause: Cause | None
+    sentence: str
+    expected: str
+    observed: str
+    evidence: tuple[Evidence, ...] = ()

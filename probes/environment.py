@@ -1,0 +1,67 @@
+"""What the verdicts depend on besides the target: the kernel, and this process's own confinement.
+
+Read from proc_pid_status(5), ``/proc/sys/kernel/seccomp`` (seccomp(2)) and uname(2).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A fingerprint of where a run took place.
+
+    Attributes:
+        kernel: release and version of the running kernel.
+        machine: the hardware name.
+        capabilities: CapEff, 16 hexadecimal digits.
+        uid: the effective user id.
+        no_new_privs: NoNewPrivs.
+        seccomp: the seccomp mode of this process: 0 none, 1 strict, 2 filter; None: not said.
+        seccomp_filters: how many filters it has already; None: not said (before Linux 5.9).
+        actions_logged: the actions that the kernel writes records for.
+    """
+
+    kernel: str
+    machine: str
+    capabilities: str
+    uid: int
+    no_new_privs: bool
+    seccomp: int | None
+    seccomp_filters: int | None
+    actions_logged: tuple[str, ...]
+
+
+def read(root: Path = Path("/")) -> Environment:
+    """Takes the fingerprint.
+
+    Args:
+        root: the directory that holds ``proc``.
+    """
+    status = _status(root / "proc/self/status")
+    system = os.uname()
+    return Environment(
+        kernel=f"{system.release} {system.version}",
+        machine=system.machine,
+        capabilities=status.get("CapEff", "0").zfill(16),
+        uid=os.geteuid(),
+        no_new_privs=status.get("NoNewPrivs") == "1",
+        seccomp=_number(status.get("Seccomp")),
+        seccomp_filters=_number(status.get("Seccomp_filters")),
+        actions_logged=_words(root / "proc/sys/kernel/seccomp/actions_logged"),
+    )
+
+
+def _status(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None else None
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    """The words of a small file; none where the kernel has no such file."""
+    return tuple(path.read_text(encoding="ascii").split()) if path.exists() else ()

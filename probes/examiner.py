@@ -1,0 +1,387 @@
+"""From cases to verdicts: makes the calls, waits for the records, and asks the judge."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from probes import bpf, plan, verdict, witness
+from probes.action import Action, FilterReturn, Profile
+from probes.arch import Arch, Entry
+from probes.audit.collector import Batch, Collector
+from probes.audit.record import SeccompRecord
+from probes.catalogue import Preparation, probe_for
+from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.instrument import Call, Observation, Request, Route, Zygote
+from probes.plan import Case, Way
+from probes.targets import Target
+from probes.verdict import Question, Sighting, Trail
+
+RECORD_DEADLINE_SECONDS = 10.0
+"""How long a record may take to arrive; it takes about a millisecond."""
+
+_EVERYTHING_ALLOWED = bpf.to_bytes(bpf.dispatch({}, FilterReturn(Action.ALLOW).value))
+_ALL_ONES = (1 << 64) - 1
+_UNKNOWN_ARGUMENTS = (_ALL_ONES,) * 6
+"""For numbers that no table knows: no valid pointer, descriptor or flag, should a kernel know."""
+
+_ROUTES = {
+    Way.FORK: Route.FORK,
+    Way.THREAD: Route.THREAD,
+    Way.EXECVE: Route.EXECVE,
+    Way.SETUID: Route.SETUID,
+    Way.LATER_FILTER: Route.DIRECT,
+    Way.REMOVAL: Route.REMOVAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTrail:
+    """Where audit records come from.
+
+    Attributes:
+        collector: None where there is none.
+        reason: why there is none, and what would help; "" otherwise.
+    """
+
+    collector: Collector | None
+    reason: str = ""
+
+    @property
+    def source(self) -> str:
+        """The collector's name, as reports show it."""
+        return self.collector.name if self.collector else "none"
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    """One case's requests, and what makes cells of their answers."""
+
+    case: Case
+    requests: list[Request] = field(default_factory=list)
+    nonces: list[str] = field(default_factory=list)
+    needs_records: bool = False
+    judge: Callable[[Sequence[Sequence[Observation]], Batch | None], list[Cell]] | None = None
+
+
+class Examiner:
+    """Judges cases on this kernel.
+
+    Attributes:
+        fault: why no verdict of this examiner counts; "" once calibrated.
+    """
+
+    def __init__(self, zygote: Zygote, target: Target, native: Arch, trail: AuditTrail) -> None:
+        """Takes its instrument.
+
+        Args:
+            zygote: makes the calls.
+            target: gives the filters.
+            native: the ABI by which the sentinels of the audit trail enter.
+            trail: gives the records.
+        """
+        self._zygote = zygote
+        self._target = target
+        self._native = native
+        self._trail = trail
+        self.fault = ""
+
+    def calibrate(self, arches: Iterable[Arch]) -> list[Cell]:
+        """Judges the controls; unless all pass, every later verdict is *broken*."""
+        cells = self.examine([case for arch in arches for case in plan.controls(arch)])
+        wrong = [cell for cell in cells if cell.outcome is not Outcome.PASSED]
+        if wrong:
+            self.fault = f"the instrument is out of calibration: {wrong[0].sentence}"
+        return cells
+
+    def examine(self, cases: Sequence[Case]) -> list[Cell]:
+        """The verdicts on all cells of the cases, in order; one wait for records for all.
+
+        Raises:
+            InstrumentError: the process that makes the calls is gone.
+        """
+        inquiries = [self._inquire(case) for case in cases]
+        requests = [request for inquiry in inquiries for request in inquiry.requests]
+        answers = iter(self._zygote.run(requests))
+        batch = self._records() if any(inquiry.needs_records for inquiry in inquiries) else None
+        cells: list[Cell] = []
+        for inquiry in inquiries:
+            seen = [next(answers) for _ in inquiry.requests]
+            if inquiry.judge is not None:
+                cells += inquiry.judge(seen, batch)
+        return cells
+
+    def _records(self) -> Batch | None:
+        """Everything that was recorded until now, up to a sentinel that is recorded for sure."""
+        if self._trail.collector is None:
+            return None
+        return emit_and_read(
+            self._zygote, self._native, self._trail.collector, RECORD_DEADLINE_SECONDS
+        )
+
+    def _inquire(self, case: Case) -> _Inquiry:
+        inquiry = _Inquiry(case)
+        if self.fault and case.claim is not Claim.CONTROLS:
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.broken(key, self.fault) for key in case.cells
+            ]
+        elif case.cells[0].number is None:
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.not_applicable(key) for key in case.cells
+            ]
+        else:
+            _PLANNERS[case.claim](self, inquiry)
+        return inquiry
+
+    def _sweep(self, inquiry: _Inquiry) -> None:
+        """One child makes all the calls, none of which can run; others make the exempt ones."""
+        case, profile = inquiry.case, _profile(inquiry.case)
+        arguments = (0, 0, 0, 0, 0, witness.SWEEP_MAGIC)
+        programs = (witness.sweeping_marker(case.arch), self._filter(case))
+        exempt = [key for key in case.cells if plan.is_exempt(key)]
+        swept = [key for key in case.cells if not plan.is_exempt(key)]
+        calls = {key: Call(_number(key), arguments) for key in case.cells}
+        asked = [([calls[key] for key in swept], programs)]
+        asked += [([calls[key]], one) for key in exempt for one in (programs, ())]
+        inquiry.requests += [
+            Request(_entry(case.arch), tuple(made), installed, self._zygote.nonce())
+            for made, installed in asked
+        ]
+
+        def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
+            witnessed = dict(zip(swept, seen[0], strict=True))
+            witnessed |= dict(zip(exempt, (answers[0] for answers in seen[1::2]), strict=True))
+            controls = dict(zip(exempt, (answers[0] for answers in seen[2::2]), strict=True))
+            return [
+                verdict.judge(
+                    self._question(key, profile),
+                    Sighting(
+                        witnessed=witnessed[key],
+                        control=controls.get(key),
+                        predicted=self._target.predict(profile, case.arch, _number(key)),
+                    ),
+                )
+                for key in case.cells
+            ]
+
+        inquiry.judge = judge
+
+    def _control(self, inquiry: _Inquiry) -> None:
+        """A known filter instead of the target's."""
+        case = inquiry.case
+        key = case.cells[0]
+        returns = verdict.expected_of(None, case.claim, key.variant)
+        raw = _known_filter(case.arch, _number(key), returns)
+        # LOG is at its place below the witness's ERRNO, which would leave no record.
+        programs = (raw,) if returns.action is Action.LOG and self._trail.collector else ()
+        self._ask(
+            inquiry,
+            witnessed=(witness.marker(case.arch, _number(key)), raw),
+            free=programs,
+            route=Route.SIBLING,
+            records=True,
+        )
+
+    def _killed(self, inquiry: _Inquiry) -> None:
+        self._ask(inquiry, witnessed=self._witnessed(inquiry.case), route=Route.SIBLING)
+
+    def _ends_every_thread(self, inquiry: _Inquiry) -> None:
+        self._ask(inquiry, witnessed=self._witnessed(inquiry.case), route=Route.THREADS)
+
+    def _reported(self, inquiry: _Inquiry) -> None:
+        self._ask(
+            inquiry,
+            witnessed=self._witnessed(inquiry.case),
+            route=Route.SIBLING,
+            records=True,
+        )
+
+    def _denied(self, inquiry: _Inquiry) -> None:
+        self._ask(inquiry, witnessed=self._witnessed(inquiry.case))
+
+    def _denied_silently(self, inquiry: _Inquiry) -> None:
+        self._ask(inquiry, witnessed=self._witnessed(inquiry.case), records=True)
+
+    def _runs(self, inquiry: _Inquiry) -> None:
+        self._ask(
+            inquiry,
+            witnessed=self._witnessed(inquiry.case),
+            free=(self._filter(inquiry.case),),
+            control=True,
+        )
+
+    def _recorded(self, inquiry: _Inquiry) -> None:
+        self._ask(inquiry, free=(self._filter(inquiry.case),), records=True)
+
+    def _confined(self, inquiry: _Inquiry) -> None:
+        """The profile's action at an unknown number, or after a way out was tried."""
+        case = inquiry.case
+        way = Way(case.cells[0].variant) if case.claim is Claim.IS_INHERITED else None
+        later = (_EVERYTHING_ALLOWED,) if way is Way.LATER_FILTER else ()
+        if way is not None:
+            route = _ROUTES[way]
+        else:
+            route = Route.SIBLING if case.profile is Profile.KILL else Route.DIRECT
+        logs = case.profile is Profile.LOG
+        self._ask(
+            inquiry,
+            witnessed=(*self._witnessed(case), *later),
+            free=(self._filter(case), *later) if logs else (),
+            control=logs,
+            route=route,
+            records=logs,
+        )
+
+    def _ask(  # noqa: PLR0913 - each is one plain choice of a probe
+        self,
+        inquiry: _Inquiry,
+        *,
+        witnessed: tuple[bytes, ...] = (),
+        free: tuple[bytes, ...] = (),
+        control: bool = False,
+        route: Route = Route.DIRECT,
+        records: bool = False,
+    ) -> None:
+        """Plans up to three calls for a case of one cell, and how their answers are judged."""
+        case = inquiry.case
+        key = case.cells[0]
+        row = probe_for(key.syscall)
+        runs = bool(free) or control
+        if runs and row is None and case.claim not in _KNOWN_TO_BE_HARMLESS:
+            reason = (
+                f"the catalogue has no arguments for {key.syscall} that are known to be harmless; "
+                "add a row to probes/catalogue.py"
+            )
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
+            ]
+            return
+        if case.claim is Claim.DEFAULT_ACTION:
+            arguments = _UNKNOWN_ARGUMENTS
+        else:
+            arguments = row.args if row else ()
+        call = Call(_number(key), arguments)
+        new_session = row is not None and row.prepare is Preparation.NEW_SESSION
+        plans = [(witnessed, route)] if witnessed else []
+        plans += [(free, route)] if free else []
+        plans += [((), Route.DIRECT)] if control else []
+        for programs, taken in plans:
+            nonce = self._zygote.nonce()
+            inquiry.nonces.append(nonce)
+            inquiry.requests.append(
+                Request(_entry(case.arch), (call,), programs, nonce, taken, new_session)
+            )
+        inquiry.needs_records = records
+
+        def judge(seen: Sequence[Sequence[Observation]], batch: Batch | None) -> list[Cell]:
+            made = iter(answer[0] for answer in seen)
+            sighting = Sighting(
+                witnessed=next(made) if witnessed else None,
+                free=next(made) if free else None,
+                control=next(made) if control else None,
+                trail=self._found(inquiry, batch) if records else verdict.NO_TRAIL,
+            )
+            return [verdict.judge(self._question(key, case.profile), sighting)]
+
+        inquiry.judge = judge
+
+    def _found(self, inquiry: _Inquiry, batch: Batch | None) -> Trail:
+        if batch is None:
+            return Trail("", reason=self._trail.reason)
+        key = inquiry.case.cells[0]
+        records = tuple(
+            record
+            for record in batch.records
+            if record.comm in inquiry.nonces and _concerns(record, inquiry.case.arch, key)
+        )
+        return Trail(self._trail.source, records, batch.complete, batch.reason)
+
+    def _question(self, key: CellKey, profile: Profile | None) -> Question:
+        program = self._target.description if profile is not None else "a known filter"
+        return Question(key, verdict.expected_of(profile, key.claim, key.variant), program)
+
+    def _filter(self, case: Case) -> bytes:
+        program = self._target.program(_profile(case))
+        return bpf.to_bytes(program, big_endian=case.arch.big_endian)
+
+    def _witnessed(self, case: Case) -> tuple[bytes, ...]:
+        return (witness.marker(case.arch, _number(case.cells[0])), self._filter(case))
+
+
+_KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}
+"""Claims whose calls are chosen here, not by a policy."""
+
+_PLANNERS: dict[Claim, Callable[[Examiner, _Inquiry], None]] = {
+    Claim.CONTROLS: Examiner._control,
+    Claim.TERMINATES: Examiner._killed,
+    Claim.ENDS_EVERY_THREAD: Examiner._ends_every_thread,
+    Claim.IS_REPORTED: Examiner._reported,
+    Claim.DENIES: Examiner._denied,
+    Claim.IS_SILENT: Examiner._denied_silently,
+    Claim.RUNS: Examiner._runs,
+    Claim.IS_RECORDED: Examiner._recorded,
+    Claim.LEAVES_THE_REST_ALONE: Examiner._sweep,
+    Claim.DEFAULT_ACTION: Examiner._confined,
+    Claim.IS_INHERITED: Examiner._confined,
+}
+
+
+def _known_filter(arch: Arch, number: int, returns: FilterReturn) -> bytes:
+    """A filter with one rule, which allows everything else."""
+    allow = FilterReturn(Action.ALLOW).value
+    parts = bpf.ranges({number}, returns.value, allow)
+    program = bpf.dispatch({arch.audit_arch: parts}, allow)
+    return bpf.to_bytes(program, big_endian=arch.big_endian)
+
+
+def emit_and_read(zygote: Zygote, native: Arch, collector: Collector, deadline: float) -> Batch:
+    """Has a sentinel recorded, and reads everything that was recorded before it.
+
+    Args:
+        zygote: makes the sentinel's call.
+        native: the ABI by which it enters.
+        collector: reads.
+        deadline: seconds to wait for the sentinel's record.
+    """
+    _, number = plan.canary(native)
+    raw = _known_filter(native, number, Profile.LOG.returns)
+    sentinel = zygote.nonce()
+    zygote.run([Request(_entry(native), (Call(number),), (raw,), sentinel)])
+    return collector.read_until(sentinel, deadline)
+
+
+def _entry(arch: Arch) -> str:
+    return arch.entry.name.lower()
+
+
+def _number(key: CellKey) -> int:
+    if key.number is None:
+        raise ValueError(f"{key} has no number to call")
+    return key.number
+
+
+def _profile(case: Case) -> Profile:
+    if case.profile is None:
+        raise ValueError(f"{case.id} has no profile")
+    return case.profile
+
+
+def _concerns(record: SeccompRecord, arch: Arch, key: CellKey) -> bool:
+    return record.arch == arch.audit_arch and record.syscall == key.number
+
+
+def entered(zygote: Zygote, arches: Sequence[Arch]) -> Iterator[tuple[Arch, str]]:
+    """Asks the kernel by which of the ABIs it can be entered.
+
+    Yields:
+        Each ABI with "" if a call through it came back, else with what happened instead. An x32
+        call counts also where it came back with ENOSYS: seccomp sees it before the kernel does.
+    """
+    for arch in arches:
+        if arch.entry is Entry.NONE:
+            yield arch, "it takes a program of that ABI"
+            continue
+        _, number = plan.canary(arch)
+        request = Request(_entry(arch), (Call(number),), (), zygote.nonce())
+        observation = zygote.run([request])[0][0]
+        seen = verdict.answer(observation)
+        came_back = observation.status is None and not observation.fault
+        yield arch, "" if came_back else seen

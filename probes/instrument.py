@@ -1,0 +1,208 @@
+"""The measuring instrument, seen from a test worker: requests to a zygote, and what it saw."""
+
+import itertools
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, Final, Self
+
+from probes import kernel, zygote
+from probes.errors import InstrumentError
+
+DEADLINE_SECONDS: Final = 10.0
+"""How long one probing child may take; a probe takes about a millisecond."""
+
+COMM_BYTES: Final = 15
+"""TASK_COMM_LEN without its closing zero: the longest name that a thread can have."""
+
+
+class Stage(IntEnum):
+    """How far a probed call came."""
+
+    NOT_REACHED = kernel.NOT_REACHED
+    ARMED = kernel.ARMED
+    RETURNED = kernel.RETURNED
+
+
+class Route(StrEnum):
+    """Who makes the call, in relation to the process that installed the filters."""
+
+    DIRECT = "direct"
+    SIBLING = "sibling"
+    THREADS = "threads"
+    THREAD = "thread"
+    FORK = "fork"
+    EXECVE = "execve"
+    SETUID = "setuid"
+    REMOVAL = "removal"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to make: the raw number (x32 with its bit) and up to six register values."""
+
+    number: int
+    arguments: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a zygote is asked to do.
+
+    Attributes:
+        entry: how the kernel is entered, a value of ``probes.arch.Entry``.
+        calls: the calls, made one after the other; more than one only on the direct route.
+        programs: raw filters to install, in this order (the last one is the newest).
+        comm: the child's name, by which audit records are told apart; at most 15 bytes.
+        route: who makes the call.
+        new_session: whether the child leaves its session, and so any terminal, beforehand.
+        deadline: seconds that a child may take.
+    """
+
+    entry: str
+    calls: tuple[Call, ...]
+    programs: tuple[bytes, ...]
+    comm: str
+    route: Route = Route.DIRECT
+    new_session: bool = False
+    deadline: float = DEADLINE_SECONDS
+
+    def to_plain(self) -> dict[str, Any]:
+        """The shape that ``probes.zygote`` reads."""
+        return {
+            "entry": self.entry,
+            "calls": [[call.number, *call.arguments] for call in self.calls],
+            "programs": list(self.programs),
+            "comm": self.comm,
+            "route": self.route.value,
+            "new_session": self.new_session,
+            "deadline": self.deadline,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of one probed call.
+
+    Attributes:
+        stage: ARMED is written right before the call, RETURNED right after it.
+        result: what the call returned; -1 for an error.
+        errno: the error, 0 for none.
+        trapped: a SIGSYS handler ran during the call.
+        status: the wait status of the process that called; None where it went on afterwards.
+        survived: the process lived on although the thread that called had ended.
+        timed_out: the child was killed at its deadline.
+        own_pid: the result is the caller's own process id.
+        loosened: the kernel let the confined process leave filter mode.
+        dropped_user: the confined process became another user (setuid route).
+        fault: what went wrong with the instrument, in words; "" where nothing did.
+    """
+
+    stage: Stage
+    result: int = 0
+    errno: int = 0
+    trapped: bool = False
+    status: int | None = None
+    survived: bool = False
+    timed_out: bool = False
+    own_pid: bool = False
+    loosened: bool = False
+    dropped_user: bool = False
+    fault: str = ""
+
+    @classmethod
+    def from_plain(cls, seen: dict[str, Any]) -> Self:
+        """Reads what ``probes.zygote`` answers for one call."""
+        return cls(
+            stage=Stage(seen["stage"]),
+            result=seen["result"],
+            errno=seen["errno"],
+            trapped=bool(seen["trapped"]),
+            status=seen["status"],
+            survived=bool(seen["survived"]),
+            timed_out=seen["timed_out"],
+            own_pid=seen["result"] == seen["pid"],
+            loosened=bool(seen["loosened"]),
+            dropped_user=bool(seen["dropped_user"]),
+            fault=seen["fault"],
+        )
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the caller, if one did."""
+        ended_by_signal = self.status is not None and os.WIFSIGNALED(self.status)
+        return os.WTERMSIG(self.status or 0) if ended_by_signal else None
+
+
+class Zygote:
+    """A zygote process of one's own; a context manager.
+
+    Not for use by several threads at once. Every worker of a test run has its own.
+    """
+
+    def __init__(self) -> None:
+        """Starts the lean interpreter."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                zygote.interpreter(f"serve({theirs.fileno()})"),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+            )
+        self._socket = ours
+        self._stream = ours.makefile("rwb")
+        self._nonces = itertools.count()
+        self._run = os.urandom(4).hex()
+
+    def __enter__(self) -> Self:
+        """Gives the zygote itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the process."""
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The zygote's process id."""
+        return self._process.pid
+
+    def nonce(self) -> str:
+        """A name that no other process has: for ``Request.comm``."""
+        return f"{self._run}-{next(self._nonces):x}"[:COMM_BYTES]
+
+    def run(self, requests: Sequence[Request]) -> list[list[Observation]]:
+        """Has the requests carried out in order; one observation for each call of each request.
+
+        Raises:
+            InstrumentError: the zygote is gone.
+        """
+        if not requests:
+            return []
+        try:
+            zygote.send(self._stream, [request.to_plain() for request in requests])
+            answers = zygote.receive(self._stream)
+        except OSError as error:
+            raise self._gone(str(error)) from error
+        if answers is None:
+            raise self._gone("it closed its socket")
+        return [[Observation.from_plain(seen) for seen in answer] for answer in answers]
+
+    def _gone(self, why: str) -> InstrumentError:
+        return InstrumentError(
+            f"the process that forks the probes (pid {self.pid}) is gone: {why}; "
+            "see its error output above, and run the suite again"
+        )
+
+    def close(self) -> None:
+        """Ends the process and waits for it."""
+        for thing in (self._stream, self._socket):
+            try:
+                thing.close()
+            except BrokenPipeError:
+                continue  # the zygote went first, and nothing is waiting to be said
+        self._process.wait()

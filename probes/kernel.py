@@ -1,0 +1,331 @@
+"""The system-call surface: the only module that touches ctypes.
+
+It runs in the lean interpreter that forks the probing children (``probes.zygote``): every module
+that is imported here makes each fork slower, so there are few, and typing is not among them.
+Nothing between "armed" and "returned" makes a system call of its own: what a call needs is
+prepared before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# asm/signal.h; the module signal would bring enum with it.
+SIGKILL = 9
+SIGSYS = 12 if os.uname().machine.startswith("mips") else 31
+
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_SET_SECCOMP = 22
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+# linux/seccomp.h
+SECCOMP_MODE_DISABLED = 0
+SECCOMP_MODE_STRICT = 1
+SECCOMP_MODE_FILTER = 2
+# linux/capability.h
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+NOT_REACHED, ARMED, RETURNED = 0, 1, 2
+"""The stages of a probed call; the child moves a slot on without a system call."""
+
+STARTED, INSTALLED, DONE = 0, 1, 2
+"""The phases of a probing child."""
+
+ENTRY_SYSCALL = "syscall"
+ENTRY_INT80 = "int80"
+
+_STEP_SIZE = 120
+_MAX_ERRNO = 4095
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.pthread_self.restype = ctypes.c_void_p
+_libc.signal.restype = ctypes.c_void_p
+_libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+
+_THREAD_MAIN = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
+
+# Things that C code still points at and that Python must therefore not collect.
+_kept: list[object] = []
+
+
+class Header(ctypes.Structure):
+    """The head of the page that a probing child shares with its parent."""
+
+    _fields_ = (
+        ("phase", ctypes.c_uint32),
+        ("error", ctypes.c_int32),
+        ("current", ctypes.c_uint32),
+        ("survived", ctypes.c_uint32),
+        ("caller", ctypes.c_int32),
+        ("forked", ctypes.c_uint32),
+        ("inner_known", ctypes.c_uint32),
+        ("inner_status", ctypes.c_int32),
+        ("loosened", ctypes.c_uint32),
+        ("dropped_user", ctypes.c_uint32),
+        ("step", ctypes.c_char * _STEP_SIZE),
+    )
+
+
+class Slot(ctypes.Structure):
+    """What is known of one probed call."""
+
+    _fields_ = (
+        ("stage", ctypes.c_uint32),
+        ("trapped", ctypes.c_uint32),
+        ("errno", ctypes.c_int32),
+        ("padding", ctypes.c_uint32),
+        ("result", ctypes.c_int64),
+    )
+
+
+HEADER_SIZE = ctypes.sizeof(Header)
+SLOT_SIZE = ctypes.sizeof(Slot)
+
+
+class Page:
+    """The shared page, seen from the child: fields are written in place."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """Lays header and slots over the shared memory."""
+        self.header = Header.from_buffer(memory)
+        count = (len(memory) - HEADER_SIZE) // SLOT_SIZE
+        self.slots = (Slot * count).from_buffer(memory, HEADER_SIZE)
+
+    def step(self, doing: str) -> None:
+        """Leaves word of what the child is about to do, for the case that it goes no further."""
+        self.header.step = doing.encode(errors="replace")[: _STEP_SIZE - 1]
+
+
+def read_header(memory: mmap.mmap) -> Header:
+    """A copy of the header, for the parent."""
+    return Header.from_buffer_copy(memory)
+
+
+def read_slot(memory: mmap.mmap, index: int) -> Slot:
+    """A copy of one slot, for the parent."""
+    return Slot.from_buffer_copy(memory, HEADER_SIZE + index * SLOT_SIZE)
+
+
+def _prctl(option: int, *arguments: int) -> None:
+    padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
+    if _libc.prctl(ctypes.c_int(option), *padded) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def set_name(comm: str) -> None:
+    """Sets the calling thread's ``comm``, at most 15 bytes (PR_SET_NAME)."""
+    text = ctypes.create_string_buffer(comm.encode())
+    _prctl(PR_SET_NAME, ctypes.addressof(text))
+
+
+def die_with_parent() -> None:
+    """Asks for SIGKILL when the parent's thread ends (PR_SET_PDEATHSIG)."""
+    _prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+def leave_no_core() -> None:
+    """Makes the process undumpable: no core, and no core handler for a piped core_pattern."""
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
+def adopt_orphans() -> None:
+    """Makes the process the new parent of its orphaned descendants (PR_SET_CHILD_SUBREAPER)."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_no_new_privs() -> None:
+    """Sets PR_SET_NO_NEW_PRIVS, without which only CAP_SYS_ADMIN may install a filter."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_capabilities() -> None:
+    """Empties the permitted, effective and inheritable sets of the calling thread (capset(2))."""
+    head = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    if _libc.capset(ctypes.byref(head), ctypes.byref(sets)) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+class Filter(ctypes.Structure):
+    """A raw program as ``struct sock_fprog``, so that installing it is one call."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+    def __init__(self, program: bytes) -> None:
+        """Keeps the program's bytes where the kernel will read them."""
+        self.code = ctypes.create_string_buffer(program, len(program))
+        super().__init__(len(program) // 8, ctypes.addressof(self.code))
+
+
+def install(prepared: Filter) -> None:
+    """Installs a filter on the calling thread.
+
+    Uses prctl(PR_SET_SECCOMP), which has no number of its own on each architecture.
+
+    Raises:
+        OSError: the kernel refused the program (EINVAL), or the thread may not (EACCES).
+    """
+    _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(prepared))
+
+
+def try_to_loosen() -> bool:
+    """Tries to leave filter mode, for no mode at all and for strict mode.
+
+    Returns:
+        Whether the kernel let either happen; it must not.
+    """
+    for mode in (SECCOMP_MODE_DISABLED, SECCOMP_MODE_STRICT):
+        try:
+            _prctl(PR_SET_SECCOMP, mode)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+# long enter(long number, const uint32_t arguments[6]): the 32-bit entry from 64-bit code. ebx, ecx,
+# edx, esi, edi, ebp carry the arguments; rbx and rbp belong to the caller.
+_INT80_CODE = bytes.fromhex(
+    "53 55"  # push rbx; push rbp
+    "89f8 4989f0"  # mov eax, edi; mov r8, rsi
+    "418b18 418b4804 418b5008"  # mov ebx, [r8]; mov ecx, [r8+4]; mov edx, [r8+8]
+    "418b700c 418b7810 418b6814"  # mov esi, [r8+12]; mov edi, [r8+16]; mov ebp, [r8+20]
+    "cd80"  # int 0x80
+    "5d 5b c3"  # pop rbp; pop rbx; ret
+)
+
+
+def prepare_call(entry: str, number: int, arguments: Sequence[int]) -> Callable[[], int]:
+    """Prepares one call by raw number, ready to be made without allocating anything large.
+
+    The prepared call returns what the kernel answered, or -1 with errno set for an error.
+
+    Args:
+        entry: ENTRY_SYSCALL (libc's syscall()) or ENTRY_INT80 (x86 only).
+        number: the raw number, x32 with its bit.
+        arguments: up to six register values.
+
+    Raises:
+        OSError: no executable memory is to be had for the int 0x80 stub.
+        ValueError: the entry is not known, or the machine has none such.
+    """
+    six = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    if entry == ENTRY_SYSCALL:
+        values = [ctypes.c_ulong(a) for a in six]
+        raw = ctypes.c_ulong(number)
+        return lambda: int(_libc.syscall(raw, *values))
+    if entry == ENTRY_INT80 and os.uname().machine == "x86_64" and sys.maxsize > 1 << 32:
+        registers = (ctypes.c_uint32 * 6)(*(a & 0xFFFFFFFF for a in six))
+        enter = _int80()
+        return lambda: _as_libc_would(int(enter(number, registers)))
+    raise ValueError(f"no entry {entry!r} on {os.uname().machine}")
+
+
+def no_call() -> int:
+    """Goes the way of a prepared call, but into a library function that enters no kernel."""
+    return int(_libc.labs(*_NOTHING))
+
+
+_NOTHING = [ctypes.c_ulong()] * 7
+_int80_entry: list[Callable[..., int]] = []
+
+
+def _int80() -> Callable[..., int]:
+    if not _int80_entry:
+        memory = mmap.mmap(
+            -1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_WRITE
+        )
+        memory.write(_INT80_CODE)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        _kept.append(memory)
+        _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        if _libc.mprotect(address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == -1:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        kind = ctypes.CFUNCTYPE(
+            ctypes.c_long, ctypes.c_long, ctypes.POINTER(ctypes.c_uint32), use_errno=True
+        )
+        _int80_entry.append(kind(address))
+    return _int80_entry[0]
+
+
+def _as_libc_would(answer: int) -> int:
+    """The kernel's -errno, told the way libc's syscall() tells it."""
+    if -_MAX_ERRNO <= answer < 0:
+        ctypes.set_errno(-answer)
+        return -1
+    return answer
+
+
+def perform(page: Page, calls: Sequence[Callable[[], int]], first: int) -> None:
+    """Makes the prepared calls from ``first`` on, moving each slot from ARMED to RETURNED."""
+    header = page.header
+    slots = {index: page.slots[index] for index in range(first, len(calls))}
+    get_errno, set_errno = ctypes.get_errno, ctypes.set_errno
+    for index in range(first, len(calls)):
+        slot, call = slots[index], calls[index]
+        header.current = index
+        set_errno(0)
+        slot.stage = ARMED
+        result = call()
+        number = get_errno()
+        slot.result = result
+        slot.errno = number if result == -1 else 0
+        slot.stage = RETURNED
+
+
+def watch_sigsys(page: Page) -> None:
+    """Notes in the current slot when SIGSYS reaches a handler: TRAP does that, KILL never."""
+
+    def note(_signal: int) -> None:
+        page.slots[page.header.current].trapped = 1
+
+    handler = _HANDLER(note)
+    _kept.append(handler)
+    _libc.signal(SIGSYS, ctypes.cast(handler, ctypes.c_void_p))
+
+
+def this_thread() -> int:
+    """The pthread_t of the calling thread."""
+    return int(_libc.pthread_self())
+
+
+def start_thread(body: Callable[[], None]) -> int:
+    """Starts a joinable thread and returns its pthread_t.
+
+    Python's own threads are detached, and a thread that the kernel kills would never release
+    Python's lock; the kernel itself wakes whoever joins a thread's id.
+
+    Raises:
+        OSError: no thread is to be had.
+    """
+
+    def main(_: int | None) -> None:
+        body()
+
+    callback = _THREAD_MAIN(main)
+    _kept.append(callback)
+    thread = ctypes.c_ulong()
+    number = _libc.pthread_create(ctypes.byref(thread), None, callback, None)
+    if number:
+        raise OSError(number, os.strerror(number))
+    return thread.value
+
+
+def join_thread(thread: int) -> None:
+    """Waits until the thread has ended, killed or not."""
+    _libc.pthread_join(ctypes.c_ulong(thread), None)

@@ -1,0 +1,246 @@
+"""What is to be judged: from a policy, profiles and ABIs to test cases and their cells. Pure.
+
+The plan is made before anything is asked of the kernel, by every test worker and by the process
+that collects their verdicts alike, so that a verdict which never came is noticed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from probes.action import Action, FilterReturn, Profile
+from probes.arch import X32_SYSCALL_BIT, Arch
+from probes.catalogue import probe_for
+from probes.cell import CellKey, Claim
+from probes.policy import Policy
+
+NO_PROFILE: Final = "none"
+"""The profile of the controls, whose filters are none of a policy's."""
+
+UNKNOWN: Final = "unknown"
+"""The call's name in a cell about a number that no table knows."""
+
+CANARY: Final = "getppid"
+"""The call of the controls: it has no arguments, changes nothing, and always succeeds.
+
+Architectures without it are served by ``getpid``; see ``canary``.
+"""
+
+DOCUMENTED_CLAIMS: Final = {
+    Profile.KILL: (Claim.TERMINATES, Claim.IS_REPORTED),
+    Profile.ERRNO: (Claim.DENIES, Claim.IS_SILENT),
+    Profile.LOG: (Claim.RUNS, Claim.IS_RECORDED),
+}
+"""What each profile must do at every documented call."""
+
+CONTROLS: Final = (
+    FilterReturn(Action.KILL_PROCESS),
+    FilterReturn(Action.KILL_THREAD),
+    FilterReturn(Action.TRAP),
+    Profile.ERRNO.returns,
+    FilterReturn(Action.LOG),
+    FilterReturn(Action.ALLOW),
+)
+"""The known filters that calibrate the instrument."""
+
+
+class Way(StrEnum):
+    """The ways in which a confined process might come loose, each a variant of "is inherited"."""
+
+    FORK = "fork"
+    THREAD = "thread"
+    EXECVE = "execve"
+    SETUID = "setuid"
+    LATER_FILTER = "later filter"
+    REMOVAL = "removal"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test: a claim, its parameters, and the cells that it judges.
+
+    Attributes:
+        claim: what is claimed; the test function is ``test_`` and the claim's words.
+        arch: the ABI.
+        cells: the cells that the test judges, in order.
+        parameters: what the test function takes, by name.
+        profile: the profile, None for the controls.
+    """
+
+    claim: Claim
+    arch: Arch
+    cells: tuple[CellKey, ...]
+    parameters: tuple[tuple[str, str], ...]
+    profile: Profile | None = None
+
+    @property
+    def function(self) -> str:
+        """The name of the test function."""
+        return function_of(self.claim)
+
+    @property
+    def id(self) -> str:
+        """The words between the brackets of the test's name."""
+        return "-".join(value.replace(" ", "_") for _, value in self.parameters)
+
+
+def function_of(claim: Claim) -> str:
+    """The name of the test function for a claim."""
+    return f"test_{claim.value.replace(' ', '_')}"
+
+
+def plan(
+    policy: Policy,
+    profiles: Sequence[Profile],
+    arches: Sequence[Arch],
+    offered: Sequence[Arch],
+) -> tuple[Case, ...]:
+    """Every case, in the order in which a report lists them.
+
+    Args:
+        policy: what must hold.
+        profiles: the profiles to judge.
+        arches: the ABIs to judge.
+        offered: every ABI of the kernel, for a number is unknown only if none of them has it.
+    """
+    return tuple(_cases(policy, profiles, arches, offered))
+
+
+def _cases(
+    policy: Policy,
+    profiles: Sequence[Profile],
+    arches: Sequence[Arch],
+    offered: Sequence[Arch],
+) -> Iterator[Case]:
+    for arch in arches:
+        yield from controls(arch)
+    for profile in profiles:
+        for claim in DOCUMENTED_CLAIMS[profile]:
+            for arch in arches:
+                for call in policy.calls:
+                    yield _documented(claim, profile, arch, call.name)
+        for arch in arches:
+            yield from _multithreaded(policy, profile, arch)
+            yield _rest(policy, profile, arch)
+            yield from _default(profile, arch, offered)
+            yield from _inherited(policy, profile, arch)
+
+
+def canary(arch: Arch) -> tuple[str, int]:
+    """The call of the controls on an ABI, and its number."""
+    for name in (CANARY, "getpid", "gettid"):
+        number = arch.number(name)
+        if number is not None:
+            return name, number
+    raise LookupError(f"{arch.name} has none of the canary calls")
+
+
+def controls(arch: Arch) -> Iterator[Case]:
+    """The calibration of the instrument on one ABI."""
+    name, number = canary(arch)
+    for returns in CONTROLS:
+        variant = returns.action.name
+        yield Case(
+            claim=Claim.CONTROLS,
+            arch=arch,
+            cells=(CellKey(Claim.CONTROLS, NO_PROFILE, arch.name, name, number, variant),),
+            parameters=(("arch", arch.name), ("action", variant)),
+        )
+
+
+def _documented(claim: Claim, profile: Profile, arch: Arch, call: str) -> Case:
+    key = CellKey(claim, profile.value, arch.name, call, arch.number(call))
+    return Case(claim, arch, (key,), (("arch", arch.name), ("call", call)), profile)
+
+
+def sample_call(policy: Policy, arch: Arch) -> str | None:
+    """The documented call that stands for all where one is enough: the first harmless one here."""
+    for call in policy.calls:
+        if arch.number(call.name) is not None and probe_for(call.name) is not None:
+            return call.name
+    return None
+
+
+def _multithreaded(policy: Policy, profile: Profile, arch: Arch) -> Iterator[Case]:
+    call = sample_call(policy, arch)
+    if profile is Profile.KILL and call is not None:
+        claim = Claim.ENDS_EVERY_THREAD
+        key = CellKey(claim, profile.value, arch.name, call, arch.number(call))
+        yield Case(claim, arch, (key,), (("arch", arch.name),), profile)
+
+
+def rest_of(policy: Policy, arch: Arch) -> dict[int, str]:
+    """The numbers of an ABI that the document leaves alone, with their names."""
+    documented = {call.name for call in policy.calls}
+    return {n: name for name, n in arch.numbers.items() if name not in documented}
+
+
+def is_exempt(key: CellKey) -> bool:
+    """Whether some kernels let the call through without asking any filter.
+
+    uretprobe and uprobe serve the trampolines that the kernel itself puts into traced programs;
+    anybody else gets an error or SIGILL. See seccomp_uprobe_exception() in kernel/seccomp.c,
+    which is there on x86_64 only.
+    """
+    return key.arch == "x86_64" and key.syscall in {"uretprobe", "uprobe"}
+
+
+def _rest(policy: Policy, profile: Profile, arch: Arch) -> Case:
+    claim = Claim.LEAVES_THE_REST_ALONE
+    keys = tuple(
+        CellKey(claim, profile.value, arch.name, name, number)
+        for number, name in sorted(rest_of(policy, arch).items())
+    )
+    return Case(claim, arch, keys, (("profile", profile.value), ("arch", arch.name)), profile)
+
+
+def unknown_numbers(arch: Arch, offered: Sequence[Arch]) -> tuple[int, ...]:
+    """Numbers that a filter meets on an ABI and that no table of its architecture token knows.
+
+    The one above the highest, the first hole, a number of a sibling ABI with the wrong x32 bit,
+    2^31-1 (the x32 bit and garbage), the sign bit alone, and all ones.
+    """
+    known = {
+        number
+        for other in offered
+        if other.audit_arch == arch.audit_arch
+        for number in other.numbers.values()
+    }
+    own = sorted(arch.numbers.values())
+    hole = next(n for n in range(own[0], own[-1] + 2) if n not in known)
+    if own[0] & X32_SYSCALL_BIT:
+        candidates = [own[-1] + 1, hole, X32_SYSCALL_BIT | 0x0FFFFFFF]
+    else:
+        candidates = [own[-1] + 1, hole, X32_SYSCALL_BIT | (own[-1] + 1)]
+        candidates += [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+    return tuple(sorted(set(candidates) - known))
+
+
+def _default(profile: Profile, arch: Arch, offered: Sequence[Arch]) -> Iterator[Case]:
+    claim = Claim.DEFAULT_ACTION
+    for number in unknown_numbers(arch, offered):
+        key = CellKey(claim, profile.value, arch.name, UNKNOWN, number)
+        yield Case(
+            claim,
+            arch,
+            (key,),
+            (("profile", profile.value), ("arch", arch.name), ("number", f"{number:#x}")),
+            profile,
+        )
+
+
+def _inherited(policy: Policy, profile: Profile, arch: Arch) -> Iterator[Case]:
+    call = sample_call(policy, arch)
+    if call is None:
+        return
+    claim = Claim.IS_INHERITED
+    for way in Way:
+        key = CellKey(claim, profile.value, arch.name, call, arch.number(call), way.value)
+        yield Case(
+            claim,
+            arch,
+            (key,),
+            (("profile", profile.value), ("arch", arch.name), ("way", way.value)),
+            profile,
+        )

@@ -1,0 +1,1 @@
+"""Tests of the instrument, mutants among them."""

@@ -1,0 +1,32 @@
+"""What the tests compare with, made by others: headers, libseccomp's tools, audit's tools.
+
+A machine without an oracle skips the tests that need it and says what to install. Where that
+must not happen, as in CI, set ``SYSCALL_CONFORMANCE_REQUIRE_ORACLES=1``: they fail instead.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REQUIRE_VARIABLE = "SYSCALL_CONFORMANCE_REQUIRE_ORACLES"
+
+
+def require(tool_or_path: str, apt_package: str) -> str:
+    """The path of a tool on PATH or of a file, or the end of the test where it is missing.
+
+    Args:
+        tool_or_path: a command's name, or an absolute path.
+        apt_package: the Debian package, or the packages with blanks between, that bring it.
+    """
+    if tool_or_path.startswith("/"):
+        found = tool_or_path if Path(tool_or_path).exists() else None
+    else:
+        found = shutil.which(tool_or_path)
+    if found is not None:
+        return found
+    sentence = f"needs {tool_or_path}: apt-get install {apt_package}"
+    if os.environ.get(REQUIRE_VARIABLE) == "1":
+        pytest.fail(sentence, pytrace=False)
+    pytest.skip(sentence)

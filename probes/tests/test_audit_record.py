@@ -1,0 +1,338 @@
+"""SECCOMP records are read as the kernel wrote them, and a batch never hides a loss."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.audit.collector import (
+    Event,
+    Reading,
+    SequencedCollector,
+    SerialLedger,
+    why_silent,
+    why_unwritten,
+)
+from probes.audit.record import MalformedRecordError, SeccompRecord, kernel_serial, parse
+
+# From a log that Debian's auditd 3.0.9 wrote.
+RAW = (
+    "type=SECCOMP msg=audit(1795491513.809:25852): auid=4294967295 uid=0 gid=0 ses=4294967295 "
+    'pid=30667 comm=61206222C3A9 exe="/tmp/emitter" sig=31 arch=c000003e syscall=163 compat=0 '
+    "ip=0x7f7b976cc829 code=0x80000000"
+)
+ENRICHED = RAW + '\x1dAUID="unset" UID="root" GID="root" ARCH=x86_64 SYSCALL=acct'
+BARE = RAW.removeprefix("type=SECCOMP msg=")
+OTHER = "type=SYSCALL msg=audit(1795491513.809:25851): arch=c000003e syscall=163 success=yes exit=0"
+DAEMON = "type=DAEMON_START msg=audit(1795491009.351:4402): op=start ver=3.0.9 format=enriched"
+
+
+def untrusted(text: bytes) -> str:
+    """What audit_log_untrustedstring() of kernel/audit.c writes."""
+    if any(byte == 0x22 or byte < 0x21 or byte > 0x7E for byte in text):
+        return text.hex().upper()
+    return f'"{text.decode("ascii")}"'
+
+
+def as_signed(number: int) -> int:
+    """What %ld prints of the kernel's int."""
+    return number - (1 << 32) if number & 0x80000000 else number
+
+
+words = st.integers(min_value=0, max_value=0xFFFFFFFF)
+names = st.one_of(
+    st.binary(max_size=15).filter(lambda name: 0 not in name),
+    st.text(
+        st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"'), max_size=15
+    ).map(str.encode),
+    # Names that look like hexadecimal or like fields.
+    st.sampled_from([b"ABCD", b"(null)", b"pid=1", b"a b", b"code=0x0", b"\xff\xfe", b"\x1d"]),
+)
+paths = st.one_of(names, st.sampled_from([b"/usr/bin/x (deleted)", b"<too_long>"]))
+contexts = st.sampled_from(
+    ["", " subj=unconfined", " subj=docker-default (enforce)", " subj=? pid=1 comm=x", " subj="]
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[str, SeccompRecord]:
+    """The text as audit_seccomp() writes it, and the record that it stands for."""
+    comm, exe = draw(names), draw(st.one_of(st.none(), paths))
+    stamp = f"{draw(words)}.{draw(st.integers(0, 999)):03}"
+    record = SeccompRecord(
+        timestamp=stamp,
+        serial=draw(words),
+        pid=draw(st.integers(1, 1 << 22)),
+        uid=draw(words),
+        comm=comm.decode("utf-8", "surrogateescape"),
+        exe="(null)" if exe is None else exe.decode("utf-8", "surrogateescape"),
+        signal=draw(st.sampled_from([0, 12, 31])),
+        arch=draw(words),
+        syscall=draw(words),
+        compat=draw(st.integers(0, 1)),
+        ip=draw(st.integers(0, (1 << 64) - 1)),
+        code=draw(words),
+        raw="",
+    )
+    text = (
+        f"audit({stamp}:{record.serial}): auid={draw(words)} uid={record.uid} gid={draw(words)} "
+        f"ses={draw(words)}{draw(contexts)} pid={record.pid} comm={untrusted(comm)} "
+        f"exe={'(null)' if exe is None else untrusted(exe)} sig={record.signal} "
+        f"arch={record.arch:x} syscall={as_signed(record.syscall)} compat={record.compat} "
+        f"ip=0x{record.ip:x} code=0x{record.code:x}"
+    )
+    return text, record
+
+
+@given(
+    records(),
+    st.sampled_from(["", "type=SECCOMP msg=", "type=UNKNOWN[1326] msg=", "type=1326 "]),
+    st.sampled_from(["", "node=host.example "]),
+    st.sampled_from(["", '\x1dARCH=x86_64 SYSCALL=acct AUID="unset"', "\x1d"]),
+    st.sampled_from(["", "\n"]),
+)
+def test_round_trip(
+    written: tuple[str, SeccompRecord], kind: str, node: str, enrichment: str, end: str
+) -> None:
+    """Whatever the kernel can write is read back, in each form in which it arrives."""
+    text, record = written
+    line = f"{node if kind else ''}{kind}{text}{enrichment}"
+    assert parse(line + end) == dataclasses.replace(record, raw=line)
+    assert kernel_serial(line + end) == record.serial
+
+
+@given(records(), st.integers(min_value=0))
+def test_a_truncated_record_is_never_taken_for_another(
+    written: tuple[str, SeccompRecord], place: int
+) -> None:
+    """A record that lost its end is refused, or is the same but for the digits of its code."""
+    line = f"type=SECCOMP msg={written[0]}"
+    cut = line[: 1 + place % (len(line) - 1)]
+    code_begins = line.rindex("code=0x") + len("code=0x")
+    if len(cut) > code_begins:
+        read = parse(cut)
+        assert read is not None
+        assert dataclasses.replace(read, code=0, raw="") == dataclasses.replace(
+            written[1], code=0, raw=""
+        )
+    else:
+        with pytest.raises(MalformedRecordError) as refusal:
+            parse(cut)
+        assert refusal.value.line == cut
+
+
+@given(st.text())
+def test_any_text_is_read_passed_over_or_refused(text: str) -> None:
+    """Garbage brings out no exception other than the refusal."""
+    try:
+        parse(text)
+    except MalformedRecordError as refusal:
+        assert repr(refusal.line) in str(refusal)
+
+
+def test_enrichment_changes_nothing() -> None:
+    """ENRICHED is RAW with something after it."""
+    raw, enriched = parse(RAW), parse(ENRICHED)
+    assert raw is not None
+    assert enriched == dataclasses.replace(raw, raw=ENRICHED)
+    assert raw.comm == 'a b"é'
+    assert (raw.syscall, raw.code, raw.signal) == (163, 0x80000000, 31)
+
+
+@pytest.mark.parametrize("line", [OTHER, DAEMON, "", "\n", OTHER + "\x1dAUID=unset"])
+def test_other_types_are_passed_over(line: str) -> None:
+    """Whatever else auditd writes is no SECCOMP record."""
+    assert parse(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "type=SECC",
+        "type=SECCOMP msg=audit(1.5:1): ",
+        "\0\0\0\0",
+        "garbage",
+        RAW.replace("comm=61206222C3A9", "comm=61206222C3A"),
+        RAW.replace("comm=61206222C3A9", 'comm="a b"'),
+        RAW.replace("sig=31 ", ""),
+        RAW + RAW,
+    ],
+)
+def test_damaged_lines_are_refused(line: str) -> None:
+    """What may have been a SECCOMP record is not passed over."""
+    with pytest.raises(MalformedRecordError):
+        parse(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "serial"),
+    [(RAW, 25852), (ENRICHED, 25852), (BARE, 25852), (OTHER, 25851), (DAEMON, None), ("x", None)],
+)
+def test_serials_are_the_kernels(line: str, serial: int | None) -> None:
+    """Auditd numbers the records about itself on its own."""
+    assert kernel_serial(line) == serial
+
+
+def event(serial: int, comm: str = "x") -> Event:
+    """A SECCOMP event."""
+    record = parse(BARE)
+    assert record is not None
+    return Event(serial, dataclasses.replace(record, serial=serial, comm=comm))
+
+
+def other(serial: int) -> Event:
+    """An event of another type."""
+    return Event(serial, None)
+
+
+class Scripted(SequencedCollector):
+    """A collector whose source says what it is told to."""
+
+    def __init__(
+        self,
+        *readings: Reading,
+        lost: Iterable[int | None] = (),
+        base: int | None = 0,
+    ) -> None:
+        self.readings = list(readings)
+        counts = list(lost)
+        super().__init__("scripted", lambda: counts.pop(0) if counts else None, SerialLedger(base))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _read(self, timeout: float) -> Reading:
+        """The next reading of the script."""
+        assert timeout >= 0
+        return self.readings.pop(0) if self.readings else Reading()
+
+    def _silence(self) -> str:
+        return "it is silent."
+
+
+def serials(batch_records: tuple[SeccompRecord, ...]) -> list[int]:
+    """The records' numbers."""
+    return [record.serial for record in batch_records]
+
+
+def test_a_batch_ends_with_its_sentinel() -> None:
+    """What comes after it belongs to the next batch."""
+    source = Scripted(
+        Reading((event(1), other(2), event(3, "s"), event(4))), Reading((event(5, "t"),))
+    )
+    first, second = source.read_until("s", 1), source.read_until("t", 1)
+    assert (serials(first.records), first.complete, first.reason) == ([1, 3], True, "")
+    assert (serials(second.records), second.complete, second.reason) == ([4, 5], True, "")
+
+
+def test_a_gap_in_the_serial_numbers_makes_a_batch_incomplete() -> None:
+    """Event 2 was dropped without a trace; what follows the sentinel is not to blame."""
+    source = Scripted(Reading((event(1), event(3, "s"))), Reading((event(4, "t"),)))
+    first, second = source.read_until("s", 0.05), source.read_until("t", 0.05)
+    assert not first.complete
+    assert first.reason == "1 audit event(s) before the sentinel never reached scripted."
+    assert second.complete
+
+
+def test_an_event_that_the_sentinel_overtook_belongs_to_the_batch() -> None:
+    """It was numbered first and queued second, as two processors may have it."""
+    source = Scripted(Reading((event(2, "s"), event(3))), Reading((event(1),)))
+    batch = source.read_until("s", 1)
+    assert (serials(batch.records), batch.complete) == ([1, 2], True)
+    assert serials(source.read_until("none", 0).records) == [3]
+
+
+def test_trouble_taints_two_batches() -> None:
+    """Before which sentinel the loss lies is not known."""
+    source = Scripted(
+        Reading((event(1, "s"),), "Something was lost."),
+        Reading((event(2, "t"),)),
+        Reading((event(3, "u"),)),
+    )
+    batches = [source.read_until(sentinel, 1) for sentinel in "stu"]
+    assert [batch.complete for batch in batches] == [False, False, True]
+    assert [batch.reason for batch in batches] == ["Something was lost."] * 2 + [""]
+
+
+def test_the_kernels_counter_of_lost_records_counts() -> None:
+    """Read at the start and after each batch; it may wrap."""
+    source = Scripted(
+        *(Reading((event(place, name),)) for place, name in enumerate("stuv", start=1)),
+        lost=[0xFFFFFFFF, 0xFFFFFFFF, 1, 1, 1],
+    )
+    batches = [source.read_until(sentinel, 1) for sentinel in "stuv"]
+    assert [batch.complete for batch in batches] == [True, False, False, True]
+    assert batches[1].reason.startswith("The kernel lost 2 audit record(s)")
+
+
+def test_a_counter_that_can_no_longer_be_read_proves_nothing() -> None:
+    """A process that gave its capabilities away does not look as if nothing were lost."""
+    source = Scripted(Reading((event(1, "s"),)), lost=[0, None])
+    batch = source.read_until("s", 1)
+    assert not batch.complete
+    assert "not now" in batch.reason
+
+
+def test_without_a_base_the_first_sentinel_is_the_base() -> None:
+    """What preceded the first event of a new log is not known."""
+    source = Scripted(Reading((event(7, "s"),)), Reading((event(8, "t"),)), base=None)
+    first, second = source.read_until("s", 1), source.read_until("t", 1)
+    assert (serials(first.records), first.complete) == ([7], False)
+    assert "first sentinel" in first.reason
+    assert second.complete
+
+
+@pytest.mark.parametrize(
+    ("readings", "reason"),
+    [
+        ((), "arrive by scripted within 0 s: it is silent."),
+        ((Reading((event(1),)),), "though 1 other SECCOMP record(s) did."),
+        ((Reading((other(1),)),), "though earlier audit events did: was it emitted?"),
+    ],
+)
+def test_a_sentinel_that_does_not_arrive(readings: tuple[Reading, ...], reason: str) -> None:
+    """The batch holds what arrived, and says that it proves nothing."""
+    batch = Scripted(*readings).read_until("s", 0)
+    assert not batch.complete
+    assert batch.reason.endswith(reason)
+
+
+def fake_root(
+    root: Path, *, cmdline: str = "quiet", logged: str = "kill_process log", net: str = "net:[1]"
+) -> Path:
+    """A directory with the files of /proc that a diagnosis looks at."""
+    (root / "proc/sys/kernel/seccomp").mkdir(parents=True)
+    (root / "proc/cmdline").write_text(cmdline + "\n", encoding="ascii")
+    (root / "proc/sys/kernel/seccomp/actions_logged").write_text(logged + "\n", encoding="ascii")
+    for process, target in (("self", net), ("1", "net:[1]")):
+        (root / "proc" / process / "ns").mkdir(parents=True)
+        (root / "proc" / process / "ns/net").symlink_to(target)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"cmdline": "ro audit=0 quiet"}, "booted with audit=0"),
+        ({"cmdline": "audit=off"}, "booted with audit=off"),
+        ({"cmdline": "audit=0", "logged": "trap"}, "booted with audit=0"),
+        ({"logged": "kill_process trap"}, "actions_logged lacks log;"),
+        ({"logged": "log"}, "actions_logged lacks kill_process;"),
+        ({"logged": ""}, "actions_logged lacks kill_process and log;"),
+        ({"net": "net:[2]"}, "another network namespace than process 1"),
+        ({"cmdline": "audit=1 -- audit=0"}, "may not be the initial one"),
+        ({}, "may not be the initial one"),
+    ],
+)
+def test_diagnosis_of_silence(tmp_path: Path, facts: dict[str, str], words: str) -> None:
+    """The files' certainties come before the possibilities."""
+    assert words in why_silent(fake_root(tmp_path, **facts))
+
+
+def test_diagnosis_without_files(tmp_path: Path) -> None:
+    """Where nothing can be read, nothing is claimed."""
+    assert "may not be the initial one" in why_silent(tmp_path)
+    assert not why_unwritten(tmp_path)

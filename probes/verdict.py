@@ -1,0 +1,463 @@
+"""The judge: what was expected, what was seen, and what that means. Pure; no I/O.
+
+Never by errno or by SIGSYS alone: EPERM comes from a missing capability too, and SIGSYS from a
+filter that kills something else. A refusal counts when the witness (``probes.witness``) would have
+answered otherwise, a kill when the call was armed and had not returned.
+"""
+
+import errno
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from probes.action import Action, FilterReturn, Profile, errno_name
+from probes.audit.record import SeccompRecord
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.instrument import Observation, Stage
+from probes.witness import MARKER_ERRNO
+
+
+class Effect(StrEnum):
+    """What became of a probed call."""
+
+    KILLED_PROCESS = "SIGSYS ended the process at the call"
+    KILLED_THREAD = "only the thread that made the call ended; its process lived on"
+    TRAPPED = "SIGSYS went to a handler, which a program can survive"
+    REFUSED = "the filter answered in the kernel's place"
+    REACHED = "the call reached the kernel"
+    ENDED_OTHERWISE = "the process ended otherwise"
+    FAULT = "the probe failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An observation, read.
+
+    Attributes:
+        effect: what became of the call.
+        detail: the effect in words, with its numbers.
+        errno: the error of a refusal.
+    """
+
+    effect: Effect
+    detail: str
+    errno: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What the audit trail holds about one probe.
+
+    Attributes:
+        source: the collector's name; "" where there is none.
+        records: the records with the probe's nonce, number and architecture.
+        complete: whether a missing record was never written.
+        reason: why absence proves nothing, or why there is no collector and what would help.
+    """
+
+    source: str
+    records: tuple[SeccompRecord, ...] = ()
+    complete: bool = False
+    reason: str = ""
+
+
+NO_TRAIL: Final = Trail("", reason="no audit records were asked for")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Everything that was seen for one cell.
+
+    Attributes:
+        witnessed: the call under the filter and the witness: it cannot run.
+        free: the call under the filter alone: it runs if the filter lets it.
+        control: the same call without any filter.
+        trail: the audit records of the call.
+        predicted: what the program returns for the number, by simulation, where that is certain.
+    """
+
+    witnessed: Observation | None = None
+    free: Observation | None = None
+    control: Observation | None = None
+    trail: Trail = NO_TRAIL
+    predicted: FilterReturn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about one cell.
+
+    Attributes:
+        key: the cell.
+        returns: what the filter must return for the number.
+        program: what a sentence calls the filter.
+    """
+
+    key: CellKey
+    returns: FilterReturn
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A verdict before it becomes a cell."""
+
+    outcome: Outcome
+    cause: Cause | None
+    observed: str
+
+
+def read(observation: Observation) -> Seen:  # noqa: PLR0911 - one return for each effect
+    """What became of a call that was made under a witness."""
+    if observation.fault:
+        return Seen(Effect.FAULT, observation.fault)
+    if observation.timed_out:
+        return Seen(Effect.FAULT, "the child was killed at its deadline, in the middle of the call")
+    if observation.trapped:
+        return Seen(Effect.TRAPPED, f"{Effect.TRAPPED} (TRAP)")
+    if observation.stage is Stage.RETURNED:
+        return _read_answer(observation)
+    if observation.survived:
+        return Seen(Effect.KILLED_THREAD, f"{Effect.KILLED_THREAD} (KILL_THREAD)")
+    if observation.stage is Stage.ARMED and observation.signal == signal.SIGSYS:
+        return Seen(Effect.KILLED_PROCESS, Effect.KILLED_PROCESS.value)
+    return Seen(Effect.ENDED_OTHERWISE, _ending(observation))
+
+
+def _read_answer(observation: Observation) -> Seen:
+    if observation.errno == MARKER_ERRNO:
+        detail = f"{Effect.REACHED} (witness errno {MARKER_ERRNO})"
+        return Seen(Effect.REACHED, detail, MARKER_ERRNO)
+    if observation.result in {-1, 0}:
+        name = errno_name(observation.errno)
+        return Seen(Effect.REFUSED, f"the filter answered ERRNO({name})", observation.errno)
+    return Seen(Effect.FAULT, f"the call returned {observation.result} although it cannot have run")
+
+
+def _ending(observation: Observation) -> str:
+    if observation.signal is None:
+        return f"the process ended with wait status {observation.status} in the middle of the call"
+    name = signal.Signals(observation.signal).name
+    return f"{name} ended the process in the middle of the call"
+
+
+def answer(observation: Observation) -> str:
+    """What the kernel answered to a call that ran, in a form in which two runs can be compared."""
+    if observation.stage is not Stage.RETURNED or observation.fault or observation.trapped:
+        return read(observation).detail
+    if observation.result == -1:
+        return errno_name(observation.errno)
+    return "the caller's pid" if observation.own_pid else str(observation.result)
+
+
+def judge(question: Question, sighting: Sighting) -> Cell:
+    """The verdict on one cell."""
+    finding = _JUDGES[question.key.claim](question, sighting)
+    expected = _EXPECTED[question.key.claim](question)
+    return Cell(
+        key=question.key,
+        outcome=finding.outcome,
+        cause=finding.cause,
+        sentence=_sentence(question, expected, finding),
+        expected=expected,
+        observed=finding.observed,
+        evidence=_evidence(sighting),
+    )
+
+
+def not_applicable(key: CellKey) -> Cell:
+    """The verdict on a call that an ABI does not have."""
+    observed = f"{key.arch} has no such call"
+    return Cell(
+        key,
+        Outcome.NOT_APPLICABLE,
+        Cause.ARCHITECTURE,
+        f"{key.syscall} on {key.arch}: not applicable, for no number of {key.arch} stands for it",
+        "nothing",
+        observed,
+    )
+
+
+def cannot_tell(key: CellKey, cause: Cause, reason: str) -> Cell:
+    """The verdict on a cell that was not assessed."""
+    return Cell(
+        key, Outcome.CANNOT_TELL, cause, f"{subject(key)}: cannot tell: {reason}", "", "not assessed"
+    )
+
+
+def broken(key: CellKey, reason: str) -> Cell:
+    """The verdict on a cell whose probe could not be made, or not be trusted."""
+    return Cell(
+        key,
+        Outcome.BROKEN,
+        Cause.INSTRUMENT,
+        f"{subject(key)}: no verdict: {reason}",
+        "",
+        "the instrument failed",
+    )
+
+
+def subject(key: CellKey) -> str:
+    """What a sentence is about: ``acct (163) on x86_64 after fork``."""
+    number = "" if key.number is None else f" ({_readable(key.number)})"
+    return f"{key.syscall}{number} on {key.arch}{_VARIANT_WORDS.get(key.variant, '')}"
+
+
+_HIGHEST_PLAIN_NUMBER = 0xFFFF
+_VARIANT_WORDS: Final[Mapping[str, str]] = {
+    "fork": " after fork",
+    "thread": " in a new thread",
+    "execve": " after execve",
+    "setuid": " after a change of user",
+    "later filter": " under a later filter that allows everything",
+    "removal": " after trying to leave filter mode",
+}
+
+
+def _readable(number: int) -> str:
+    return str(number) if number <= _HIGHEST_PLAIN_NUMBER else f"{number:#x}"
+
+
+def _sentence(question: Question, expected: str, finding: _Finding) -> str:
+    what = subject(question.key)
+    if finding.outcome is Outcome.PASSED:
+        return f"{what}: {finding.observed}, as expected"
+    if finding.outcome is Outcome.CANNOT_TELL:
+        return f"{what}: cannot tell whether {expected}: {finding.observed}"
+    if finding.outcome is Outcome.BROKEN:
+        return f"{what}: no verdict: {finding.observed}"
+    return f"{what}: expected {expected}, but {finding.observed}{_blame(question, finding)}"
+
+
+def _blame(question: Question, finding: _Finding) -> str:
+    """Which rule is wrong, where the filter's own answer shows it."""
+    if finding.cause is not Cause.FILTER:
+        return ""
+    if finding.observed.startswith(Effect.REACHED):
+        return f": {question.program} lets it through"
+    return f": {question.program} has another rule for it"
+
+
+def _evidence(sighting: Sighting) -> tuple[Evidence, ...]:
+    found: list[Evidence] = []
+    if sighting.witnessed is not None:
+        seen = read(sighting.witnessed)
+        found.append(Evidence(EvidenceKind.OBSERVED, "witness", seen.detail))
+    if sighting.free is not None:
+        found.append(Evidence(EvidenceKind.OBSERVED, "call", answer(sighting.free)))
+    if sighting.control is not None:
+        text = f"without a filter: {answer(sighting.control)}"
+        found.append(Evidence(EvidenceKind.OBSERVED, "control", text))
+    found += [
+        Evidence(EvidenceKind.RECORDED, sighting.trail.source, record.raw)
+        for record in sighting.trail.records
+    ]
+    if sighting.trail.complete and not sighting.trail.records:
+        text = "no record, and a later event's record arrived"
+        found.append(Evidence(EvidenceKind.RECORDED, sighting.trail.source, text))
+    if sighting.predicted is not None:
+        text = f"the program returns {sighting.predicted} for this number, whatever the arguments"
+        found.append(Evidence(EvidenceKind.PROVED, "simulation", text))
+    return tuple(found)
+
+
+def _instrument_failed(seen: Seen) -> _Finding | None:
+    if seen.effect in {Effect.FAULT, Effect.ENDED_OTHERWISE}:
+        return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, seen.detail)
+    return None
+
+
+def _act(question: Question, seen: Seen) -> _Finding:
+    """Whether the filter did at the call what it must."""
+    failed = _instrument_failed(seen)
+    if failed:
+        return failed
+    wanted = _EFFECTS[question.returns.action]
+    right_errno = wanted is not Effect.REFUSED or seen.errno == question.returns.data
+    if seen.effect is wanted and right_errno:
+        return _Finding(Outcome.PASSED, None, seen.detail)
+    return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail)
+
+
+_EFFECTS: Final[Mapping[Action, Effect]] = {
+    Action.KILL_PROCESS: Effect.KILLED_PROCESS,
+    Action.KILL_THREAD: Effect.KILLED_THREAD,
+    Action.TRAP: Effect.TRAPPED,
+    Action.ERRNO: Effect.REFUSED,
+    Action.LOG: Effect.REACHED,
+    Action.ALLOW: Effect.REACHED,
+}
+
+
+def _witnessed(sighting: Sighting) -> Seen:
+    if sighting.witnessed is None:
+        return Seen(Effect.FAULT, "no witnessed call was made")
+    return read(sighting.witnessed)
+
+
+def _judge_act(question: Question, sighting: Sighting) -> _Finding:
+    return _act(question, _witnessed(sighting))
+
+
+def _judge_record(question: Question, sighting: Sighting) -> _Finding:
+    """Whether the call left the record that its action must leave."""
+    made = sighting.witnessed or sighting.free
+    failed = _failure_of(made)
+    if failed:
+        return failed
+    trail = sighting.trail
+    wrong = [record for record in trail.records if not _fits(record, question.returns)]
+    if wrong:
+        text = f"the audit record says sig={wrong[0].signal} code={wrong[0].code:#x}"
+        return _Finding(Outcome.FAILED, Cause.FILTER, text)
+    if trail.records:
+        return _Finding(Outcome.PASSED, None, "its audit record arrived")
+    return _absence(trail) or _Finding(
+        Outcome.FAILED, Cause.FILTER, "it left no audit record, although a later event left one"
+    )
+
+
+def _failure_of(observation: Observation | None) -> _Finding | None:
+    if observation is None:
+        return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, "no call was made")
+    if observation.fault or observation.timed_out:
+        return _instrument_failed(read(observation))
+    return None
+
+
+def _fits(record: SeccompRecord, returns: FilterReturn) -> bool:
+    killed = returns.action in {Action.KILL_PROCESS, Action.KILL_THREAD}
+    return record.code == returns.value and record.signal == (signal.SIGSYS if killed else 0)
+
+
+def _absence(trail: Trail) -> _Finding | None:
+    """Why a missing record means nothing; None where it means that there was none."""
+    if not trail.source:
+        return _Finding(Outcome.CANNOT_TELL, Cause.PRIVILEGE, trail.reason)
+    if not trail.complete:
+        return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, trail.reason)
+    return None
+
+
+def _judge_silence(question: Question, sighting: Sighting) -> _Finding:
+    """Whether a denial left no record. Where nothing was denied, nothing was denied silently."""
+    seen = _witnessed(sighting)
+    failed = _instrument_failed(seen)
+    if failed:
+        return failed
+    if seen.effect is not Effect.REFUSED:
+        return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail)
+    if sighting.trail.records:
+        code = sighting.trail.records[0].code
+        return _Finding(Outcome.FAILED, Cause.FILTER, f"it left an audit record, code={code:#x}")
+    return _absence(sighting.trail) or _Finding(
+        Outcome.PASSED, None, f"{seen.detail}, and no audit record was written"
+    )
+
+
+def _judge_run(question: Question, sighting: Sighting) -> _Finding:
+    """Whether the call runs as it does without a filter.
+
+    The same errno is not enough: a filter can answer EPERM where the kernel would have. So the
+    witness must have been reached too.
+    """
+    let_through = _act(question, _witnessed(sighting))
+    if let_through.outcome is not Outcome.PASSED:
+        return let_through
+    failed = _failure_of(sighting.free) or _failure_of(sighting.control)
+    if failed or sighting.free is None or sighting.control is None:
+        return failed or _Finding(Outcome.BROKEN, Cause.INSTRUMENT, "no control was made")
+    ran, native = answer(sighting.free), answer(sighting.control)
+    if ran == native:
+        return _Finding(Outcome.PASSED, None, f"it answered {ran}, with a filter and without")
+    return _Finding(Outcome.FAILED, Cause.FILTER, f"it answered {ran} and, without a filter, {native}")
+
+
+def _judge_run_and_record(question: Question, sighting: Sighting) -> _Finding:
+    """What LOG must do where one cell stands for all of it."""
+    ran = _judge_run(question, sighting)
+    return ran if ran.outcome is not Outcome.PASSED else _judge_record(question, sighting)
+
+
+def _judge_confined(question: Question, sighting: Sighting) -> _Finding:
+    """Whether the profile's action still holds, for an unknown number or after a way out."""
+    loosened = [o for o in (sighting.witnessed, sighting.free) if o is not None and o.loosened]
+    if loosened:
+        return _Finding(Outcome.FAILED, Cause.FILTER, "the kernel let the process leave filter mode")
+    if question.returns.action is Action.LOG:
+        return _judge_run_and_record(question, sighting)
+    return _judge_act(question, sighting)
+
+
+def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
+    """Whether a call that is not documented goes through, and unlogged."""
+    let_through = _act(question, _witnessed(sighting))
+    if let_through.outcome is not Outcome.PASSED and sighting.witnessed and sighting.control:
+        with_filter, without = answer(sighting.witnessed), answer(sighting.control)
+        if with_filter == without:
+            text = f"this kernel asks no filter about it ({without}, with a filter and without)"
+            return _Finding(Outcome.PASSED, None, text)
+    if let_through.outcome is not Outcome.PASSED or sighting.predicted is None:
+        return let_through
+    if sighting.predicted.action is Action.LOG:
+        text = "it goes through, but the program returns LOG for it"
+        return _Finding(Outcome.FAILED, Cause.FILTER, text)
+    return let_through
+
+
+def _judge_control(question: Question, sighting: Sighting) -> _Finding:
+    """Whether the instrument sees a known filter as what it is."""
+    act = _act(question, _witnessed(sighting))
+    if act.outcome is not Outcome.PASSED or not sighting.trail.source:
+        return act
+    logged = question.returns.action in {Action.KILL_PROCESS, Action.KILL_THREAD, Action.LOG}
+    if logged:
+        return _judge_record(question, sighting)
+    if sighting.trail.records:
+        return _Finding(Outcome.FAILED, Cause.INSTRUMENT, "it left an audit record")
+    return _absence(sighting.trail) or act
+
+
+_JUDGES: Final[Mapping[Claim, Callable[[Question, Sighting], _Finding]]] = {
+    Claim.CONTROLS: _judge_control,
+    Claim.TERMINATES: _judge_act,
+    Claim.ENDS_EVERY_THREAD: _judge_act,
+    Claim.IS_REPORTED: _judge_record,
+    Claim.DENIES: _judge_act,
+    Claim.IS_SILENT: _judge_silence,
+    Claim.RUNS: _judge_run,
+    Claim.IS_RECORDED: _judge_record,
+    Claim.LEAVES_THE_REST_ALONE: _judge_rest,
+    Claim.DEFAULT_ACTION: _judge_confined,
+    Claim.IS_INHERITED: _judge_confined,
+}
+
+_CONFINED_WORDS: Final = {
+    Action.KILL_PROCESS: "KILL_PROCESS",
+    Action.ERRNO: f"ERRNO({errno.errorcode[errno.EPERM]})",
+    Action.LOG: "LOG: that it runs and is recorded",
+}
+
+_EXPECTED: Final[Mapping[Claim, Callable[[Question], str]]] = {
+    Claim.CONTROLS: lambda question: str(question.returns),
+    Claim.TERMINATES: lambda question: str(question.returns),
+    Claim.ENDS_EVERY_THREAD: lambda question: f"{question.returns} for all threads",
+    Claim.IS_REPORTED: lambda _: "an audit record with sig=31 code=0x80000000",
+    Claim.DENIES: lambda question: str(question.returns),
+    Claim.IS_SILENT: lambda _: "a denial that leaves no audit record",
+    Claim.RUNS: lambda _: "that it runs as without a filter",
+    Claim.IS_RECORDED: lambda _: "an audit record with sig=0 code=0x7ffc0000",
+    Claim.LEAVES_THE_REST_ALONE: lambda question: str(question.returns),
+    Claim.DEFAULT_ACTION: lambda question: _CONFINED_WORDS[question.returns.action],
+    Claim.IS_INHERITED: lambda question: _CONFINED_WORDS[question.returns.action],
+}
+
+
+def expected_of(profile: Profile | None, claim: Claim, variant: str) -> FilterReturn:
+    """What a filter must return for the number of a cell."""
+    if profile is None:
+        action = Action[variant]
+        return Profile.ERRNO.returns if action is Action.ERRNO else FilterReturn(action)
+    return FilterReturn(Action.ALLOW) if claim is Claim.LEAVES_THE_REST_ALONE else profile.returns

@@ -1,0 +1,422 @@
+"""The lean process from which probing children are forked: the only module that forks.
+
+It is started early by ``probes.instrument`` as its own single-threaded interpreter without
+site-packages, because a fork of a test worker is slow (it is large) and unsafe (it has threads).
+It reads requests from a socket and answers each. What runs here is this module,
+``probes.kernel`` and a few modules of the standard library, on plain types: each import makes
+every fork slower. For the same reason whatever can be made before the fork is.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import mmap
+import os
+import resource
+import select
+import sys
+import time
+
+from probes import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO, NoReturn
+
+    # The plain shapes that both sides share; probes.instrument gives them types.
+    Request = dict[str, Any]
+    Sighting = dict[str, Any]
+
+MAX_CALLS = 4096
+"""Calls in one request: as many slots as the shared page has."""
+
+NOBODY = 65534
+"""The overflow user id (kernel.overflowuid): no file is worth protecting from it."""
+
+_SIBLINGS = 3
+_POLL_INTERVAL = 0.0002
+_LENGTH_BYTES = 4
+
+
+class _Machine:
+    """The zygote's own things: one page of shared memory, used by one child at a time."""
+
+    def __init__(self) -> None:
+        self.memory_fd = os.memfd_create("stage-page")
+        size = kernel.HEADER_SIZE + MAX_CALLS * kernel.SLOT_SIZE
+        os.ftruncate(self.memory_fd, size)
+        self.memory = mmap.mmap(self.memory_fd, size)
+        self.page = kernel.Page(self.memory)
+        kernel.watch_sigsys(self.page)
+        self.warm_up()
+
+    def clear(self, calls: int) -> None:
+        size = kernel.HEADER_SIZE + calls * kernel.SLOT_SIZE
+        self.memory[:size] = bytes(size)
+
+    def warm_up(self) -> None:
+        """Runs the very code of a probe once, so that Python's memory for it is there already.
+
+        A child that had to ask the kernel for memory between "installed" and "armed" could be
+        killed for that instead of the probed call.
+        """
+        last = len(self.page.slots) - 1
+        kernel.perform(self.page, [kernel.no_call] * (last + 1), last)
+
+
+def receive(stream: BinaryIO) -> Any:  # noqa: ANN401 - plain data of any shape
+    """Reads one message; None at the end of the stream."""
+    head = stream.read(_LENGTH_BYTES)
+    return marshal.loads(stream.read(int.from_bytes(head, "little"))) if head else None  # noqa: S302 - from our own process
+
+
+def send(stream: BinaryIO, message: object) -> None:
+    """Writes one message."""
+    raw = marshal.dumps(message)
+    stream.write(len(raw).to_bytes(_LENGTH_BYTES, "little") + raw)
+    stream.flush()
+
+
+def serve(fd: int) -> None:
+    """Answers requests on the socket ``fd`` until the other side closes it."""
+    kernel.adopt_orphans()
+    kernel.leave_no_core()
+    kernel.set_no_new_privs()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    machine = _Machine()
+    sys.setswitchinterval(1000.0)  # no thread of a child is interrupted while it is armed
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    with open(fd, "rb", closefd=False) as incoming, open(fd, "wb") as outgoing:  # noqa: PTH123 - a descriptor, not a path
+        while (requests := receive(incoming)) is not None:
+            send(outgoing, [_probe(machine, request) for request in requests])
+
+
+def _probe(machine: _Machine, request: Request) -> list[Sighting]:
+    """Has children make the calls, one after the other; a dead child is followed by the next."""
+    count = len(request["calls"])
+    sightings: list[Sighting] = []
+    machine.clear(count)
+    try:
+        child = _Child(machine, request)
+    except OSError as error:
+        fault = _unseen(f"{error.strerror} while preparing the calls")
+        return [dict(fault) for _ in range(count)]
+    while len(sightings) < count:
+        child.first = len(sightings)
+        machine.memory[: kernel.HEADER_SIZE] = bytes(kernel.HEADER_SIZE)
+        pid = os.fork()
+        if pid == 0:
+            _live(child)
+        status, timed_out = _wait(pid, request["deadline"])
+        _reap_strays(request["deadline"])
+        header = kernel.read_header(machine.memory)
+        sightings += _harvest(machine, header, pid, status, timed_out, (child.first, count))
+    return sightings
+
+
+def _unseen(fault: str) -> Sighting:
+    return {
+        "stage": kernel.NOT_REACHED,
+        "trapped": 0,
+        "result": 0,
+        "errno": 0,
+        "pid": 0,
+        "survived": 0,
+        "loosened": 0,
+        "dropped_user": 0,
+        "status": None,
+        "timed_out": False,
+        "fault": fault,
+    }
+
+
+def _harvest(
+    machine: _Machine,
+    header: kernel.Header,
+    pid: int,
+    status: int,
+    timed_out: bool,  # noqa: FBT001 - one of several plain facts about a dead child
+    span: tuple[int, int],
+) -> list[Sighting]:
+    """What one child has left: its returned calls, and the one at which it ended, if any."""
+    found: list[Sighting] = []
+    for index in range(*span):
+        slot = kernel.read_slot(machine.memory, index)
+        sighting = _unseen("")
+        sighting.update(
+            stage=slot.stage,
+            trapped=slot.trapped,
+            result=slot.result,
+            errno=slot.errno,
+            pid=header.caller or pid,
+            survived=header.survived,
+            loosened=header.loosened,
+            dropped_user=header.dropped_user,
+        )
+        found.append(sighting)
+        if slot.stage == kernel.RETURNED:
+            continue
+        sighting["status"] = header.inner_status if header.inner_known else status
+        sighting["timed_out"] = timed_out
+        if header.phase == kernel.STARTED:
+            sighting["fault"] = _setup_fault(header, status, timed_out)
+            found += [dict(sighting) for _ in range(index + 1, span[1])]
+        elif header.forked and not header.inner_known and not timed_out:
+            sighting["fault"] = "the confined parent ended before its child's end was known"
+        elif slot.stage == kernel.NOT_REACHED:
+            sighting["fault"] = (
+                f"the child ended before the call, while {header.step.decode(errors='replace')}"
+            )
+        break
+    return found
+
+
+def _setup_fault(header: kernel.Header, status: int, timed_out: bool) -> str:  # noqa: FBT001 - as above
+    step = header.step.decode(errors="replace")
+    if timed_out:
+        return f"the child hung while {step}"
+    if header.error:
+        return f"{os.strerror(header.error)} while {step}"
+    return f"the child ended (wait status {status:#x}) while {step}"
+
+
+def _wait(pid: int, deadline: float) -> tuple[int, bool]:
+    """Waits for the child, at most ``deadline`` seconds; kills it then."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        timed_out = not poll.poll(deadline * 1000)
+        if timed_out:
+            os.kill(pid, kernel.SIGKILL)
+        return os.waitpid(pid, 0)[1], timed_out
+    finally:
+        os.close(pidfd)
+
+
+def _reap_strays(deadline: float) -> None:
+    """Waits until no descendant is left; each asked to be killed when its parent ends."""
+    until = time.monotonic() + deadline
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            if time.monotonic() > until:
+                raise TimeoutError("a descendant of a probing child cannot be killed")
+            time.sleep(_POLL_INTERVAL)
+
+
+def _live(child: _Child) -> NoReturn:
+    """The life of a probing child."""
+    page = child.page
+    try:
+        child.prepare()
+        _ROUTES[child.request["route"]](child)
+        page.header.phase = kernel.DONE
+    except OSError as error:
+        page.header.error = error.errno or 0
+        os._exit(1)
+    except BaseException as error:  # noqa: BLE001 - a forked child must never return into the zygote
+        page.step(f"{page.header.step.decode(errors='replace')}: {error!r}")
+        os._exit(1)
+    os._exit(0)
+
+
+class _Child:
+    """What a probing child does; made before the fork, lived after it."""
+
+    def __init__(self, machine: _Machine, request: Request) -> None:
+        self.machine = machine
+        self.request = request
+        self.page = machine.page
+        self.first = 0
+        self.filters = [kernel.Filter(program) for program in request["programs"]]
+        self.calls = _calls(request)
+
+    def prepare(self) -> None:
+        self.page.step("asking to end with its parent")
+        kernel.die_with_parent()
+        if self.request["new_session"]:
+            self.page.step("starting a session of its own")
+            os.setsid()
+        self.page.step("setting its name")
+        kernel.set_name(self.request["comm"])
+        self.page.header.caller = os.getpid()
+
+    def confine(self, *, keep_capabilities: bool = False) -> None:
+        if not keep_capabilities:
+            self.page.step("dropping its capabilities")
+            kernel.drop_capabilities()
+
+    def install(self) -> None:
+        for index, prepared in enumerate(self.filters, 1):
+            self.page.step(f"installing filter {index} of {len(self.filters)}")
+            kernel.install(prepared)
+        self.page.step("about to make the call")
+        self.page.header.phase = kernel.INSTALLED
+
+    def perform(self) -> None:
+        kernel.perform(self.page, self.calls, self.first)
+
+    def note_survivor(self) -> None:
+        """Leaves word that the process lives on although the calling thread has ended."""
+        if self.page.slots[self.first].stage == kernel.ARMED:
+            self.page.header.survived = 1
+
+
+def _calls(request: Request) -> list[Callable[[], int]]:
+    return [
+        kernel.prepare_call(request["entry"], number, arguments)
+        for number, *arguments in request["calls"]
+    ]
+
+
+def _direct(child: _Child) -> None:
+    child.confine()
+    child.install()
+    child.perform()
+
+
+def _sibling(child: _Child) -> None:
+    """A second thread is confined and calls; the first one is free and sees who is left."""
+    child.confine()
+    failure: list[OSError] = []
+
+    def body() -> None:
+        try:
+            child.install()
+        except OSError as error:
+            failure.append(error)
+            return
+        child.perform()
+
+    kernel.join_thread(kernel.start_thread(body))
+    if failure:
+        raise failure[0]
+    child.note_survivor()
+
+
+def _threads(child: _Child) -> None:
+    """The first thread calls while several others wait, the last of them for the first one."""
+    child.confine()
+    ready: list[bool] = []
+
+    def waiter(thread: int) -> Callable[[], None]:
+        def body() -> None:
+            ready.append(True)
+            kernel.join_thread(thread)
+            child.note_survivor()
+            os._exit(0)
+
+        return body
+
+    awaited = kernel.this_thread()
+    for _ in range(_SIBLINGS):
+        awaited = kernel.start_thread(waiter(awaited))
+    while len(ready) < _SIBLINGS:
+        time.sleep(_POLL_INTERVAL)
+    child.install()
+    child.perform()
+
+
+def _thread(child: _Child) -> None:
+    """The process is confined first; a thread that it starts afterwards makes the call."""
+    child.confine()
+    child.install()
+    kernel.join_thread(kernel.start_thread(child.perform))
+    child.note_survivor()
+
+
+def _fork(child: _Child) -> None:
+    """A child of the confined process makes the call."""
+    child.confine()
+    child.install()
+    child.page.header.forked = 1
+    pid = os.fork()
+    if pid == 0:
+        kernel.die_with_parent()
+        child.page.header.caller = os.getpid()
+        child.perform()
+        os._exit(0)
+    _, child.page.header.inner_status = os.waitpid(pid, 0)
+    child.page.header.inner_known = 1
+
+
+def _execve(child: _Child) -> None:
+    """A fresh interpreter, started by the confined process, makes the call."""
+    child.confine()
+    os.set_inheritable(child.machine.memory_fd, True)
+    words = marshal.dumps((child.machine.memory_fd, child.request)).hex()
+    arguments = [*interpreter("after_exec(sys.argv[1])"), words]
+    child.install()
+    child.page.step("starting a fresh interpreter")
+    os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
+
+
+def after_exec(words: str) -> None:
+    """What the fresh interpreter does: maps the page again and makes the call."""
+    memory_fd, request = marshal.loads(bytes.fromhex(words))  # noqa: S302 - from our own process
+    page = kernel.Page(mmap.mmap(memory_fd, 0))
+    kernel.leave_no_core()
+    kernel.drop_capabilities()
+    kernel.set_name(request["comm"])
+    kernel.watch_sigsys(page)
+    gc.disable()
+    calls = _calls(request)
+    page.step("about to make the call in the fresh interpreter")
+    kernel.perform(page, calls, 0)
+    os._exit(0)
+
+
+def _setuid(child: _Child) -> None:
+    """The confined process changes its user ids: to nobody where it may, else to its own again."""
+    child.confine(keep_capabilities=True)
+    child.install()
+    child.page.step("changing its user ids")
+    try:
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        child.page.header.dropped_user = 1
+    except PermissionError:
+        user = os.getuid()
+        os.setresuid(user, user, user)
+    kernel.drop_capabilities()
+    child.page.step("about to make the call")
+    child.perform()
+
+
+def _removal(child: _Child) -> None:
+    """The confined process tries to leave filter mode, then calls."""
+    child.confine()
+    child.install()
+    child.page.step("trying to leave filter mode")
+    child.page.header.loosened = kernel.try_to_loosen()
+    child.page.step("about to make the call")
+    child.perform()
+
+
+_ROUTES = {
+    "direct": _direct,
+    "sibling": _sibling,
+    "threads": _threads,
+    "thread": _thread,
+    "fork": _fork,
+    "execve": _execve,
+    "setuid": _setuid,
+    "removal": _removal,
+}
+
+
+def interpreter(statement: str) -> list[str]:
+    """The command of a lean interpreter (isolated, no site-packages) that runs a statement here."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is not lean
+    code = (
+        f"import sys; sys.path.insert(0, {root!r}); "
+        f"from probes.zygote import after_exec, serve; {statement}"
+    )
+    return [sys.executable, "-I", "-S", "-c", code]

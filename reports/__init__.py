@@ -1,0 +1,1 @@
+"""What the reader sees: results, pages and the run's closing words."""

@@ -1,0 +1,1 @@
+"""The compliance page, its style and its fixed texts."""

@@ -1,0 +1,93 @@
+"""The compliance page: one static, self-contained file for people who decide and who audit.
+
+It needs no script and fetches nothing. The same run always gives the same bytes.
+"""
+
+import base64
+import hashlib
+from importlib import resources
+
+from reports.html.evidence import evidence
+from reports.html.front import banner, contents, digests, environment, identity
+from reports.html.markup import Markup, element, text, void
+from reports.html.matrices import calls_matrix, others_matrix
+from reports.html.trouble import failures, undecided
+from reports.html.view import section, view
+from reports.results import Run
+
+_CONTENTS = (
+    ("identity", "What was tested"),
+    ("environment", "Where"),
+    ("failures", "Failures"),
+    ("undecided", "Not decided"),
+    ("calls", "Documented calls"),
+    ("others", "Other claims"),
+    ("evidence", "Evidence"),
+    ("method", "Method and limits"),
+    ("glossary", "Glossary"),
+    ("digests", "Digests"),
+)
+
+
+def render(run: Run) -> str:
+    """The whole page as text; write it as UTF-8.
+
+    Args:
+        run: the run that the page is about.
+    """
+    shown = view(run)
+    page = element(
+        "html",
+        _head(f"{shown.summary.ruling.verdict}: {run.policy.title}", run),
+        element(
+            "body",
+            element("a", text("Skip to the verdict"), href="#verdict", class_="skip"),
+            element(
+                "header",
+                element("p", text("System call restrictions: compliance report"), class_="kicker"),
+                element("h1", text(run.policy.title)),
+            ),
+            element(
+                "main",
+                banner(shown),
+                contents(_CONTENTS),
+                element("div", identity(shown), environment(shown), class_="pair"),
+                failures(shown),
+                undecided(shown),
+                calls_matrix(shown),
+                others_matrix(shown),
+                evidence(shown),
+                section("method", "Method and limits", _fixed("method.html")),
+                section("glossary", "Glossary", _fixed("glossary.html")),
+                digests(shown),
+            ),
+            element("footer", text(f"Rendered by {run.suite.name} from results.json.")),
+        ),
+        lang="en",
+    )
+    return f"<!DOCTYPE html>\n{page}\n"
+
+
+def _head(title: str, run: Run) -> Markup:
+    style = _file("style.css")
+    # Should anything from outside slip through the escaping, the browser still runs nothing.
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return element(
+        "head",
+        void("meta", charset="utf-8"),
+        void("meta", http_equiv="Content-Security-Policy", content=policy),
+        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        void("meta", name="color-scheme", content="light dark"),
+        void("meta", name="generator", content=f"{run.suite.name} {run.suite.version}"),
+        element("title", text(title)),
+        element("style", Markup(style)),
+    )
+
+
+def _fixed(name: str) -> Markup:
+    return Markup(_file(name))
+
+
+def _file(name: str) -> str:
+    return resources.files("reports.html").joinpath(name).read_text(encoding="utf-8")

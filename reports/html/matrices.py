@@ -1,0 +1,265 @@
+"""The two matrices: documented calls by claim and ABI, and the other claims in counts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from probes.cell import Cell, Claim, Outcome
+from reports.html.markup import Markup, element, identifier, join, text
+from reports.html.view import (
+    MEANINGS,
+    View,
+    badge,
+    glyph,
+    gravest,
+    outcome_class,
+    paragraph,
+    place_of,
+    section,
+)
+from reports.results import DocumentedCall, Run
+from reports.summary import (
+    OUTCOME_WORDS,
+    gathered,
+    ordered_arches,
+    ordered_profiles,
+)
+
+_BY_VARIANT = frozenset({Claim.IS_INHERITED, Claim.CONTROLS})
+"""The claims whose variants are told apart in the second matrix."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of a matrix: ABIs under claims under profiles."""
+
+    tree: tuple[tuple[str, tuple[Claim, ...]], ...]
+    arches: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return sum(len(claims) for _, claims in self.tree) * len(self.arches)
+
+
+def families(run: Run) -> dict[str, list[DocumentedCall]]:
+    """The policy's calls by family, in the policy's order of families."""
+    groups = gathered(run.policy.calls, lambda call: call.family)
+    first = [family for family in dict.fromkeys(run.policy.families) if family in groups]
+    return {family: groups[family] for family in dict.fromkeys([*first, *groups])}
+
+
+def call_anchor(run: Run, call: DocumentedCall) -> str:
+    """The ``id`` of what the page says about a call; the position keeps it unique."""
+    return identifier("call", str(run.policy.calls.index(call) + 1), call.name)
+
+
+def calls_matrix(view: View) -> Markup:
+    """Documented calls by family, against profile, claim and ABI."""
+    if not view.documented:
+        body = paragraph("No documented call was planned.", class_="none")
+    else:
+        columns = _columns(view)
+        table = element(
+            "table",
+            element("caption", text("Each sign links to its evidence.")),
+            _calls_head(columns),
+            *(
+                _family(view, columns, family, calls)
+                for family, calls in families(view.run).items()
+            ),
+            class_="matrix",
+        )
+        body = join(_legend(), _claims(columns), _skippable("calls", table))
+    return section("calls", "Documented calls", body)
+
+
+def _columns(view: View) -> _Columns:
+    seen = {(cell.key.profile, cell.key.claim) for cell in view.documented}
+    tree = tuple(
+        (profile, tuple(claim for claim in Claim if (profile, claim) in seen))
+        for profile in ordered_profiles(view.run, view.documented)
+    )
+    return _Columns(tree, ordered_arches(view.run, view.documented))
+
+
+def _legend() -> Markup:
+    return element("p", join(*map(badge, OUTCOME_WORDS), by=" "), class_="legend")
+
+
+def _claims(columns: _Columns) -> Markup:
+    lines = (
+        element(
+            "li",
+            element("strong", text(f"{profile.upper()} {claim}. ")),
+            text(MEANINGS[claim]),
+        )
+        for profile, claims in columns.tree
+        for claim in claims
+    )
+    return element("ul", *lines, class_="claims")
+
+
+def _skippable(name: str, table: Markup) -> Markup:
+    """A table in a box of its own, so that it scrolls there and the page does not."""
+    skip = element("a", text("Skip the table"), href=f"#{name}-after", class_="skip inside")
+    box = element(
+        "div", table, class_="scroll", role="region", aria_labelledby=f"{name}-title", tabindex="0"
+    )
+    return join(skip, box, element("div", id=f"{name}-after"))
+
+
+def _calls_head(columns: _Columns) -> Markup:
+    width = len(columns.arches)
+    profiles = (
+        element(
+            "th",
+            text(profile.upper()),
+            scope="colgroup",
+            colspan=str(len(claims) * width),
+            class_="profile",
+        )
+        for profile, claims in columns.tree
+    )
+    claims = (
+        element("th", text(claim), scope="colgroup", colspan=str(width), class_=_edge(index))
+        for _, claims in columns.tree
+        for index, claim in enumerate(claims)
+    )
+    arches = (
+        element("th", text(arch), scope="col", class_=_edge(index + offset))
+        for _, claims in columns.tree
+        for offset, _ in enumerate(claims)
+        for index, arch in enumerate(columns.arches)
+    )
+    corner = element("th", text("Call"), scope="col", rowspan="3", class_="corner")
+    return element(
+        "thead",
+        element("tr", corner, *profiles),
+        element("tr", *claims),
+        element("tr", *arches),
+    )
+
+
+def _edge(index: int) -> str | None:
+    return "edge" if index == 0 else None
+
+
+def _family(view: View, columns: _Columns, family: str, calls: Sequence[DocumentedCall]) -> Markup:
+    title = element(
+        "th",
+        element("span", text(family)),
+        scope="rowgroup",
+        colspan=str(len(columns) + 1),
+        class_="family",
+    )
+    cells = gathered(view.documented, lambda cell: cell.key.syscall)
+    rows = (_row(view, columns, call, cells.get(call.name, [])) for call in calls)
+    return element("tbody", element("tr", title), *rows)
+
+
+def _row(view: View, columns: _Columns, call: DocumentedCall, cells: Iterable[Cell]) -> Markup:
+    places = gathered(cells, lambda cell: (cell.key.profile, cell.key.claim, cell.key.arch))
+    link = element("a", text(call.name), href=f"#{call_anchor(view.run, call)}")
+    obsolete = element("small", text("obsolete")) if call.obsolete else text("")
+    return element(
+        "tr",
+        element("th", link, obsolete, scope="row"),
+        *(
+            _calls_cell(view, places.get((profile, claim, arch), []), _edge(index + offset))
+            for profile, claims in columns.tree
+            for offset, claim in enumerate(claims)
+            for index, arch in enumerate(columns.arches)
+        ),
+    )
+
+
+def _calls_cell(view: View, cells: Sequence[Cell], edge: str | None) -> Markup:
+    if not cells:
+        return element("td", element("span", text("not planned"), class_="hidden"), class_=edge)
+    outcome = gravest(cell.outcome for cell in cells)
+    cell = next(cell for cell in cells if cell.outcome is outcome)
+    link = element("a", glyph(outcome), href=f"#{view.anchors[cell.key]}")
+    return element("td", link, class_=" ".join(filter(None, (outcome_class(outcome), edge))))
+
+
+def others_matrix(view: View) -> Markup:
+    """The other claims against profile and ABI, in counts."""
+    if not view.others:
+        body = paragraph("No other claim was planned.", class_="none")
+    else:
+        table = element(
+            "table",
+            element(
+                "caption",
+                text("How many of the cells that apply passed. Each count links to its evidence."),
+            ),
+            _others_head(view),
+            element("tbody", *_others_rows(view)),
+            class_="matrix counts",
+        )
+        body = _skippable("others", table)
+    return section("others", "The other claims", body)
+
+
+def _others_head(view: View) -> Markup:
+    arches = ordered_arches(view.run, view.others)
+    return element(
+        "thead",
+        element(
+            "tr",
+            element("th", text("Claim"), scope="col", class_="corner"),
+            element("th", text("Profile"), scope="col"),
+            *(element("th", text(arch), scope="col") for arch in arches),
+        ),
+    )
+
+
+def _others_rows(view: View) -> Iterable[Markup]:
+    arches = ordered_arches(view.run, view.others)
+    rows = gathered(view.others, _row_of)
+    profiles = ordered_profiles(view.run, view.others)
+    order = list(Claim)
+    for row in sorted(
+        rows, key=lambda row: (order.index(row.claim), row.variant, profiles.index(row.profile))
+    ):
+        yield _others_row(view, row, rows[row], arches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of the second matrix."""
+
+    claim: Claim
+    variant: str
+    profile: str
+
+
+def _row_of(cell: Cell) -> _Row:
+    variant = cell.key.variant if cell.key.claim in _BY_VARIANT else ""
+    return _Row(cell.key.claim, variant, cell.key.profile)
+
+
+def _others_row(view: View, row: _Row, cells: Sequence[Cell], arches: Iterable[str]) -> Markup:
+    places = gathered(cells, lambda cell: cell.key.arch)
+    words = f"{row.claim}: {row.variant}" if row.variant else row.claim
+    profile = "" if row.claim is Claim.CONTROLS else row.profile.upper()
+    return element(
+        "tr",
+        element("th", text(words), scope="row"),
+        element("td", text(profile)),
+        *(_others_cell(view, places.get(arch, [])) for arch in arches),
+    )
+
+
+def _others_cell(view: View, cells: Sequence[Cell]) -> Markup:
+    if not cells:
+        return element("td", element("span", text("not planned"), class_="hidden"))
+    outcome = gravest(cell.outcome for cell in cells)
+    passed = sum(cell.outcome is Outcome.PASSED for cell in cells)
+    applicable = sum(cell.outcome is not Outcome.NOT_APPLICABLE for cell in cells)
+    count = element(
+        "a",
+        glyph(outcome),
+        text(f" {passed:,} of {applicable:,}"),
+        href=f"#{view.places[place_of(cells[0])]}",
+        class_=outcome_class(outcome),
+    )
+    return element("td", count)

@@ -1,0 +1,185 @@
+"""What a reader has to act on: failures, and cells that nobody could decide."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from probes.cell import Cell, Outcome
+from reports.html.markup import NOTHING, Markup, code, element, join, text
+from reports.html.view import MEANINGS, View, badge, expectation, number_text, paragraph, section
+from reports.results import DocumentedCall
+from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered, reason
+
+_MOST_OPEN_CARDS = 8
+"""With more failures than this, each is folded to its heading."""
+
+_MOST_LINKS = 400
+"""A reason that concerns more cells than this lists so many of them and counts the rest."""
+
+_REFERENCES = (
+    (r"CVE-[0-9]{4}-[0-9]{4,}", "https://www.cve.org/CVERecord?id={}"),
+    (r"T[0-9]{4}", "https://attack.mitre.org/techniques/{}/"),
+)
+"""Where the identifiers of a policy are explained; others stay plain text."""
+
+
+def failures(view: View) -> Markup:
+    """Every failed cell, under the call that it is about."""
+    failed = _ordered(view, (cell for cell in view.documented if cell.outcome is Outcome.FAILED))
+    others = [cell for cell in view.others if cell.outcome is Outcome.FAILED]
+    calls = {call.name: call for call in view.run.policy.calls}
+    by_call = gathered(failed, lambda cell: cell.key.syscall)
+    by_claim = gathered(_ordered(view, others), lambda cell: (cell.key.claim, cell.key.profile))
+    folded = len(by_call) + len(by_claim) > _MOST_OPEN_CARDS
+    cards = [
+        _call_card(view, calls[name], by_call[name], folded=folded)
+        for name in calls
+        if name in by_call
+    ]
+    cards += [_claim_card(view, cells, folded=folded) for cells in by_claim.values()]
+    body = join(*cards) if cards else paragraph("No cell failed.", class_="none")
+    return section("failures", f"Failures ({len(failed) + len(others):,})", body)
+
+
+def _ordered(view: View, cells: Iterable[Cell]) -> list[Cell]:
+    return [cell for group in by_place(view.run, cells) for cell in group.cells]
+
+
+def _call_card(view: View, call: DocumentedCall, cells: Sequence[Cell], *, folded: bool) -> Markup:
+    obsolete = " Current kernels no longer have it." if call.obsolete else ""
+    about = (
+        paragraph(f"{call.description}{obsolete}"),
+        element("p", element("strong", text("Why it matters. ")), text(call.why)),
+        references(call),
+    )
+    title = join(code(call.name), text(f" {call.family}"))
+    return _card(title, cells, folded=folded, children=(*about, _entries(view, cells, named=False)))
+
+
+def _claim_card(view: View, cells: Sequence[Cell], *, folded: bool) -> Markup:
+    claim = cells[0].key.claim
+    about = paragraph(MEANINGS[claim])
+    title = text(claim_title(claim, cells[0].key.profile))
+    return _card(title, cells, folded=folded, children=(about, _entries(view, cells, named=True)))
+
+
+def _card(
+    title: Markup, cells: Sequence[Cell], *, folded: bool, children: Iterable[Markup]
+) -> Markup:
+    count = element("span", text(cells_text(len(cells))), class_="count")
+    if folded:
+        summary = element("summary", element("h3", title), count)
+        return element("details", summary, *children, class_="card printed")
+    return element("article", element("h3", title), count, *children, class_="card")
+
+
+def references(call: DocumentedCall) -> Markup:
+    """The vulnerabilities and techniques of a call; nothing where none is known."""
+    known = [*call.cves, *call.attack]
+    if not known:
+        return NOTHING
+    links = join(*map(_reference, known), by=", ")
+    return element("p", element("strong", text("References. ")), links)
+
+
+def _reference(name: str) -> Markup:
+    for pattern, address in _REFERENCES:
+        if re.fullmatch(pattern, name):
+            return element("a", text(name), href=address.format(name), rel="noreferrer")
+    return text(name)
+
+
+def _entries(view: View, cells: Iterable[Cell], *, named: bool) -> Markup:
+    """The cells, those of one claim with the same answer together.
+
+    Args:
+        view: what the page shows.
+        cells: what to list.
+        named: whether the calls' names are part of the links; not under the name of the call.
+    """
+    alike = gathered(
+        cells, lambda cell: (cell.key.claim, cell.key.profile, reason(cell), cell.observed)
+    )
+    entries = (_entry(view, group, named=named) for group in alike.values())
+    return element("ul", *entries, class_="entries")
+
+
+def _entry(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
+    first = cells[0]
+    head = element(
+        "p",
+        badge(first.outcome),
+        text(" "),
+        element("strong", text(claim_title(first.key.claim, first.key.profile))),
+        text(" "),
+        _links(view, cells, named=named),
+        class_="head",
+    )
+    sentence = first.sentence if len(cells) == 1 else _capital(reason(first))
+    return element("li", head, paragraph(sentence, class_="sentence"), expectation(first))
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _links(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
+    shown = cells[:_MOST_LINKS]
+    links = join(*(_link(view, cell, named=named) for cell in shown), by=", ")
+    left = len(cells) - len(shown)
+    return join(links, text(f" and {left:,} more")) if left else links
+
+
+def _link(view: View, cell: Cell, *, named: bool) -> Markup:
+    key = cell.key
+    number = None if key.number is None else f"({number_text(key.number)})"
+    call = (key.syscall, number, key.arch) if named else (key.arch, number)
+    words = " ".join(filter(None, (*call, key.variant)))
+    return element("a", text(words), href=f"#{view.anchors[key]}")
+
+
+def undecided(view: View) -> Markup:
+    """Broken cells, those that could not be told, and waived ones, by reason."""
+    parts = [
+        _reasons(view, outcome, title)
+        for outcome, title in (
+            (Outcome.BROKEN, "Broken: the instrument failed"),
+            (Outcome.CANNOT_TELL, "Cannot tell: not assessed here"),
+            (Outcome.WAIVED, "Waived: failures that were accepted"),
+        )
+    ]
+    body = join(*parts) or paragraph("Every cell that applies here was decided.", class_="none")
+    return section("undecided", "Not decided, and why", body)
+
+
+def _reasons(view: View, outcome: Outcome, title: str) -> Markup:
+    cells = [cell for cell in (*view.documented, *view.others) if cell.outcome is outcome]
+    if not cells:
+        return NOTHING
+    cards = (_reason_card(view, group) for group in by_reason(cells))
+    return join(element("h3", text(f"{title} ({len(cells):,})")), *cards)
+
+
+def _reason_card(view: View, group: Group) -> Markup:
+    cause = group.cells[0].cause
+    why = element(
+        "p",
+        badge(group.cells[0].outcome),
+        text(" "),
+        element("strong", text(cells_text(len(group.cells)))),
+        text(f" (cause: {cause})" if cause else ""),
+        class_="head",
+    )
+    sentence = group.cells[0].sentence if len(group.cells) == 1 else _capital(group.title)
+    places = element("ul", *map(_place_line, by_place(view.run, group.cells)), class_="places")
+    listed = element(
+        "details",
+        element("summary", text("The cells")),
+        element("p", _links(view, group.cells, named=True), class_="links"),
+    )
+    return element(
+        "article", why, paragraph(sentence, class_="sentence"), places, listed, class_="card"
+    )
+
+
+def _place_line(group: Group) -> Markup:
+    return element("li", text(f"{group.title}: {len(group.cells):,}"))
