@@ -112,9 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     planned = {f"{case.function}[{case.id}]" for case in resolved.cases}
     functions = {item: getattr(item, "originalname", "") for item in items}
-    items[:] = [
-        item for item in items if functions[item] not in _FUNCTIONS or item.name in planned
-    ]
+    items[:] = [item for item in items if functions[item] not in _FUNCTIONS or item.name in planned]
 
 
 class Bench:
@@ -180,7 +178,11 @@ def _end(cells: Sequence[Cell]) -> None:
     for outcome in (Outcome.FAILED, Outcome.BROKEN):
         bad = [cell.sentence for cell in cells if cell.outcome is outcome]
         if bad:
-            more = f"\n... and {len(bad) - _LONGEST_FAILURE} more" if len(bad) > _LONGEST_FAILURE else ""
+            more = (
+                f"\n... and {len(bad) - _LONGEST_FAILURE} more"
+                if len(bad) > _LONGEST_FAILURE
+                else ""
+            )
             pytest.fail("\n".join(bad[:_LONGEST_FAILURE]) + more, pytrace=False)
     for outcome in (Outcome.CANNOT_TELL, Outcome.NOT_APPLICABLE):
         first = next((cell for cell in cells if cell.outcome is outcome), None)

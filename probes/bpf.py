@@ -220,7 +220,9 @@ def _check_scratch_memory(program: Program) -> None:
             valid = everything
 
 
-def simulate(program: Program, data: SeccompData, *, big_endian: bool = False) -> int:
+def simulate(  # noqa: C901 - an interpreter's loop has one branch a kind of instruction
+    program: Program, data: SeccompData, *, big_endian: bool = False
+) -> int:
     """The 32-bit value that the kernel would get from a program that ``check`` accepts."""
     words = data.words(big_endian=big_endian)
     scratch = [0] * SCRATCH_WORDS
@@ -229,33 +231,28 @@ def simulate(program: Program, data: SeccompData, *, big_endian: bool = False) -
         instruction = program[pc]
         code, k = instruction.code, instruction.k
         pc += 1
-        arithmetic = code & ~SOURCE_X
+        operation = code & ~SOURCE_X
         operand = x if code & SOURCE_X else k
-        if code == LD_ABS:
-            a = words[k // 4]
-        elif code == RET_K:
-            return k
-        elif code == RET_A:
-            return a
-        elif code == JA:
+        if code in {RET_K, RET_A}:
+            return a if code == RET_A else k
+        if code == JA:
             pc += k
-        elif arithmetic in _CONDITIONS:
-            pc += instruction.jt if _holds(arithmetic, a, operand) else instruction.jf
-        elif arithmetic in _ARITHMETIC:
-            if arithmetic == _DIV and operand == 0:
-                return 0  # the kernel ends the program so, and 0 is KILL_THREAD
-            a = _compute(arithmetic, a, operand)
-        elif code == NEG:
-            a = -a & U32
-        elif code == TXA:
-            a = x
-        elif code == TAX:
-            x = a
-        elif code in {LD_IMM, LDX_IMM, LD_LEN, LDX_LEN, LD_MEM, LDX_MEM}:
-            value = _loaded(code, k, scratch)
-            a, x = (value, x) if code in {LD_IMM, LD_LEN, LD_MEM} else (a, value)
-        else:
+        elif operation in _CONDITIONS:
+            pc += instruction.jt if _holds(operation, a, operand) else instruction.jf
+        elif operation == _DIV and operand == 0:
+            return 0  # the kernel ends the program so, and 0 is KILL_THREAD
+        elif operation in _ARITHMETIC:
+            a = _compute(operation, a, operand)
+        elif code in {ST, STX}:
             scratch[k] = a if code == ST else x
+        elif code in {LDX_IMM, LDX_LEN, LDX_MEM, TAX}:
+            x = a if code == TAX else _loaded(code, k, scratch)
+        elif code == LD_ABS:
+            a = words[k // 4]
+        elif code in {TXA, NEG}:
+            a = x if code == TXA else -a & U32
+        else:
+            a = _loaded(code, k, scratch)
 
 
 def _loaded(code: int, k: int, scratch: Sequence[int]) -> int:
@@ -326,7 +323,7 @@ class Range:
 
 def ranges(chosen: Collection[int], returns: int, otherwise: int) -> tuple[Range, ...]:
     """Covers all 2^32 numbers: ``returns`` for the chosen ones, ``otherwise`` for the rest."""
-    return ranges_from({number: returns for number in chosen}, otherwise)
+    return ranges_from(dict.fromkeys(chosen, returns), otherwise)
 
 
 def ranges_from(returns: Mapping[int, int], otherwise: int) -> tuple[Range, ...]:

@@ -18,6 +18,9 @@ from probes.verdict import Question, Sighting, Trail
 RECORD_DEADLINE_SECONDS = 10.0
 """How long a record may take to arrive; it takes about a millisecond."""
 
+FURTHER_ATTEMPTS = 2
+"""How often a case is tried again whose records were lost: other processes fill the trail too."""
+
 _EVERYTHING_ALLOWED = bpf.to_bytes(bpf.dispatch({}, FilterReturn(Action.ALLOW).value))
 _ALL_ONES = (1 << 64) - 1
 _UNKNOWN_ARGUMENTS = (_ALL_ONES,) * 6
@@ -39,16 +42,61 @@ class AuditTrail:
 
     Attributes:
         collector: None where there is none.
-        reason: why there is none, and what would help; "" otherwise.
+        reason: why this one, or why there is none and what would help.
     """
 
     collector: Collector | None
-    reason: str = ""
+    reason: str
 
     @property
     def source(self) -> str:
         """The collector's name, as reports show it."""
         return self.collector.name if self.collector else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """Which calls a claim about one cell needs.
+
+    Attributes:
+        witnessed: one under the witness, so that it cannot run.
+        free: one under the filter alone, so that it runs if the filter lets it.
+        control: one without any filter.
+        route: who makes the first two.
+        records: whether the audit trail is read.
+    """
+
+    witnessed: bool = True
+    free: bool = False
+    control: bool = False
+    route: Route = Route.DIRECT
+    records: bool = False
+
+
+_RECIPES = {
+    Claim.TERMINATES: _Recipe(route=Route.SIBLING),
+    Claim.ENDS_EVERY_THREAD: _Recipe(route=Route.THREADS),
+    Claim.IS_REPORTED: _Recipe(route=Route.SIBLING, records=True),
+    Claim.DENIES: _Recipe(),
+    Claim.IS_SILENT: _Recipe(records=True),
+    Claim.RUNS: _Recipe(free=True, control=True),
+    Claim.IS_RECORDED: _Recipe(witnessed=False, free=True, records=True),
+}
+
+
+def _recipe(case: Case) -> _Recipe:
+    variant = case.cells[0].variant
+    if case.claim is Claim.CONTROLS:
+        # LOG stands below the witness's ERRNO, which would leave no record.
+        return _Recipe(free=variant == Action.LOG.name, route=Route.SIBLING, records=True)
+    if case.claim in _RECIPES:
+        return _RECIPES[case.claim]
+    if case.claim is Claim.IS_INHERITED:
+        route = _ROUTES[Way(variant)]
+    else:
+        route = Route.SIBLING if case.profile is Profile.KILL else Route.DIRECT
+    logs = case.profile is Profile.LOG
+    return _Recipe(free=logs, control=logs, route=route, records=logs)
 
 
 @dataclass(slots=True)
@@ -98,16 +146,30 @@ class Examiner:
         Raises:
             InstrumentError: the process that makes the calls is gone.
         """
+        verdicts = self._attempt(cases)
+        for _ in range(FURTHER_ATTEMPTS):
+            torn = [index for index, (_, is_torn) in enumerate(verdicts) if is_torn]
+            if not torn:
+                break
+            anew = self._attempt([cases[index] for index in torn])
+            for index, found in zip(torn, anew, strict=True):
+                verdicts[index] = found
+        return [cell for cells, _ in verdicts for cell in cells]
+
+    def _attempt(self, cases: Sequence[Case]) -> list[tuple[list[Cell], bool]]:
+        """The cells of each case, and whether lost records kept it from a verdict."""
         inquiries = [self._inquire(case) for case in cases]
         requests = [request for inquiry in inquiries for request in inquiry.requests]
         answers = iter(self._zygote.run(requests))
         batch = self._records() if any(inquiry.needs_records for inquiry in inquiries) else None
-        cells: list[Cell] = []
+        lossy = batch is not None and not batch.complete
+        verdicts: list[tuple[list[Cell], bool]] = []
         for inquiry in inquiries:
             seen = [next(answers) for _ in inquiry.requests]
-            if inquiry.judge is not None:
-                cells += inquiry.judge(seen, batch)
-        return cells
+            cells = inquiry.judge(seen, batch) if inquiry.judge is not None else []
+            undecided = any(cell.outcome is Outcome.BROKEN for cell in cells)
+            verdicts.append((cells, lossy and inquiry.needs_records and undecided))
+        return verdicts
 
     def _records(self) -> Batch | None:
         """Everything that was recorded until now, up to a sentinel that is recorded for sure."""
@@ -127,8 +189,10 @@ class Examiner:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.not_applicable(key) for key in case.cells
             ]
+        elif case.claim is Claim.LEAVES_THE_REST_ALONE:
+            self._sweep(inquiry)
         else:
-            _PLANNERS[case.claim](self, inquiry)
+            self._ask(inquiry)
         return inquiry
 
     def _sweep(self, inquiry: _Inquiry) -> None:
@@ -139,7 +203,9 @@ class Examiner:
         exempt = [key for key in case.cells if plan.is_exempt(key)]
         swept = [key for key in case.cells if not plan.is_exempt(key)]
         calls = {key: Call(_number(key), arguments) for key in case.cells}
-        asked = [([calls[key] for key in swept], programs)]
+        asked: list[tuple[list[Call], tuple[bytes, ...]]] = [
+            ([calls[key] for key in swept], programs)
+        ]
         asked += [([calls[key]], one) for key in exempt for one in (programs, ())]
         inquiry.requests += [
             Request(_entry(case.arch), tuple(made), installed, self._zygote.nonce())
@@ -164,88 +230,13 @@ class Examiner:
 
         inquiry.judge = judge
 
-    def _control(self, inquiry: _Inquiry) -> None:
-        """A known filter instead of the target's."""
-        case = inquiry.case
-        key = case.cells[0]
-        returns = verdict.expected_of(None, case.claim, key.variant)
-        raw = _known_filter(case.arch, _number(key), returns)
-        # LOG is at its place below the witness's ERRNO, which would leave no record.
-        programs = (raw,) if returns.action is Action.LOG and self._trail.collector else ()
-        self._ask(
-            inquiry,
-            witnessed=(witness.marker(case.arch, _number(key)), raw),
-            free=programs,
-            route=Route.SIBLING,
-            records=True,
-        )
-
-    def _killed(self, inquiry: _Inquiry) -> None:
-        self._ask(inquiry, witnessed=self._witnessed(inquiry.case), route=Route.SIBLING)
-
-    def _ends_every_thread(self, inquiry: _Inquiry) -> None:
-        self._ask(inquiry, witnessed=self._witnessed(inquiry.case), route=Route.THREADS)
-
-    def _reported(self, inquiry: _Inquiry) -> None:
-        self._ask(
-            inquiry,
-            witnessed=self._witnessed(inquiry.case),
-            route=Route.SIBLING,
-            records=True,
-        )
-
-    def _denied(self, inquiry: _Inquiry) -> None:
-        self._ask(inquiry, witnessed=self._witnessed(inquiry.case))
-
-    def _denied_silently(self, inquiry: _Inquiry) -> None:
-        self._ask(inquiry, witnessed=self._witnessed(inquiry.case), records=True)
-
-    def _runs(self, inquiry: _Inquiry) -> None:
-        self._ask(
-            inquiry,
-            witnessed=self._witnessed(inquiry.case),
-            free=(self._filter(inquiry.case),),
-            control=True,
-        )
-
-    def _recorded(self, inquiry: _Inquiry) -> None:
-        self._ask(inquiry, free=(self._filter(inquiry.case),), records=True)
-
-    def _confined(self, inquiry: _Inquiry) -> None:
-        """The profile's action at an unknown number, or after a way out was tried."""
-        case = inquiry.case
-        way = Way(case.cells[0].variant) if case.claim is Claim.IS_INHERITED else None
-        later = (_EVERYTHING_ALLOWED,) if way is Way.LATER_FILTER else ()
-        if way is not None:
-            route = _ROUTES[way]
-        else:
-            route = Route.SIBLING if case.profile is Profile.KILL else Route.DIRECT
-        logs = case.profile is Profile.LOG
-        self._ask(
-            inquiry,
-            witnessed=(*self._witnessed(case), *later),
-            free=(self._filter(case), *later) if logs else (),
-            control=logs,
-            route=route,
-            records=logs,
-        )
-
-    def _ask(  # noqa: PLR0913 - each is one plain choice of a probe
-        self,
-        inquiry: _Inquiry,
-        *,
-        witnessed: tuple[bytes, ...] = (),
-        free: tuple[bytes, ...] = (),
-        control: bool = False,
-        route: Route = Route.DIRECT,
-        records: bool = False,
-    ) -> None:
+    def _ask(self, inquiry: _Inquiry) -> None:
         """Plans up to three calls for a case of one cell, and how their answers are judged."""
         case = inquiry.case
         key = case.cells[0]
+        recipe = _recipe(case)
         row = probe_for(key.syscall)
-        runs = bool(free) or control
-        if runs and row is None and case.claim not in _KNOWN_TO_BE_HARMLESS:
+        if row is None and recipe.free and case.claim not in _KNOWN_TO_BE_HARMLESS:
             reason = (
                 f"the catalogue has no arguments for {key.syscall} that are known to be harmless; "
                 "add a row to probes/catalogue.py"
@@ -254,34 +245,44 @@ class Examiner:
                 verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
             ]
             return
+        arguments: tuple[int, ...] = row.args if row else ()
         if case.claim is Claim.DEFAULT_ACTION:
             arguments = _UNKNOWN_ARGUMENTS
-        else:
-            arguments = row.args if row else ()
         call = Call(_number(key), arguments)
         new_session = row is not None and row.prepare is Preparation.NEW_SESSION
-        plans = [(witnessed, route)] if witnessed else []
-        plans += [(free, route)] if free else []
-        plans += [((), Route.DIRECT)] if control else []
-        for programs, taken in plans:
+        for programs, route in self._plans(case, recipe):
             nonce = self._zygote.nonce()
             inquiry.nonces.append(nonce)
             inquiry.requests.append(
-                Request(_entry(case.arch), (call,), programs, nonce, taken, new_session)
+                Request(_entry(case.arch), (call,), programs, nonce, route, new_session)
             )
-        inquiry.needs_records = records
+        inquiry.needs_records = recipe.records
 
         def judge(seen: Sequence[Sequence[Observation]], batch: Batch | None) -> list[Cell]:
             made = iter(answer[0] for answer in seen)
             sighting = Sighting(
-                witnessed=next(made) if witnessed else None,
-                free=next(made) if free else None,
-                control=next(made) if control else None,
-                trail=self._found(inquiry, batch) if records else verdict.NO_TRAIL,
+                witnessed=next(made) if recipe.witnessed else None,
+                free=next(made) if recipe.free else None,
+                control=next(made) if recipe.control else None,
+                trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
             )
             return [verdict.judge(self._question(key, case.profile), sighting)]
 
         inquiry.judge = judge
+
+    def _plans(self, case: Case, recipe: _Recipe) -> list[tuple[tuple[bytes, ...], Route]]:
+        """The filters and the route of each call, in the order of a sighting."""
+        under_test = self._filter(case)
+        later = (_EVERYTHING_ALLOWED,) if case.cells[0].variant == Way.LATER_FILTER else ()
+        marker = witness.marker(case.arch, _number(case.cells[0]))
+        plans: list[tuple[tuple[bytes, ...], Route]] = []
+        if recipe.witnessed:
+            plans.append(((marker, under_test, *later), recipe.route))
+        if recipe.free:
+            plans.append(((under_test, *later), recipe.route))
+        if recipe.control:
+            plans.append(((), Route.DIRECT))
+        return plans
 
     def _found(self, inquiry: _Inquiry, batch: Batch | None) -> Trail:
         if batch is None:
@@ -299,29 +300,17 @@ class Examiner:
         return Question(key, verdict.expected_of(profile, key.claim, key.variant), program)
 
     def _filter(self, case: Case) -> bytes:
-        program = self._target.program(_profile(case))
+        """The filter under test; a control has a known one instead."""
+        if case.profile is None:
+            key = case.cells[0]
+            returns = verdict.expected_of(None, case.claim, key.variant)
+            return _known_filter(case.arch, _number(key), returns)
+        program = self._target.program(case.profile)
         return bpf.to_bytes(program, big_endian=case.arch.big_endian)
-
-    def _witnessed(self, case: Case) -> tuple[bytes, ...]:
-        return (witness.marker(case.arch, _number(case.cells[0])), self._filter(case))
 
 
 _KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}
 """Claims whose calls are chosen here, not by a policy."""
-
-_PLANNERS: dict[Claim, Callable[[Examiner, _Inquiry], None]] = {
-    Claim.CONTROLS: Examiner._control,
-    Claim.TERMINATES: Examiner._killed,
-    Claim.ENDS_EVERY_THREAD: Examiner._ends_every_thread,
-    Claim.IS_REPORTED: Examiner._reported,
-    Claim.DENIES: Examiner._denied,
-    Claim.IS_SILENT: Examiner._denied_silently,
-    Claim.RUNS: Examiner._runs,
-    Claim.IS_RECORDED: Examiner._recorded,
-    Claim.LEAVES_THE_REST_ALONE: Examiner._sweep,
-    Claim.DEFAULT_ACTION: Examiner._confined,
-    Claim.IS_INHERITED: Examiner._confined,
-}
 
 
 def _known_filter(arch: Arch, number: int, returns: FilterReturn) -> bytes:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self, cast
 
 from probes import kernel, zygote
 from probes.errors import InstrumentError
@@ -154,7 +154,7 @@ class Zygote:
                 cwd="/",
             )
         self._socket = ours
-        self._stream = ours.makefile("rwb")
+        self._stream = cast("BinaryIO", ours.makefile("rwb"))
         self._nonces = itertools.count()
         self._run = os.urandom(4).hex()
 

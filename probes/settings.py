@@ -205,7 +205,7 @@ def open_trail(source: str, zygote: Zygote, native: Arch) -> AuditTrail:
     for candidate in candidates:
         attempt = _try(candidate, zygote, native)
         if attempt.collector is not None:
-            return AuditTrail(attempt.collector)
+            return AuditTrail(attempt.collector, attempt.reason)
         reasons.append(attempt.reason)
     return AuditTrail(None, "; ".join(reasons))
 
@@ -221,7 +221,7 @@ def _try(source: str, zygote: Zygote, native: Arch) -> _Attempt:
         return _Attempt(None, str(error))
     batch = examiner.emit_and_read(zygote, native, collector, CANARY_DEADLINE_SECONDS)
     if batch.complete:
-        return _Attempt(collector, "")
+        return _Attempt(collector, "a canary's record arrived")
     collector.close()
     return _Attempt(None, batch.reason)
 

@@ -163,7 +163,7 @@ def judge(question: Question, sighting: Sighting) -> Cell:
         sentence=_sentence(question, expected, finding),
         expected=expected,
         observed=finding.observed,
-        evidence=_evidence(sighting),
+        evidence=_evidence(question.key, sighting),
     )
 
 
@@ -183,7 +183,12 @@ def not_applicable(key: CellKey) -> Cell:
 def cannot_tell(key: CellKey, cause: Cause, reason: str) -> Cell:
     """The verdict on a cell that was not assessed."""
     return Cell(
-        key, Outcome.CANNOT_TELL, cause, f"{subject(key)}: cannot tell: {reason}", "", "not assessed"
+        key,
+        Outcome.CANNOT_TELL,
+        cause,
+        f"{subject(key)}: cannot tell: {reason}",
+        "",
+        "not assessed",
     )
 
 
@@ -240,8 +245,12 @@ def _blame(question: Question, finding: _Finding) -> str:
     return f": {question.program} has another rule for it"
 
 
-def _evidence(sighting: Sighting) -> tuple[Evidence, ...]:
+def _evidence(key: CellKey, sighting: Sighting) -> tuple[Evidence, ...]:
     found: list[Evidence] = []
+    if key.variant == "setuid" and sighting.witnessed is not None:
+        dropped = sighting.witnessed.dropped_user
+        text = "nobody" if dropped else "its own user again, for it may become no other"
+        found.append(Evidence(EvidenceKind.OBSERVED, "setuid", f"the process became {text}"))
     if sighting.witnessed is not None:
         seen = read(sighting.witnessed)
         found.append(Evidence(EvidenceKind.OBSERVED, "witness", seen.detail))
@@ -341,7 +350,7 @@ def _absence(trail: Trail) -> _Finding | None:
     return None
 
 
-def _judge_silence(question: Question, sighting: Sighting) -> _Finding:
+def _judge_silence(_: Question, sighting: Sighting) -> _Finding:
     """Whether a denial left no record. Where nothing was denied, nothing was denied silently."""
     seen = _witnessed(sighting)
     failed = _instrument_failed(seen)
@@ -372,7 +381,9 @@ def _judge_run(question: Question, sighting: Sighting) -> _Finding:
     ran, native = answer(sighting.free), answer(sighting.control)
     if ran == native:
         return _Finding(Outcome.PASSED, None, f"it answered {ran}, with a filter and without")
-    return _Finding(Outcome.FAILED, Cause.FILTER, f"it answered {ran} and, without a filter, {native}")
+    return _Finding(
+        Outcome.FAILED, Cause.FILTER, f"it answered {ran} and, without a filter, {native}"
+    )
 
 
 def _judge_run_and_record(question: Question, sighting: Sighting) -> _Finding:
@@ -385,7 +396,9 @@ def _judge_confined(question: Question, sighting: Sighting) -> _Finding:
     """Whether the profile's action still holds, for an unknown number or after a way out."""
     loosened = [o for o in (sighting.witnessed, sighting.free) if o is not None and o.loosened]
     if loosened:
-        return _Finding(Outcome.FAILED, Cause.FILTER, "the kernel let the process leave filter mode")
+        return _Finding(
+            Outcome.FAILED, Cause.FILTER, "the kernel let the process leave filter mode"
+        )
     if question.returns.action is Action.LOG:
         return _judge_run_and_record(question, sighting)
     return _judge_act(question, sighting)

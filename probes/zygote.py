@@ -72,7 +72,7 @@ def receive(stream: BinaryIO) -> Any:  # noqa: ANN401 - plain data of any shape
     return marshal.loads(stream.read(int.from_bytes(head, "little"))) if head else None  # noqa: S302 - from our own process
 
 
-def send(stream: BinaryIO, message: object) -> None:
+def send(stream: BinaryIO, message: Any) -> None:  # noqa: ANN401 - plain data of any shape
     """Writes one message."""
     raw = marshal.dumps(message)
     stream.write(len(raw).to_bytes(_LENGTH_BYTES, "little") + raw)
@@ -90,7 +90,7 @@ def serve(fd: int) -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
-    with open(fd, "rb", closefd=False) as incoming, open(fd, "wb") as outgoing:  # noqa: PTH123 - a descriptor, not a path
+    with open(fd, "rb", closefd=False) as incoming, open(fd, "wb") as outgoing:
         while (requests := receive(incoming)) is not None:
             send(outgoing, [_probe(machine, request) for request in requests])
 
@@ -114,7 +114,7 @@ def _probe(machine: _Machine, request: Request) -> list[Sighting]:
         status, timed_out = _wait(pid, request["deadline"])
         _reap_strays(request["deadline"])
         header = kernel.read_header(machine.memory)
-        sightings += _harvest(machine, header, pid, status, timed_out, (child.first, count))
+        sightings += _harvest(child, header, pid, (status, timed_out))
     return sightings
 
 
@@ -135,17 +135,14 @@ def _unseen(fault: str) -> Sighting:
 
 
 def _harvest(
-    machine: _Machine,
-    header: kernel.Header,
-    pid: int,
-    status: int,
-    timed_out: bool,  # noqa: FBT001 - one of several plain facts about a dead child
-    span: tuple[int, int],
+    child: _Child, header: kernel.Header, pid: int, end: tuple[int, bool]
 ) -> list[Sighting]:
     """What one child has left: its returned calls, and the one at which it ended, if any."""
+    status, timed_out = end
+    count = len(child.calls)
     found: list[Sighting] = []
-    for index in range(*span):
-        slot = kernel.read_slot(machine.memory, index)
+    for index in range(child.first, count):
+        slot = kernel.read_slot(child.machine.memory, index)
         sighting = _unseen("")
         sighting.update(
             stage=slot.stage,
@@ -163,8 +160,8 @@ def _harvest(
         sighting["status"] = header.inner_status if header.inner_known else status
         sighting["timed_out"] = timed_out
         if header.phase == kernel.STARTED:
-            sighting["fault"] = _setup_fault(header, status, timed_out)
-            found += [dict(sighting) for _ in range(index + 1, span[1])]
+            sighting["fault"] = _setup_fault(header, end)
+            found += [dict(sighting) for _ in range(index + 1, count)]
         elif header.forked and not header.inner_known and not timed_out:
             sighting["fault"] = "the confined parent ended before its child's end was known"
         elif slot.stage == kernel.NOT_REACHED:
@@ -175,7 +172,8 @@ def _harvest(
     return found
 
 
-def _setup_fault(header: kernel.Header, status: int, timed_out: bool) -> str:  # noqa: FBT001 - as above
+def _setup_fault(header: kernel.Header, end: tuple[int, bool]) -> str:
+    status, timed_out = end
     step = header.step.decode(errors="replace")
     if timed_out:
         return f"the child hung while {step}"
@@ -351,7 +349,7 @@ def _fork(child: _Child) -> None:
 def _execve(child: _Child) -> None:
     """A fresh interpreter, started by the confined process, makes the call."""
     child.confine()
-    os.set_inheritable(child.machine.memory_fd, True)
+    os.set_inheritable(child.machine.memory_fd, True)  # noqa: FBT003 - os has it so
     words = marshal.dumps((child.machine.memory_fd, child.request)).hex()
     arguments = [*interpreter("after_exec(sys.argv[1])"), words]
     child.install()

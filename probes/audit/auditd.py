@@ -8,20 +8,20 @@ truncate, or delete.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
-    Reading,
     SequencedCollector,
     SerialLedger,
+    read_event,
     why_unwritten,
 )
 from probes.audit.netlink import AuditControl
-from probes.audit.record import MalformedRecordError, kernel_serial, parse
+from probes.audit.record import kernel_serial
 
 _SHORTEST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.020
@@ -133,38 +133,31 @@ class AuditdCollector(SequencedCollector):
         self._file.close()
         self._control.close()
 
-    def _read(self, timeout: float) -> Reading:
+    def _read(self, timeout: float) -> tuple[Event, ...]:
         """Reads what was added; where nothing was, waits a little."""
-        lines, trouble = self._added()
-        events: list[Event] = []
-        for line in lines:
-            text = line.decode("utf-8", "surrogateescape")
-            try:
-                events.append(Event(kernel_serial(text), parse(text)))
-            except MalformedRecordError as problem:
-                trouble = trouble or str(problem)
-        if events or trouble:
+        events = list(self._added())
+        if events:
             self._pause = _SHORTEST_PAUSE
         else:
             time.sleep(min(self._pause, timeout))
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        return Reading(tuple(events), trouble)
+        return tuple(events)
 
-    def _added(self) -> tuple[list[bytes], str]:
-        """The lines that were added, over all rotations, and why some may be missing."""
-        trouble = ""
+    def _added(self) -> Iterator[Event]:
+        """The events that were added, over all rotations."""
         if not self._file.intact():
-            trouble = f"{self._path} was truncated or overwritten while it was followed."
+            yield Event(trouble=f"{self._path} was truncated or overwritten while it was followed.")
             self._file.restart()
-        lines = list(self._file.lines())
+        yield from _events(self._file.lines())
         following, astray = self._following()
         for successor in following:
-            # Written to before its successor was: whatever it lacks now, it will always lack.
-            lines.extend(self._file.rest())
+            # It was written to: whatever the open file lacks now, it will always lack.
+            yield from _events(self._file.rest())
             self._file.close()
             self._file = successor
-        lines.extend(self._file.lines())
-        return lines, trouble or astray
+        if astray:
+            yield Event(trouble=astray)
+        yield from _events(self._file.lines())
 
     def _following(self) -> tuple[list[_LogFile], str]:
         """The files that come after the open one, oldest first, and why some may be missing.
@@ -242,6 +235,16 @@ class AuditdCollector(SequencedCollector):
         )
 
 
+def _events(lines: Iterable[bytes]) -> Iterator[Event]:
+    """Reads lines."""
+    return (read_event(_text(line)) for line in lines)
+
+
+def _text(line: bytes) -> str:
+    """A line as the parser wants it."""
+    return line.decode("utf-8", "surrogateescape")
+
+
 def _last_serial(tail: bytes) -> int | None:
     """The highest number of an event in the log's last lines: auditd was there for it.
 
@@ -249,8 +252,9 @@ def _last_serial(tail: bytes) -> int | None:
     reaches it within 0.1 s of its start (audit_set_pid() of libaudit), so there is no telling
     what came before the first record in a log.
     """
-    texts = (line.decode("utf-8", "surrogateescape") for line in tail.split(b"\n"))
-    serials = [serial for text in texts if (serial := kernel_serial(text)) is not None]
+    serials = [
+        serial for line in tail.split(b"\n") if (serial := kernel_serial(_text(line))) is not None
+    ]
     return max(serials, default=None)
 
 

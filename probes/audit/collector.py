@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from probes.audit.record import SeccompRecord
+from probes.audit.record import MalformedRecordError, SeccompRecord, kernel_serial, parse
 from probes.errors import ExitStatus, SuiteError
 
 _GRACE = 1.0
@@ -74,28 +74,31 @@ class Collector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One message or line of the audit stream, of any type.
+    """One message or line of the audit stream, of any type, or a place where some may be missing.
 
     Attributes:
         serial: the kernel's number of the event; None for what the kernel did not number.
         record: the SECCOMP record in it; None for other types.
+        trouble: why something may be missing here, in the words of ``Batch.reason``; "" where
+            nothing is.
     """
 
-    serial: int | None
-    record: SeccompRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one look at the source brought.
-
-    Attributes:
-        events: in the order of arrival.
-        trouble: why something may be missing, in the words of ``Batch.reason``; "" if nothing.
-    """
-
-    events: tuple[Event, ...] = ()
+    serial: int | None = None
+    record: SeccompRecord | None = None
     trouble: str = ""
+
+
+def read_event(text: str, trouble: str = "") -> Event:
+    """Reads one line of the audit stream; one that cannot be read is an event with trouble.
+
+    Args:
+        text: the line, as for ``record.parse``.
+        trouble: what is known to be wrong at this place already.
+    """
+    try:
+        return Event(kernel_serial(text), parse(text), trouble)
+    except MalformedRecordError as problem:
+        return Event(kernel_serial(text), None, trouble or str(problem))
 
 
 @dataclass(slots=True)
@@ -130,9 +133,6 @@ class SerialLedger:
 class SequencedCollector(ABC):
     """A collector that puts the events of a source together into batches.
 
-    A source's trouble taints the batch in which it is found and the one after it: whether the
-    loss lies before the sentinel or after it, the source cannot say.
-
     While the ledger has no base the first batch cannot be complete: nothing tells whether its
     first event was preceded by a lost one. Its sentinel is the base of the next batch.
     """
@@ -150,7 +150,7 @@ class SequencedCollector(ABC):
         self._lost_before = lost()
         self._ledger = ledger
         self._events: list[Event] = []
-        self._carried = ""
+        self._lost_lately = ""
         self._heard = False
 
     @property
@@ -163,7 +163,7 @@ class SequencedCollector(ABC):
         """Gives back what the collector holds; a second call does nothing."""
 
     @abstractmethod
-    def _read(self, timeout: float) -> Reading:
+    def _read(self, timeout: float) -> tuple[Event, ...]:
         """Reads what is there; waits up to ``timeout`` seconds where nothing is."""
 
     @abstractmethod
@@ -173,15 +173,12 @@ class SequencedCollector(ABC):
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """See ``Collector.read_until``."""
         end = time.monotonic() + deadline
-        trouble = ""
         scanned = 0
         place: int | None = None
         patience = end
         timeout = 0.0
         while True:
-            reading = self._read(timeout)
-            trouble = trouble or reading.trouble
-            self._note(reading.events)
+            self._note(self._read(timeout))
             now = time.monotonic()
             if place is None:
                 place = _find(self._events, sentinel, scanned)
@@ -190,7 +187,7 @@ class SequencedCollector(ABC):
             if now >= patience or (place is not None and not self._missing(place)):
                 break
             timeout = patience - now
-        return self._batch(place, trouble, sentinel, deadline)
+        return self._batch(place, sentinel, deadline)
 
     def _note(self, events: tuple[Event, ...]) -> None:
         """Keeps what was read."""
@@ -205,15 +202,18 @@ class SequencedCollector(ABC):
         serial = self._events[place].serial
         return 0 if serial is None else self._ledger.missing(serial)
 
-    def _batch(self, place: int | None, trouble: str, sentinel: str, deadline: float) -> Batch:
+    def _batch(self, place: int | None, sentinel: str, deadline: float) -> Batch:
         """Cuts the batch off the events that were read."""
         gap = "" if place is None else self._gap(place)
         taken = self._take(place)
+        records = tuple(event.record for event in taken if event.record is not None)
+        trouble = next((event.trouble for event in taken if event.trouble), "")
         lost = self._newly_lost()
-        late = "" if place is not None else self._late(sentinel, deadline, len(taken))
-        reason = trouble or self._carried or lost or gap or late
-        self._carried = trouble or lost
-        return Batch(taken, complete=not reason, reason=reason)
+        late = "" if place is not None else self._late(sentinel, deadline, len(records))
+        reason = trouble or lost or self._lost_lately or gap or late
+        # The counter does not say on which side of the sentinel the loss lies.
+        self._lost_lately = lost
+        return Batch(records, complete=not reason, reason=reason)
 
     def _gap(self, place: int) -> str:
         """What the serial numbers say about the events before the one at ``place``."""
@@ -227,19 +227,19 @@ class SequencedCollector(ABC):
             return ""
         return f"{missing} audit event(s) before the sentinel never reached {self._name}."
 
-    def _take(self, place: int | None) -> tuple[SeccompRecord, ...]:
-        """The records of the batch; what belongs to the next one stays."""
+    def _take(self, place: int | None) -> list[Event]:
+        """The events of the batch; what belongs to the next one stays."""
         if place is None:
             taken, self._events = self._events, []
-        else:
-            end = self._events[place]
-            serial = end.serial if end.serial is not None else 0
-            after = self._events[place + 1 :]
-            overtaken = [event for event in after if _precedes(event, serial)]
-            taken = [*self._events[:place], *overtaken, end]
-            self._events = [event for event in after if not _precedes(event, serial)]
-            self._ledger.advance(serial)
-        return tuple(event.record for event in taken if event.record is not None)
+            return taken
+        end = self._events[place]
+        serial = end.serial or 0  # a record has one
+        after = self._events[place + 1 :]
+        overtaken = [event for event in after if _precedes(event, serial)]
+        taken = [*self._events[:place], *overtaken, end]
+        self._events = [event for event in after if not _precedes(event, serial)]
+        self._ledger.advance(serial)
+        return taken
 
     def _newly_lost(self) -> str:
         """What the kernel's counter says about the time since the last batch."""
@@ -304,14 +304,21 @@ def why_silent(root: Path = Path("/")) -> str:
     Returns:
         One clause that says what to do; a possibility where the files give no reason.
     """
-    return (
-        why_unwritten(root)
-        or _other_network(root)
-        or (
-            "the network namespace may not be the initial one, the only one in which records "
-            "arrive (share the host's), or an audit rule may exclude the type SECCOMP (see "
-            "auditctl -l)."
+    unwritten = why_unwritten(root)
+    if unwritten:
+        return unwritten
+    initial = _in_initial_network(root)
+    if initial is False:
+        return (
+            "this process is not in the initial network namespace, the only one in which records "
+            "arrive; run the suite there (a container: with the host's network)."
         )
+    excluded = "an audit rule may exclude the type SECCOMP (see auditctl -l)."
+    if initial:
+        return excluded
+    return (
+        "the network namespace may not be the initial one, the only one in which records arrive "
+        f"(share the host's), or {excluded}"
     )
 
 
@@ -342,20 +349,22 @@ def _not_logged(root: Path) -> str:
     )
 
 
-def _other_network(root: Path) -> str:
-    """The finding about the network namespace.
+def _in_initial_network(root: Path) -> bool | None:
+    """Whether this process is in the initial network namespace; None where nothing tells.
 
-    Process 1 is the host's only in the initial pid namespace. In a container it usually shares
-    this process's network namespace, so only a difference says anything.
+    The kernel's own threads are in it; they can be seen in the initial pid namespace only.
+    Process 1 is the host's there; in a container it usually shares this process's namespace, so
+    only a difference says anything.
     """
     own = _link(root / "proc/self/ns/net")
+    if own is None:
+        return None
+    if _read_text(root / "proc/2/comm") == "kthreadd\n":
+        kernel = _link(root / "proc/2/ns/net")
+        if kernel is not None:
+            return own == kernel
     first = _link(root / "proc/1/ns/net")
-    if own is None or first is None or own == first:
-        return ""
-    return (
-        "this process is in another network namespace than process 1, and records arrive in "
-        "the initial one only; run the suite there (a container: with the host's network)."
-    )
+    return False if first is not None and own != first else None
 
 
 def _read_text(path: Path) -> str | None:

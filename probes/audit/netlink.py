@@ -20,17 +20,15 @@ from pathlib import Path
 from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
-    Reading,
     SequencedCollector,
     SerialLedger,
+    read_event,
     why_silent,
 )
 from probes.audit.record import (
     SECCOMP_MESSAGE_TYPE,
     MalformedRecordError,
-    SeccompRecord,
     kernel_serial,
-    parse,
 )
 
 RECEIVE_BUFFER = 16 * 1024 * 1024
@@ -53,6 +51,10 @@ _ERROR = struct.Struct("=i")
 _STATUS = struct.Struct("=8I")
 """The start of struct audit_status, which every kernel has."""
 
+_OVERFLOW = (
+    "The socket's receive buffer overflowed (ENOBUFS) and audit records were lost: read more "
+    "often, or grant CAP_NET_ADMIN for a larger buffer."
+)
 _LONGEST_MESSAGE = 65536
 _READ_AT_ONCE = 4096
 _REPLY_DEADLINE = 2.0
@@ -146,7 +148,7 @@ class NetlinkCollector(SequencedCollector):
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._buffer = bytearray(_LONGEST_MESSAGE)
-        self._suspect = False
+        self._overflow = ""
         self._root = root
         self._control = AuditControl()
         super().__init__("netlink", self._control.lost, SerialLedger())
@@ -163,19 +165,20 @@ class NetlinkCollector(SequencedCollector):
         self._socket.close()
         self._control.close()
 
-    def _read(self, timeout: float) -> Reading:
+    def _read(self, timeout: float) -> tuple[Event, ...]:
         """Drains the socket."""
         events: list[Event] = []
-        trouble = ""
         view = memoryview(self._buffer)
         for _ in range(_READ_AT_ONCE):
             try:
                 size, sender = self._socket.recvfrom_into(self._buffer)
             except BlockingIOError:
-                # Only now is everything behind us that was queued when the buffer overflowed.
-                trouble = trouble or self._overflow()
-                self._suspect = False
-                if events or trouble or not timeout:
+                if self._overflow:
+                    # Whatever was queued when the buffer overflowed is behind us, and what was
+                    # lost belongs here.
+                    events.append(Event(trouble=self._overflow))
+                    self._overflow = ""
+                if events or not timeout:
                     break
                 self._poll.poll(math.ceil(timeout * 1000))
                 timeout = 0.0
@@ -183,26 +186,12 @@ class NetlinkCollector(SequencedCollector):
             except OSError as problem:
                 if problem.errno != errno.ENOBUFS:
                     raise
-                self._suspect = True
+                # Raised before the messages that were queued earlier.
+                self._overflow = _OVERFLOW
                 continue
-            if sender[0] != 0:
-                continue  # not from the kernel
-            try:
-                events.extend(
-                    _event(kind, bytes(payload)) for kind, _, payload in _messages(view[:size])
-                )
-            except MalformedRecordError as problem:
-                trouble = trouble or str(problem)
-        return Reading(tuple(events), trouble or self._overflow())
-
-    def _overflow(self) -> str:
-        """The sentence about an overflow whose place in the stream is not behind us yet."""
-        if not self._suspect:
-            return ""
-        return (
-            "The socket's receive buffer overflowed (ENOBUFS) and audit records were lost: read "
-            "more often, or grant CAP_NET_ADMIN for a larger buffer."
-        )
+            if sender[0] == 0:  # from the kernel
+                events.extend(_events(view[:size], self._overflow))
+        return tuple(events)
 
     def _silence(self) -> str:
         """See ``why_silent``."""
@@ -250,9 +239,11 @@ def _joined() -> socket.socket:
 
 def _passed(fileno: int) -> socket.socket:
     """The caller's socket, duplicated and looked at."""
+    duplicate = os.dup(fileno)
     try:
-        passed = socket.socket(fileno=os.dup(fileno))
+        passed = socket.socket(fileno=duplicate)
     except OSError as problem:
+        os.close(duplicate)
         raise CollectorUnavailableError(
             f"File descriptor {fileno} is no socket ({problem.strerror}): pass one that has joined "
             "the audit group."
@@ -299,12 +290,19 @@ def _messages(data: "bytes | memoryview") -> Iterator[tuple[int, int, "bytes | m
         offset += (length + 3) & ~3
 
 
-def _event(kind: int, payload: bytes) -> Event:
-    """Reads one message.
+def _events(datagram: memoryview, trouble: str) -> Iterator[Event]:
+    """Reads a datagram.
 
-    Raises:
-        MalformedRecordError: a SECCOMP record that cannot be read.
+    Args:
+        datagram: what was received.
+        trouble: what is known to be wrong at this place already.
     """
-    text = payload.rstrip(b"\0\n").decode("utf-8", "surrogateescape")
-    record: SeccompRecord | None = parse(text) if kind == SECCOMP_MESSAGE_TYPE else None
-    return Event(kernel_serial(text), record)
+    try:
+        for kind, _, payload in _messages(datagram):
+            text = bytes(payload).rstrip(b"\0\n").decode("utf-8", "surrogateescape")
+            if kind == SECCOMP_MESSAGE_TYPE:
+                yield read_event(text, trouble)
+            else:
+                yield Event(kernel_serial(text), None, trouble)
+    except MalformedRecordError as problem:
+        yield Event(trouble=trouble or str(problem))

@@ -55,46 +55,46 @@ _SOURCE = r"""
 static void enter(unsigned int number, int i386)
 {
 #if defined(__x86_64__)
-	if (i386) {
-		long answer;
-		__asm__ volatile("int $0x80" : "=a"(answer) : "a"((long)(int)number),
-				 "b"(0L), "c"(0L), "d"(0L), "S"(0L), "D"(0L) : "memory");
-		return;
-	}
+    if (i386) {
+        long answer;
+        __asm__ volatile("int $0x80" : "=a"(answer) : "a"((long)(int)number),
+                 "b"(0L), "c"(0L), "d"(0L), "S"(0L), "D"(0L) : "memory");
+        return;
+    }
 #endif
-	(void)i386;
-	syscall((long)(int)number, 0, 0, 0, 0, 0, 0);
+    (void)i386;
+    syscall((long)(int)number, 0, 0, 0, 0, 0, 0);
 }
 
 /* facts | NAME ACTION NUMBER COUNT native|i386 */
 int main(int argc, char **argv)
 {
-	if (argc == 2 && !strcmp(argv[1], "facts")) {
-		printf("%u %u\n", NATIVE, (unsigned int)SYS_getppid);
-		return 0;
-	}
-	if (argc != 6)
-		return 64;
-	unsigned int action = (unsigned int)strtoul(argv[2], NULL, 0);
-	unsigned int number = (unsigned int)strtoul(argv[3], NULL, 0);
-	unsigned long count = strtoul(argv[4], NULL, 0);
-	int i386 = !strcmp(argv[5], "i386");
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, action),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
-	/* No core file, whatever core_pattern says. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NAME, argv[1], 0, 0, 0) ||
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return 65;
-	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0))
-		return 66;
-	for (unsigned long n = 0; n < count; n++)
-		enter(number, i386);
-	return 0;
+    if (argc == 2 && !strcmp(argv[1], "facts")) {
+        printf("%u %u\n", NATIVE, (unsigned int)SYS_getppid);
+        return 0;
+    }
+    if (argc != 6)
+        return 64;
+    unsigned int action = (unsigned int)strtoul(argv[2], NULL, 0);
+    unsigned int number = (unsigned int)strtoul(argv[3], NULL, 0);
+    unsigned long count = strtoul(argv[4], NULL, 0);
+    int i386 = !strcmp(argv[5], "i386");
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+    /* No core file, whatever core_pattern says. */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NAME, argv[1], 0, 0, 0) ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return 65;
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0))
+        return 66;
+    for (unsigned long n = 0; n < count; n++)
+        enter(number, i386);
+    return 0;
 }
 """
 
@@ -155,12 +155,12 @@ def build(directory: Path) -> Emitter:
 
 
 def sharing_records() -> contextlib.AbstractContextManager[None]:
-    """For tests that read real records: waits until no test stalls their delivery."""
+    """For tests that read real records: waits for a lone reader to end."""
     return _lock("records", fcntl.LOCK_SH)
 
 
-def stalling_records() -> contextlib.AbstractContextManager[None]:
-    """For a test that stalls the delivery of records: no other test reads any meanwhile."""
+def lone_reader() -> contextlib.AbstractContextManager[None]:
+    """For a test that stalls records, or that a flood would disturb: nobody shares meanwhile."""
     return _lock("records", fcntl.LOCK_EX)
 
 

@@ -1,5 +1,6 @@
 """The BPF module on its own: encoding, checks, simulation, and the tree that it builds."""
 
+import itertools
 from collections.abc import Mapping
 
 import pytest
@@ -128,7 +129,7 @@ def test_ranges_cover_all_numbers_without_gap_or_overlap(
     parts = bpf.ranges_from(table, other)
     assert parts[0].first == 0
     assert parts[-1].last == bpf.U32
-    for left, right in zip(parts, parts[1:], strict=False):
+    for left, right in itertools.pairwise(parts):
         assert left.last + 1 == right.first
         assert left.returns != right.returns
 

@@ -1,0 +1,136 @@
+"""Every check can fail: each mutant turns exactly the cells red that it breaks, and no other."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cases.fixtures import DEFAULT_POLICY
+from probes import plan, settings
+from probes.action import Profile
+from probes.arch import ARCHES
+from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.examiner import AuditTrail, Examiner
+from probes.instrument import Zygote
+from probes.settings import Settings, Words
+from probes.tests import mutants
+from probes.tests.mutants import Mutant
+
+MATRIX = os.environ.get("SYSCALL_CONFORMANCE_KILL_MATRIX", "")
+"""A file to which every mutant's line is appended, for people to read."""
+
+RECORD_CLAIMS = {Claim.IS_REPORTED, Claim.IS_SILENT, Claim.IS_RECORDED}
+UNPROBEABLE = "nothing allowed"
+"""Under this mutant no process can fork or execute, so some probes cannot be made: *broken*."""
+
+
+@pytest.fixture(scope="module")
+def resolved() -> Settings:
+    return settings.resolve(Words(policy=str(DEFAULT_POLICY)))
+
+
+@pytest.fixture(scope="module")
+def bench(resolved: Settings) -> Iterator[tuple[Zygote, AuditTrail]]:
+    with Zygote() as zygote:
+        trail = settings.open_trail(settings.AUDIT_BEST, zygote, resolved.native)
+        yield zygote, trail
+        if trail.collector is not None:
+            trail.collector.close()
+
+
+def examine(bench: tuple[Zygote, AuditTrail], resolved: Settings, mutant: Mutant) -> list[Cell]:
+    zygote, trail = bench
+    examiner = Examiner(zygote, mutant.target, resolved.native, trail)
+    return examiner.examine([case for case in resolved.cases if case.profile is mutant.profile])
+
+
+def token_of(key: CellKey) -> int:
+    return ARCHES[key.arch].audit_arch
+
+
+def check(cells: list[Cell], mutant: Mutant, *, records: bool) -> None:
+    """Holds the red cells against those that the mutant breaks."""
+    judged = [cell for cell in cells if cell.outcome is not Outcome.CANNOT_TELL]
+    if records:
+        assert len(judged) == len(cells)
+    red = {c.key for c in judged if c.outcome in {Outcome.FAILED, Outcome.BROKEN}}
+    expected = {c.key for c in judged if mutant.red(c.key, token_of(c.key))}
+    exempt = {key for key in expected if plan.is_exempt(key) and key not in red}
+    broken = {cell.key: cell for cell in judged if cell.outcome is Outcome.BROKEN}
+    if mutant.name == UNPROBEABLE:
+        assert all(key.claim is Claim.IS_INHERITED for key in broken)
+        red -= broken.keys() - expected
+    else:
+        assert not broken, min(cell.sentence for cell in broken.values())
+    missed, collateral = expected - exempt - red, red - expected
+    _write_line(mutant, red, missed, collateral)
+    assert not missed, f"{mutant.name}: survives {len(missed)} cells, such as {min(missed)}"
+    assert not collateral, f"{mutant.name}: hits {len(collateral)} others: {min(collateral)}"
+    assert red, f"{mutant.name}: survives"
+
+
+def _write_line(
+    mutant: Mutant, red: set[CellKey], missed: set[CellKey], collateral: set[CellKey]
+) -> None:
+    if not MATRIX:
+        return
+    by_claim = Counter(key.claim.value for key in red)
+    hits = ", ".join(f"{claim} {count}" for claim, count in sorted(by_claim.items()))
+    line = f"{mutant.profile}\t{mutant.name}\tmissed {len(missed)}\tcollateral {len(collateral)}\t"
+    with Path(MATRIX).open("a", encoding="utf-8") as matrix:
+        matrix.write(f"{line}{hits}\n")
+
+
+Maker = Callable[..., Iterator[Mutant]]
+
+
+def _run(
+    make: Maker, bench: tuple[Zygote, AuditTrail], resolved: Settings, profile: Profile
+) -> None:
+    made = list(make(resolved.policy, resolved.offered, profile))
+    assert made
+    for mutant in made:
+        cells = examine(bench, resolved, mutant)
+        check(cells, mutant, records=bench[1].collector is not None)
+
+
+@pytest.mark.parametrize("profile", list(Profile))
+@pytest.mark.parametrize(
+    "make", [mutants.wrong_actions, mutants.too_many_blocked, mutants.structural]
+)
+def test_mutants_are_caught(
+    make: Maker, profile: Profile, bench: tuple[Zygote, AuditTrail], resolved: Settings
+) -> None:
+    _run(make, bench, resolved, profile)
+
+
+@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("profile", list(Profile))
+def test_every_dropped_rule_is_caught(
+    profile: Profile, part: int, bench: tuple[Zygote, AuditTrail], resolved: Settings
+) -> None:
+    """The whole profile is judged for each: its own cells are red, all others are not."""
+
+    def make(*arguments: object) -> Iterator[Mutant]:
+        every = list(mutants.dropped_rules(*arguments))  # type: ignore[arg-type] # as given
+        return iter(every[part::10])
+
+    _run(make, bench, resolved, profile)
+
+
+@pytest.mark.parametrize("profile", list(Profile))
+def test_the_right_filter_is_red_nowhere(
+    profile: Profile, bench: tuple[Zygote, AuditTrail], resolved: Settings
+) -> None:
+    table = mutants.conforming(resolved.policy, resolved.offered, profile)
+    right = Mutant("none", profile, table.program(), table.lookup)
+    cells = examine(bench, resolved, right)
+    assert not [cell for cell in cells if mutants_red(right, cell)]
+    bad = [c for c in cells if c.outcome in {Outcome.FAILED, Outcome.BROKEN}]
+    assert not bad, bad[0].sentence
+
+
+def mutants_red(mutant: Mutant, cell: Cell) -> bool:
+    return mutant.red(cell.key, token_of(cell.key))
