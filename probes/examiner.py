@@ -265,6 +265,7 @@ class Examiner:
                 free=next(made) if recipe.free else None,
                 control=next(made) if recipe.control else None,
                 trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
+                predicted=self._predict(case),
             )
             return [verdict.judge(self._question(key, case.profile), sighting)]
 
@@ -283,6 +284,12 @@ class Examiner:
         if recipe.control:
             plans.append(((), Route.DIRECT))
         return plans
+
+    def _predict(self, case: Case) -> FilterReturn | None:
+        """What the filter under test returns for a case's one number, where that is certain."""
+        if case.profile is None:
+            return None
+        return self._target.predict(case.profile, case.arch, _number(case.cells[0]))
 
     def _found(self, inquiry: _Inquiry, batch: Batch | None) -> Trail:
         if batch is None:

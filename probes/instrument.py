@@ -124,7 +124,7 @@ class Observation:
             status=seen["status"],
             survived=bool(seen["survived"]),
             timed_out=seen["timed_out"],
-            own_pid=seen["result"] == seen["pid"],
+            own_pid=seen["pid"] != 0 and seen["result"] == seen["pid"],
             loosened=bool(seen["loosened"]),
             dropped_user=bool(seen["dropped_user"]),
             fault=seen["fault"],

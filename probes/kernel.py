@@ -9,6 +9,7 @@ prepared before.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import sys
@@ -45,6 +46,8 @@ ENTRY_SYSCALL = "syscall"
 ENTRY_INT80 = "int80"
 
 _STEP_SIZE = 120
+_INSTRUCTION_SIZE = 8
+_MAX_LENGTH = 0xFFFF
 _MAX_ERRNO = 4095
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -166,9 +169,16 @@ class Filter(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
     def __init__(self, program: bytes) -> None:
-        """Keeps the program's bytes where the kernel will read them."""
+        """Keeps the program's bytes where the kernel will read them.
+
+        Raises:
+            OSError: EINVAL, as the kernel would say, for a size that the structure cannot tell it.
+        """
+        count, torn = divmod(len(program), _INSTRUCTION_SIZE)
+        if torn or count > _MAX_LENGTH:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self.code = ctypes.create_string_buffer(program, len(program))
-        super().__init__(len(program) // 8, ctypes.addressof(self.code))
+        super().__init__(count, ctypes.addressof(self.code))
 
 
 def install(prepared: Filter) -> None:
@@ -185,16 +195,21 @@ def install(prepared: Filter) -> None:
 def try_to_loosen() -> bool:
     """Tries to leave filter mode, for no mode at all and for strict mode.
 
+    What prctl(2) answers says nothing, since a filter can answer in the kernel's place.
+
     Returns:
-        Whether the kernel let either happen; it must not.
+        Whether the process is out of filter mode afterwards, by proc_pid_status(5); it must not
+        be. A status that cannot be read says nothing: the probed call itself will.
     """
     for mode in (SECCOMP_MODE_DISABLED, SECCOMP_MODE_STRICT):
-        try:
-            _prctl(PR_SET_SECCOMP, mode)
-        except OSError:
-            continue
-        return True
-    return False
+        _libc.prctl(ctypes.c_int(PR_SET_SECCOMP), *(ctypes.c_ulong(a) for a in (mode, 0, 0, 0)))
+    try:
+        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - pathlib is not lean
+            lines = status.read().splitlines()
+    except OSError:
+        return False
+    words = next((line.split() for line in lines if line.startswith(b"Seccomp:")), [])
+    return len(words) > 1 and int(words[1]) != SECCOMP_MODE_FILTER
 
 
 # long enter(long number, const uint32_t arguments[6]): the 32-bit entry from 64-bit code. ebx, ecx,
@@ -289,10 +304,12 @@ def perform(page: Page, calls: Sequence[Callable[[], int]], first: int) -> None:
 
 
 def watch_sigsys(page: Page) -> None:
-    """Notes in the current slot when SIGSYS reaches a handler: TRAP does that, KILL never."""
+    """Notes in the armed slot when SIGSYS reaches a handler: TRAP does that, KILL never."""
 
     def note(_signal: int) -> None:
-        page.slots[page.header.current].trapped = 1
+        slot = page.slots[page.header.current]
+        if slot.stage == ARMED:
+            slot.trapped = 1
 
     handler = _HANDLER(note)
     _kept.append(handler)

@@ -139,7 +139,8 @@ def _read_answer(observation: Observation) -> Seen:
 def _ending(observation: Observation) -> str:
     if observation.signal is None:
         return f"the process ended with wait status {observation.status} in the middle of the call"
-    name = signal.Signals(observation.signal).name
+    known = {one.value: one.name for one in signal.Signals}
+    name = known.get(observation.signal, f"signal {observation.signal}")
     return f"{name} ended the process in the middle of the call"
 
 
@@ -375,6 +376,9 @@ def _judge_run(question: Question, sighting: Sighting) -> _Finding:
     let_through = _act(question, _witnessed(sighting))
     if let_through.outcome is not Outcome.PASSED:
         return let_through
+    if sighting.predicted is not None and not sighting.predicted.action.reaches_kernel:
+        text = f"the program returns {sighting.predicted} for it"
+        return _Finding(Outcome.FAILED, Cause.FILTER, text)
     failed = _failure_of(sighting.free) or _failure_of(sighting.control)
     if failed or sighting.free is None or sighting.control is None:
         return failed or _Finding(Outcome.BROKEN, Cause.INSTRUMENT, "no control was made")
@@ -407,16 +411,22 @@ def _judge_confined(question: Question, sighting: Sighting) -> _Finding:
 def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
     """Whether a call that is not documented goes through, and unlogged."""
     let_through = _act(question, _witnessed(sighting))
-    if let_through.outcome is not Outcome.PASSED and sighting.witnessed and sighting.control:
+    predicted = sighting.predicted
+    allowed = predicted is None or predicted.action is Action.ALLOW
+    if let_through.outcome is Outcome.PASSED and not allowed:
+        # The witness sees neither LOG nor the other actions below its own. TRACE without a tracer
+        # and USER_NOTIF without a listener do not let a call run.
+        return _Finding(Outcome.FAILED, Cause.FILTER, f"the program returns {predicted} for it")
+    if (
+        allowed
+        and let_through.outcome is not Outcome.PASSED
+        and sighting.witnessed
+        and sighting.control
+    ):
         with_filter, without = answer(sighting.witnessed), answer(sighting.control)
         if with_filter == without:
             text = f"this kernel asks no filter about it ({without}, with a filter and without)"
             return _Finding(Outcome.PASSED, None, text)
-    if let_through.outcome is not Outcome.PASSED or sighting.predicted is None:
-        return let_through
-    if sighting.predicted.action is Action.LOG:
-        text = "it goes through, but the program returns LOG for it"
-        return _Finding(Outcome.FAILED, Cause.FILTER, text)
     return let_through
 
 
@@ -457,7 +467,7 @@ _EXPECTED: Final[Mapping[Claim, Callable[[Question], str]]] = {
     Claim.CONTROLS: lambda question: str(question.returns),
     Claim.TERMINATES: lambda question: str(question.returns),
     Claim.ENDS_EVERY_THREAD: lambda question: f"{question.returns} for all threads",
-    Claim.IS_REPORTED: lambda _: "an audit record with sig=31 code=0x80000000",
+    Claim.IS_REPORTED: lambda _: f"an audit record with sig={int(signal.SIGSYS)} code=0x80000000",
     Claim.DENIES: lambda question: str(question.returns),
     Claim.IS_SILENT: lambda _: "a denial that leaves no audit record",
     Claim.RUNS: lambda _: "that it runs as without a filter",

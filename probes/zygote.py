@@ -43,7 +43,8 @@ _LENGTH_BYTES = 4
 class _Machine:
     """The zygote's own things: one page of shared memory, used by one child at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: int) -> None:
+        self.connection = connection
         self.memory_fd = os.memfd_create("stage-page")
         size = kernel.HEADER_SIZE + MAX_CALLS * kernel.SLOT_SIZE
         os.ftruncate(self.memory_fd, size)
@@ -67,9 +68,13 @@ class _Machine:
 
 
 def receive(stream: BinaryIO) -> Any:  # noqa: ANN401 - plain data of any shape
-    """Reads one message; None at the end of the stream."""
+    """Reads one message; None at the end of the stream, even in the middle of a message."""
     head = stream.read(_LENGTH_BYTES)
-    return marshal.loads(stream.read(int.from_bytes(head, "little"))) if head else None  # noqa: S302 - from our own process
+    length = int.from_bytes(head, "little")
+    body = stream.read(length)
+    if len(head) < _LENGTH_BYTES or len(body) < length:
+        return None
+    return marshal.loads(body)  # noqa: S302 - from our own process
 
 
 def send(stream: BinaryIO, message: Any) -> None:  # noqa: ANN401 - plain data of any shape
@@ -85,12 +90,12 @@ def serve(fd: int) -> None:
     kernel.leave_no_core()
     kernel.set_no_new_privs()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    machine = _Machine()
+    machine = _Machine(fd)
     sys.setswitchinterval(1000.0)  # no thread of a child is interrupted while it is armed
     gc.collect()
     gc.disable()
     gc.freeze()
-    with open(fd, "rb", closefd=False) as incoming, open(fd, "wb") as outgoing:
+    with open(fd, "rb", closefd=False) as incoming, open(fd, "wb", closefd=False) as outgoing:
         while (requests := receive(incoming)) is not None:
             send(outgoing, [_probe(machine, request) for request in requests])
 
@@ -165,9 +170,9 @@ def _harvest(
         elif header.forked and not header.inner_known and not timed_out:
             sighting["fault"] = "the confined parent ended before its child's end was known"
         elif slot.stage == kernel.NOT_REACHED:
-            sighting["fault"] = (
-                f"the child ended before the call, while {header.step.decode(errors='replace')}"
-            )
+            why = f"{os.strerror(header.error)}: " if header.error else ""
+            step = header.step.decode(errors="replace")
+            sighting["fault"] = f"{why}the child ended before the call, while {step}"
         break
     return found
 
@@ -240,6 +245,8 @@ class _Child:
     def prepare(self) -> None:
         self.page.step("asking to end with its parent")
         kernel.die_with_parent()
+        # Else a child that outlives the zygote would keep its worker waiting for an answer.
+        os.close(self.machine.connection)
         if self.request["new_session"]:
             self.page.step("starting a session of its own")
             os.setsid()
@@ -327,6 +334,7 @@ def _thread(child: _Child) -> None:
     """The process is confined first; a thread that it starts afterwards makes the call."""
     child.confine()
     child.install()
+    child.page.step("starting the thread that makes the call")
     kernel.join_thread(kernel.start_thread(child.perform))
     child.note_survivor()
 
@@ -336,6 +344,7 @@ def _fork(child: _Child) -> None:
     child.confine()
     child.install()
     child.page.header.forked = 1
+    child.page.step("forking the process that makes the call")
     pid = os.fork()
     if pid == 0:
         kernel.die_with_parent()
@@ -383,6 +392,7 @@ def _setuid(child: _Child) -> None:
     except PermissionError:
         user = os.getuid()
         os.setresuid(user, user, user)
+    kernel.die_with_parent()  # a change of user has cleared it
     kernel.drop_capabilities()
     child.page.step("about to make the call")
     child.perform()

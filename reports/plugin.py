@@ -1,40 +1,60 @@
 """Collects the cells of all workers, writes the reports, and has the last word of the run."""
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from probes import environment
+from probes import environment, plan
 from probes.cell import Cell, CellKey, Claim, Outcome
-from probes.errors import BadInputError, ExitStatus
+from probes.errors import BadInputError, ExitStatus, SuiteError
 from probes.examiner import AuditTrail
 from probes.settings import Settings
 from reports import results, summary
 from reports.html import compliance
+from reports.pytest_page import Page
 from reports.results import AuditSource, Run
 
-DISTRIBUTION = "syscall-conformance"
+DISTRIBUTION: Final = "syscall-conformance"
 
 _CELLS = pytest.StashKey[dict[str, Any]]()
-_KEPT_BY_PYTEST = {
-    ExitStatus.INTERRUPTED,
-    ExitStatus.INTERNAL_ERROR,
-    ExitStatus.USAGE,
+_CONTROLS_SENT = pytest.StashKey[Sequence[Cell]]()
+_NARROWEST = 80
+
+_OVERRULED: Final = {
+    ExitStatus.CONFORMANT,
+    ExitStatus.NOT_CONFORMANT,
+    ExitStatus.NOTHING_ASSESSED,
 }
+"""What pytest says about tests; anything else it says about a run that ended before its time."""
+
+
+def start(config: pytest.Config, settings: Settings, folder: Path) -> None:
+    """Starts to listen to a run of the main job, in the process that hears of every test.
+
+    Raises:
+        BadInputError: reports cannot be written to the folder.
+    """
+    recorder = Recorder(config, settings, folder)
+    config.pluginmanager.register(recorder, f"{DISTRIBUTION} recorder")
+    if config.pluginmanager.hasplugin("html"):
+        config.pluginmanager.register(Page(recorder), f"{DISTRIBUTION} page")
 
 
 def record(
     item: pytest.Item, cells: Sequence[Cell], controls: Sequence[Cell], trail: AuditTrail
 ) -> None:
     """Attaches to a test what it judged, and what its worker's instrument is worth."""
+    stash = item.config.stash
+    # One calibration vouches for all that follows it, so one report carries it.
+    news = controls if stash.get(_CONTROLS_SENT, None) is not controls else ()
+    stash[_CONTROLS_SENT] = controls
     item.stash[_CELLS] = {
         "cells": [results.cell_to_json(cell) for cell in cells],
-        "controls": [results.cell_to_json(cell) for cell in controls],
+        "controls": [results.cell_to_json(cell) for cell in news],
         "audit_source": trail.source,
         "audit_reason": trail.reason,
     }
@@ -69,117 +89,172 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-def _check_folder(folder: Path) -> None:
-    """Makes the folder for the reports, before a run is spent on reports that cannot be written.
-
-    Raises:
-        BadInputError: it cannot be made, or nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return
-    except OSError as error:
-        raise BadInputError(
-            f"--report-dir {folder}: cannot write there ({error.strerror}); name another folder"
-        ) from error
-
-
 class Recorder:
-    """The controller's side: one for each run of the main job."""
+    """The controller's side: one for each run of the main job.
+
+    Attributes:
+        run: the record of the run; None until it is over, and where no case was selected.
+        settings: what the run does.
+    """
 
     def __init__(self, config: pytest.Config, settings: Settings, folder: Path) -> None:
-        """Starts to listen.
+        """Makes the folder, before a run is spent on reports that cannot be written.
 
         Raises:
             BadInputError: reports cannot be written to the folder.
         """
+        self.run: Run | None = None
+        self.settings = settings
         self._config = config
-        self._settings = settings
         self._folder = folder
         self._started = datetime.now(UTC)
-        self._selected: set[str] = set()
-        self._cells: list[Cell] = []
+        self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
+        self._selected: dict[str, plan.Case] = {}
+        self._by_test: dict[str, list[Cell]] = {}
         self._controls: dict[CellKey, Cell] = {}
-        self._audit = AuditSource("none", "no test ran")
-        self._run: Run | None = None
+        self._trails: set[AuditSource] = set()
         self._written: list[Path] = []
-        _check_folder(folder)
+        self._troubles: list[str] = []
+        try:
+            results.check_folder(folder)
+        except BadInputError as error:
+            raise BadInputError(f"--report-dir: {error}") from error
         self._ask_for_reports()
 
     def _ask_for_reports(self) -> None:
         """Has pytest write its own reports beside ours, unless the user chose other places."""
-        option = self._config.option
-        if not option.xmlpath:
+        option, plugins = self._config.option, self._config.pluginmanager
+        if plugins.hasplugin("junitxml") and not option.xmlpath:
             option.xmlpath = str(self._folder / "junit.xml")
-        if not getattr(option, "htmlpath", None):
+        if plugins.hasplugin("html") and not option.htmlpath:
             option.htmlpath = str(self._folder / "pytest.html")
             option.self_contained_html = True
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Notes which tests will run, where there are no workers."""
-        self._selected |= {item.nodeid for item in session.items}
+        self._select([item.nodeid for item in session.items])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         """Notes which tests will run on the workers; every worker collects them all."""
-        self._selected |= set(ids)
+        self._select(ids)
+
+    def _select(self, nodeids: Sequence[str]) -> None:
+        for nodeid in nodeids:
+            case = self._cases.get(nodeid.rpartition("::")[2])
+            if case is not None:
+                self._selected[nodeid] = case
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes in the cells of a test."""
         carried = getattr(report, "syscall_conformance", None)
         if carried is None:
             return
-        self._cells += [results.cell_from_json(cell) for cell in carried["cells"]]
-        for cell in map(results.cell_from_json, carried["controls"]):
+        cells = [results.cell_from_json(cell) for cell in carried["cells"]]
+        self._by_test[report.nodeid] = cells
+        self._calibrate([cell for cell in cells if cell.key.claim is Claim.CONTROLS])
+        self._calibrate([results.cell_from_json(cell) for cell in carried["controls"]])
+        self._trails.add(AuditSource(carried["audit_source"], carried["audit_reason"]))
+
+    def _calibrate(self, controls: Sequence[Cell]) -> None:
+        """Takes in the controls of one instrument; the worst of all instruments stand."""
+        for cell in controls:
             known = self._controls.get(cell.key)
             if known is None or known.outcome is Outcome.PASSED:
                 self._controls[cell.key] = cell
-        self._audit = AuditSource(carried["audit_source"], carried["audit_reason"])
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Rules on the run, writes the reports, and sets the exit status."""
+    @property
+    def tests(self) -> Sequence[str]:
+        """The node ids of the selected tests, in the order of their collection."""
+        return tuple(self._selected)
+
+    def cells_of(self, nodeid: str) -> Sequence[Cell]:
+        """What a test judged; *broken* cells, once the run is over, for what it never did."""
+        if nodeid in self._by_test:
+            return self._by_test[nodeid]
+        if self.run is None or nodeid not in self._selected:
+            return ()
+        keys = set(self._selected[nodeid].cells)
+        return [cell for cell in self.run.cells if cell.key in keys]
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Rules on the run, writes the reports, and sets the exit status.
+
+        Inside of the terminal's wrapper, which prints the last word, and around the writing of
+        pytest's own reports, so that whatever goes wrong there becomes a sentence.
+        """
+        if not self._selected:
+            return (yield)
+        try:
+            self.run = self._assemble()
+            self._settle(session, self.run)
+            self._write(self.run)
+        except Exception as error:  # noqa: BLE001 - reported, and the exit status says it
+            self._fail(session, error)
+        try:
+            answer = yield
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail(session, error)
+            return None
+        self._written += self._pytests_own()
+        return answer
+
+    def _settle(self, session: pytest.Session, run: Run) -> None:
+        """Sets the exit status, unless pytest has one that says more about this run."""
+        status = results.summarize(run).ruling.exit_status
+        said = int(session.exitstatus)
+        if said not in _OVERRULED:
+            self._troubles.append(
+                f"The run ended before its time, so the exit status is {said}, and cells that were"
+                " not judged are broken."
+            )
+        elif status is ExitStatus.CONFORMANT and said == ExitStatus.NOT_CONFORMANT:
+            session.exitstatus = int(ExitStatus.BROKEN)
+            self._troubles.append(
+                "Something else than a verdict failed (see above), so the exit status is"
+                f" {session.exitstatus}."
+            )
+        else:
+            session.exitstatus = int(status)
+
+    def _fail(self, session: pytest.Session, error: Exception) -> None:
+        """Says what went wrong with the reports: in a sentence, or as pytest does for a bug."""
+        status = ExitStatus.INTERNAL_ERROR
+        if isinstance(error, SuiteError):
+            status, sentence = error.exit_status, str(error)
+        elif isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            status = ExitStatus.USAGE
+            sentence = (
+                f"{where}cannot write the report ({error.strerror or error}): make room there, or"
+                " name another folder with --report-dir"
+            )
+        else:
+            sentence = f"{type(error).__name__} while the run was closed: please report this bug"
+            self._config.notify_exception(pytest.ExceptionInfo.from_exception(error))
+        session.exitstatus = int(status)
+        self._troubles.append(f"{sentence.rstrip('.')} (exit status {status.value}).")
+
+    def _planned(self) -> Sequence[CellKey]:
+        """The cells of the tests that were selected, and the controls that vouched for them."""
+        chosen = [key for case in self._selected.values() for key in case.cells]
+        return list(dict.fromkeys([*chosen, *self._controls]))
+
+    def _assemble(self) -> Run:
         planned = self._planned()
-        if not planned:
-            return
-        self._run = self._assemble(planned)
-        self._write(self._run)
-        status = ExitStatus(int(session.exitstatus))
-        if status not in _KEPT_BY_PYTEST:
-            session.exitstatus = int(results.summarize(self._run).ruling.exit_status)
-
-    def _planned(self) -> list[CellKey]:
-        """The cells of the tests that were selected, and the controls of every ABI they need."""
-        names = {nodeid.rpartition("::")[2] for nodeid in self._selected}
-        chosen = [c for c in self._settings.cases if f"{c.function}[{c.id}]" in names]
-        keys = [key for case in chosen for key in case.cells]
-        return [*keys, *(key for key in self._controls if key not in set(keys))] if keys else []
-
-    def _assemble(self, planned: Sequence[CellKey]) -> Run:
-        judged = [cell for cell in self._cells if cell.key.claim is not Claim.CONTROLS]
-        judged += [cell for key, cell in self._controls.items() if key in set(planned)]
+        judged = [
+            cell
+            for cells in self._by_test.values()
+            for cell in cells
+            if cell.key.claim is not Claim.CONTROLS
+        ]
+        judged += self._controls.values()
         here = environment.read()
-        settings = self._settings
+        settings = self.settings
         return Run(
             suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
-            policy=results.Policy(
-                name=settings.policy.name,
-                title=settings.policy.title,
-                sha256=settings.policy.sha256,
-                calls=tuple(
-                    results.DocumentedCall(
-                        name=call.name,
-                        family=call.family,
-                        description=call.description,
-                        why=call.why,
-                        cves=call.cves,
-                        attack=call.attack,
-                        obsolete=call.obsolete,
-                    )
-                    for call in settings.policy.calls
-                ),
-            ),
+            policy=_policy(settings),
             target=results.Target(settings.target.kind, settings.target.description),
             environment=results.Environment(
                 kernel=here.kernel,
@@ -190,7 +265,7 @@ class Recorder:
                 seccomp=here.seccomp,
                 seccomp_filters=here.seccomp_filters,
                 actions_logged=here.actions_logged,
-                audit=self._audit,
+                audit=_together(self._trails),
                 arches=tuple(arch.name for arch in settings.arches),
             ),
             profiles=tuple(profile.value for profile in settings.profiles),
@@ -201,19 +276,84 @@ class Recorder:
         )
 
     def _write(self, run: Run) -> None:
-        path = self._folder / "results.json"
-        results.write(run, path)
-        page = self._folder / "compliance.html"
-        results.write_text(compliance.render(run), page)
-        option = self._config.option
-        self._written = [path, page, Path(option.xmlpath), Path(option.htmlpath)]
+        pages = {"results.json": results.to_json, "compliance.html": compliance.render}
+        for name, render in pages.items():
+            path = self._folder / name
+            results.write_text(render(run), path)
+            self._written.append(path)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The last word: at most 20 lines, failures first, then the paths written."""
-        if self._run is None:
-            return
-        terminalreporter.section("syscall-conformance", sep="=", bold=True)
-        width = max(80, self._config.get_terminal_writer().fullwidth)
-        for line in summary.terminal_lines(self._run, self._written, width):
-            terminalreporter.write_line(line)
+    def _pytests_own(self) -> list[Path]:
+        """The reports that pytest and its plug-ins have written meanwhile."""
+        option: Mapping[str, Any] = vars(self._config.option)
+        paths = [option.get(name) for name in ("xmlpath", "htmlpath")]
+        return [self._config.invocation_params.dir / path for path in paths if path]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, object, object]:
+        """The last word, after those of all others: failures first, then the paths written."""
+        answer = yield
+        for trouble in self._troubles:
+            terminalreporter.write_line(f"ERROR: {summary.visible(trouble)}", red=True)
+        if self.run is not None:
+            terminalreporter.section(DISTRIBUTION, sep="=", bold=True)
+            for line in self._closing_lines(self.run):
+                terminalreporter.write_line(line)
+        return answer
+
+    def _closing_lines(self, run: Run) -> Sequence[str]:
+        width = max(_NARROWEST, self._config.get_terminal_writer().fullwidth)
+        lines = summary.terminal_lines(run, [self._shown(path) for path in self._written], width)
+        room = summary.MOST_LINES - len(lines)
+        return [*self._limits(run)[:room], *lines]
+
+    def _limits(self, run: Run) -> Sequence[str]:
+        """What a reader could take the verdict for, and it is not."""
+        whole = sum(len(case.cells) for case in self.settings.cases)
+        lines = [
+            f"not judged: {name}, by which this kernel cannot be entered: {summary.visible(why)}"
+            for name, why in self.settings.shut.items()
+        ]
+        if run.planned < whole:
+            lines.insert(
+                0, f"part of the job: {run.planned:,} of its {whole:,} cells were selected"
+            )
+        return lines
+
+    def _shown(self, path: Path) -> Path:
+        """The path as its reader would write it."""
+        here = self._config.invocation_params.dir
+        return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _policy(settings: Settings) -> results.Policy:
+    return results.Policy(
+        name=settings.policy.name,
+        title=settings.policy.title,
+        sha256=settings.policy.sha256,
+        families=settings.policy.families,
+        calls=tuple(
+            results.DocumentedCall(
+                name=call.name,
+                family=call.family,
+                description=call.description,
+                why=call.why,
+                cves=call.cves,
+                attack=call.attack,
+                obsolete=call.obsolete,
+            )
+            for call in settings.policy.calls
+        ),
+    )
+
+
+def _together(trails: set[AuditSource]) -> AuditSource:
+    """Where the workers' audit records came from: one answer, unless they differ."""
+    if not trails:
+        return AuditSource("none", "no test reported")
+    ordered = sorted(trails, key=lambda trail: (trail.source, trail.reason))
+    if len(ordered) == 1:
+        return ordered[0]
+    told = "; ".join(f"{trail.source}: {trail.reason}" for trail in ordered)
+    return AuditSource(", ".join(dict.fromkeys(trail.source for trail in ordered)), told)

@@ -302,10 +302,10 @@ def _trouble_lines(run: Run, room: int, width: int) -> list[str]:
     ]
     # Each kind of trouble keeps at least two lines: a headline and its reason.
     kept = 2 * len(open_questions)
-    lines = _fitted(_failed_blocks(run, room - kept, width), room - kept)
+    lines = _fitted(_failed_blocks(run, room - kept, width), room - kept, width)
     for blocks in open_questions:
         kept -= 2
-        lines += _fitted(blocks, room - kept - len(lines))
+        lines += _fitted(blocks, room - kept - len(lines), width)
     return lines
 
 
@@ -377,7 +377,7 @@ def _affected(cells: Sequence[Cell]) -> str:
     return f"{cells_text(len(cells))} ({', '.join(claim for claim in Claim if claim in claims)}):"
 
 
-def _fitted(blocks: Sequence[_Block], room: int) -> list[str]:
+def _fitted(blocks: Sequence[_Block], room: int, width: int) -> list[str]:
     """Headlines first, then as many details as fit; what does not fit is counted."""
     if not blocks:
         return []
@@ -392,7 +392,8 @@ def _fitted(blocks: Sequence[_Block], room: int) -> list[str]:
         lines += detail
     if left:
         cells = sum(block.cells for block in left)
-        lines.append(f"and {cells_text(cells)} in {len(left):,} more groups: see the report")
+        rest = f"and {cells_text(cells)} in {len(left):,} more groups: see the report"
+        lines.append(_cut(rest, width))
     return lines
 
 

@@ -6,7 +6,9 @@ See auditd(8) and auditd.conf(5): auditd appends whole lines, and rotates by ren
 truncate, or delete.
 """
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,8 +54,17 @@ class _LogFile:
 
     @classmethod
     def open(cls, path: Path) -> "_LogFile":
-        """Opens a log at its beginning."""
-        return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        """Opens a log at its beginning.
+
+        Raises:
+            OSError: there is no readable regular file.
+        """
+        # Opening a pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return cls(descriptor)
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -210,7 +210,9 @@ class SequencedCollector(ABC):
         trouble = next((event.trouble for event in taken if event.trouble), "")
         lost = self._newly_lost()
         late = "" if place is not None else self._late(sentinel, deadline, len(records))
-        reason = trouble or lost or self._lost_lately or gap or late
+        # Where nothing ever arrives, that comes before what others may have lost.
+        silence = "" if self._heard else late
+        reason = trouble or silence or lost or self._lost_lately or gap or late
         # The counter does not say on which side of the sentinel the loss lies.
         self._lost_lately = lost
         return Batch(records, complete=not reason, reason=reason)

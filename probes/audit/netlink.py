@@ -133,7 +133,8 @@ class NetlinkCollector(SequencedCollector):
 
         Args:
             fileno: a socket that has joined it already, such as one opened on the host and
-                passed into a container; it is duplicated and stays the caller's.
+                passed into a container; it is duplicated and stays the caller's. Whoever opens
+                it gives it a large receive buffer, which may not be done in a container.
             receive_buffer: bytes to ask for.
             root: the directory that holds ``proc``, for the diagnosis of silence.
 
@@ -144,7 +145,7 @@ class NetlinkCollector(SequencedCollector):
         self._socket = _joined() if fileno is None else _passed(fileno)
         self._socket.setblocking(False)  # noqa: FBT003 - socket's own signature
         _tell_losses(self._socket)
-        _enlarge(self._socket, receive_buffer)
+        _enlarge(self._socket, receive_buffer, passed=fileno is not None)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._buffer = bytearray(_LONGEST_MESSAGE)
@@ -265,12 +266,17 @@ def _tell_losses(own: socket.socket) -> None:
     own.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 0)
 
 
-def _enlarge(own: socket.socket, size: int) -> None:
-    """Sets the receive buffer's size, past the system's limit where this process may."""
+def _enlarge(own: socket.socket, size: int, *, passed: bool) -> None:
+    """Sets the receive buffer's size, past the system's limit where this process may.
+
+    Without that privilege a passed socket is left as it is: the system's limit may be below
+    what it was given.
+    """
     try:
         own.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except PermissionError:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        if not passed:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _messages(data: "bytes | memoryview") -> Iterator[tuple[int, int, "bytes | memoryview"]]:

@@ -30,7 +30,7 @@ log_format = {log_format}
 flush = INCREMENTAL_ASYNC
 freq = 50
 max_log_file = {megabytes}
-num_logs = {logs}
+num_logs = 5
 max_log_file_action = ROTATE
 name_format = NONE
 priority_boost = 0
@@ -85,7 +85,7 @@ class Auditd:
 
 @contextlib.contextmanager
 def running(
-    executable: str, directory: Path, log_format: str, *, logs: int = 5, megabytes: int = 1
+    executable: str, directory: Path, log_format: str, *, megabytes: int
 ) -> Iterator[Auditd]:
     """Runs auditd as long as the context lasts, at most ``LIFETIME`` seconds.
 
@@ -93,31 +93,28 @@ def running(
         executable: the daemon.
         directory: a new directory for its configuration and its log.
         log_format: ``RAW`` or ``ENRICHED``.
-        logs: how many logs it keeps (num_logs).
         megabytes: the size at which it rotates by itself (max_log_file).
 
     Raises:
         AuditdBusyError: another auditd runs.
     """
     with lone_auditd():
-        before = _status()
-        if before.pid:
-            raise AuditdBusyError(f"auditd runs already, as process {before.pid}")
+        before = the_status()
+        refuse_if_busy(before)
         reported = _STATE_REPORT.exists()
-        log = _configure(directory, log_format, logs, megabytes)
+        log = _configure(directory, log_format, megabytes)
         daemon = [executable, "-n", "-c", str(directory), "-s", "nochange"]
         process = subprocess.Popen(["timeout", "--kill-after=5", str(LIFETIME), *daemon])
         try:
-            wait_for(lambda: _status().pid != 0 and log.exists(), "auditd did not start")
-            yield Auditd(_status().pid, log)
+            wait_for(lambda: the_status().pid != 0 and log.exists(), "auditd did not start")
+            yield Auditd(the_status().pid, log)
         finally:
-            process.terminate()  # timeout(1) passes it on
-            process.wait(timeout=_PATIENCE)
+            _stop(process)
             if not reported:
                 # SIGCONT makes auditd write it.
                 _STATE_REPORT.unlink(missing_ok=True)
-        wait_for(lambda: _status().pid == 0, "auditd is still registered with the kernel")
-        after = _status()
+        wait_for(lambda: the_status().pid == 0, "auditd is still registered with the kernel")
+        after = the_status()
         changed = (after.enabled, after.failure, after.rate_limit, after.backlog_limit) != (
             before.enabled,
             before.failure,
@@ -128,23 +125,49 @@ def running(
             raise AssertionError(f"auditd changed the audit settings: {before} -> {after}")
 
 
-def _configure(directory: Path, log_format: str, logs: int, megabytes: int) -> Path:
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends timeout(1) and with it the daemon, which ignores a signal during its start."""
+
+    def ended() -> bool:
+        try:
+            process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            # Whoever is registered while the lock is held is ours.
+            pid = the_status().pid
+            if pid:
+                os.kill(pid, signal.SIGTERM)
+            return False
+        return True
+
+    process.terminate()  # timeout(1) passes it on
+    wait_for(ended, "auditd did not end")
+
+
+def _configure(directory: Path, log_format: str, megabytes: int) -> Path:
     """Writes the configuration and returns the path of the log to be."""
     plugins = directory / "plugins.d"
     plugins.mkdir(mode=0o750, parents=True)
     log = directory / "audit.log"
     configuration = directory / "auditd.conf"
     configuration.write_text(
-        _CONFIGURATION.format(
-            log=log, log_format=log_format, plugins=plugins, logs=logs, megabytes=megabytes
-        ),
+        _CONFIGURATION.format(log=log, log_format=log_format, plugins=plugins, megabytes=megabytes),
         encoding="utf-8",
     )
     configuration.chmod(0o640)  # auditd refuses one that others can write
     return log
 
 
-def _status() -> AuditStatus:
+def refuse_if_busy(status: AuditStatus) -> None:
+    """Looks for an auditd that takes the kernel's records.
+
+    Raises:
+        AuditdBusyError: there is one.
+    """
+    if status.pid:
+        raise AuditdBusyError(f"auditd runs already, as process {status.pid}")
+
+
+def the_status() -> AuditStatus:
     """The kernel's audit status; root may read it."""
     control = AuditControl()
     try:

@@ -302,6 +302,12 @@ def test_a_sentinel_that_does_not_arrive(looks: tuple[tuple[Event, ...], ...], r
     assert batch.reason.endswith(reason)
 
 
+def test_silence_comes_before_what_others_lost() -> None:
+    """In a namespace where nothing arrives the counter is not the matter."""
+    batch = Scripted(lost=[0, 7]).read_until("s", 0)
+    assert batch.reason.endswith(": it is silent.")
+
+
 @settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 5), max_size=8))
 def test_complete_means_that_every_event_arrived(random: Random, interest: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from probes.cell import Cell, Claim, Outcome
+from probes.cell import Cell
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.matrices import call_anchor, families
 from reports.html.trouble import references
@@ -20,12 +20,7 @@ from reports.html.view import (
     section,
 )
 from reports.results import DocumentedCall, count_outcomes
-from reports.summary import OUTCOME_WORDS, Group, by_place, gathered
-
-_IN_RANGES = frozenset({Claim.LEAVES_THE_REST_ALONE})
-"""The claims with so many cells that those that passed alike are shown by number only."""
-
-_PLAIN = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})
+from reports.summary import OUTCOME_WORDS, UNDECIDED, Group, by_place, gathered, reason
 
 
 def evidence(view: View) -> Markup:
@@ -53,11 +48,16 @@ def _call(view: View, call: DocumentedCall, cells: Sequence[Cell]) -> Markup:
     return element(
         "details",
         element("summary", code(call.name), text(" "), _counts(cells)),
-        element("p", text(f"{call.description} "), element("em", text(call.family))),
+        # Inside: a link to what is folded opens it, and a link to the fold itself does not.
+        element(
+            "p",
+            text(f"{call.description} "),
+            element("em", text(call.family)),
+            id=call_anchor(view.run, call),
+        ),
         element("p", element("strong", text("Why it is restricted. ")), text(call.why)),
         references(call),
         _entries(view, ordered),
-        id=call_anchor(view.run, call),
     )
 
 
@@ -70,18 +70,13 @@ def _others(view: View) -> Iterable[Markup]:
 
 def _place(view: View, group: Group) -> Markup:
     claim = group.cells[0].key.claim
-    shown = (
-        [cell for cell in group.cells if cell.outcome not in _PLAIN]
-        if claim in _IN_RANGES
-        else list(group.cells)
-    )
+    title = element("span", text(f"{group.title} "), class_="label")
     return element(
         "details",
-        element("summary", text(f"{group.title} "), _counts(group.cells)),
-        paragraph(MEANINGS[claim]),
-        _ranges(group.cells) if claim in _IN_RANGES else NOTHING,
-        _entries(view, shown),
-        id=view.places[place_of(group.cells[0])],
+        element("summary", title, _counts(group.cells)),
+        element("p", text(MEANINGS[claim]), id=view.places[place_of(group.cells[0])]),
+        _ranges([cell for cell in group.cells if cell.key in view.ranged]),
+        _entries(view, [cell for cell in group.cells if cell.key not in view.ranged]),
     )
 
 
@@ -105,11 +100,18 @@ def _counts(cells: Sequence[Cell]) -> Markup:
 
 def _ranges(cells: Iterable[Cell]) -> Markup:
     """The numbers of the cells that are not told one by one."""
-    plain = gathered((cell for cell in cells if cell.outcome in _PLAIN), lambda cell: cell.outcome)
+    alike = gathered(
+        cells, lambda cell: (cell.outcome, reason(cell) if cell.outcome in UNDECIDED else "")
+    )
     return join(
         *(
-            element("p", badge(outcome), text(" numbers "), code(number_ranges(members)))
-            for outcome, members in plain.items()
+            element(
+                "p",
+                badge(outcome),
+                text(f" {why}: numbers " if why else " numbers "),
+                code(number_ranges(members)),
+            )
+            for (outcome, why), members in alike.items()
         )
     )
 

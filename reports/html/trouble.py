@@ -51,7 +51,7 @@ def _call_card(view: View, call: DocumentedCall, cells: Sequence[Cell], *, folde
         element("p", element("strong", text("Why it matters. ")), text(call.why)),
         references(call),
     )
-    title = join(code(call.name), text(f" {call.family}"))
+    title = join(code(call.name), element("span", text(f" {call.family}")))
     return _card(title, cells, folded=folded, children=(*about, _entries(view, cells, named=False)))
 
 

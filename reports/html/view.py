@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from probes.cell import Cell, CellKey, Claim, Evidence, Outcome
 from reports.html.markup import NOTHING, Markup, code, element, identifier, join, text
 from reports.results import Run, Summary, in_order, summarize
-from reports.summary import OUTCOME_WORDS, documented
+from reports.summary import OUTCOME_WORDS, UNDECIDED, documented, gathered, reason
 
 MEANINGS = {
     Claim.CONTROLS: "A filter whose effect is known is seen for what it is.",
@@ -41,6 +41,14 @@ _GRAVEST_FIRST = (
     Outcome.NOT_APPLICABLE,
 )
 
+_IN_RANGES = frozenset({Claim.LEAVES_THE_REST_ALONE})
+"""The claims with very many cells, of which the page shows by number those that are alike."""
+
+_PLAIN = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})
+
+_CROWD = 50
+"""More undecided cells than this with one reason in one place are shown by number."""
+
 _LARGEST_PLAIN_NUMBER = 0xFFFF
 
 
@@ -57,7 +65,9 @@ class View:
         summary: its counts and verdict.
         documented: the cells by which every documented call is judged, in order.
         others: all other cells, in order.
-        anchors: the ``id`` under which the page describes a cell.
+        ranged: cells of a claim with very many, which the page shows by number only, because
+            many in one place came to the same outcome for the same reason.
+        anchors: the ``id`` under which the page describes a cell; of a ranged one, its place's.
         places: the ``id`` under which it describes the other cells of a claim in one place.
     """
 
@@ -65,6 +75,7 @@ class View:
     summary: Summary
     documented: tuple[Cell, ...]
     others: tuple[Cell, ...]
+    ranged: frozenset[CellKey]
     anchors: dict[CellKey, str]
     places: dict[Place, str]
 
@@ -75,17 +86,36 @@ def view(run: Run) -> View:
     chosen = {cell.key for cell in inside}
     others = tuple(cell for cell in in_order(run.cells) if cell.key not in chosen)
     taken: set[str] = set()
+    places = {
+        place: _unused(identifier("place", *place), taken)
+        for place in dict.fromkeys(map(place_of, others))
+    }
+    ranged = _ranged(others)
     return View(
         run=run,
         summary=summarize(run),
         documented=inside,
         others=others,
-        anchors={cell.key: _unused(_cell_anchor(cell.key), taken) for cell in (*inside, *others)},
-        places={
-            place: _unused(identifier("place", *place), taken)
-            for place in dict.fromkeys(map(place_of, others))
+        ranged=ranged,
+        anchors={
+            cell.key: places[place_of(cell)]
+            if cell.key in ranged
+            else _unused(_cell_anchor(cell.key), taken)
+            for cell in (*inside, *others)
         },
+        places=places,
     )
+
+
+def _ranged(cells: Iterable[Cell]) -> frozenset[CellKey]:
+    many = [cell for cell in cells if cell.key.claim in _IN_RANGES]
+    plain = [cell.key for cell in many if cell.outcome in _PLAIN]
+    undecided = gathered(
+        (cell for cell in many if cell.outcome in UNDECIDED),
+        lambda cell: (place_of(cell), cell.outcome, reason(cell)),
+    )
+    crowds = (group for group in undecided.values() if len(group) > _CROWD)
+    return frozenset(plain).union(cell.key for group in crowds for cell in group)
 
 
 def place_of(cell: Cell) -> Place:

@@ -1,0 +1,324 @@
+"""Runs to render: one of each kind that a reader can meet.
+
+The calls' texts are those of the shipped policy. The numbers are invented, because a report has to
+show whatever it is given; which call an ABI lacks is as on real kernels.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from reports.results import (
+    AuditSource,
+    DocumentedCall,
+    Environment,
+    Policy,
+    Run,
+    Suite,
+    Target,
+    missing,
+)
+
+POLICY_FILE = Path(__file__).parents[2] / "cases/policies/container-restrictions.toml"
+ARCHES = ("x86_64", "x32", "i386")
+PROFILES = ("kill", "errno", "log")
+REST = 330
+"""How many calls of an ABI are not documented."""
+
+_ABSENT = {
+    "x86_64": frozenset[str](),
+    "x32": frozenset(
+        {
+            "create_module",
+            "get_kernel_syms",
+            "query_module",
+            "nfsservctl",
+            "uselib",
+            "vserver",
+            "_sysctl",
+        }
+    ),
+    "i386": frozenset({"kexec_file_load", "security", "tuxcall"}),
+}
+_FIRST_NUMBER = {"x86_64": 400, "x32": 0x40000190, "i386": 500}
+_CLAIMS = {
+    "kill": (Claim.TERMINATES, Claim.IS_REPORTED),
+    "errno": (Claim.DENIES, Claim.IS_SILENT),
+    "log": (Claim.RUNS, Claim.IS_RECORDED),
+}
+_EXPECTED = {
+    Claim.TERMINATES: "KILL_PROCESS",
+    Claim.IS_REPORTED: "an audit record with sig=31 code=0x80000000",
+    Claim.DENIES: "ERRNO(EPERM)",
+    Claim.IS_SILENT: "a denial that leaves no audit record",
+    Claim.RUNS: "that it runs as without a filter",
+    Claim.IS_RECORDED: "an audit record with sig=0 code=0x7ffc0000",
+}
+_OBSERVED = {
+    Claim.TERMINATES: "SIGSYS ended the process at the call",
+    Claim.IS_REPORTED: "its audit record arrived",
+    Claim.DENIES: "the filter answered ERRNO(EPERM)",
+    Claim.IS_SILENT: "the filter answered ERRNO(EPERM), and no audit record was written",
+    Claim.RUNS: "it answered EINVAL, with a filter and without",
+    Claim.IS_RECORDED: "its audit record arrived",
+}
+_RECORDED = frozenset({Claim.IS_REPORTED, Claim.IS_SILENT, Claim.IS_RECORDED})
+_WAYS = ("fork", "thread", "execve", "setuid", "later filter", "removal")
+_ACTIONS = ("KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "LOG", "ALLOW")
+_NO_RECORDS = (
+    "audit records need CAP_AUDIT_READ in the first user namespace: run as root, or name a log"
+    " that auditd writes"
+)
+
+
+@cache
+def policy() -> Policy:
+    """The shipped policy, as a record holds it."""
+    content = POLICY_FILE.read_bytes()
+    file = tomllib.loads(content.decode())
+    return Policy(
+        name=file["name"],
+        title=file["title"],
+        sha256=hashlib.sha256(content).hexdigest(),
+        calls=tuple(
+            DocumentedCall(
+                name=call["name"],
+                family=call["family"],
+                description=call["description"],
+                why=call["why"],
+                cves=tuple(call.get("cves", ())),
+                attack=tuple(call.get("attack", ())),
+                obsolete=call.get("obsolete", False),
+            )
+            for call in file["call"]
+        ),
+        families=tuple(file["families"]),
+    )
+
+
+def run(cells: Iterable[Cell]) -> Run:
+    """A privileged run of these cells, all of them planned."""
+    every = tuple(cells)
+    started = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+    return Run(
+        suite=Suite("syscall-conformance", "0.1.0"),
+        policy=policy(),
+        target=Target("builtin", "the filter that the suite builds from the policy"),
+        environment=Environment(
+            kernel="6.12.0 #1 SMP PREEMPT_DYNAMIC",
+            machine="x86_64",
+            capabilities="000001ffffffffff",
+            uid=0,
+            no_new_privs=False,
+            seccomp=0,
+            seccomp_filters=0,
+            actions_logged=("kill_process", "kill_thread", "trap", "errno", "trace", "log"),
+            audit=AuditSource("netlink", "a record made on purpose arrived"),
+            arches=ARCHES,
+        ),
+        profiles=PROFILES,
+        started=started,
+        finished=started + timedelta(seconds=14),
+        planned=len(every),
+        cells=every,
+    )
+
+
+def passing() -> Run:
+    """Everything holds."""
+    return run((*controls(), *documented(), *others()))
+
+
+def failing() -> Run:
+    """Two calls got through under every profile, and one call too many is blocked."""
+    return run(map(_fail_some, passing().cells))
+
+
+def hopeless() -> Run:
+    """An empty filter: everything but the controls and the rest fails."""
+    spared = {Claim.CONTROLS, Claim.LEAVES_THE_REST_ALONE}
+    return run(
+        cell
+        if cell.key.claim in spared or cell.outcome is Outcome.NOT_APPLICABLE
+        else failed(cell, "the call reached the kernel (witness errno 2121)")
+        for cell in passing().cells
+    )
+
+
+def unprivileged() -> Run:
+    """Nobody may read audit records, so the claims about them stay open."""
+    cells = map(_withhold, passing().cells)
+    whole = run(cells)
+    environment = replace(
+        whole.environment,
+        uid=65534,
+        capabilities="0" * 16,
+        audit=AuditSource("none", _NO_RECORDS),
+    )
+    return replace(whole, environment=environment)
+
+
+def broken() -> Run:
+    """A control gave another answer than the known one."""
+    cells = list(passing().cells)
+    cells[0] = failed(cells[0], "the call reached the kernel (witness errno 2121)")
+    return run(cells)
+
+
+def lost() -> Run:
+    """Every worker died before it judged anything."""
+    return run(missing([cell.key for cell in passing().cells], ()))
+
+
+def empty() -> Run:
+    """Nothing was planned."""
+    return run(())
+
+
+def all_kinds() -> dict[str, Run]:
+    """Every sample by its name."""
+    return {
+        "passing": passing(),
+        "failing": failing(),
+        "hopeless": hopeless(),
+        "unprivileged": unprivileged(),
+        "broken": broken(),
+        "lost": lost(),
+        "empty": empty(),
+    }
+
+
+def failed(cell: Cell, observed: str) -> Cell:
+    """The cell, had the filter done something else."""
+    subject = cell.sentence.partition(": ")[0]
+    return replace(
+        cell,
+        outcome=Outcome.FAILED,
+        cause=Cause.FILTER,
+        observed=observed,
+        sentence=f"{subject}: expected {cell.expected}, but {observed}: the builtin filter lets it"
+        " through",
+        evidence=(Evidence(EvidenceKind.OBSERVED, "witness", observed),),
+    )
+
+
+def controls() -> Iterator[Cell]:
+    """The calibration."""
+    for arch in ARCHES:
+        for action in _ACTIONS:
+            key = CellKey(Claim.CONTROLS, "none", arch, "getppid", _FIRST_NUMBER[arch] - 1, action)
+            yield _passed(key, action, f"the filter answered {action}")
+
+
+def documented() -> Iterator[Cell]:
+    """Six claims about every documented call on every ABI."""
+    for profile, claims in _CLAIMS.items():
+        for claim in claims:
+            for arch in ARCHES:
+                for index, call in enumerate(policy().calls):
+                    yield _documented(claim, profile, arch, call.name, index)
+
+
+def _documented(claim: Claim, profile: str, arch: str, call: str, index: int) -> Cell:
+    if call in _ABSENT[arch]:
+        return Cell(
+            CellKey(claim, profile, arch, call, None),
+            Outcome.NOT_APPLICABLE,
+            Cause.ARCHITECTURE,
+            f"{call} on {arch}: not applicable, for no number of {arch} stands for it",
+            "nothing",
+            f"{arch} has no such call",
+        )
+    key = CellKey(claim, profile, arch, call, _FIRST_NUMBER[arch] + index)
+    cell = _passed(key, _EXPECTED[claim], _OBSERVED[claim])
+    if claim not in _RECORDED:
+        return cell
+    return replace(cell, evidence=(*cell.evidence, _record(key)))
+
+
+def _record(key: CellKey) -> Evidence:
+    if key.claim is Claim.IS_SILENT:
+        text = "no record, and a later event's record arrived"
+        return Evidence(EvidenceKind.RECORDED, "netlink", text)
+    signal, code = (31, "0x80000000") if key.profile == "kill" else (0, "0x7ffc0000")
+    return Evidence(
+        EvidenceKind.RECORDED,
+        "netlink",
+        "audit(1769860800.123:4711): auid=4294967295 uid=0 gid=0 ses=4294967295 pid=4242"
+        f' comm="p{key.number}" exe="/usr/bin/python3.11" sig={signal} arch=c000003e'
+        f" syscall={key.number} compat=0 ip=0x7f0000000000 code={code}",
+    )
+
+
+def others() -> Iterator[Cell]:
+    """The claims that are not about one documented call each."""
+    first = policy().calls[0].name
+    for arch in ARCHES:
+        base = _FIRST_NUMBER[arch]
+        key = CellKey(Claim.ENDS_EVERY_THREAD, "kill", arch, first, base)
+        yield _passed(key, "KILL_PROCESS for all threads", "SIGSYS ended the process at the call")
+        for profile in PROFILES:
+            for offset in range(REST):
+                number = base - 400 + offset + 61 * (offset > 150)
+                key = CellKey(Claim.LEAVES_THE_REST_ALONE, profile, arch, f"call{offset}", number)
+                yield _passed(key, "ALLOW", "the call reached the kernel (witness errno 2121)")
+            for number in (base + 600, 0x7FFFFFFF, 0xFFFFFFFF):
+                key = CellKey(Claim.DEFAULT_ACTION, profile, arch, "unknown", number)
+                yield _passed(key, profile.upper(), "the filter answered in the kernel's place")
+            for way in _WAYS:
+                key = CellKey(Claim.IS_INHERITED, profile, arch, first, base, way)
+                yield _passed(key, profile.upper(), "the filter answered in the kernel's place")
+
+
+def _passed(key: CellKey, expected: str, observed: str) -> Cell:
+    return Cell(
+        key,
+        Outcome.PASSED,
+        None,
+        f"{key.syscall} ({_readable(key.number)}) on {key.arch}: {expected}, as it must be:"
+        f" {observed}",
+        expected,
+        observed,
+        (
+            Evidence(EvidenceKind.OBSERVED, "witness", observed),
+            Evidence(
+                EvidenceKind.PROVED,
+                "simulation",
+                "the program returns what the profile says for this number, whatever the arguments",
+            ),
+        ),
+    )
+
+
+def _readable(number: int | None) -> str:
+    return f"{number:#x}" if number and number > 0xFFFF else str(number)
+
+
+def _fail_some(cell: Cell) -> Cell:
+    key = cell.key
+    acting = key.claim in {Claim.TERMINATES, Claim.DENIES, Claim.IS_REPORTED}
+    if acting and key.syscall in {"acct", "bpf"} and key.arch != "i386":
+        return failed(cell, "the call reached the kernel (witness errno 2121)")
+    blocked = key.claim is Claim.LEAVES_THE_REST_ALONE and key.syscall == "call17"
+    if blocked and key.profile == "errno":
+        return failed(cell, "the filter answered ERRNO(EPERM)")
+    return cell
+
+
+def _withhold(cell: Cell) -> Cell:
+    if cell.key.claim not in _RECORDED or cell.outcome is not Outcome.PASSED:
+        return cell
+    subject = cell.sentence.partition(": ")[0]
+    return replace(
+        cell,
+        outcome=Outcome.CANNOT_TELL,
+        cause=Cause.PRIVILEGE,
+        observed=_NO_RECORDS,
+        sentence=f"{subject}: cannot tell whether {cell.expected}: {_NO_RECORDS}",
+        evidence=cell.evidence[:1],
+    )

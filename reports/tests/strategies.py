@@ -1,0 +1,97 @@
+"""Runs made by Hypothesis: any texts, outcomes and numbers, plausible or not."""
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from reports.results import (
+    MAX_NUMBER,
+    AuditSource,
+    DocumentedCall,
+    Environment,
+    Policy,
+    Run,
+    Suite,
+    Target,
+)
+
+_NASTY = st.sampled_from(
+    ["<img src=x onerror=alert(1)>", "\u202eabc", "a\nb", "\x1b[31m", "\"&'", "]]>", "</style>"]
+)
+TEXTS = st.one_of(st.text(max_size=30), _NASTY)
+NAMES = st.one_of(st.sampled_from(["acct", "bpf", "mount", "unknown"]), TEXTS)
+ARCHES = st.sampled_from(["x86_64", "x32", "i386", "<b>"])
+PROFILES = st.sampled_from(["kill", "errno", "log", "none"])
+
+EVIDENCE = st.builds(Evidence, st.sampled_from(EvidenceKind), TEXTS, TEXTS)
+KEYS = st.builds(
+    CellKey,
+    claim=st.sampled_from(Claim),
+    profile=PROFILES,
+    arch=ARCHES,
+    syscall=NAMES,
+    number=st.none() | st.integers(0, MAX_NUMBER),
+    variant=st.sampled_from(["", "fork"]),
+)
+CELLS = st.builds(
+    Cell,
+    key=KEYS,
+    outcome=st.sampled_from(Outcome),
+    cause=st.none() | st.sampled_from(Cause),
+    sentence=TEXTS,
+    expected=TEXTS,
+    observed=TEXTS,
+    evidence=st.lists(EVIDENCE, max_size=2).map(tuple),
+)
+CELL_LISTS = st.lists(CELLS, max_size=25, unique_by=lambda cell: cell.key).map(tuple)
+
+_WORDS = st.lists(TEXTS, max_size=3).map(tuple)
+_CALLS = st.builds(
+    DocumentedCall,
+    name=NAMES,
+    family=TEXTS,
+    description=TEXTS,
+    why=TEXTS,
+    cves=_WORDS,
+    attack=_WORDS,
+    obsolete=st.booleans(),
+)
+_MOMENTS = st.datetimes(
+    min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - Hypothesis adds the time zone
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - likewise
+    timezones=st.just(UTC),
+).map(lambda moment: moment.replace(microsecond=0))
+_DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+RUNS = st.builds(
+    Run,
+    suite=st.builds(Suite, TEXTS, TEXTS),
+    policy=st.builds(
+        Policy,
+        name=TEXTS,
+        title=TEXTS,
+        sha256=_DIGESTS,
+        calls=st.lists(_CALLS, max_size=4, unique_by=lambda call: call.name).map(tuple),
+        families=_WORDS,
+    ),
+    target=st.builds(Target, TEXTS, TEXTS),
+    environment=st.builds(
+        Environment,
+        kernel=TEXTS,
+        machine=TEXTS,
+        capabilities=st.text("0123456789abcdef", min_size=16, max_size=16),
+        uid=st.integers(0, MAX_NUMBER),
+        no_new_privs=st.booleans(),
+        seccomp=st.none() | st.integers(0, 3),
+        seccomp_filters=st.none() | st.integers(0, 9),
+        actions_logged=_WORDS,
+        audit=st.builds(AuditSource, TEXTS, TEXTS),
+        arches=st.lists(ARCHES, unique=True).map(tuple),
+    ),
+    profiles=st.lists(PROFILES, unique=True).map(tuple),
+    started=_MOMENTS,
+    finished=_MOMENTS,
+    planned=st.integers(0, 40),
+    cells=CELL_LISTS,
+)
