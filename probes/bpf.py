@@ -21,6 +21,7 @@ SCRATCH_WORDS: Final = 16
 
 OFFSET_NR: Final = 0
 OFFSET_ARCH: Final = 4
+OFFSET_POINTER: Final = 8
 OFFSET_ARGS: Final = 16
 
 U32: Final = 0xFFFFFFFF
@@ -48,18 +49,27 @@ RET_A: Final = 0x16
 SOURCE_X: Final = 0x08
 """Added to an arithmetic or jump opcode: the operand is X, not k."""
 
+ADD: Final = 0x04
+SUB: Final = 0x14
+MUL: Final = 0x24
+DIV: Final = 0x34
+OR: Final = 0x44
+AND: Final = 0x54
+LSH: Final = 0x64
+RSH: Final = 0x74
+XOR: Final = 0xA4
+
 _ARITHMETIC: Final = {
-    0x04: "add",
-    0x14: "sub",
-    0x24: "mul",
-    0x34: "div",
-    0x44: "or",
-    0x54: "and",
-    0x64: "lsh",
-    0x74: "rsh",
-    0xA4: "xor",
+    ADD: "add",
+    SUB: "sub",
+    MUL: "mul",
+    DIV: "div",
+    OR: "or",
+    AND: "and",
+    LSH: "lsh",
+    RSH: "rsh",
+    XOR: "xor",
 }
-_DIV, _LSH, _RSH = 0x34, 0x64, 0x74
 _CONDITIONS: Final = {JEQ: "jeq", JGT: "jgt", JGE: "jge", JSET: "jset"}
 _PLAIN: Final = {
     LD_ABS: "ld [{k}]",
@@ -178,9 +188,9 @@ def _check_instruction(index: int, instruction: Instruction, length: int) -> Non
         furthest = max(instruction.jt, instruction.jf)
         problem = f"jumps {furthest} ahead, out of the program" if furthest >= after else ""
     elif arithmetic in _ARITHMETIC:
-        if code == _DIV and k == 0:
+        if code == DIV and k == 0:
             problem = "divides by zero"
-        elif code in {_LSH, _RSH} and k >= _SHIFT_LIMIT:
+        elif code in {LSH, RSH} and k >= _SHIFT_LIMIT:
             problem = f"shifts a 32-bit word by {k}"
     elif code not in _PLAIN:
         problem = f"opcode {code:#06x} is not allowed in a seccomp filter"
@@ -239,10 +249,10 @@ def simulate(  # noqa: C901 - an interpreter's loop has one branch a kind of ins
             pc += k
         elif operation in _CONDITIONS:
             pc += instruction.jt if _holds(operation, a, operand) else instruction.jf
-        elif operation == _DIV and operand == 0:
+        elif operation == DIV and operand == 0:
             return 0  # the kernel ends the program so, and 0 is KILL_THREAD
         elif operation in _ARITHMETIC:
-            a = _compute(operation, a, operand)
+            a = compute(operation, a, operand)
         elif code in {ST, STX}:
             scratch[k] = a if code == ST else x
         elif code in {LDX_IMM, LDX_LEN, LDX_MEM, TAX}:
@@ -271,7 +281,13 @@ def _holds(condition: int, a: int, operand: int) -> bool:
     return bool(a & operand)
 
 
-def _compute(operation: int, a: int, operand: int) -> int:
+def is_arithmetic(code: int) -> bool:
+    """Whether an opcode computes with A and an operand."""
+    return code & ~SOURCE_X in _ARITHMETIC
+
+
+def compute(operation: int, a: int, operand: int) -> int:
+    """What an arithmetic opcode, without its source bit, makes of A; division by zero gives 0."""
     shift = operand & (_SHIFT_LIMIT - 1)  # eBPF masks the count of a shift by X
     results = {
         "add": a + operand,

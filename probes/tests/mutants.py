@@ -219,7 +219,7 @@ def _masked(
     """A filter that forgets the x32 bit before it looks a number up."""
     block = (
         bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
-        bpf.statement(_AND, mask),
+        bpf.statement(bpf.AND, mask),
         *bpf.tree(native),
     )
     rest = bpf.dispatch({I386: i386} if i386 else {}, action)
@@ -230,7 +230,3 @@ def _masked(
         *block,
         *rest,
     )
-
-
-_AND = 0x54
-"""BPF_ALU | BPF_AND | BPF_K."""

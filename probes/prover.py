@@ -1,0 +1,532 @@
+"""What a stack of seccomp filters returns, for every architecture, number and argument. Pure.
+
+A classic BPF program only jumps ahead, so one pass over it in order meets every instruction with
+everything that can reach it: a condition on the input (a set of ``struct seccomp_data``) and, bit
+for bit, what A, X and the scratch words hold under it. Sets and bits are decision diagrams
+(``probes.bdd``), which makes the answer exact and not a matter of paths tried: the conditions of
+all returns together cover each of the 2^512 inputs once.
+
+Where an operation would need diagrams out of all proportion (a division by something that is no
+power of two, a product of two unknowns), its result counts as unknown: the analysis then says so
+(``exact`` is False) and is still sound, for it claims too many possible returns, never too few.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from probes import bpf
+from probes.action import ACTION_MASK
+from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
+from probes.bpf import Instruction, Program, SeccompData
+
+NODE_LIMIT: Final = 2_000_000
+"""The bound on the analysis, about 500 MB; programs that compilers write need a few thousand."""
+
+WORD_BITS: Final = 32
+_ARCH_BASE: Final = 0
+_NR_BASE: Final = WORD_BITS
+_ARGS_BASE: Final = 2 * WORD_BITS
+_POINTER_BASE: Final = _ARGS_BASE + 12 * WORD_BITS
+_UNKNOWN_BASE: Final = _POINTER_BASE + 2 * WORD_BITS
+_ARGUMENTS: Final = 6
+_MOST_COMPUTED_RETURNS: Final = 256
+
+Bits = tuple[int, ...]
+"""A 32-bit word, the highest bit first; each bit is the set of inputs under which it is set."""
+
+
+class TooComplexError(Exception):
+    """The analysis outgrew its bound, so there is no proof either way."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRange:
+    """Neighbouring numbers that a stack of filters treats alike.
+
+    Attributes:
+        first: the lowest number.
+        last: the highest number, included.
+        returns: every raw value that some arguments lead to.
+    """
+
+    first: int
+    last: int
+    returns: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is known at an instruction."""
+
+    condition: int
+    a: Bits
+    x: Bits
+    scratch: Mapping[int, Bits]
+
+
+def _constant(value: int) -> Bits:
+    return tuple(TRUE if value >> bit & 1 else FALSE for bit in reversed(range(WORD_BITS)))
+
+
+def _is_constant(word: Bits) -> bool:
+    return all(bit in {TRUE, FALSE} for bit in word)
+
+
+def _value(word: Bits) -> int:
+    return sum(1 << (WORD_BITS - 1 - place) for place, bit in enumerate(word) if bit == TRUE)
+
+
+_ZERO: Final = _constant(0)
+
+
+class Analysis:
+    """Everything that a stack of filters can return.
+
+    Attributes:
+        outcomes: every raw return value with the set of inputs that lead to it. The sets do not
+            overlap and together are everything.
+        inexact: where exactness was given up, in words; empty for an exact analysis.
+    """
+
+    def __init__(
+        self, diagrams: Diagrams, outcomes: Mapping[int, int], inexact: Sequence[str]
+    ) -> None:
+        """Takes the result of ``analyze``."""
+        self._diagrams = diagrams
+        self.outcomes = dict(sorted(outcomes.items()))
+        self.inexact = tuple(inexact)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every return that is claimed to be possible is."""
+        return not self.inexact
+
+    def tokens(self) -> tuple[int, ...]:
+        """The architecture tokens that the filters name: those they treat unlike both neighbours.
+
+        A token between two named ones is reported too where it cannot be told from a name.
+        """
+        parts = list(self._split(tuple(self.outcomes.values()), _ARCH_BASE))
+        return tuple(
+            token
+            for first, last, _ in parts
+            if last - first < 2
+            for token in range(first, last + 1)
+        )
+
+    def foreign_token(self) -> int:
+        """A token that no ABI has, in the largest range of tokens that are treated alike."""
+        parts = self._split(tuple(self.outcomes.values()), _ARCH_BASE)
+        first, last, _ = max(parts, key=lambda part: part[1] - part[0])
+        return (first + last) // 2
+
+    def numbers(self, token: int) -> tuple[NumberRange, ...]:
+        """All 2^32 numbers of an architecture, with every value that each can return."""
+        below = {value: self._at(node, token, _ARCH_BASE) for value, node in self.outcomes.items()}
+        values = tuple(below)
+        ranges: list[NumberRange] = []
+        for first, last, nodes in self._split(tuple(below.values()), _NR_BASE):
+            possible = frozenset(
+                value for value, node in zip(values, nodes, strict=True) if node != FALSE
+            )
+            if ranges and ranges[-1].returns == possible:
+                first = ranges.pop().first  # noqa: PLW2901 - the range grows to the left
+            ranges.append(NumberRange(first, last, possible))
+        return tuple(ranges)
+
+    def returns(self, token: int, number: int) -> frozenset[int]:
+        """Every value that a number of an architecture can return."""
+        return frozenset(self._conditions(token, number))
+
+    def _conditions(self, token: int, number: int) -> dict[int, int]:
+        """Every value that a number can return, with the set of arguments that lead to it."""
+        found = {}
+        for value, node in self.outcomes.items():
+            rest = self._at(self._at(node, token, _ARCH_BASE), number, _NR_BASE)
+            if rest != FALSE:
+                found[value] = rest
+        return found
+
+    def witness(self, token: int, number: int, value: int) -> SeccompData | None:
+        """An input with which a number returns a value; None where there is none.
+
+        Only certain where the analysis is exact.
+        """
+        chosen = self._diagrams.member(self._conditions(token, number).get(value, FALSE))
+        if chosen is None:
+            return None
+        words = [0] * (2 * _ARGUMENTS + 2)
+        for variable, yes in chosen.items():
+            word, place = divmod(variable - _ARGS_BASE, WORD_BITS)
+            if yes and word < len(words):
+                words[word] |= 1 << (WORD_BITS - 1 - place)
+        pairs = [words[i] << WORD_BITS | words[i + 1] for i in range(0, len(words), 2)]
+        return SeccompData(number, token, tuple(pairs[:_ARGUMENTS]), pairs[_ARGUMENTS])
+
+    def condition(self, token: int, number: int, value: int, most: int = 8) -> tuple[str, ...]:
+        """In words, the arguments with which a number returns a value.
+
+        Args:
+            token: the architecture.
+            number: the number.
+            value: the raw return value.
+            most: how many alternatives are spelled out; one more line says that there are more.
+
+        Returns:
+            Alternatives; each is a list of conditions on bits that hold together. Empty for a
+            value that cannot be returned; one line "any arguments" where they do not matter.
+        """
+        node = self._conditions(token, number).get(value, FALSE)
+        lines: list[str] = []
+        for member in self._diagrams.members(node):
+            if len(lines) == most:
+                lines.append("...")
+                break
+            lines.append(_spelled(member))
+        return tuple(lines)
+
+    def value_at(self, data: SeccompData) -> frozenset[int]:
+        """The values that the analysis holds possible for one input; one where it is exact."""
+        found = set()
+        for value, node in self.outcomes.items():
+            rest = self._at(self._at(node, data.arch, _ARCH_BASE), data.nr, _NR_BASE)
+            for index, argument in enumerate((*data.args, *(0,) * _ARGUMENTS)[:_ARGUMENTS]):
+                base = _ARGS_BASE + 2 * WORD_BITS * index
+                rest = self._at(rest, argument >> WORD_BITS, base)
+                rest = self._at(rest, argument & bpf.U32, base + WORD_BITS)
+            rest = self._at(rest, data.instruction_pointer >> WORD_BITS, _POINTER_BASE)
+            rest = self._at(rest, data.instruction_pointer & bpf.U32, _POINTER_BASE + WORD_BITS)
+            if rest != FALSE:
+                found.add(value)
+        return frozenset(found)
+
+    def _at(self, node: int, value: int, base: int) -> int:
+        """What is left of a set once a word has a value; words before it are gone already."""
+        for place in range(WORD_BITS):
+            if self._diagrams.variable_of(node) == base + place:
+                no, yes = self._diagrams.branches(node)
+                node = yes if value >> (WORD_BITS - 1 - place) & 1 else no
+        return node
+
+    def _split(
+        self, nodes: tuple[int, ...], base: int
+    ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Ranges of a word's values in which all the sets look alike, in order."""
+        pending: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, nodes)]
+        last: tuple[int, int, tuple[int, ...]] | None = None
+        while pending:
+            place, first, now = pending.pop()
+            if all(self._diagrams.variable_of(node) >= base + WORD_BITS for node in now):
+                end = first + (1 << (WORD_BITS - place)) - 1
+                if last is not None and last[2] == now:
+                    last = (last[0], end, now)
+                else:
+                    if last is not None:
+                        yield last
+                    last = (first, end, now)
+                continue
+            halves = [self._halves(node, base + place) for node in now]
+            middle = first + (1 << (WORD_BITS - 1 - place))
+            pending.append((place + 1, middle, tuple(yes for _, yes in halves)))
+            pending.append((place + 1, first, tuple(no for no, _ in halves)))
+        if last is not None:
+            yield last
+
+    def _halves(self, node: int, variable: int) -> tuple[int, int]:
+        if self._diagrams.variable_of(node) == variable:
+            return self._diagrams.branches(node)
+        return node, node
+
+
+def _spelled(member: Mapping[int, bool]) -> str:
+    """Partial assignments of bits as comparisons of masked words."""
+    masks: dict[int, int] = {}
+    values: dict[int, int] = {}
+    for variable, yes in member.items():
+        word, place = divmod(variable - _ARGS_BASE, WORD_BITS)
+        wide, half = divmod(word, 2)
+        bit = 1 << (WORD_BITS - 1 - place + (0 if half else WORD_BITS))
+        masks[wide] = masks.get(wide, 0) | bit
+        values[wide] = values.get(wide, 0) | (bit if yes else 0)
+    parts = []
+    for wide, mask in sorted(masks.items()):
+        name = f"args[{wide}]" if wide < _ARGUMENTS else "instruction pointer"
+        if wide > _ARGUMENTS:
+            name = "an unknown"
+        masked = name if mask == (1 << 2 * WORD_BITS) - 1 else f"{name} & {mask:#x}"
+        parts.append(f"{masked} == {values[wide]:#x}")
+    return " and ".join(parts) or "any arguments"
+
+
+def analyze(
+    programs: Sequence[Program], *, big_endian: bool = False, limit: int = NODE_LIMIT
+) -> Analysis:
+    """Analyzes a stack of filters together, as the kernel runs them.
+
+    Args:
+        programs: the filters, the oldest first; each must pass ``bpf.check``.
+        big_endian: the byte order of the machine, which decides which half of an argument an
+            offset loads.
+        limit: how many nodes the diagrams may have.
+
+    Raises:
+        TooComplexError: the diagrams outgrew the limit.
+        IllegalProgramError: the kernel would not take a program.
+    """
+    if not programs:
+        raise ValueError("there is no filter to analyze")
+    for program in programs:
+        bpf.check(program)
+    diagrams = Diagrams(limit)
+    prover = _Prover(diagrams, big_endian=big_endian)
+    try:
+        combined: dict[int, int] = {}
+        for program in programs:
+            own = prover.run(program)
+            combined = prover.stack(combined, own) if combined else own
+    except (TooLargeError, RecursionError) as error:
+        raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
+    return Analysis(diagrams, combined, prover.inexact)
+
+
+class _Prover:
+    """One pass over each program of a stack, in one store of diagrams."""
+
+    def __init__(self, diagrams: Diagrams, *, big_endian: bool) -> None:
+        self._diagrams = diagrams
+        self._big_endian = big_endian
+        self._words: dict[int, Bits] = {}
+        self._unknowns = 0
+        self.inexact: list[str] = []
+
+    def stack(self, older: Mapping[int, int], newer: Mapping[int, int]) -> dict[int, int]:
+        """Two layers together: the lowest precedence wins, the newer one's data among equals."""
+        combined: dict[int, int] = {}
+        for new_value, new_set in newer.items():
+            for old_value, old_set in older.items():
+                overlap = self._diagrams.both(new_set, old_set)
+                if overlap != FALSE:
+                    value = _winner(old_value, new_value)
+                    combined[value] = self._diagrams.any_of(combined.get(value, FALSE), overlap)
+        return combined
+
+    def run(self, program: Program) -> dict[int, int]:
+        """Every value that the program returns, with the inputs that lead to it."""
+        outcomes: dict[int, int] = {}
+        states: dict[int, _State] = {0: _State(TRUE, _ZERO, _ZERO, {})}
+        for index, instruction in enumerate(program):
+            state = states.pop(index, None)
+            if state is None or state.condition == FALSE:
+                continue
+            code = instruction.code
+            if code in {bpf.RET_K, bpf.RET_A}:
+                word = state.a if code == bpf.RET_A else _constant(instruction.k)
+                self._return(outcomes, state.condition, word)
+            else:
+                for target, reached in self._step(index, instruction, state, outcomes):
+                    states[target] = self._merged(states.get(target), reached)
+        return outcomes
+
+    def _return(self, outcomes: dict[int, int], condition: int, word: Bits) -> None:
+        for _ in range(_MOST_COMPUTED_RETURNS):
+            if condition == FALSE:
+                return
+            value = self._sample(condition, word)
+            here = self._diagrams.both(condition, self._equal(word, _constant(value)))
+            outcomes[value] = self._diagrams.any_of(outcomes.get(value, FALSE), here)
+            condition = self._diagrams.both(condition, self._diagrams.complement(here))
+        if condition != FALSE:
+            raise TooLargeError(f"more than {_MOST_COMPUTED_RETURNS} different returns of A")
+
+    def _sample(self, condition: int, word: Bits) -> int:
+        """A value that the word has somewhere under the condition."""
+        value = 0
+        for bit in word:
+            here = self._diagrams.both(condition, bit)
+            value = value << 1 | (here != FALSE)
+            condition = here if here != FALSE else condition
+        return value
+
+    def _step(
+        self, index: int, instruction: Instruction, state: _State, outcomes: dict[int, int]
+    ) -> list[tuple[int, _State]]:
+        """Where an instruction leads, and with what."""
+        code, k = instruction.code, instruction.k
+        operation = code & ~bpf.SOURCE_X
+        if code == bpf.JA:
+            return [(index + 1 + k, state)]
+        operand = state.x if code & bpf.SOURCE_X else _constant(k)
+        if operation in {bpf.JEQ, bpf.JGT, bpf.JGE, bpf.JSET}:
+            holds = self._holds(operation, state.a, operand)
+            yes = self._diagrams.both(state.condition, holds)
+            no = self._diagrams.both(state.condition, self._diagrams.complement(holds))
+            return [
+                (index + 1 + instruction.jt, _State(yes, state.a, state.x, state.scratch)),
+                (index + 1 + instruction.jf, _State(no, state.a, state.x, state.scratch)),
+            ]
+        condition, a, x, scratch = state.condition, state.a, state.x, state.scratch
+        if bpf.is_arithmetic(code):
+            if operation == bpf.DIV and code & bpf.SOURCE_X:
+                zero = self._diagrams.both(condition, self._equal(operand, _ZERO))
+                if zero != FALSE:  # the kernel ends the program and returns 0
+                    self._return(outcomes, zero, _ZERO)
+                    condition = self._diagrams.both(condition, self._diagrams.complement(zero))
+            a = self._compute(index, operation, a, operand)
+        elif code in {bpf.ST, bpf.STX}:
+            scratch = {**scratch, k: a if code == bpf.ST else x}
+        elif code in {bpf.TAX, bpf.TXA}:
+            a, x = (a, a) if code == bpf.TAX else (x, x)
+        elif code == bpf.NEG:
+            a = self._sum(_ZERO, self._inverted(a), carry=TRUE)
+        else:
+            word = self._loaded(code, k, scratch)
+            to_x = code in {bpf.LDX_IMM, bpf.LDX_MEM, bpf.LDX_LEN}
+            a, x = (a, word) if to_x else (word, x)
+        return [(index + 1, _State(condition, a, x, scratch))]
+
+    def _loaded(self, code: int, k: int, scratch: Mapping[int, Bits]) -> Bits:
+        if code in {bpf.LD_IMM, bpf.LDX_IMM}:
+            return _constant(k)
+        if code in {bpf.LD_LEN, bpf.LDX_LEN}:
+            return _constant(bpf.SECCOMP_DATA_SIZE)
+        if code in {bpf.LD_MEM, bpf.LDX_MEM}:
+            return scratch[k]
+        return self._word(k)
+
+    def _word(self, offset: int) -> Bits:
+        """The input word at an offset of ``struct seccomp_data``."""
+        if offset not in self._words:
+            base = self._base(offset)
+            self._words[offset] = tuple(
+                self._diagrams.either_way(base + place) for place in range(WORD_BITS)
+            )
+        return self._words[offset]
+
+    def _base(self, offset: int) -> int:
+        if offset == bpf.OFFSET_NR:
+            return _NR_BASE
+        if offset == bpf.OFFSET_ARCH:
+            return _ARCH_BASE
+        wide, second = divmod(offset - bpf.OFFSET_POINTER, 8)
+        low = bool(second) == self._big_endian
+        base = _POINTER_BASE if wide == 0 else _ARGS_BASE + 2 * WORD_BITS * (wide - 1)
+        return base + (WORD_BITS if low else 0)
+
+    def _merged(self, one: _State | None, other: _State) -> _State:
+        """Two ways to the same place; no input takes both."""
+        if one is None or one.condition == FALSE:
+            return other
+        if other.condition == FALSE:
+            return one
+        condition = self._diagrams.any_of(one.condition, other.condition)
+        scratch = {
+            place: self._either(one.condition, word, other.scratch[place])
+            for place, word in one.scratch.items()
+            if place in other.scratch
+        }
+        a = self._either(one.condition, one.a, other.a)
+        return _State(condition, a, self._either(one.condition, one.x, other.x), scratch)
+
+    def _either(self, condition: int, one: Bits, other: Bits) -> Bits:
+        if one == other:
+            return one
+        choose = self._diagrams.choose
+        return tuple(choose(condition, a, b) for a, b in zip(one, other, strict=True))
+
+    def _holds(self, operation: int, a: Bits, operand: Bits) -> int:
+        if operation == bpf.JEQ:
+            return self._equal(a, operand)
+        if operation == bpf.JSET:
+            found = FALSE
+            for one, other in zip(reversed(a), reversed(operand), strict=True):
+                found = self._diagrams.any_of(found, self._diagrams.both(one, other))
+            return found
+        return self._not_less(a, operand, equal=operation == bpf.JGE)
+
+    def _equal(self, one: Bits, other: Bits) -> int:
+        same = TRUE
+        for a, b in zip(reversed(one), reversed(other), strict=True):
+            same = self._diagrams.both(
+                same, self._diagrams.complement(self._diagrams.different(a, b))
+            )
+        return same
+
+    def _not_less(self, one: Bits, other: Bits, *, equal: bool) -> int:
+        """Where one word is greater than another, or equal to it if that counts."""
+        choose = self._diagrams.choose
+        found = TRUE if equal else FALSE
+        for a, b in zip(reversed(one), reversed(other), strict=True):
+            found = choose(a, choose(b, found, TRUE), choose(b, FALSE, found))
+        return found
+
+    def _inverted(self, word: Bits) -> Bits:
+        return tuple(self._diagrams.complement(bit) for bit in word)
+
+    def _sum(self, one: Bits, other: Bits, *, carry: int = FALSE) -> Bits:
+        digits: list[int] = []
+        for a, b in zip(reversed(one), reversed(other), strict=True):
+            unequal = self._diagrams.different(a, b)
+            digits.append(self._diagrams.different(unequal, carry))
+            carry = self._diagrams.choose(unequal, carry, a)
+        return tuple(reversed(digits))
+
+    def _compute(self, index: int, operation: int, a: Bits, operand: Bits) -> Bits:
+        if operation == bpf.ADD:
+            return self._sum(a, operand)
+        if operation == bpf.SUB:
+            return self._sum(a, self._inverted(operand), carry=TRUE)
+        if operation in {bpf.AND, bpf.OR, bpf.XOR}:
+            combine = {
+                bpf.AND: self._diagrams.both,
+                bpf.OR: self._diagrams.any_of,
+                bpf.XOR: self._diagrams.different,
+            }[operation]
+            return tuple(combine(one, other) for one, other in zip(a, operand, strict=True))
+        if operation in {bpf.LSH, bpf.RSH}:
+            return self._shifted(a, operand, left=operation == bpf.LSH)
+        if _is_constant(a) and _is_constant(operand):
+            return _constant(bpf.compute(operation, _value(a), _value(operand)))
+        return self._scaled(index, operation, a, operand)
+
+    def _shifted(self, word: Bits, count: Bits, *, left: bool) -> Bits:
+        """A shift; the kernel masks the count of a shift by X to five bits."""
+        for stage in range(5):
+            by = 1 << stage
+            moved = (*word[by:], *_ZERO[:by]) if left else (*_ZERO[:by], *word[:-by])
+            word = self._either(count[WORD_BITS - 1 - stage], moved, word)
+        return word
+
+    def _scaled(self, index: int, operation: int, a: Bits, operand: Bits) -> Bits:
+        """A product or quotient."""
+        if operation == bpf.MUL and _is_constant(a):
+            a, operand = operand, a
+        if _is_constant(operand):
+            value = _value(operand)
+            power = value.bit_length() - 1
+            if operation == bpf.DIV and value == 1 << power:
+                return self._shifted(a, _constant(power), left=False)
+            if operation == bpf.MUL:
+                total = _ZERO
+                for place in (place for place in range(WORD_BITS) if value >> place & 1):
+                    total = self._sum(total, self._shifted(a, _constant(place), left=True))
+                return total
+        return self._unknown(index, "product" if operation == bpf.MUL else "quotient")
+
+    def _unknown(self, index: int, what: str) -> Bits:
+        """A word of which nothing is known."""
+        self.inexact.append(f"instruction {index}: a {what} whose value is not tracked")
+        base = _UNKNOWN_BASE + WORD_BITS * self._unknowns
+        self._unknowns += 1
+        return tuple(self._diagrams.either_way(base + place) for place in range(WORD_BITS))
+
+
+def _winner(older: int, newer: int) -> int:
+    """Which of two return values the kernel heeds (seccomp_run_filters() in kernel/seccomp.c)."""
+    return older if _rank(older) < _rank(newer) else newer
+
+
+def _rank(value: int) -> int:
+    """The precedence of a raw value: its action half as a signed number, known or not."""
+    action = value & ACTION_MASK
+    return action - (1 << WORD_BITS) if action >> (WORD_BITS - 1) else action
