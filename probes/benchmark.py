@@ -59,7 +59,7 @@ def measure(resolved: Settings, rounds: int) -> list[Figure]:
     number = arch.numbers[CALL]
     programs = (
         witness.marker(arch, number),
-        bpf.to_bytes(resolved.target.program(Profile.ERRNO), big_endian=arch.big_endian),
+        bpf.to_bytes(resolved.target.programs(Profile.ERRNO)[0], big_endian=arch.big_endian),
     )
     with tempfile.TemporaryDirectory() as folder, Zygote() as zygote:
         reference = _reference(Path(folder), programs, number, rounds)

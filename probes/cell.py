@@ -23,6 +23,7 @@ class Claim(StrEnum):
     LEAVES_THE_REST_ALONE = "leaves the rest alone"
     DEFAULT_ACTION = "default action"
     IS_INHERITED = "is inherited"
+    IS_PROVED = "is proved"
 
 
 class Outcome(StrEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from probes import bpf, plan, verdict, witness
+from probes import bpf, plan, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.audit.collector import Batch, Collector
@@ -11,9 +11,12 @@ from probes.audit.record import SeccompRecord
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.instrument import Call, Observation, Request, Route, Zygote
-from probes.plan import Case, Way
+from probes.plan import Case, Scope, Way
+from probes.policy import Policy
+from probes.proof import Deviation
+from probes.prover import TooComplexError
 from probes.targets import Target
-from probes.verdict import Question, Sighting, Trail
+from probes.verdict import Counterexample, Question, Sighting, Trail
 
 RECORD_DEADLINE_SECONDS = 10.0
 """How long a record may take to arrive; it takes about a millisecond."""
@@ -117,18 +120,28 @@ class Examiner:
         fault: why no verdict of this examiner counts; "" once calibrated.
     """
 
-    def __init__(self, zygote: Zygote, target: Target, native: Arch, trail: AuditTrail) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        target: Target,
+        policy: Policy,
+        offered: Sequence[Arch],
+        trail: AuditTrail,
+    ) -> None:
         """Takes its instrument.
 
         Args:
             zygote: makes the calls.
             target: gives the filters.
-            native: the ABI by which the sentinels of the audit trail enter.
+            policy: says which calls are documented.
+            offered: the ABIs by which the kernel can be entered, its own one first.
             trail: gives the records.
         """
         self._zygote = zygote
         self._target = target
-        self._native = native
+        self._policy = policy
+        self._offered = tuple(offered)
+        self._native = offered[0]
         self._trail = trail
         self.fault = ""
 
@@ -185,6 +198,8 @@ class Examiner:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.broken(key, self.fault) for key in case.cells
             ]
+        elif case.claim is Claim.IS_PROVED and not _is_absent(case):
+            self._prove(inquiry)
         elif case.cells[0].number is None:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.not_applicable(key) for key in case.cells
@@ -199,7 +214,7 @@ class Examiner:
         """One child makes all the calls, none of which can run; others make the exempt ones."""
         case, profile = inquiry.case, _profile(inquiry.case)
         arguments = (0, 0, 0, 0, 0, witness.SWEEP_MAGIC)
-        programs = (witness.sweeping_marker(case.arch), self._filter(case))
+        programs = (witness.sweeping_marker(case.arch), *self._filters(case))
         exempt = [key for key in case.cells if plan.is_exempt(key)]
         swept = [key for key in case.cells if not plan.is_exempt(key)]
         calls = {key: Call(_number(key), arguments) for key in case.cells}
@@ -229,6 +244,46 @@ class Examiner:
             ]
 
         inquiry.judge = judge
+
+    def _prove(self, inquiry: _Inquiry) -> None:
+        """Analyzes the programs; a counterexample is tried on the kernel, under the witness."""
+        case, profile = inquiry.case, _profile(inquiry.case)
+        key = case.cells[0]
+        wanted = proof.expected(case, profile.returns)
+        question = Question(key, wanted, self._target.description)
+        try:
+            analysis = self._target.analysis(profile)
+        except TooComplexError as error:
+            reason = f"there is no proof, for {error}"
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
+            ]
+            return
+        found = proof.deviation(case, self._policy, analysis, wanted)
+        if found is not None and self._can_enter(case, found):
+            call = Call(found.number, found.data.args)
+            marker = witness.marker(case.arch, found.number)
+            filters = (marker, *self._filters(case))
+            nonce = self._zygote.nonce()
+            inquiry.requests.append(
+                Request(_entry(case.arch), (call,), filters, nonce, Route.SIBLING)
+            )
+
+        def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
+            if found is None:
+                return [verdict.judge_proof(question, None)]
+            tried = seen[0][0] if seen else None
+            text = _input_words(found)
+            example = Counterexample(found.returns, text, analysis.exact, tried)
+            return [verdict.judge_proof(question, example)]
+
+        inquiry.judge = judge
+
+    def _can_enter(self, case: Case, found: Deviation) -> bool:
+        """Whether this kernel can be shown the input: its ABI, and no code address to choose."""
+        offered = any(arch.name == case.arch.name for arch in self._offered)
+        elsewhere = case.cells[0].syscall == Scope.OTHER_ARCHITECTURES
+        return offered and not elsewhere and not found.data.instruction_pointer
 
     def _ask(self, inquiry: _Inquiry) -> None:
         """Plans up to three calls for a case of one cell, and how their answers are judged."""
@@ -273,14 +328,14 @@ class Examiner:
 
     def _plans(self, case: Case, recipe: _Recipe) -> list[tuple[tuple[bytes, ...], Route]]:
         """The filters and the route of each call, in the order of a sighting."""
-        under_test = self._filter(case)
+        under_test = self._filters(case)
         later = (_EVERYTHING_ALLOWED,) if case.cells[0].variant == Way.LATER_FILTER else ()
         marker = witness.marker(case.arch, _number(case.cells[0]))
         plans: list[tuple[tuple[bytes, ...], Route]] = []
         if recipe.witnessed:
-            plans.append(((marker, under_test, *later), recipe.route))
+            plans.append(((marker, *under_test, *later), recipe.route))
         if recipe.free:
-            plans.append(((under_test, *later), recipe.route))
+            plans.append(((*under_test, *later), recipe.route))
         if recipe.control:
             plans.append(((), Route.DIRECT))
         return plans
@@ -306,14 +361,16 @@ class Examiner:
         program = self._target.description if profile is not None else "a known filter"
         return Question(key, verdict.expected_of(profile, key.claim, key.variant), program)
 
-    def _filter(self, case: Case) -> bytes:
-        """The filter under test; a control has a known one instead."""
+    def _filters(self, case: Case) -> tuple[bytes, ...]:
+        """The filters under test, the oldest first; a control has a known one instead."""
         if case.profile is None:
             key = case.cells[0]
             returns = verdict.expected_of(None, case.claim, key.variant)
-            return _known_filter(case.arch, _number(key), returns)
-        program = self._target.program(case.profile)
-        return bpf.to_bytes(program, big_endian=case.arch.big_endian)
+            return (_known_filter(case.arch, _number(key), returns),)
+        return tuple(
+            bpf.to_bytes(program, big_endian=case.arch.big_endian)
+            for program in self._target.programs(case.profile)
+        )
 
 
 _KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}
@@ -346,6 +403,21 @@ def emit_and_read(zygote: Zygote, native: Arch, collector: Collector, deadline: 
 
 def _entry(arch: Arch) -> str:
     return arch.entry.name.lower()
+
+
+def _is_absent(case: Case) -> bool:
+    """Whether a documented call has no number on the case's ABI."""
+    key = case.cells[0]
+    return key.number is None and key.syscall not in {scope.value for scope in Scope}
+
+
+def _input_words(found: Deviation) -> str:
+    """An input in words: the number, and the arguments that are not zero."""
+    arguments = ", ".join(
+        f"args[{index}]={value:#x}" for index, value in enumerate(found.data.args) if value
+    )
+    more = f" and {found.count - 1} more numbers" if found.count > 1 else ""
+    return f"number {found.number:#x}{f' with {arguments}' if arguments else ''}{more}"
 
 
 def _number(key: CellKey) -> int:

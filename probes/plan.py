@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import X32_SYSCALL_BIT, Arch
+from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
 from probes.catalogue import probe_for
 from probes.cell import CellKey, Claim
 from probes.policy import Policy
@@ -95,16 +95,20 @@ def plan(
     profiles: Sequence[Profile],
     arches: Sequence[Arch],
     offered: Sequence[Arch],
+    named: Sequence[Arch],
 ) -> tuple[Case, ...]:
     """Every case, in the order in which a report lists them.
 
     Args:
         policy: what must hold.
         profiles: the profiles to judge.
-        arches: the ABIs to judge.
+        arches: the ABIs to judge on this kernel.
         offered: every ABI of the kernel, for a number is unknown only if none of them has it.
+        named: the ABIs to judge by proof, whether this kernel has them or not.
     """
-    return tuple(_cases(policy, profiles, arches, offered))
+    observed = _cases(policy, profiles, arches, offered)
+    proved = (case for profile in profiles for case in _proved(policy, profile, named))
+    return (*observed, *proved)
 
 
 def _cases(
@@ -228,6 +232,48 @@ def _default(profile: Profile, arch: Arch, offered: Sequence[Arch]) -> Iterator[
             (("profile", profile.value), ("arch", arch.name), ("number", f"{number:#x}")),
             profile,
         )
+
+
+class Scope(StrEnum):
+    """What a proof covers besides single documented calls; stands in place of a call's name."""
+
+    OTHER_CALLS = "every other call"
+    UNKNOWN_NUMBERS = "every unknown number"
+    OTHER_ARCHITECTURES = "every other architecture"
+
+
+def _proved(policy: Policy, profile: Profile, named: Sequence[Arch]) -> Iterator[Case]:
+    scopes = [Scope.OTHER_CALLS, Scope.UNKNOWN_NUMBERS]
+    for arch in named:
+        for call in [*policy.names, *scopes]:
+            yield _proof(profile, arch, str(call))
+    if named:
+        yield _proof(profile, named[0], Scope.OTHER_ARCHITECTURES.value)
+
+
+def _proof(profile: Profile, arch: Arch, call: str) -> Case:
+    claim = Claim.IS_PROVED
+    where = "any" if call == Scope.OTHER_ARCHITECTURES else arch.name
+    key = CellKey(claim, profile.value, where, call, arch.number(call))
+    parameters = (("profile", profile.value), ("arch", where), ("call", call))
+    return Case(claim, arch, (key,), parameters, profile)
+
+
+def known_to(arch: Arch) -> frozenset[int]:
+    """Every number that some ABI with the architecture's token knows."""
+    return frozenset(
+        number
+        for other in ARCHES.values()
+        if other.audit_arch == arch.audit_arch
+        for number in other.numbers.values()
+    )
+
+
+def belongs_to(arch: Arch, number: int) -> bool:
+    """Whether a number of the architecture's token belongs to this ABI: x86_64 or x32."""
+    if arch.audit_arch != ARCHES["x32"].audit_arch:
+        return True
+    return bool(number & X32_SYSCALL_BIT) == (arch.name == "x32")
 
 
 def _inherited(policy: Policy, profile: Profile, arch: Arch) -> Iterator[Case]:

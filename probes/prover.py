@@ -111,7 +111,7 @@ class Analysis:
         return tuple(
             token
             for first, last, _ in parts
-            if last - first < 2
+            if last - first <= 1  # two neighbours may be named alike
             for token in range(first, last + 1)
         )
 

@@ -19,6 +19,7 @@ from probes.examiner import AuditTrail
 from probes.instrument import Zygote
 from probes.plan import Case
 from probes.policy import Policy
+from probes.prover import TooComplexError
 from probes.targets import Target
 from probes.targets.builtin import builtin
 
@@ -110,6 +111,7 @@ def resolve(words: Words) -> Settings:
     if known[0] not in offered:
         raise InstrumentError(f"this kernel's own ABI cannot be called: {shut[known[0].name]}")
     arches = _arches(words.arch, offered, machine)
+    target = builtin(documented, offered)
     return Settings(
         policy=documented,
         profiles=profiles,
@@ -117,9 +119,11 @@ def resolve(words: Words) -> Settings:
         arches=arches,
         offered=offered,
         shut=MappingProxyType(shut),
-        target=builtin(documented, offered),
+        target=target,
         audit_source=words.audit_source,
-        cases=plan.plan(documented, profiles, arches, offered),
+        cases=plan.plan(
+            documented, profiles, arches, offered, _named(target, profiles, words.arch)
+        ),
     )
 
 
@@ -148,6 +152,18 @@ def _arches(text: str, offered: Sequence[Arch], machine: str) -> tuple[Arch, ...
                 f"it can as {names}"
             )
     return tuple(one for one in offered if one in wanted)
+
+
+def _named(target: Target, profiles: Iterable[Profile], wanted: str) -> tuple[Arch, ...]:
+    """The ABIs that the programs name, those that were asked for where any were."""
+    tokens: set[int] = set()
+    for profile in profiles:
+        try:
+            tokens |= set(target.analysis(profile).tokens())
+        except TooComplexError:
+            continue  # each cell of the proof will say so
+    named = (one for one in arch.ARCHES.values() if one.audit_arch in tokens)
+    return tuple(one for one in named if not wanted or one.name in wanted.split(","))
 
 
 def _arch(text: str, word: str) -> Arch:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from probes.action import Action, FilterReturn, Profile, errno_name
+from probes.action import MAX_ERRNO, Action, FilterReturn, Profile, errno_name
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
 from probes.instrument import Observation, Stage
+from probes.plan import Scope
 from probes.witness import MARKER_ERRNO
 
 
@@ -168,6 +169,73 @@ def judge(question: Question, sighting: Sighting) -> Cell:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """An input that a proof found to go wrong, and what came of it.
+
+    Attributes:
+        returns: what the programs return for it, by the analysis.
+        text: the input, in words.
+        certain: whether the analysis is exact.
+        observation: what the kernel did with it; None where it could not be tried here.
+    """
+
+    returns: FilterReturn
+    text: str
+    certain: bool
+    observation: Observation | None
+
+
+def judge_proof(question: Question, counterexample: Counterexample | None) -> Cell:
+    """The verdict on what an analysis of the programs covers."""
+    finding = _judge_proof(question, counterexample)
+    expected = f"{question.returns} for all arguments"
+    evidence: list[Evidence] = []
+    if finding.outcome is Outcome.PASSED:
+        text = f"no input leads to anything but {question.returns}"
+        evidence.append(Evidence(EvidenceKind.PROVED, "analysis", text))
+    if counterexample is not None:
+        text = f"{counterexample.text} returns {counterexample.returns}"
+        evidence.append(Evidence(EvidenceKind.PROVED, "analysis", text))
+        if counterexample.observation is not None:
+            detail = read(counterexample.observation).detail
+            evidence.append(Evidence(EvidenceKind.OBSERVED, "witness", detail))
+    return Cell(
+        key=question.key,
+        outcome=finding.outcome,
+        cause=finding.cause,
+        sentence=_sentence(question, expected, finding),
+        expected=expected,
+        observed=finding.observed,
+        evidence=tuple(evidence),
+    )
+
+
+def _judge_proof(question: Question, found: Counterexample | None) -> _Finding:
+    if found is None:
+        text = f"{question.program} returns {question.returns} whatever the arguments"
+        return _Finding(Outcome.PASSED, None, text)
+    text = f"{question.program} returns {found.returns} for {found.text}"
+    if found.observation is None:
+        if found.certain:
+            return _Finding(Outcome.FAILED, Cause.FILTER, text)
+        return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
+    seen = read(found.observation)
+    if _agrees(seen, found.returns):
+        return _Finding(Outcome.FAILED, Cause.FILTER, f"{text}, and so it is on this kernel")
+    if not found.certain:
+        return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
+    differs = f"by the analysis {text}, but on this kernel {seen.detail}"
+    return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, differs)
+
+
+def _agrees(seen: Seen, returns: FilterReturn) -> bool:
+    """Whether the kernel did under the witness what a return value says."""
+    wanted = _EFFECTS.get(returns.action, Effect.REACHED)  # TRACE and USER_NOTIF stand below it
+    right_errno = wanted is not Effect.REFUSED or seen.errno == min(returns.data, MAX_ERRNO)
+    return seen.effect is wanted and right_errno
+
+
 def not_applicable(key: CellKey) -> Cell:
     """The verdict on a call that an ABI does not have."""
     observed = f"{key.arch} has no such call"
@@ -208,6 +276,8 @@ def broken(key: CellKey, reason: str) -> Cell:
 def subject(key: CellKey) -> str:
     """What a sentence is about: ``acct (163) on x86_64 after fork``."""
     number = "" if key.number is None else f" ({_readable(key.number)})"
+    if key.syscall == Scope.OTHER_ARCHITECTURES:
+        return key.syscall
     return f"{key.syscall}{number} on {key.arch}{_VARIANT_WORDS.get(key.variant, '')}"
 
 
@@ -239,7 +309,7 @@ def _sentence(question: Question, expected: str, finding: _Finding) -> str:
 
 def _blame(question: Question, finding: _Finding) -> str:
     """Which rule is wrong, where the filter's own answer shows it."""
-    if finding.cause is not Cause.FILTER:
+    if finding.cause is not Cause.FILTER or question.key.claim is Claim.IS_PROVED:
         return ""
     if finding.observed.startswith(Effect.REACHED):
         return f": {question.program} lets it through"
@@ -248,7 +318,7 @@ def _blame(question: Question, finding: _Finding) -> str:
 
 def _evidence(key: CellKey, sighting: Sighting) -> tuple[Evidence, ...]:
     found: list[Evidence] = []
-    if key.variant == "setuid" and sighting.witnessed is not None:
+    if key.variant == "setuid" and sighting.witnessed is not None and not sighting.witnessed.fault:
         dropped = sighting.witnessed.dropped_user
         text = "nobody" if dropped else "its own user again, for it may become no other"
         found.append(Evidence(EvidenceKind.OBSERVED, "setuid", f"the process became {text}"))
@@ -413,20 +483,17 @@ def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
     let_through = _act(question, _witnessed(sighting))
     predicted = sighting.predicted
     allowed = predicted is None or predicted.action is Action.ALLOW
-    if let_through.outcome is Outcome.PASSED and not allowed:
+    exempt, without = False, ""
+    if let_through.outcome is not Outcome.PASSED and sighting.witnessed and sighting.control:
+        with_filter, without = answer(sighting.witnessed), answer(sighting.control)
+        exempt = with_filter == without
+    if exempt and allowed:
+        text = f"this kernel asks no filter about it ({without}, with a filter and without)"
+        return _Finding(Outcome.PASSED, None, text)
+    if not allowed and (exempt or let_through.outcome is Outcome.PASSED):
         # The witness sees neither LOG nor the other actions below its own. TRACE without a tracer
         # and USER_NOTIF without a listener do not let a call run.
         return _Finding(Outcome.FAILED, Cause.FILTER, f"the program returns {predicted} for it")
-    if (
-        allowed
-        and let_through.outcome is not Outcome.PASSED
-        and sighting.witnessed
-        and sighting.control
-    ):
-        with_filter, without = answer(sighting.witnessed), answer(sighting.control)
-        if with_filter == without:
-            text = f"this kernel asks no filter about it ({without}, with a filter and without)"
-            return _Finding(Outcome.PASSED, None, text)
     return let_through
 
 

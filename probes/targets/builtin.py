@@ -10,15 +10,15 @@ from probes import bpf
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
 from probes.policy import Policy
-from probes.targets import ProgramTarget
+from probes.targets import StackTarget
 
 ALLOW = FilterReturn(Action.ALLOW)
 
 
-def builtin(policy: Policy, arches: Sequence[Arch]) -> ProgramTarget:
+def builtin(policy: Policy, arches: Sequence[Arch]) -> StackTarget:
     """The builtin filter for a kernel that offers these ABIs."""
-    programs = {profile: build(policy, arches, profile) for profile in Profile}
-    return ProgramTarget("builtin", "the builtin filter", programs)
+    stacks = {profile: (build(policy, arches, profile),) for profile in Profile}
+    return StackTarget("builtin", "the builtin filter", stacks, arches[0].big_endian)
 
 
 def build(policy: Policy, arches: Sequence[Arch], profile: Profile) -> bpf.Program:

@@ -9,13 +9,15 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from probes import bpf
+from probes import bpf, plan
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
 from probes.bpf import Program, Range
 from probes.cell import CellKey, Claim
+from probes.plan import Scope
 from probes.policy import Policy
-from probes.targets import ProgramTarget
+from probes.proof import agrees
+from probes.targets import StackTarget
 from probes.targets.builtin import allowed_numbers
 
 ALLOW = FilterReturn(Action.ALLOW).value
@@ -77,12 +79,17 @@ class Mutant:
     lookup: Lookup
 
     @property
-    def target(self) -> ProgramTarget:
+    def target(self) -> StackTarget:
         """The mutant as a target."""
-        return ProgramTarget("mutant", f"the mutant {self.name!r}", {self.profile: self.program})
+        return StackTarget("mutant", f"the mutant {self.name!r}", {self.profile: (self.program,)})
 
-    def red(self, key: CellKey, token: int) -> bool:
+    def red(self, key: CellKey, token: int, policy: Policy) -> bool:
         """Whether the mutant breaks the claim of a cell."""
+        if key.claim is Claim.IS_PROVED:
+            return any(
+                not agrees(FilterReturn.decode(self.lookup(place, number)), wanted)
+                for place, number, wanted in _covered(key, token, policy, self.profile)
+            )
         if key.number is None:
             return False
         return not _HOLDS[key.claim](self, key, FilterReturn.decode(self.lookup(token, key.number)))
@@ -90,6 +97,29 @@ class Mutant:
 
 def _from_table(name: str, profile: Profile, table: Table) -> Mutant:
     return Mutant(name, profile, table.program(), table.lookup)
+
+
+def _covered(
+    key: CellKey, token: int, policy: Policy, profile: Profile
+) -> Iterator[tuple[int, int, FilterReturn]]:
+    """Numbers on which a proof must stumble if its claim is wrong, with what they must return."""
+    near = {base + number for base in (0, X32_SYSCALL_BIT) for number in range(1024)}
+    edges = near | {0x7FFFFFFF, 0x80000000, bpf.U32}
+    if key.syscall == Scope.OTHER_ARCHITECTURES:
+        yield from ((NO_ARCHITECTURE, number, profile.returns) for number in edges)
+        return
+    arch = ARCHES[key.arch]
+    if key.syscall == Scope.OTHER_CALLS:
+        allow = FilterReturn(Action.ALLOW)
+        yield from ((token, number, allow) for number in plan.rest_of(policy, arch))
+    elif key.syscall == Scope.UNKNOWN_NUMBERS:
+        own = {number for number in edges if plan.belongs_to(arch, number)}
+        yield from ((token, n, profile.returns) for n in own - plan.known_to(arch))
+    elif key.number is not None:
+        yield token, key.number, profile.returns
+
+
+NO_ARCHITECTURE = 0x12345678
 
 
 def _confined(mutant: Mutant, key: CellKey, returns: FilterReturn) -> bool:

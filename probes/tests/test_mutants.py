@@ -14,6 +14,7 @@ from probes.arch import ARCHES
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.examiner import AuditTrail, Examiner
 from probes.instrument import Zygote
+from probes.policy import Policy
 from probes.settings import Settings, Words
 from probes.tests import mutants
 from probes.tests.mutants import Mutant
@@ -42,21 +43,21 @@ def bench(resolved: Settings) -> Iterator[tuple[Zygote, AuditTrail]]:
 
 def examine(bench: tuple[Zygote, AuditTrail], resolved: Settings, mutant: Mutant) -> list[Cell]:
     zygote, trail = bench
-    examiner = Examiner(zygote, mutant.target, resolved.native, trail)
+    examiner = Examiner(zygote, mutant.target, resolved.policy, resolved.offered, trail)
     return examiner.examine([case for case in resolved.cases if case.profile is mutant.profile])
 
 
 def token_of(key: CellKey) -> int:
-    return ARCHES[key.arch].audit_arch
+    return ARCHES[key.arch].audit_arch if key.arch in ARCHES else mutants.NO_ARCHITECTURE
 
 
-def check(cells: list[Cell], mutant: Mutant, *, records: bool) -> None:
+def check(cells: list[Cell], mutant: Mutant, policy: Policy, *, records: bool) -> None:
     """Holds the red cells against those that the mutant breaks."""
     judged = [cell for cell in cells if cell.outcome is not Outcome.CANNOT_TELL]
     if records:
         assert len(judged) == len(cells)
     red = {c.key for c in judged if c.outcome in {Outcome.FAILED, Outcome.BROKEN}}
-    expected = {c.key for c in judged if mutant.red(c.key, token_of(c.key))}
+    expected = {c.key for c in judged if mutant.red(c.key, token_of(c.key), policy)}
     exempt = {key for key in expected if plan.is_exempt(key) and key not in red}
     broken = {cell.key: cell for cell in judged if cell.outcome is Outcome.BROKEN}
     if mutant.name == UNPROBEABLE:
@@ -93,7 +94,7 @@ def _run(
     assert made
     for mutant in made:
         cells = examine(bench, resolved, mutant)
-        check(cells, mutant, records=bench[1].collector is not None)
+        check(cells, mutant, resolved.policy, records=bench[1].collector is not None)
 
 
 @pytest.mark.parametrize("profile", list(Profile))
@@ -127,10 +128,7 @@ def test_the_right_filter_is_red_nowhere(
     table = mutants.conforming(resolved.policy, resolved.offered, profile)
     right = Mutant("none", profile, table.program(), table.lookup)
     cells = examine(bench, resolved, right)
-    assert not [cell for cell in cells if mutants_red(right, cell)]
+    policy = resolved.policy
+    assert not [cell for cell in cells if right.red(cell.key, token_of(cell.key), policy)]
     bad = [c for c in cells if c.outcome in {Outcome.FAILED, Outcome.BROKEN}]
     assert not bad, bad[0].sentence
-
-
-def mutants_red(mutant: Mutant, cell: Cell) -> bool:
-    return mutant.red(cell.key, token_of(cell.key))
