@@ -235,12 +235,18 @@ def _try(source: str, zygote: Zygote, native: Arch) -> _Attempt:
         )
     except CollectorUnavailableError as error:
         return _Attempt(None, str(error))
-    batch = examiner.emit_and_read(zygote, native, collector, CANARY_DEADLINE_SECONDS)
-    if batch.complete:
-        return _Attempt(collector, "a canary's record arrived")
+    reason = ""
+    for _ in range(CANARIES):
+        batch = examiner.emit_and_read(zygote, native, collector, CANARY_DEADLINE_SECONDS)
+        if batch.complete:
+            return _Attempt(collector, "a canary's record arrived")
+        reason = batch.reason
     collector.close()
-    return _Attempt(None, batch.reason)
+    return _Attempt(None, reason)
 
 
-CANARY_DEADLINE_SECONDS = 5.0
-"""How long the first record may take, before a collector is taken to see none at all."""
+CANARIES = 3
+"""How many canaries are sent: a log that has no record of the kernel's yet shows no first one."""
+
+CANARY_DEADLINE_SECONDS = 2.0
+"""How long a canary's record may take, before it is taken not to arrive at all."""

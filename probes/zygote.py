@@ -348,9 +348,9 @@ def _fork(child: _Child) -> None:
     pid = os.fork()
     if pid == 0:
         kernel.die_with_parent()
-        child.page.header.caller = os.getpid()
         child.perform()
         os._exit(0)
+    child.page.header.caller = pid
     _, child.page.header.inner_status = os.waitpid(pid, 0)
     child.page.header.inner_known = 1
 

@@ -135,17 +135,16 @@ class NetlinkCollector(SequencedCollector):
             fileno: a socket that has joined it already, such as one opened on the host and
                 passed into a container; it is duplicated and stays the caller's. Whoever opens
                 it gives it a large receive buffer, which may not be done in a container.
-            receive_buffer: bytes to ask for.
+            receive_buffer: bytes to ask for, unless ``fileno`` is given.
             root: the directory that holds ``proc``, for the diagnosis of silence.
 
         Raises:
             CollectorUnavailableError: this process may not join, this kernel has no audit, or
                 ``fileno`` is another kind of socket.
         """
-        self._socket = _joined() if fileno is None else _passed(fileno)
+        self._socket = _joined(receive_buffer) if fileno is None else _passed(fileno)
         self._socket.setblocking(False)  # noqa: FBT003 - socket's own signature
         _tell_losses(self._socket)
-        _enlarge(self._socket, receive_buffer, passed=fileno is not None)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._buffer = bytearray(_LONGEST_MESSAGE)
@@ -217,7 +216,7 @@ def _answer(control: socket.socket, request: int) -> AuditStatus:
                 raise OSError(code, os.strerror(code))
 
 
-def _joined() -> socket.socket:
+def _joined(receive_buffer: int) -> socket.socket:
     """A socket of our own in the group."""
     try:
         own = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
@@ -226,6 +225,7 @@ def _joined() -> socket.socket:
             f"This kernel offers no NETLINK_AUDIT socket ({problem.strerror}): audit records need "
             "one built with CONFIG_AUDIT."
         ) from problem
+    _enlarge(own, receive_buffer)  # before the first record arrives
     try:
         own.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
     except OSError as problem:
@@ -266,17 +266,12 @@ def _tell_losses(own: socket.socket) -> None:
     own.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 0)
 
 
-def _enlarge(own: socket.socket, size: int, *, passed: bool) -> None:
-    """Sets the receive buffer's size, past the system's limit where this process may.
-
-    Without that privilege a passed socket is left as it is: the system's limit may be below
-    what it was given.
-    """
+def _enlarge(own: socket.socket, size: int) -> None:
+    """Sets the receive buffer's size, past the system's limit where this process may."""
     try:
         own.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except PermissionError:
-        if not passed:
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _messages(data: "bytes | memoryview") -> Iterator[tuple[int, int, "bytes | memoryview"]]:

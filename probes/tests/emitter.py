@@ -154,14 +154,23 @@ def build(directory: Path) -> Emitter:
     return Emitter(program, int(arch), int(getppid))
 
 
-def sharing_records() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def sharing_records() -> Iterator[None]:
     """For tests that read real records: waits for a lone reader to end."""
-    return _lock("records", fcntl.LOCK_SH)
+    with contextlib.ExitStack() as stack:
+        with _lock("gate", fcntl.LOCK_EX):
+            stack.enter_context(_lock("records", fcntl.LOCK_SH))
+        yield
 
 
-def lone_reader() -> contextlib.AbstractContextManager[None]:
-    """For a test that stalls records, or that a flood would disturb: nobody shares meanwhile."""
-    return _lock("records", fcntl.LOCK_EX)
+@contextlib.contextmanager
+def lone_reader() -> Iterator[None]:
+    """For a test that stalls records, or that a flood would disturb: nobody shares meanwhile.
+
+    It holds the gate while it waits, so that those who share cannot keep it waiting for ever.
+    """
+    with _lock("gate", fcntl.LOCK_EX), _lock("records", fcntl.LOCK_EX):
+        yield
 
 
 def lone_auditd() -> contextlib.AbstractContextManager[None]:

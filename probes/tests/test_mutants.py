@@ -17,6 +17,7 @@ from probes.instrument import Zygote
 from probes.policy import Policy
 from probes.settings import Settings, Words
 from probes.tests import mutants
+from probes.tests.emitter import sharing_records
 from probes.tests.mutants import Mutant
 
 MATRIX = os.environ.get("SYSCALL_CONFORMANCE_KILL_MATRIX", "")
@@ -44,7 +45,8 @@ def bench(resolved: Settings) -> Iterator[tuple[Zygote, AuditTrail]]:
 def examine(bench: tuple[Zygote, AuditTrail], resolved: Settings, mutant: Mutant) -> list[Cell]:
     zygote, trail = bench
     examiner = Examiner(zygote, mutant.target, resolved.policy, resolved.offered, trail)
-    return examiner.examine([case for case in resolved.cases if case.profile is mutant.profile])
+    with sharing_records():
+        return examiner.examine([c for c in resolved.cases if c.profile is mutant.profile])
 
 
 def token_of(key: CellKey) -> int:
