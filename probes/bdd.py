@@ -6,12 +6,18 @@ comparison with a constant is one path through the bits.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 FALSE: Final = 0
 TRUE: Final = 1
 _LAST: Final = 1 << 30
 """The variable of the two leaves: after every other."""
+
+
+_MEMORIES: Final = 4
+"""How many results of an operation are kept for each node that there may be."""
+
+_Key = TypeVar("_Key", bound=tuple[int, ...])
 
 
 class TooLargeError(Exception):
@@ -72,6 +78,11 @@ class Diagrams:
             self._yes.append(yes)
         return found
 
+    def _remember(self, memory: dict[_Key, int], key: _Key, found: int) -> None:
+        if len(memory) >= _MEMORIES * self.limit:
+            raise TooLargeError(f"more than {_MEMORIES * self.limit} steps")
+        memory[key] = found
+
     def either_way(self, variable: int) -> int:
         """The set in which the variable is yes."""
         return self.node(variable, FALSE, TRUE)
@@ -99,7 +110,7 @@ class Diagrams:
         found = self._both.get(key)
         if found is None:
             found = self._split(a, b, self.both)
-            self._both[key] = found
+            self._remember(self._both, key, found)
         return found
 
     def _split(self, a: int, b: int, combine: Callable[[int, int], int]) -> int:
@@ -119,15 +130,23 @@ class Diagrams:
             return a
         if condition == FALSE:
             return b
-        if (a, b) == (TRUE, FALSE):
+        if a == TRUE and b == FALSE:
             return condition
+        variable = self._variable[condition]
+        if (
+            self._no[condition] == FALSE
+            and self._yes[condition] == TRUE
+            and variable < self._variable[a]
+            and variable < self._variable[b]
+        ):
+            return self.node(variable, b, a)
         key = (condition, a, b)
         found = self._choices.get(key)
         if found is None:
             first = min(self._variable[node] for node in key)
             no, yes = zip(*(self._cofactors(node, first) for node in key), strict=True)
             found = self.node(first, self.choose(*no), self.choose(*yes))
-            self._choices[key] = found
+            self._remember(self._choices, key, found)
         return found
 
     def _cofactors(self, node: int, variable: int) -> tuple[int, int]:
@@ -154,12 +173,15 @@ class Diagrams:
 
     def members(self, a: int) -> Iterator[dict[int, bool]]:
         """Partial assignments that together make up the set; no two of them overlap."""
-        if a == TRUE:
-            yield {}
-        elif a != FALSE:
-            for branch, value in ((self._no[a], False), (self._yes[a], True)):
-                for rest in self.members(branch):
-                    yield {self._variable[a]: value, **rest}
+        pending: list[tuple[int, dict[int, bool]]] = [(a, {})]
+        while pending:
+            node, chosen = pending.pop()
+            if node == TRUE:
+                yield chosen
+            elif node != FALSE:
+                variable = self._variable[node]
+                pending.append((self._yes[node], {**chosen, variable: True}))
+                pending.append((self._no[node], {**chosen, variable: False}))
 
     def support(self, a: int) -> frozenset[int]:
         """The variables on which the set depends."""

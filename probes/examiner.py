@@ -253,13 +253,13 @@ class Examiner:
         question = Question(key, wanted, self._target.description)
         try:
             analysis = self._target.analysis(profile)
+            found = proof.deviation(case, self._policy, analysis, wanted)
         except TooComplexError as error:
             reason = f"there is no proof, for {error}"
             inquiry.judge = lambda _seen, _batch: [
                 verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
             ]
             return
-        found = proof.deviation(case, self._policy, analysis, wanted)
         if found is not None and self._can_enter(case, found):
             call = Call(found.number, found.data.args)
             marker = witness.marker(case.arch, found.number)

@@ -20,8 +20,11 @@ from probes.action import ACTION_MASK
 from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
 from probes.bpf import Instruction, Program, SeccompData
 
-NODE_LIMIT: Final = 2_000_000
-"""The bound on the analysis, about 500 MB; programs that compilers write need a few thousand."""
+NODE_LIMIT: Final = 300_000
+"""The bound on the analysis, about 100 MB; programs that compilers write need a tenth of it."""
+
+RANGE_LIMIT: Final = 1 << 16
+"""How many ranges of numbers or tokens are told apart; beyond, a table of them serves nobody."""
 
 WORD_BITS: Final = 32
 _ARCH_BASE: Final = 0
@@ -103,9 +106,12 @@ class Analysis:
         return not self.inexact
 
     def tokens(self) -> tuple[int, ...]:
-        """The architecture tokens that the filters name: those they treat unlike both neighbours.
+        """The architecture tokens that the filters name: those they treat unlike their neighbours.
 
-        A token between two named ones is reported too where it cannot be told from a name.
+        Of real tokens no two are neighbours, so ranges of more than two are taken for "any other".
+
+        Raises:
+            TooComplexError: too many tokens are told apart.
         """
         parts = list(self._split(tuple(self.outcomes.values()), _ARCH_BASE))
         return tuple(
@@ -116,13 +122,21 @@ class Analysis:
         )
 
     def foreign_token(self) -> int:
-        """A token that no ABI has, in the largest range of tokens that are treated alike."""
+        """A token that no ABI has, in the largest range of tokens that are treated alike.
+
+        Raises:
+            TooComplexError: too many tokens are told apart.
+        """
         parts = self._split(tuple(self.outcomes.values()), _ARCH_BASE)
         first, last, _ = max(parts, key=lambda part: part[1] - part[0])
         return (first + last) // 2
 
     def numbers(self, token: int) -> tuple[NumberRange, ...]:
-        """All 2^32 numbers of an architecture, with every value that each can return."""
+        """All 2^32 numbers of an architecture, with every value that each can return.
+
+        Raises:
+            TooComplexError: too many numbers are told apart.
+        """
         below = {value: self._at(node, token, _ARCH_BASE) for value, node in self.outcomes.items()}
         values = tuple(below)
         ranges: list[NumberRange] = []
@@ -203,20 +217,27 @@ class Analysis:
 
     def _at(self, node: int, value: int, base: int) -> int:
         """What is left of a set once a word has a value; words before it are gone already."""
-        for place in range(WORD_BITS):
-            if self._diagrams.variable_of(node) == base + place:
-                no, yes = self._diagrams.branches(node)
-                node = yes if value >> (WORD_BITS - 1 - place) & 1 else no
+        while (place := self._diagrams.variable_of(node) - base) < WORD_BITS:
+            no, yes = self._diagrams.branches(node)
+            node = yes if value >> (WORD_BITS - 1 - place) & 1 else no
         return node
 
     def _split(
         self, nodes: tuple[int, ...], base: int
     ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Ranges of a word's values in which all the sets look alike, in order."""
+        """Ranges of a word's values in which all the sets look alike, in order.
+
+        Raises:
+            TooComplexError: there are more than RANGE_LIMIT.
+        """
+        steps = 0
         pending: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, nodes)]
         last: tuple[int, int, tuple[int, ...]] | None = None
         while pending:
             place, first, now = pending.pop()
+            steps += 1
+            if steps > 2 * RANGE_LIMIT:
+                raise TooComplexError(f"it tells more than {RANGE_LIMIT} ranges of numbers apart")
             if all(self._diagrams.variable_of(node) >= base + WORD_BITS for node in now):
                 end = first + (1 << (WORD_BITS - place)) - 1
                 if last is not None and last[2] == now:
@@ -372,6 +393,8 @@ class _Prover:
                 if zero != FALSE:  # the kernel ends the program and returns 0
                     self._return(outcomes, zero, _ZERO)
                     condition = self._diagrams.both(condition, self._diagrams.complement(zero))
+                if condition == FALSE:
+                    return []
             a = self._compute(index, operation, a, operand)
         elif code in {bpf.ST, bpf.STX}:
             scratch = {**scratch, k: a if code == bpf.ST else x}
@@ -445,11 +468,10 @@ class _Prover:
         return self._not_less(a, operand, equal=operation == bpf.JGE)
 
     def _equal(self, one: Bits, other: Bits) -> int:
+        choose = self._diagrams.choose
         same = TRUE
         for a, b in zip(reversed(one), reversed(other), strict=True):
-            same = self._diagrams.both(
-                same, self._diagrams.complement(self._diagrams.different(a, b))
-            )
+            same = choose(a, choose(b, same, FALSE), choose(b, FALSE, same))
         return same
 
     def _not_less(self, one: Bits, other: Bits, *, equal: bool) -> int:

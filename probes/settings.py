@@ -216,7 +216,7 @@ def open_trail(source: str, zygote: Zygote, native: Arch) -> AuditTrail:
         return AuditTrail(attempt.collector, attempt.reason)
     reasons: list[str] = []
     candidates = [AUDIT_NETLINK]
-    if AUDITD_LOG.exists():
+    if os.path.lexists(AUDITD_LOG):  # unlike Path.exists() it refuses nobody
         candidates.append(f"{_AUDITD}{AUDITD_LOG}")
     for candidate in candidates:
         attempt = _try(candidate, zygote, native)
