@@ -152,6 +152,8 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 cwd="/",
+                # No terminal is in reach of the probes, and Ctrl-C is not meant for the zygote.
+                start_new_session=True,
             )
         self._socket = ours
         self._stream = cast("BinaryIO", ours.makefile("rwb"))

@@ -301,7 +301,7 @@ def _sentence(question: Question, expected: str, finding: _Finding) -> str:
     if finding.outcome is Outcome.PASSED:
         return f"{what}: {finding.observed}, as expected"
     if finding.outcome is Outcome.CANNOT_TELL:
-        return f"{what}: cannot tell whether {expected}: {finding.observed}"
+        return f"{what}: cannot tell (expected {expected}): {finding.observed}"
     if finding.outcome is Outcome.BROKEN:
         return f"{what}: no verdict: {finding.observed}"
     return f"{what}: expected {expected}, but {finding.observed}{_blame(question, finding)}"
@@ -527,7 +527,7 @@ _JUDGES: Final[Mapping[Claim, Callable[[Question, Sighting], _Finding]]] = {
 _CONFINED_WORDS: Final = {
     Action.KILL_PROCESS: "KILL_PROCESS",
     Action.ERRNO: f"ERRNO({errno.errorcode[errno.EPERM]})",
-    Action.LOG: "LOG: that it runs and is recorded",
+    Action.LOG: "LOG, so that it runs and is recorded",
 }
 
 _EXPECTED: Final[Mapping[Claim, Callable[[Question], str]]] = {
