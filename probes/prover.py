@@ -20,8 +20,8 @@ from probes.action import ACTION_MASK
 from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
 from probes.bpf import Instruction, Program, SeccompData
 
-NODE_LIMIT: Final = 300_000
-"""The bound on the analysis, about 100 MB; programs that compilers write need a tenth of it."""
+NODE_LIMIT: Final = 1_000_000
+"""The bound on the analysis, about 300 MB; the profiles of container runtimes need half of it."""
 
 RANGE_LIMIT: Final = 1 << 16
 """How many ranges of numbers or tokens are told apart; beyond, a table of them serves nobody."""

@@ -1,0 +1,260 @@
+"""The options: what each word comes to, and the one sentence for every word that means nothing."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from probes import arch, examiner, settings
+from probes.action import Profile
+from probes.arch import Arch
+from probes.audit.collector import Batch
+from probes.cell import Claim
+from probes.errors import BadInputError, ExitStatus, InstrumentError
+from probes.instrument import Zygote
+from probes.settings import Settings, Words
+
+POLICY = str(Path(__file__).parents[2] / "cases" / "policies" / "container-restrictions.toml")
+KERNEL = arch.offered_by(os.uname().machine)
+NATIVE = KERNEL[0]
+FOREIGN = next(one for one in arch.ARCHES.values() if one not in KERNEL)
+
+
+@pytest.fixture(scope="module")
+def prober() -> Iterator[Zygote]:
+    with Zygote() as zygote:
+        yield zygote
+
+
+@pytest.fixture(scope="module")
+def entered(prober: Zygote) -> tuple[Arch, ...]:
+    """The ABIs by which this kernel can be entered."""
+    return tuple(one for one, trouble in examiner.entered(prober, KERNEL) if not trouble)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Settings:
+    """What a run without options does."""
+    return settings.resolve(Words(POLICY))
+
+
+BAD_WORDS = [
+    (Words(POLICY, profile="killl"), "--profile", "did you mean kill?"),
+    (Words(POLICY, profile="KILL"), "--profile", "did you mean kill?"),
+    (Words(POLICY, profile="kill,"), "--profile", "unknown profile ''"),
+    (Words(POLICY, profile=","), "--profile", "kill, errno, log"),
+    (Words(POLICY, profile="kill, log"), "--profile", "' log'"),
+    (Words(POLICY, profile="kill;log"), "--profile", "separated by commas"),
+    (Words(POLICY, profile="none"), "--profile", "kill, errno, log"),
+    (Words(POLICY, arch="amd64"), "--arch", "did you mean x86_64?"),
+    (Words(POLICY, arch="X86_64"), "--arch", "did you mean x86_64?"),
+    (Words(POLICY, arch="sparc"), "--arch", "riscv64"),
+    (Words(POLICY, arch=f"{NATIVE},"), "--arch", "unknown architecture ''"),
+    (Words(POLICY, arch=FOREIGN.name), "--arch", f"cannot be entered as {FOREIGN}"),
+    (Words(POLICY, arch=f"{NATIVE},{FOREIGN}"), "--arch", f"it can as {NATIVE}"),
+    (Words(POLICY, target="builtins"), "--target", "builtins"),
+    (Words(POLICY, target=""), "--target", "builtin"),
+    (Words(POLICY, target="BUILTIN"), "--target", "builtin"),
+    (Words(POLICY, audit_source="dmesg"), "--audit-source", "netlink, auditd:FILE or none"),
+    (Words(POLICY, audit_source=""), "--audit-source", "netlink"),
+    (Words(POLICY, audit_source="auditd"), "--audit-source", "auditd:FILE"),
+    (Words(POLICY, audit_source="auditd:"), "--audit-source", "auditd:FILE"),
+    (Words(POLICY, audit_source="Netlink"), "--audit-source", "netlink"),
+    (Words("/nonexistent/policy.toml"), "policy", "/nonexistent/policy.toml"),
+    (Words("/"), "policy", "/"),
+    (Words("/dev/null"), "policy", "/dev/null"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "hint"), BAD_WORDS, ids=[f"{o}-{h}" for _, o, h in BAD_WORDS]
+)
+def test_a_bad_word_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        settings.resolve(words)
+
+    sentence = str(caught.value)
+    assert option in sentence
+    assert hint in sentence
+    assert len(sentence.splitlines()) == 1
+    assert caught.value.exit_status is ExitStatus.USAGE
+
+
+def test_the_defaults_are_everything(whole: Settings, entered: tuple[Arch, ...]) -> None:
+    assert whole.profiles == tuple(Profile)
+    assert whole.arches == whole.offered == entered
+    assert whole.native == NATIVE
+    assert set(whole.shut) == {one.name for one in KERNEL if one not in entered}
+    assert all(whole.shut.values())
+    assert len(whole.policy.calls) == 60
+    assert whole.target.kind == "builtin"
+    assert whole.audit_source == settings.AUDIT_BEST
+
+
+@pytest.mark.parametrize(
+    ("text", "profiles"),
+    [
+        ("log,kill", (Profile.KILL, Profile.LOG)),
+        ("kill,log", (Profile.KILL, Profile.LOG)),
+        ("errno,errno", (Profile.ERRNO,)),
+        ("log,errno,kill,log", tuple(Profile)),
+    ],
+)
+def test_profiles_come_in_one_order_and_once(text: str, profiles: tuple[Profile, ...]) -> None:
+    resolved = settings.resolve(Words(POLICY, profile=text))
+
+    assert resolved.profiles == profiles
+    assert {case.profile for case in resolved.cases} - {None} == set(profiles)
+
+
+def test_abis_come_in_one_order_and_once(whole: Settings, entered: tuple[Arch, ...]) -> None:
+    backwards = ",".join(one.name for one in (*reversed(entered), entered[0]))
+
+    resolved = settings.resolve(Words(POLICY, arch=backwards))
+
+    assert resolved.arches == entered
+    assert resolved.cases == whole.cases
+
+
+def test_fewer_abis_are_judged_under_the_same_filter(
+    whole: Settings, entered: tuple[Arch, ...]
+) -> None:
+    """It is made for the kernel, whose other ways in stand open whatever is asked for."""
+    one = settings.resolve(Words(POLICY, arch=entered[-1].name))
+
+    assert one.arches == (entered[-1],)
+    assert one.offered == entered
+    for profile in Profile:
+        assert one.target.programs(profile) == whole.target.programs(profile)
+
+
+def test_a_planned_case_is_found_again(whole: Settings) -> None:
+    found = [
+        whole.case(case.claim, [value for _, value in case.parameters]) for case in whole.cases
+    ]
+
+    assert found == list(whole.cases)
+    with pytest.raises(LookupError, match="no case was planned"):
+        whole.case(Claim.DENIES, (NATIVE.name, "getpid"))
+
+
+def test_a_machine_that_no_table_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="vax"))
+
+    with pytest.raises(BadInputError, match="'vax'"):
+        settings.resolve(Words(POLICY))
+
+
+def test_a_kernel_that_cannot_be_entered_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own ABI always can: then the instrument is at fault, and says so."""
+
+    def shut(*_: object) -> Iterator[tuple[Arch, str]]:
+        yield from ((one, "the call did not come back") for one in KERNEL)
+
+    monkeypatch.setattr(examiner, "entered", shut)
+
+    with pytest.raises(InstrumentError, match="the call did not come back"):
+        settings.resolve(Words(POLICY))
+
+
+# Where audit records come from.
+
+
+@pytest.mark.parametrize(
+    "word", ["best", "netlink", "none", "auditd:/var/log/audit/audit.log", "auditd:x"]
+)
+def test_known_sources_are_taken(word: str) -> None:
+    settings.check_audit_source(word)
+
+
+def test_the_source_is_kept_as_it_was_named() -> None:
+    assert settings.resolve(Words(POLICY, audit_source="auditd:x")).audit_source == "auditd:x"
+
+
+def test_no_records_where_none_are_asked_for(prober: Zygote) -> None:
+    trail = settings.open_trail("none", prober, NATIVE)
+
+    assert trail.collector is None
+    assert trail.source == "none"
+    assert "--audit-source none" in trail.reason
+
+
+def test_a_source_that_does_not_work_is_no_source(prober: Zygote, tmp_path: Path) -> None:
+    missing = tmp_path / "audit.log"
+
+    trail = settings.open_trail(f"auditd:{missing}", prober, NATIVE)
+
+    assert trail.collector is None
+    assert str(missing) in trail.reason
+    assert len(trail.reason.splitlines()) == 1
+
+
+class Source:
+    """A collector that is made up; it remembers whether it was closed."""
+
+    def __init__(self, name: str, *, hears: bool) -> None:
+        self.name = name
+        self.hears = hears
+        self.closed = False
+        self.sentinels: list[str] = []
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """Says at once whether the sentinel arrived."""
+        assert deadline == settings.CANARY_DEADLINE_SECONDS
+        self.sentinels.append(sentinel)
+        return Batch((), self.hears, "" if self.hears else f"{self.name} is silent")
+
+    def close(self) -> None:
+        """Remembers it."""
+        self.closed = True
+
+
+@pytest.fixture
+def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Source, Source]:
+    """In place of netlink and of auditd's log."""
+    netlink, auditd = Source("netlink", hears=False), Source("auditd", hears=False)
+    log = tmp_path / "audit.log"
+    log.touch()
+    monkeypatch.setattr(settings, "NetlinkCollector", lambda: netlink)
+    monkeypatch.setattr(settings, "AuditdCollector", lambda _path: auditd)
+    monkeypatch.setattr(settings, "AUDITD_LOG", log)
+    return netlink, auditd
+
+
+def test_the_best_source_is_the_first_that_hears_its_canary(
+    prober: Zygote, sources: tuple[Source, Source]
+) -> None:
+    netlink, auditd = sources
+    netlink.hears = auditd.hears = True
+    assert settings.open_trail("best", prober, NATIVE).source == "netlink"
+    assert not auditd.sentinels
+
+    netlink.hears = False
+    assert settings.open_trail("best", prober, NATIVE).source == "auditd"
+    assert netlink.closed
+    assert not auditd.closed
+
+
+def test_when_none_hears_each_says_why(prober: Zygote, sources: tuple[Source, Source]) -> None:
+    trail = settings.open_trail("best", prober, NATIVE)
+
+    assert trail.collector is None
+    assert trail.source == "none"
+    for source in sources:
+        assert f"{source.name} is silent" in trail.reason
+        assert source.closed
+
+
+def test_a_source_that_was_asked_for_by_name_is_not_replaced(
+    prober: Zygote, sources: tuple[Source, Source]
+) -> None:
+    _, auditd = sources
+    auditd.hears = True
+
+    trail = settings.open_trail("netlink", prober, NATIVE)
+
+    assert trail.collector is None
+    assert trail.reason == "netlink is silent"
+    assert not auditd.sentinels

@@ -1,0 +1,164 @@
+"""The witness answers if, and only if, the filter under test let the call through."""
+
+import errno
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes import arch, bpf, examiner, witness
+from probes.action import Action, FilterReturn
+from probes.arch import ARCHES, Arch, Entry
+from probes.bpf import SeccompData
+from probes.instrument import Call, Observation, Request, Stage, Zygote
+
+KERNEL = arch.offered_by(os.uname().machine)
+NATIVE = KERNEL[0]
+ALLOW = FilterReturn(Action.ALLOW).value
+MARK = FilterReturn(Action.ERRNO, witness.MARKER_ERRNO).value
+MAGIC = (0, 0, 0, 0, 0, witness.SWEEP_MAGIC)
+TOKENS = sorted({abi.audit_arch for abi in ARCHES.values()})
+
+every_abi = pytest.mark.parametrize("abi", ARCHES.values(), ids=str)
+
+
+@pytest.fixture(scope="module")
+def prober() -> Iterator[Zygote]:
+    with Zygote() as zygote:
+        yield zygote
+
+
+def returned(raw: bytes, abi: Arch, data: SeccompData) -> int:
+    """What a machine of the ABI's byte order gets from a raw program."""
+    program = bpf.from_bytes(raw, big_endian=abi.big_endian)
+    bpf.check(program)
+    return bpf.simulate(program, data, big_endian=abi.big_endian)
+
+
+def test_the_marker_is_no_errno_of_linux() -> None:
+    """And one that the kernel does not clamp."""
+    assert max(errno.errorcode) < witness.MARKER_ERRNO <= 4095
+
+
+@every_abi
+def test_a_marker_marks_one_number_of_one_architecture(abi: Arch) -> None:
+    for number in (min(abi.numbers.values()), max(abi.numbers.values()), 0, 0xFFFFFFFF):
+        raw = witness.marker(abi, number)
+        near = {number, (number + 1) & bpf.U32, (number - 1) & bpf.U32, 0, bpf.U32}
+        for token in TOKENS:
+            for other in near | set(abi.numbers.values()):
+                wanted = MARK if (token, other) == (abi.audit_arch, number) else ALLOW
+                assert returned(raw, abi, SeccompData(other, token)) == wanted
+
+
+@given(
+    abi=st.sampled_from(list(ARCHES.values())),
+    number=st.integers(0, bpf.U32),
+    args=st.tuples(*[st.integers(0, (1 << 64) - 1)] * 6),
+)
+def test_a_marker_does_not_look_at_arguments(abi: Arch, number: int, args: tuple[int, ...]) -> None:
+    data = SeccompData(number, abi.audit_arch, args)
+
+    assert returned(witness.marker(abi, number), abi, data) == MARK
+
+
+@every_abi
+def test_a_sweeping_marker_marks_every_number_with_the_magic_argument(abi: Arch) -> None:
+    raw = witness.sweeping_marker(abi)
+    for number in (*abi.numbers.values(), 5000, 0x7FFFFFFF, bpf.U32):
+        for token in TOKENS:
+            wanted = MARK if token == abi.audit_arch else ALLOW
+            assert returned(raw, abi, SeccompData(number, token, MAGIC)) == wanted
+            assert returned(raw, abi, SeccompData(number, token)) == ALLOW
+
+
+@every_abi
+def test_a_sweeping_marker_looks_at_the_low_half_of_the_sixth_argument(abi: Arch) -> None:
+    """The child itself calls meanwhile, with whatever is in the register."""
+    raw = witness.sweeping_marker(abi)
+    for place in range(6):
+        for bit in range(64):
+            args = list(MAGIC)
+            args[place] ^= 1 << bit
+            wanted = ALLOW if place == 5 and bit < 32 else MARK
+            assert returned(raw, abi, SeccompData(1, abi.audit_arch, tuple(args))) == wanted
+
+
+# On the running kernel.
+
+
+def filtering(abi: Arch, number: int, value: int) -> bytes:
+    program = bpf.dispatch({abi.audit_arch: bpf.ranges({number}, value, ALLOW)}, ALLOW)
+    return bpf.to_bytes(program, big_endian=NATIVE.big_endian)
+
+
+def ask(prober: Zygote, abi: Arch, calls: tuple[Call, ...], *raw: bytes) -> list[Observation]:
+    entry = abi.entry.name.lower()
+    return prober.run([Request(entry, calls, raw, prober.nonce())])[0]
+
+
+def enterable(prober: Zygote, abi: Arch) -> Arch:
+    trouble = dict(examiner.entered(prober, [abi]))[abi]
+    if trouble:
+        pytest.skip(f"this kernel cannot be entered as {abi}: {trouble}")
+    return abi
+
+
+every_entry = pytest.mark.parametrize(
+    "abi", [each for each in KERNEL if each.entry is not Entry.NONE], ids=str
+)
+
+BELOW = [FilterReturn(each) for each in (Action.USER_NOTIF, Action.TRACE, Action.LOG, Action.ALLOW)]
+REFUSALS = [errno.EPERM, errno.EACCES, errno.ENOSYS, 0, 4095]
+
+
+@every_entry
+def test_the_marker_stands_below_a_refusal_and_above_the_rest(prober: Zygote, abi: Arch) -> None:
+    number = enterable(prober, abi).numbers["getpid"]
+    for raw in (witness.marker(abi, number), witness.sweeping_marker(abi)):
+        call = (Call(number, MAGIC),)
+        for returns in BELOW:
+            (seen,) = ask(prober, abi, call, raw, filtering(abi, number, returns.value))
+            assert (seen.result, seen.errno) == (-1, witness.MARKER_ERRNO)
+        for error in REFUSALS:
+            value = FilterReturn(Action.ERRNO, error).value
+            (seen,) = ask(prober, abi, call, raw, filtering(abi, number, value))
+            assert seen.errno == error
+        for action in (Action.KILL_PROCESS, Action.KILL_THREAD):
+            (seen,) = ask(prober, abi, call, raw, filtering(abi, number, action.value))
+            assert seen.stage is Stage.ARMED
+        (seen,) = ask(prober, abi, call, raw, filtering(abi, number, Action.TRAP.value))
+        assert seen.trapped
+
+
+def test_in_the_wrong_order_a_marker_would_hide_a_refusal(prober: Zygote) -> None:
+    """Which is why it is installed first."""
+    number = NATIVE.numbers["getpid"]
+    refusing = filtering(NATIVE, number, FilterReturn(Action.ERRNO, errno.EPERM).value)
+    marker = witness.marker(NATIVE, number)
+
+    assert ask(prober, NATIVE, (Call(number),), marker, refusing)[0].errno == errno.EPERM
+    assert ask(prober, NATIVE, (Call(number),), refusing, marker)[0].errno == witness.MARKER_ERRNO
+
+
+@every_entry
+def test_a_marked_call_does_not_run(prober: Zygote, abi: Arch) -> None:
+    """exit_group, which would have ended the child, and the calls after it come back."""
+    numbers = enterable(prober, abi).numbers
+    leave = Call(numbers["exit_group"], (7, 0, 0, 0, 0, witness.SWEEP_MAGIC))
+    calls = (leave, leave, Call(numbers["getpid"]))
+    control = ask(prober, abi, calls[:1])[0]
+    native = ask(prober, abi, calls[2:])[0]
+
+    swept = ask(prober, abi, calls, witness.sweeping_marker(abi))
+    marked = ask(prober, abi, calls, witness.marker(abi, leave.number))
+
+    if native.own_pid:  # an x32 that is switched off has no exit_group either
+        assert control.stage is Stage.ARMED
+        assert control.status == 7 << 8
+    for seen in (swept, marked):
+        assert [one.errno for one in seen[:2]] == [witness.MARKER_ERRNO] * 2
+        assert (seen[2].own_pid, seen[2].errno) == (native.own_pid, native.errno)
+        assert all(one.status is None for one in seen)
