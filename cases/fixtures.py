@@ -3,25 +3,38 @@
 No mechanism of judging is here; it is in ``probes``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from probes import plan, settings, verdict
 from probes.cell import Cell, Claim, Outcome
-from probes.errors import ExitStatus, InstrumentError, SuiteError
-from probes.examiner import Examiner
+from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
+from probes.examiner import AuditTrail, Examiner
 from probes.instrument import Zygote
 from probes.plan import Case
 from probes.settings import Settings, Words
-from reports.plugin import Recorder, record
+from reports.plugin import record, start
 
-DEFAULT_POLICY = Path(__file__).parent / "policies" / "container-restrictions.toml"
+HERE = Path(__file__).parent
+DEFAULT_POLICY = HERE / "policies" / "container-restrictions.toml"
 
 _SETTINGS = pytest.StashKey[Settings]()
 _LONGEST_FAILURE = 20
+_MOST_ATTEMPTS = 3
+
+_PATH_OPTIONS = ("--policy", "--report-dir")
+_ASKS_NOTHING = ("help", "version", "markers", "cacheshow")
+_JUDGES_NOTHING = (
+    "collectonly",
+    "showfixtures",
+    "show_fixtures_per_test",
+    "setuponly",
+    "setupplan",
+)
 
 Conforms = Callable[..., None]
 """``conforms(claim, *parameters)``: judges a planned case and fails the test if it must."""
@@ -55,50 +68,80 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Reads the options and plans the run, before anything else can go wrong."""
-    if not _judges_cases(config):
+    if _any_of(config, _ASKS_NOTHING) or not _judges_cases(config):
         return
-    words = Words(
-        policy=config.getoption("policy"),
-        profile=config.getoption("profile"),
-        arch=config.getoption("arch"),
-        target=config.getoption("target"),
-        audit_source=config.getoption("audit_source"),
-    )
     try:
-        resolved = settings.resolve(words)
+        _check_blanks(config)
+        resolved = settings.resolve(
+            Words(
+                policy=_path(config, "policy"),
+                profile=config.getoption("profile"),
+                arch=config.getoption("arch"),
+                target=config.getoption("target"),
+                audit_source=config.getoption("audit_source"),
+            )
+        )
         config.stash[_SETTINGS] = resolved
-        if not hasattr(config, "workerinput"):
-            folder = Path(config.getoption("report_dir"))
-            config.pluginmanager.register(Recorder(config, resolved, folder), "recorder")
+        if not hasattr(config, "workerinput") and not _any_of(config, _JUDGES_NOTHING):
+            start(config, resolved, Path(_path(config, "report_dir")))
     except SuiteError as error:
         if error.exit_status is ExitStatus.USAGE:
             raise pytest.UsageError(str(error)) from error
         pytest.exit(str(error), returncode=int(error.exit_status))
 
 
+def _any_of(config: pytest.Config, options: Iterable[str]) -> bool:
+    return any(config.getoption(name, default=False) for name in options)
+
+
 def _judges_cases(config: pytest.Config) -> bool:
     """Whether this run is the main job, or part of it, and not the suite's own tests."""
-    if config.option.collectonly or config.option.help or config.option.version:
-        return not config.option.help and not config.option.version
-    here = Path(__file__).parent
-    start = config.invocation_params.dir
-    for argument in config.args:
-        path = (start / argument.partition("::")[0]).resolve()
-        if path == here or here in path.parents or path in here.parents:
-            return True
-    return False
+    begin = config.invocation_params.dir
+    paths = [(begin / argument.partition("::")[0]).resolve() for argument in config.args]
+    return any(HERE in (path, *path.parents) or path in HERE.parents for path in paths)
+
+
+def _path(config: pytest.Config, option: str) -> str:
+    """A path as the user meant it: relative to where pytest was started, with ~ for home."""
+    return str(config.invocation_params.dir / Path(config.getoption(option)).expanduser())
+
+
+def _check_blanks(config: pytest.Config) -> None:
+    """Refuses a path after a blank, where pytest could take it for the path of tests.
+
+    Before a plug-in's options are known pytest looks for its configuration in every existing path
+    on its command line (``determine_setup()`` in ``_pytest/config/findpaths.py``). So it depended
+    on whether a folder is there already, and differed between xdist's workers and their controller.
+
+    Raises:
+        BadInputError: a path outside of this checkout was given like that, and no path of tests.
+    """
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return
+    root = HERE.parent
+    for option, value in pairwise(map(str, config.invocation_params.args)):
+        path = (config.invocation_params.dir / value).resolve()
+        if option in _PATH_OPTIONS and root not in (path, *path.parents):
+            raise BadInputError(
+                f"{option} {value}: pytest could take the path after the blank for one of tests;"
+                f" write {option}={value}"
+            )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives every case test the parameters that the plan has for it."""
     resolved = metafunc.config.stash.get(_SETTINGS, None)
     function = metafunc.function.__name__
-    if resolved is None or function not in _FUNCTIONS:
+    if resolved is None or not _is_case(metafunc.definition.path, function):
         return
     cases = [case for case in resolved.cases if case.function == function]
     names = [name for name in metafunc.fixturenames if name in _PARAMETERS]
     values = [tuple(dict(case.parameters)[name] for name in names) for case in cases]
     metafunc.parametrize(names, values, ids=[case.id for case in cases])
+
+
+def _is_case(path: Path, function: str) -> bool:
+    return function in _FUNCTIONS and path.parent == HERE
 
 
 _FUNCTIONS = {plan.function_of(claim) for claim in Claim}
@@ -111,19 +154,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if resolved is None:
         return
     planned = {f"{case.function}[{case.id}]" for case in resolved.cases}
-    functions = {item: getattr(item, "originalname", "") for item in items}
-    items[:] = [item for item in items if functions[item] not in _FUNCTIONS or item.name in planned]
+    items[:] = [
+        item
+        for item in items
+        if item.name in planned or not _is_case(item.path, getattr(item, "originalname", ""))
+    ]
 
 
 class Bench:
-    """A worker's instrument: an examiner, calibrated, and put up anew when its process dies."""
+    """A worker's instrument: put up and calibrated when first asked, and anew when it dies.
+
+    Attributes:
+        controls: what the controls came to, of the instrument that is up.
+        trail: where its audit records come from.
+    """
 
     def __init__(self, resolved: Settings) -> None:
-        """Puts the instrument up."""
+        """Notes what will be judged; nothing is started yet."""
+        self.controls: list[Cell] = []
+        self.trail = AuditTrail(None, "the instrument was not put up")
         self._settings = resolved
         self._stack = ExitStack()
-        self.controls: list[Cell] = []
-        self._examiner = self._put_up()
+        self._examiner: Examiner | None = None
+        self._attempts = 0
+        self._trouble = ""
+
+    def _try_to_put_up(self) -> Examiner:
+        if self._attempts == _MOST_ATTEMPTS:
+            raise InstrumentError(f"the instrument cannot be put up: {self._trouble}")
+        self._attempts += 1
+        try:
+            self._examiner = self._put_up()
+        except Exception as error:
+            self._trouble = str(error)
+            raise
+        self._attempts = 0
+        return self._examiner
 
     def _put_up(self) -> Examiner:
         resolved = self._settings
@@ -132,23 +198,27 @@ class Bench:
         if trail.collector is not None:
             self._stack.callback(trail.collector.close)
         self.trail = trail
-        examiner = Examiner(zygote, resolved.target, resolved.native, trail)
+        examiner = Examiner(zygote, resolved.target, resolved.policy, resolved.offered, trail)
         self.controls = examiner.calibrate(resolved.arches)
         return examiner
 
     def judge(self, case: Case) -> list[Cell]:
         """The verdicts on a case's cells; *broken* ones where the instrument dies over it."""
-        if case.claim is Claim.CONTROLS:
-            return [cell for cell in self.controls if cell.key in case.cells]
         try:
-            return self._examiner.examine([case])
+            examiner = self._examiner or self._try_to_put_up()
+            if case.claim is Claim.CONTROLS:
+                return [cell for cell in self.controls if cell.key in case.cells]
+            return examiner.examine([case])
         except InstrumentError as error:
             self.close()
-            self._examiner = self._put_up()
             return [verdict.broken(key, str(error)) for key in case.cells]
+        except Exception:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Gives everything back."""
+        self._examiner = None
         self._stack.close()
 
 
@@ -166,7 +236,14 @@ def conforms(request: pytest.FixtureRequest, bench: Bench) -> Conforms:
     resolved = request.config.stash[_SETTINGS]
 
     def check(claim: Claim, *parameters: str) -> None:
-        cells = bench.judge(resolved.case(claim, parameters))
+        case = resolved.case(claim, parameters)
+        try:
+            cells = bench.judge(case)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}: please report this as a bug of the suite"
+            broken = [verdict.broken(key, reason) for key in case.cells]
+            record(request.node, broken, bench.controls, bench.trail)
+            raise
         record(request.node, cells, bench.controls, bench.trail)
         _end(cells)
 

@@ -1,6 +1,8 @@
 """Collects the cells of all workers, writes the reports, and has the last word of the run."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from probes import environment, plan
 from probes.cell import Cell, CellKey, Claim, Outcome
-from probes.errors import BadInputError, ExitStatus, SuiteError
+from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail
 from probes.settings import Settings
 from reports import results, summary
@@ -23,6 +25,11 @@ DISTRIBUTION: Final = "syscall-conformance"
 _CELLS = pytest.StashKey[dict[str, Any]]()
 _CONTROLS_SENT = pytest.StashKey[Sequence[Cell]]()
 _NARROWEST = 80
+
+_RECORD: Final = "results.json"
+_PAGE: Final = "compliance.html"
+_JUNIT: Final = "junit.xml"
+_PYTEST_PAGE: Final = "pytest.html"
 
 _OVERRULED: Final = {
     ExitStatus.CONFORMANT,
@@ -100,6 +107,8 @@ class Recorder:
     def __init__(self, config: pytest.Config, settings: Settings, folder: Path) -> None:
         """Makes the folder, before a run is spent on reports that cannot be written.
 
+        Takes an earlier run's reports out of it, lest one of them is taken for this one's.
+
         Raises:
             BadInputError: reports cannot be written to the folder.
         """
@@ -112,22 +121,31 @@ class Recorder:
         self._selected: dict[str, plan.Case] = {}
         self._by_test: dict[str, list[Cell]] = {}
         self._controls: dict[CellKey, Cell] = {}
+        self._never_judged: dict[CellKey, Cell] = {}
         self._trails: set[AuditSource] = set()
         self._written: list[Path] = []
         self._troubles: list[str] = []
+        self._closing: Sequence[str] = ()
         try:
             results.check_folder(folder)
+            for name in (_RECORD, _PAGE, _JUNIT, _PYTEST_PAGE):
+                (folder / name).unlink(missing_ok=True)
         except BadInputError as error:
             raise BadInputError(f"--report-dir: {error}") from error
+        except OSError as error:
+            raise BadInputError(
+                f"--report-dir: {error.filename}: cannot take the old report away"
+                f" ({error.strerror}): name another folder"
+            ) from error
         self._ask_for_reports()
 
     def _ask_for_reports(self) -> None:
         """Has pytest write its own reports beside ours, unless the user chose other places."""
         option, plugins = self._config.option, self._config.pluginmanager
         if plugins.hasplugin("junitxml") and not option.xmlpath:
-            option.xmlpath = str(self._folder / "junit.xml")
+            option.xmlpath = str(self._folder / _JUNIT)
         if plugins.hasplugin("html") and not option.htmlpath:
-            option.htmlpath = str(self._folder / "pytest.html")
+            option.htmlpath = str(self._folder / _PYTEST_PAGE)
             option.self_contained_html = True
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -172,10 +190,10 @@ class Recorder:
         """What a test judged; *broken* cells, once the run is over, for what it never did."""
         if nodeid in self._by_test:
             return self._by_test[nodeid]
-        if self.run is None or nodeid not in self._selected:
-            return ()
-        keys = set(self._selected[nodeid].cells)
-        return [cell for cell in self.run.cells if cell.key in keys]
+        keys = self._selected[nodeid].cells if nodeid in self._selected else ()
+        # A control may be known from the calibration although its own test never ran.
+        known = ChainMap(self._never_judged, self._controls)
+        return [known[key] for key in keys if key in known]
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -186,19 +204,28 @@ class Recorder:
         """
         if not self._selected:
             return (yield)
-        try:
+        with self._guarded(session):
             self.run = self._assemble()
             self._settle(session, self.run)
             self._write(self.run)
-        except Exception as error:  # noqa: BLE001 - reported, and the exit status says it
-            self._fail(session, error)
-        try:
+        answer = None
+        with self._guarded(session):
             answer = yield
-        except Exception as error:  # noqa: BLE001 - likewise
-            self._fail(session, error)
-            return None
-        self._written += self._pytests_own()
+            self._written += self._pytests_own()
+        with self._guarded(session):
+            self._closing = self._closing_lines(self.run)
         return answer
+
+    @contextmanager
+    def _guarded(self, session: pytest.Session) -> Iterator[None]:
+        """Has an error end neither in a traceback, whose exit status would read "not conformant".
+
+        Nor in silence: it is said on the terminal and by the exit status.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._fail(session, error)
 
     def _settle(self, session: pytest.Session, run: Run) -> None:
         """Sets the exit status, unless pytest has one that says more about this run."""
@@ -221,14 +248,15 @@ class Recorder:
     def _fail(self, session: pytest.Session, error: Exception) -> None:
         """Says what went wrong with the reports: in a sentence, or as pytest does for a bug."""
         status = ExitStatus.INTERNAL_ERROR
-        if isinstance(error, SuiteError):
+        if isinstance(error, InstrumentError):
             status, sentence = error.exit_status, str(error)
+        elif isinstance(error, SuiteError):
+            sentence = str(error)
         elif isinstance(error, OSError):
             where = f"{error.filename}: " if error.filename else ""
-            status = ExitStatus.USAGE
             sentence = (
                 f"{where}cannot write the report ({error.strerror or error}): make room there, or"
-                " name another folder with --report-dir"
+                " name another place"
             )
         else:
             sentence = f"{type(error).__name__} while the run was closed: please report this bug"
@@ -250,6 +278,8 @@ class Recorder:
             if cell.key.claim is not Claim.CONTROLS
         ]
         judged += self._controls.values()
+        lost = results.missing(planned, judged)
+        self._never_judged = {cell.key: cell for cell in lost}
         here = environment.read()
         settings = self.settings
         return Run(
@@ -272,12 +302,12 @@ class Recorder:
             started=self._started,
             finished=datetime.now(UTC),
             planned=len(planned),
-            cells=(*judged, *results.missing(planned, judged)),
+            selected_of=sum(len(case.cells) for case in settings.cases),
+            cells=(*judged, *lost),
         )
 
     def _write(self, run: Run) -> None:
-        pages = {"results.json": results.to_json, "compliance.html": compliance.render}
-        for name, render in pages.items():
+        for name, render in ((_RECORD, results.to_json), (_PAGE, compliance.render)):
             path = self._folder / name
             results.write_text(render(run), path)
             self._written.append(path)
@@ -296,30 +326,27 @@ class Recorder:
         answer = yield
         for trouble in self._troubles:
             terminalreporter.write_line(f"ERROR: {summary.visible(trouble)}", red=True)
-        if self.run is not None:
+        if self._closing:
             terminalreporter.section(DISTRIBUTION, sep="=", bold=True)
-            for line in self._closing_lines(self.run):
-                terminalreporter.write_line(line)
+        for line in self._closing:
+            terminalreporter.write_line(line)
         return answer
 
-    def _closing_lines(self, run: Run) -> Sequence[str]:
+    def _closing_lines(self, run: Run | None) -> Sequence[str]:
+        if run is None:
+            return ()
         width = max(_NARROWEST, self._config.get_terminal_writer().fullwidth)
         lines = summary.terminal_lines(run, [self._shown(path) for path in self._written], width)
         room = summary.MOST_LINES - len(lines)
-        return [*self._limits(run)[:room], *lines]
+        return [*lines, *self.limits[:room]]
 
-    def _limits(self, run: Run) -> Sequence[str]:
+    @property
+    def limits(self) -> Sequence[str]:
         """What a reader could take the verdict for, and it is not."""
-        whole = sum(len(case.cells) for case in self.settings.cases)
-        lines = [
+        return [
             f"not judged: {name}, by which this kernel cannot be entered: {summary.visible(why)}"
             for name, why in self.settings.shut.items()
         ]
-        if run.planned < whole:
-            lines.insert(
-                0, f"part of the job: {run.planned:,} of its {whole:,} cells were selected"
-            )
-        return lines
 
     def _shown(self, path: Path) -> Path:
         """The path as its reader would write it."""

@@ -50,6 +50,9 @@ body { display: flex; flex-direction: column; color: #222; margin: 16px 24px; }
 #results-table .col-result { width: auto; color: #57606a; }
 .col-testId { overflow-wrap: anywhere; }
 .col-duration { white-space: nowrap; }
+.logwrapper { max-height: none; overflow: visible; background: #f6f8fa; }
+.logwrapper .logexpander { display: none; }
+.logwrapper .log { top: 0; height: auto; min-height: 0; padding: 8px 12px; border: 0; }
 </style>"""
 
 
@@ -59,6 +62,10 @@ class Ledger(Protocol):
     @property
     def run(self) -> Run | None:
         """The record of the run; None until it is over."""
+
+    @property
+    def limits(self) -> Sequence[str]:
+        """What a reader could take the verdict for, and it is not."""
 
     @property
     def tests(self) -> Sequence[str]:
@@ -97,10 +104,10 @@ class Page:
         self._page: PageData | None = None
 
     def pytest_html_report_title(self, report: PageData) -> None:
-        """Names the page, and has its rows stand as they are given, folded."""
+        """Names the page, and has its rows stand as they are given, open where something is bad."""
         report.title = "System call restrictions: what was tested, and what was seen"
         report.set_data("initialSort", "original")
-        report.set_data("renderCollapsed", ["all"])
+        report.set_data("renderCollapsed", ["passed", "skipped"])
         self._page = report
 
     def pytest_html_results_table_header(self, cells: list[str]) -> None:
@@ -131,7 +138,7 @@ class Page:
         run, page = self._ledger.run, self._page
         if run is None or page is None:
             return
-        prefix.append(_STYLE + _banner(run))
+        prefix.append(_STYLE + _banner(run, self._ledger.limits))
         told = {name: _escaped(value) for name, value in page.data["environment"].items()}
         page.set_data("environment", {**_fingerprint(run), **told})
         self._complete(page)
@@ -217,14 +224,13 @@ def _evidence(cell: Cell) -> str:
     return "\n".join(summary.visible(line) for line in lines if line)
 
 
-def _banner(run: Run) -> str:
+def _banner(run: Run, limits: Sequence[str]) -> str:
     came = results.summarize(run)
     verdict, _, sentence = came.ruling
-    return (
-        f'<div class="verdict {verdict.lower()}">'
-        f"<p><strong>{verdict}</strong> {_safe(sentence)}</p>"
-        f"<p>{came.planned:,} cells planned: {_counted(came.counts)}.</p></div>"
-    )
+    counts = f"{came.planned:,} cells planned: {_counted(came.counts)}"
+    lines = [f"<strong>{verdict}</strong> {_safe(sentence)}", counts, *map(_safe, limits)]
+    paragraphs = "".join(f"<p>{line}</p>" for line in lines)
+    return f'<div class="verdict {verdict.lower()}">{paragraphs}</div>'
 
 
 def _fingerprint(run: Run) -> dict[str, str]:

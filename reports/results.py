@@ -172,6 +172,7 @@ class Run:
         started: when, aware, in UTC.
         finished: when, aware, in UTC.
         planned: how many cells were to be judged.
+        selected_of: how many the whole job has; more where the user selected a part of its tests.
         cells: those that were, in any order.
     """
 
@@ -183,6 +184,7 @@ class Run:
     started: datetime
     finished: datetime
     planned: int
+    selected_of: int
     cells: tuple[Cell, ...]
 
 
@@ -192,11 +194,13 @@ class Summary:
 
     Attributes:
         planned: how many cells were to be judged.
+        selected_of: how many the whole job has.
         counts: how many came to each outcome; every outcome has an entry.
         ruling: the verdict on the run.
     """
 
     planned: int
+    selected_of: int
     counts: dict[Outcome, int]
     ruling: Ruling
 
@@ -283,7 +287,8 @@ def verdict(cells: Iterable[Cell], planned: int) -> Ruling:
     """Rules on a run; the first rule that applies decides.
 
     1. A control did not pass, or cells passed or failed on an ABI on which no control was
-       judged: BROKEN, because nothing then vouches for the instrument.
+       judged: BROKEN, because nothing then vouches for the instrument. What was proved rests on
+       an analysis instead, and needs none.
     2. A cell failed: FAIL.
     3. A cell is broken, or the number of judged cells is not the planned one: BROKEN.
     4. A cell could not be told: INCOMPLETE.
@@ -301,17 +306,23 @@ def verdict(cells: Iterable[Cell], planned: int) -> Ruling:
         or _failure(counts)
         or _breakage(counts, planned, len(every))
         or _gap(counts)
-        or _conformance(counts)
+        or _conformance(counts, observed=any(map(_is_observed_pass, every)))
     )
+
+
+def _is_observed_pass(cell: Cell) -> bool:
+    unobserved = {Claim.CONTROLS, Claim.IS_PROVED}
+    return cell.outcome is Outcome.PASSED and cell.key.claim not in unobserved
 
 
 def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     controls = [cell for cell in cells if cell.key.claim is Claim.CONTROLS]
     off = sum(cell.outcome is not Outcome.PASSED for cell in controls)
     calibrated = {cell.key.arch for cell in controls}
+    decided = {Outcome.PASSED, Outcome.FAILED}
+    observed = [cell for cell in cells if cell.key.claim is not Claim.IS_PROVED]
     uncalibrated = sorted(
-        {cell.key.arch for cell in cells if cell.outcome in {Outcome.PASSED, Outcome.FAILED}}
-        - calibrated
+        {cell.key.arch for cell in observed if cell.outcome in decided} - calibrated
     )
     if off:
         sentence = (
@@ -368,7 +379,7 @@ def _gap(counts: dict[Outcome, int]) -> Ruling | None:
     )
 
 
-def _conformance(counts: dict[Outcome, int]) -> Ruling:
+def _conformance(counts: dict[Outcome, int], *, observed: bool) -> Ruling:
     passed = counts[Outcome.PASSED]
     if not passed:
         return Ruling(
@@ -376,6 +387,8 @@ def _conformance(counts: dict[Outcome, int]) -> Ruling:
         )
     waived = counts[Outcome.WAIVED]
     tail = f"; {waived:,} {'is' if waived == 1 else 'are'} waived" if waived else ""
+    if not observed:
+        tail += ", all by analysis: nothing was observed on a kernel"
     return Ruling(
         Verdict.PASS,
         ExitStatus.CONFORMANT,
@@ -394,7 +407,13 @@ def _were(number: int) -> str:
 
 def summarize(run: Run) -> Summary:
     """Counts a run's cells and rules on it."""
-    return Summary(run.planned, count_outcomes(run.cells), verdict(run.cells, run.planned))
+    ruling = verdict(run.cells, run.planned)
+    if run.planned < run.selected_of:
+        part = (
+            f" Only {run.planned:,} of the job's {_count(run.selected_of, 'cell')} were selected."
+        )
+        ruling = ruling._replace(sentence=ruling.sentence + part)
+    return Summary(run.planned, run.selected_of, count_outcomes(run.cells), ruling)
 
 
 def to_json(run: Run) -> str:
@@ -481,6 +500,7 @@ def _summary_to_json(summary: Summary) -> dict[str, object]:
     counts = {outcome.value: count for outcome, count in summary.counts.items()}
     return {
         "planned": summary.planned,
+        "selected_of": summary.selected_of,
         **counts,
         "verdict": summary.ruling.verdict.value,
         "exit_status": summary.ruling.exit_status.value,
@@ -600,7 +620,7 @@ def _run_from_json(value: object) -> Run:
     suite = record.child("suite").only("name", "version")
     target = record.child("target").only("kind", "description")
     summary = record.child("summary").only(
-        "planned", *Outcome, "verdict", "exit_status", "sentence"
+        "planned", "selected_of", *Outcome, "verdict", "exit_status", "sentence"
     )
     run = Run(
         suite=Suite(suite.text("name"), suite.text("version")),
@@ -611,6 +631,7 @@ def _run_from_json(value: object) -> Run:
         started=record.time("started"),
         finished=record.time("finished"),
         planned=summary.number("planned"),
+        selected_of=summary.number("selected_of"),
         cells=tuple(_cell_from_reader(reader) for reader in record.children("cells")),
     )
     _check_cells(run)

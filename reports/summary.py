@@ -198,8 +198,11 @@ def _call_name(cell: Cell) -> str:
 
 
 def coverage(run: Run) -> tuple[Coverage, ...]:
-    """How many documented calls were judged, by profile and ABI."""
-    cells = documented(run)
+    """How many documented calls were judged on the kernel, by profile and ABI.
+
+    A proof does not make a call a judged one: it says nothing about what a kernel does.
+    """
+    cells = [cell for cell in documented(run) if cell.key.claim is not Claim.IS_PROVED]
     places = gathered(cells, lambda cell: (cell.key.profile, cell.key.arch))
     return tuple(
         _cover(profile, arch, places[profile, arch])
@@ -240,6 +243,7 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
     return [
         *_wrapped(f"planned {summary.planned:,}: {outcomes}", width, most=2),
         *_profile_lines(run, width),
+        *_proof_lines(run, width),
         *_wrapped(f"audit records: {audit.source} ({audit.reason})", width, most=2),
         *_wrapped(
             f"{ruling.verdict} (exit status {ruling.exit_status.value}): {ruling.sentence}",
@@ -260,6 +264,22 @@ def _profile_lines(run: Run, width: int) -> list[str]:
     if len(lines) <= _MOST_PROFILE_LINES:
         return lines
     return [*lines[: _MOST_PROFILE_LINES - 1], f"{_INDENT}and more: see the report"]
+
+
+def _proof_lines(run: Run, width: int) -> list[str]:
+    """How many proofs succeeded, by ABI; none where nothing was to be proved."""
+    cells = [
+        cell
+        for cell in run.cells
+        if cell.key.claim is Claim.IS_PROVED and cell.outcome is not Outcome.NOT_APPLICABLE
+    ]
+    places = gathered(cells, lambda cell: cell.key.arch)
+    counts = ", ".join(
+        f"{arch} {sum(cell.outcome is Outcome.PASSED for cell in places[arch])} of"
+        f" {len(places[arch])}"
+        for arch in ordered_arches(run, cells)
+    )
+    return _wrapped(f"proved for all arguments: {counts}", width, most=2) if counts else []
 
 
 def _coverage_text(places: Sequence[Coverage]) -> str:

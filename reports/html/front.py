@@ -57,7 +57,10 @@ def banner(view: View) -> Markup:
 def _figures(view: View) -> Markup:
     counts = view.summary.counts
     decided = sum(counts[outcome] for outcome in DECIDED)
-    rows = [("Planned cells", view.summary.planned), ("Decided", decided)]
+    rows = [("Planned cells", view.summary.planned)]
+    if view.summary.planned < view.summary.selected_of:
+        rows.append(("The whole job", view.summary.selected_of))
+    rows.append(("Decided", decided))
     rows += [(name, counts[outcome]) for name, outcome in _FIGURES]
     return facts(((name, text(f"{number:,}")) for name, number in rows), class_="figures")
 

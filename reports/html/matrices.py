@@ -234,6 +234,8 @@ class _Row:
 
 def _row_of(cell: Cell) -> _Row:
     variant = cell.key.variant if cell.key.claim in _BY_VARIANT else ""
+    if cell.key.claim is Claim.IS_PROVED:
+        variant = cell.key.syscall  # here not a call but what the proof covers besides them
     return _Row(cell.key.claim, variant, cell.key.profile)
 
 

@@ -20,6 +20,7 @@ MEANINGS = {
     Claim.LEAVES_THE_REST_ALONE: "Every call that is not documented goes through.",
     Claim.DEFAULT_ACTION: "A number that no table knows gets the action of the profile.",
     Claim.IS_INHERITED: "Nothing that a process does takes the filter off it or its children.",
+    Claim.IS_PROVED: "By analysis, the filter gives its answer whatever the arguments are.",
 }
 """What each claim says, for a reader who does not know the suite."""
 

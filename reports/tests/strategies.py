@@ -93,5 +93,6 @@ RUNS = st.builds(
     started=_MOMENTS,
     finished=_MOMENTS,
     planned=st.integers(0, 40),
+    selected_of=st.integers(0, 40),
     cells=CELL_LISTS,
 )

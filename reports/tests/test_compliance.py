@@ -108,6 +108,13 @@ def test_sample_is_well_formed_and_complete(name: str) -> None:
     assert len(page.encode()) < 2_000_000
 
 
+def test_what_proofs_cover_has_rows() -> None:
+    """Besides the calls: every other call, number and architecture."""
+    text = check(render(samples.proved())).text
+    for scope in ("every other call", "every unknown number", "every other architecture"):
+        assert f"is proved: {scope}" in text
+
+
 @given(RUNS)
 @settings(deadline=None)
 def test_any_run_renders_safely(run: results.Run) -> None:

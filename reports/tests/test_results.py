@@ -368,6 +368,17 @@ def test_verdicts_without_calibration_do_not_count(outcome: Outcome) -> None:
         assert "not calibrated on" in ruling.sentence
 
 
+def test_proofs_rest_on_no_instrument() -> None:
+    """They need no control, and a run of nothing else says that nothing was observed."""
+    proof = cell(Outcome.PASSED, Claim.IS_PROVED, arch="any")
+    ruling = results.verdict([CONTROL, OUTCOMES[Outcome.PASSED], proof], 3)
+    assert ruling.verdict is Verdict.PASS
+    assert "by analysis" not in ruling.sentence
+    alone = results.verdict([proof], 1)
+    assert alone.verdict is Verdict.PASS
+    assert "by analysis: nothing was observed on a kernel" in alone.sentence
+
+
 @pytest.mark.parametrize("planned", [1, 3, 100])
 def test_counts_that_differ_are_no_pass(planned: int) -> None:
     """Neither fewer nor more verdicts than planned make a green run."""
@@ -388,6 +399,13 @@ def test_green_means_that_everything_was_decided(cells: tuple[Cell, ...], planne
     if ruling.exit_status is ExitStatus.NOT_CONFORMANT:
         assert counts[Outcome.FAILED]
     assert (ruling.verdict is Verdict.PASS) == (ruling.exit_status is ExitStatus.CONFORMANT)
+
+
+@given(RUNS)
+def test_a_part_of_the_job_is_called_one(run: results.Run) -> None:
+    """Nobody takes the verdict on a selection for the verdict on the whole."""
+    said = f"Only {run.planned:,} of the job's" in results.summarize(run).ruling.sentence
+    assert said == (run.planned < run.selected_of)
 
 
 @given(RUNS)

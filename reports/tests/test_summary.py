@@ -72,6 +72,15 @@ def test_passing_run() -> None:
     assert shown[-1] == "reports in /tmp/out: results.json, compliance.html"
 
 
+def test_proofs_are_counted_on_their_own() -> None:
+    """A proof makes no call a judged one, and an ABI that only proofs cover has its place."""
+    shown = lines(samples.proved(), 120)
+    assert "kill: x86_64 60 calls, x32 53 (7 not applicable), i386 57 (3 not applicable)" in shown
+    proofs = "x86_64 186 of 186, x32 165 of 165, i386 177 of 177, aarch64 186 of 186, any 3 of 3"
+    assert f"proved for all arguments: {proofs}" in shown
+    assert not any(line.startswith("proved") for line in lines(samples.passing()))
+
+
 def test_failures_are_grouped_with_a_sentence() -> None:
     """The same calls on two ABIs are one line, and the first sentence follows."""
     shown = lines(samples.failing())
