@@ -297,6 +297,7 @@ class Recorder:
                 actions_logged=here.actions_logged,
                 audit=_together(self._trails),
                 arches=tuple(arch.name for arch in settings.arches),
+                shut=tuple(settings.shut.items()),
             ),
             profiles=tuple(profile.value for profile in settings.profiles),
             started=self._started,

@@ -145,6 +145,8 @@ class Environment:
         actions_logged: the words of ``/proc/sys/kernel/seccomp/actions_logged``.
         audit: where audit records came from.
         arches: the ABIs that were asked, in the order in which reports list them.
+        shut: the ABIs that this machine may have and by which its kernel cannot be entered, each
+            with what happened instead.
     """
 
     kernel: str
@@ -157,6 +159,7 @@ class Environment:
     actions_logged: tuple[str, ...]
     audit: AuditSource
     arches: tuple[str, ...]
+    shut: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +496,7 @@ def _environment_to_json(environment: Environment) -> dict[str, object]:
         "actions_logged": list(environment.actions_logged),
         "audit": {"source": environment.audit.source, "reason": environment.audit.reason},
         "arches": list(environment.arches),
+        "shut": [{"arch": arch, "reason": reason} for arch, reason in environment.shut],
     }
 
 
@@ -716,6 +720,7 @@ def _environment_from_json(reader: "_Reader") -> Environment:
         "actions_logged",
         "audit",
         "arches",
+        "shut",
     )
     audit = reader.child("audit").only("source", "reason")
     return Environment(
@@ -729,7 +734,13 @@ def _environment_from_json(reader: "_Reader") -> Environment:
         actions_logged=reader.texts("actions_logged"),
         audit=AuditSource(audit.text("source"), audit.text("reason")),
         arches=reader.texts("arches"),
+        shut=tuple(_shut_from_json(one) for one in reader.children("shut")),
     )
+
+
+def _shut_from_json(reader: "_Reader") -> tuple[str, str]:
+    reader.only("arch", "reason")
+    return reader.text("arch"), reader.text("reason")
 
 
 def cell_from_json(value: object) -> Cell:

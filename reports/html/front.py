@@ -102,6 +102,7 @@ def environment(view: View) -> Markup:
                 ("Kernel", text(where.kernel)),
                 ("Machine", text(where.machine)),
                 ("ABIs", text(", ".join(where.arches) or "none")),
+                *(("Not judged", text(f"{arch}: {why}")) for arch, why in where.shut),
                 ("Audit records", text(f"{where.audit.source}: {where.audit.reason}")),
                 ("Actions logged", text(" ".join(where.actions_logged) or "none")),
                 ("User id", text(str(where.uid))),

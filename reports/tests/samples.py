@@ -120,6 +120,7 @@ def run(cells: Iterable[Cell]) -> Run:
             actions_logged=("kill_process", "kill_thread", "trap", "errno", "trace", "log"),
             audit=AuditSource("netlink", "a record made on purpose arrived"),
             arches=ARCHES,
+            shut=(("arm", "it takes a program of that ABI"),),
         ),
         profiles=PROFILES,
         started=started,

@@ -88,6 +88,7 @@ RUNS = st.builds(
         actions_logged=_WORDS,
         audit=st.builds(AuditSource, TEXTS, TEXTS),
         arches=st.lists(ARCHES, unique=True).map(tuple),
+        shut=st.lists(st.tuples(ARCHES, TEXTS)).map(tuple),
     ),
     profiles=st.lists(PROFILES, unique=True).map(tuple),
     started=_MOMENTS,
