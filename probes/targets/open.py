@@ -1,0 +1,139 @@
+"""From a target word of a command line to the filters that it stands for.
+
+| word | what it is |
+|---|---|
+| ``builtin``, ``policy:FILE`` | the filter that the suite builds from a policy |
+| ``bpf:FILE[,FILE...]`` | raw programs, stacked in this order |
+| ``oci:FILE`` | a profile of an OCI runtime, compiled as the runtime does |
+| ``pid:N`` | the filters of a running process |
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from probes import arch, policy
+from probes.action import Profile
+from probes.arch import Arch
+from probes.bpf import Program
+from probes.errors import BadInputError
+from probes.targets import bpf_file, builtin, oci, process
+from probes.targets.files import shown
+from probes.targets.oci import Engine
+
+WORDS: Final = "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE or pid:N"
+"""How a target is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a target depends on besides its word.
+
+    Attributes:
+        policy: the policy of the builtin filter.
+        profile: the builtin filter's profile.
+        native: the native ABI of the machine that the filters are for.
+        capabilities: the container's bounding set, for OCI profiles.
+        kernel: version and major revision of the kernel, for OCI profiles.
+        engine: who picks the rules of an OCI profile.
+        enosys_stub: whether the runtime is runc, which answers ENOSYS for numbers beyond those
+            that a profile names.
+    """
+
+    policy: Path
+    profile: Profile
+    native: Arch
+    capabilities: frozenset[str]
+    kernel: tuple[int, int]
+    engine: Engine = Engine.DOCKER
+    enosys_stub: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A target's filters.
+
+    Attributes:
+        description: what a sentence calls them.
+        programs: the filters, the oldest first; at least one, each as ``bpf.check`` accepts it.
+        native: the native ABI of the machine that they are for.
+        findings: sentences about what the filters do not do although it was written.
+    """
+
+    description: str
+    programs: tuple[Program, ...]
+    native: Arch
+    findings: tuple[str, ...] = ()
+
+
+def open_target(word: str, where: Surroundings) -> Opened:
+    """Opens a target.
+
+    Raises:
+        BadInputError: the word is none, or its file or process is not what it must be.
+        InstrumentError: the filters cannot be read here.
+    """
+    kind, colon, rest = word.partition(":")
+    if kind == "builtin" and not colon:
+        return _builtin(where.policy, where)
+    if kind not in _OPENERS or not rest:
+        near = difflib.get_close_matches(kind.lower(), [*_OPENERS, "builtin"], n=1)
+        hint = f" (did you mean {near[0]}?)" if near and near[0] != kind else ""
+        raise BadInputError(f"{word!r} is no target{hint}: a target is {WORDS}")
+    return _OPENERS[kind](rest, where)
+
+
+def _builtin(path: Path, where: Surroundings) -> Opened:
+    documented = policy.load(path, arch.all_names())
+    arches = arch.offered_by(where.native.machine)
+    program = builtin.build(documented, arches, where.profile)
+    description = f"the builtin filter of {documented.name} ({where.profile.value})"
+    return Opened(description, (program,), where.native)
+
+
+def _policy(rest: str, where: Surroundings) -> Opened:
+    return _builtin(Path(rest), where)
+
+
+def _bpf(rest: str, where: Surroundings) -> Opened:
+    names = rest.split(",")
+    if not all(names):
+        raise BadInputError(
+            f"bpf:{shown(rest)}: a file name between the commas is empty: fill it in"
+        )
+    paths = [Path(name) for name in names]
+    programs = bpf_file.load(paths, big_endian=where.native.big_endian)
+    return Opened(shown(", ".join(names)), programs, where.native)
+
+
+def _oci(rest: str, where: Surroundings) -> Opened:
+    profile = oci.read(Path(rest))
+    resolved = oci.resolve(profile, where.native, where.capabilities, where.kernel, where.engine)
+    compiled = oci.compile(resolved, enosys_stub=where.enosys_stub)
+    return Opened(shown(rest), compiled.programs, where.native, compiled.findings)
+
+
+def _pid(rest: str, where: Surroundings) -> Opened:
+    try:
+        pid = int(rest) if rest.isascii() and rest.isdigit() else 0
+    except ValueError:  # Python's limit on the digits of a number
+        pid = 0
+    if pid <= 0:
+        raise BadInputError(f"pid:{shown(rest)}: a process id is a whole number above 0")
+    machine = os.uname().machine
+    if where.native.machine != machine:
+        raise BadInputError(
+            f"pid:{rest}: this machine is {machine}, so none of its processes has filters for "
+            f"{where.native.name}: leave --arch out or name ABIs of {machine}"
+        )
+    found = process.load(pid)
+    return Opened(found.description, found.programs, where.native, found.findings)
+
+
+_OPENERS: Mapping[str, Callable[[str, Surroundings], Opened]] = MappingProxyType(
+    {"policy": _policy, "bpf": _bpf, "oci": _oci, "pid": _pid}
+)

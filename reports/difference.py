@@ -1,0 +1,227 @@
+"""Two stacks of filters side by side: where they do different things, with examples. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from probes import partition
+from probes.arch import Arch
+from probes.bpf import SeccompData
+from probes.errors import ExitStatus, InstrumentError
+from probes.partition import Condition
+from probes.prover import TooComplexError
+from probes.prover_compare import Comparison, Pair, compare, effect, run
+from probes.targets.open import Opened
+from reports import explain, places, way
+from reports.places import Numbers, Place
+from reports.way import INDENT, wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Numbers about which two stacks of filters differ in one way.
+
+    Attributes:
+        place: where.
+        numbers: the numbers.
+        pair: what the two do.
+        condition: the arguments with which they do; None where these do not matter.
+        example: a call with which both were run, and did so.
+    """
+
+    place: Place
+    numbers: Numbers
+    pair: Pair
+    condition: Condition | None
+    example: SeccompData
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a comparison came to.
+
+    Attributes:
+        status: CONFORMANT for equal, NOT_CONFORMANT for different, BROKEN for no proof.
+        lines: what a reader is told.
+    """
+
+    status: ExitStatus
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    left: Opened
+    right: Opened
+
+    def confirmed(self, pair: Pair, data: SeccompData) -> bool:
+        """Whether the filters themselves do what a pair says."""
+        big_endian = self.left.native.big_endian
+        got = Pair(
+            effect(run(self.left.programs, data, big_endian=big_endian)),
+            effect(run(self.right.programs, data, big_endian=big_endian)),
+        )
+        return got == pair
+
+
+def rows(
+    comparison: Comparison, left: Opened, right: Opened, where: Sequence[Place]
+) -> tuple[Row, ...]:
+    """Every difference, place by place; each is confirmed by running the filters.
+
+    Raises:
+        TooComplexError: too many tokens or numbers are told apart.
+        InstrumentError: the filters do not do what an exact analysis says.
+    """
+    sides = _Sides(left, right)
+    return tuple(row for place in where for row in _rows_of(comparison, sides, place))
+
+
+def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[Row]:
+    """The rows of a place: those of one pair and condition are one."""
+    found: dict[tuple[int, str], tuple[list[Numbers], Condition | None, SeccompData]] = {}
+    for part in partition.number_ranges(comparison.analysis, place.token):
+        indices = sorted(part.returns & comparison.differing)
+        numbers = places.within(place, part.first, part.last) if indices else Numbers((), ())
+        if not numbers.named and not numbers.unknown:
+            continue
+        for index in indices:
+            example = _confirmed(comparison, sides, place.token, numbers.first, index)
+            if example is None:
+                continue
+            condition = None
+            if len(part.returns) > 1:
+                condition = partition.condition(
+                    comparison.analysis, place.token, numbers.first, {index}
+                )
+            key = (index, "" if condition is None else str(condition))
+            found.setdefault(key, ([], condition, example))[0].append(numbers)
+    for (index, _), (parts, condition, example) in found.items():
+        yield Row(place, places.together(parts), comparison.pairs[index], condition, example)
+
+
+def _confirmed(
+    comparison: Comparison, sides: _Sides, token: int, number: int, index: int
+) -> SeccompData | None:
+    """A call about which the two differ; None where an analysis that is not exact was wrong."""
+    example = comparison.analysis.witness(token, number, index)
+    if example is not None and sides.confirmed(comparison.pairs[index], example):
+        return example
+    if comparison.exact:
+        raise InstrumentError(
+            f"number {number:#x} of architecture {token:#x}: the analysis says that the filters "
+            f"differ, but they do not"
+        )
+    return None
+
+
+def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+    """Compares two targets.
+
+    Args:
+        left: the one that is called A.
+        right: the one that is called B.
+        wanted: the only ABIs to look at; empty for everything.
+        width: how long a line may be.
+
+    Raises:
+        TooComplexError: there is no proof, nor a difference that is certain.
+        InstrumentError: the analysis contradicts the filters.
+    """
+    comparison = compare(left.programs, right.programs, big_endian=left.native.big_endian)
+    lines = _headline(left, right, width)
+    if not comparison.differing:
+        return _no_difference(comparison, lines, wanted, width)
+    try:
+        where = places.places(comparison.analysis, left.native, wanted)
+        found = rows(comparison, left, right, where)
+    except TooComplexError:
+        if wanted:
+            raise
+        return _beyond_counting(comparison, _Sides(left, right), lines, width)
+    if not found:
+        if comparison.exact and not wanted:
+            raise InstrumentError("the analysis says that the filters differ, but not where")
+        return _no_difference(comparison, lines, wanted, width)
+    lines += ["", f"A and B differ {_scope(wanted)}"]
+    for place in where:
+        lines += _place_lines(place, [row for row in found if row.place == place], width)
+    if not comparison.exact:
+        lines += ["", *wrapped("There may be more differences: the analysis is not exact.", width)]
+        lines += _doubts(comparison, width)
+    return Finding(ExitStatus.NOT_CONFORMANT, tuple(lines))
+
+
+def _headline(left: Opened, right: Opened, width: int) -> list[str]:
+    lines = []
+    for letter, opened in (("A", left), ("B", right)):
+        lines += wrapped(f"{letter}  {opened.description}", width, "", INDENT)
+        for finding in opened.findings:
+            lines += wrapped(f"- {finding}", width, INDENT * 2, INDENT * 3)
+    return lines
+
+
+def _scope(wanted: Sequence[Arch]) -> str:
+    return f"on {', '.join(arch.name for arch in wanted)}:" if wanted else "here:"
+
+
+def _no_difference(
+    comparison: Comparison, lines: list[str], wanted: Sequence[Arch], width: int
+) -> Finding:
+    if not comparison.exact:
+        said = "No difference was found, but that is no proof: the analysis is not exact."
+        lines += ["", *wrapped(said, width), *_doubts(comparison, width)]
+        return Finding(ExitStatus.BROKEN, tuple(lines))
+    where = f"on {', '.join(arch.name for arch in wanted)}" if wanted else "on every architecture"
+    said = f"A and B are equal {where}, for every number and all arguments: proved."
+    return Finding(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
+
+
+def _doubts(comparison: Comparison, width: int) -> list[str]:
+    return [
+        line
+        for words in comparison.analysis.inexact
+        for line in wrapped(f"- {words}", width, INDENT, INDENT * 2)
+    ]
+
+
+def _beyond_counting(
+    comparison: Comparison, sides: _Sides, lines: list[str], width: int
+) -> Finding:
+    """Filters that differ in more places than can be told apart: one of them.
+
+    Raises:
+        TooComplexError: no difference is certain.
+    """
+    for index in sorted(comparison.differing):
+        data = partition.example(comparison.analysis, index)
+        pair = comparison.pairs[index]
+        if sides.confirmed(pair, data):
+            said = (
+                f"A and B differ in more places than can be listed; one is number {data.nr:#x} on "
+                f"architecture {data.arch:#x} with {way.arguments_text(data)}: {pair.left} in A, "
+                f"{pair.right} in B"
+            )
+            return Finding(ExitStatus.NOT_CONFORMANT, (*lines, "", *wrapped(said, width)))
+    raise TooComplexError("the filters tell too many numbers apart")
+
+
+def _place_lines(place: Place, found: Sequence[Row], width: int) -> list[str]:
+    """The table of a place; nothing where the two agree."""
+    if not found:
+        return []
+    one, two = (
+        max(2, *(len(str(side)) for side in sides))
+        for sides in zip(*((row.pair.left, row.pair.right) for row in found), strict=True)
+    )
+    lines = ["", *wrapped(place.heading, width), f"{INDENT}{'A':<{one}}  {'B':<{two}}"]
+    for row in found:
+        lead = f"{INDENT}{row.pair.left!s:<{one}}  {row.pair.right!s:<{two}}  "
+        lines += wrapped(_row_text(row), width, lead, " " * len(lead))
+    return [line.rstrip() for line in lines]
+
+
+def _row_text(row: Row) -> str:
+    numbers = explain.group_text(row.place, row.numbers)
+    if row.condition is None:
+        return numbers
+    return f"{numbers}; if {row.condition}, as with {way.arguments_text(row.example)}"

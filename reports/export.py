@@ -1,0 +1,261 @@
+"""A policy's filter in the forms that others load: OCI profile, raw program, C, Kubernetes. Pure.
+
+Sources: the OCI runtime-spec (config-linux.md, seccomp), whose form docker, podman, cri-o and
+containerd read alike; the SeccompProfile v1beta1 of the Security Profiles Operator;
+``include/uapi/linux/filter.h`` for C.
+"""
+
+import json
+import re
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from probes import bpf
+from probes.action import Action, FilterReturn, Profile
+from probes.arch import Arch
+from probes.errors import BadInputError
+from probes.policy import Policy
+from probes.targets import builtin
+from reports.summary import visible
+
+
+class Format(StrEnum):
+    """The forms of an exported filter."""
+
+    OCI = "oci"
+    BPF = "bpf"
+    C = "c"
+    SPO = "spo"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is exported.
+
+    Attributes:
+        policy: what the filter restricts.
+        profile: what it does about a call that is not allowed.
+        arches: the ABIs that it knows, all of one machine.
+    """
+
+    policy: Policy
+    profile: Profile
+    arches: tuple[Arch, ...]
+
+
+def export(request: Request, form: Format) -> str | bytes:
+    """The filter in one of the forms; equal requests give equal bytes.
+
+    Raises:
+        BadInputError: the form cannot express the request.
+    """
+    if form is Format.BPF:
+        return bpf.to_bytes(_program(request), big_endian=request.arches[0].big_endian)
+    if form is Format.C:
+        return c_header(request)
+    return oci_json(request) if form is Format.OCI else spo_yaml(request)
+
+
+def notes(request: Request, form: Format) -> tuple[str, ...]:
+    """Where the form falls short of the policy, a sentence each."""
+    if form in {Format.BPF, Format.C}:
+        return ()
+    returns = request.profile.returns
+    foreign = FilterReturn(Action.KILL_THREAD)
+    found = [f"libseccomp answers {foreign}, not {returns}, to architectures that are not named"]
+    if not returns.action.reaches_kernel:
+        found.append(
+            f"runc, unlike crun, answers ERRNO(ENOSYS), not {returns}, to numbers above the "
+            f"highest one that the profile names and its libseccomp knows"
+        )
+    return (*found, *_multiplexed(request.policy.names, request.arches))
+
+
+def _program(request: Request) -> bpf.Program:
+    return builtin.build(request.policy, request.arches, request.profile)
+
+
+_SUBCALLS: Final = {
+    "ipc": "msgctl msgget msgrcv msgsnd semctl semget semop semtimedop shmat shmctl shmdt shmget",
+    "socketcall": (
+        "accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom "
+        "recvmmsg recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socket socketpair"
+    ),
+}
+"""What a call carries for others; libseccomp opens it for each that is allowed (syscalls.c)."""
+
+
+def _multiplexed(documented: Collection[str], arches: Sequence[Arch]) -> Iterator[str]:
+    listed = set(allowed_names(documented, arches))
+    for carrier, subcalls in _SUBCALLS.items():
+        where = [arch.name for arch in arches if arch.number(carrier) is not None]
+        opened = [name for name in subcalls.split() if name in listed]
+        if carrier in documented and where and opened:
+            yield (
+                f"the policy restricts {carrier}, but on {', '.join(where)} libseccomp opens it "
+                f"for what it carries and the policy allows ({', '.join(opened)}): only a raw "
+                f"program (--format bpf) keeps it shut"
+            )
+
+
+def allowed_names(documented: Collection[str], arches: Sequence[Arch]) -> tuple[str, ...]:
+    """Every call that some of the ABIs has and that the policy does not document, by name.
+
+    A name stands for the call on every ABI. Runtimes skip the names that their libseccomp does
+    not know yet, so none is left out for the sake of an older one.
+    """
+    return tuple(sorted({name for arch in arches for name in arch.numbers} - set(documented)))
+
+
+def oci_profile(request: Request) -> dict[str, object]:
+    """The profile as the runtime-spec's ``linux.seccomp`` has it."""
+    head: dict[str, object] = {"defaultAction": request.profile.returns.action.scmp}
+    if request.profile.returns.action is Action.ERRNO:
+        head["defaultErrnoRet"] = request.profile.returns.data
+    return head | {
+        # Not Docker's archMap: containerd and runc read this form only, everybody else both.
+        "architectures": [arch.scmp for arch in request.arches],
+        "syscalls": [
+            {
+                "names": list(allowed_names(request.policy.names, request.arches)),
+                "action": Action.ALLOW.scmp,
+            }
+        ],
+    }
+
+
+def oci_json(request: Request) -> str:
+    """The profile as a file for docker, podman and Kubernetes."""
+    return json.dumps(oci_profile(request), indent=2) + "\n"
+
+
+_SPO_LACKS: Final = frozenset({"SCMP_ARCH_LOONGARCH64"})
+"""What SeccompProfile's enumeration of architectures has not got."""
+
+
+def spo_yaml(request: Request) -> str:
+    """The profile as a SeccompProfile for the Security Profiles Operator.
+
+    Raises:
+        BadInputError: the operator does not know an architecture.
+    """
+    for arch in request.arches:
+        if arch.scmp in _SPO_LACKS:
+            raise BadInputError(
+                f"--format spo: the Security Profiles Operator has no {arch.name}: leave it out "
+                f"of --arch or take another format"
+            )
+    # SeccompProfile has no defaultErrnoRet; without one, runtimes answer EPERM, the profile's own.
+    names = allowed_names(request.policy.names, request.arches)
+    return "\n".join(
+        (
+            *(f"# {line}" for line in _headline(request)),
+            "apiVersion: security-profiles-operator.x-k8s.io/v1beta1",
+            "kind: SeccompProfile",
+            "metadata:",
+            f"  name: {_label(request)}",
+            "spec:",
+            f"  defaultAction: {request.profile.returns.action.scmp}",
+            "  architectures:",
+            *(f"    - {arch.scmp}" for arch in request.arches),
+            "  syscalls:",
+            f"    - action: {Action.ALLOW.scmp}",
+            "      names:",
+            *(f"        - {json.dumps(name)}" for name in names),
+            "",
+        )
+    )
+
+
+_LONGEST_LABEL: Final = 63
+
+
+def _label(request: Request) -> str:
+    """A name that Kubernetes takes: lower-case letters, digits and inner hyphens."""
+    stem = re.sub("[^a-z0-9]+", "-", request.policy.name.lower()).strip("-") or "policy"
+    ending = f"-{request.profile.value}"
+    return json.dumps(stem[: _LONGEST_LABEL - len(ending)].rstrip("-") + ending)
+
+
+def _headline(request: Request) -> tuple[str, ...]:
+    """Where an exported file comes from, for its readers."""
+    return (
+        "Made by syscall-conformance: do not edit, export it again.",
+        visible(f"Policy {request.policy.name}, SHA-256 {request.policy.sha256}"),
+        f"Profile {request.profile.value}; {', '.join(arch.name for arch in request.arches)}",
+    )
+
+
+def c_header(request: Request) -> str:
+    """The program as a C11 header, with the meaning of each instruction beside it."""
+    program = _program(request)
+    name = _identifier(request)
+    mnemonics = bpf.disassemble(program).splitlines()
+    titles = _block_titles(request.arches)
+    lines = []
+    for instruction, mnemonic in zip(program, mnemonics, strict=True):
+        if instruction.code == bpf.JEQ and instruction.k in titles:
+            lines.append(f"    /* {titles[instruction.k]} */")
+        jumps = f"{instruction.jt}, {instruction.jf}"
+        item = f"{{{instruction.code:#04x}, {jumps}, {instruction.k:#010x}}}"
+        lines.append(f"    {item + ',':<30} /* {mnemonic}{_meaning(instruction)} */")
+    about = [
+        *_headline(request),
+        "",
+        *textwrap.wrap(
+            f"Install it with seccomp(2) or prctl(2): {name} is the filter of a struct "
+            f"sock_fprog, {name.upper()}_LENGTH its len. Jump targets are instruction numbers.",
+            90,
+        ),
+    ]
+    guard = f"{name.upper()}_H"
+    return "\n".join(
+        (
+            "/*",
+            *(f" * {_uncommented(line)}".rstrip() for line in about),
+            " */",
+            f"#ifndef {guard}",
+            f"#define {guard}",
+            "",
+            "#include <linux/filter.h>",
+            "",
+            f"#define {name.upper()}_LENGTH {len(program)}",
+            "",
+            f"static const struct sock_filter {name}[{name.upper()}_LENGTH] = {{",
+            *lines,
+            "};",
+            "",
+            "#endif",
+            "",
+        )
+    )
+
+
+def _identifier(request: Request) -> str:
+    stem = re.sub("[^a-z0-9]+", "_", request.policy.name.lower()).strip("_") or "policy"
+    # A digit may not come first.
+    return f"{'policy_' if stem[0].isdigit() else ''}{stem}_{request.profile.value}_filter"
+
+
+def _block_titles(arches: Sequence[Arch]) -> dict[int, str]:
+    """What the block of each token is about."""
+    names: dict[int, list[str]] = {}
+    for arch in arches:
+        names.setdefault(arch.audit_arch, []).append(arch.name)
+    return {token: f"{', '.join(here)}: architecture {token:#x}" for token, here in names.items()}
+
+
+def _meaning(instruction: bpf.Instruction) -> str:
+    if instruction.code == bpf.RET_K:
+        return f": {FilterReturn.decode(instruction.k)}"
+    if instruction.code == bpf.LD_ABS:
+        return ": the architecture" if instruction.k == bpf.OFFSET_ARCH else ": the number"
+    return ""
+
+
+def _uncommented(text: str) -> str:
+    """The text without what would begin or end a comment."""
+    return text.replace("*/", "* /").replace("/*", "/ *")
