@@ -23,9 +23,10 @@ def read(path: Path, limit: int, what: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         raise _unreadable(path, what, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # a file object of a directory cannot even be made
+        raise BadInputError(f"{shown(path)}: this is not a regular file; name {what}")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadInputError(f"{shown(path)}: this is not a regular file; name {what}")
         try:
             return file.read(limit + 1)
         except OSError as error:

@@ -17,8 +17,8 @@ from probes import bpf
 from probes.action import Profile
 from probes.errors import ExitStatus
 from probes.targets import builtin
-from reports import cli
 from reports.cli import main
+from reports.commands import diff
 from reports.tests.test_export import SHIPPED
 
 CHECKOUT = Path(__file__).parents[2]
@@ -417,11 +417,11 @@ def test_a_bug_is_no_verdict(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "difference", fail)
+    monkeypatch.setattr(diff, "difference", fail)
     status, out, err = said(capsys, "diff", "builtin", "builtin")
     assert (status, out) == (3, "")
     assert err.startswith("Traceback")
-    monkeypatch.setattr(cli, "difference", _interrupted)
+    monkeypatch.setattr(diff, "difference", _interrupted)
     status, out, err = said(capsys, "diff", "builtin", "builtin")
     assert (status, out, err) == (2, "", "syscall-conformance interrupted\n")
 

@@ -1,0 +1,1 @@
+"""The subcommands of ``syscall-conformance``, one module each; ``reports.cli`` lists them."""

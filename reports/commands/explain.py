@@ -1,0 +1,153 @@
+"""``syscall-conformance explain``: what filters do, and why."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+
+from probes import arch
+from probes.arch import Arch
+from probes.bpf import U32, SeccompData
+from probes.errors import BadInputError, ExitStatus
+from probes.partition import WIDE
+from probes.targets.files import shown
+from probes.targets.open import WORDS, Opened, open_target
+from reports import explain, places, way
+from reports.commands import filters
+from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.places import Place
+
+_ARGUMENTS = 6
+
+_EXPLAIN = f"""\
+Says what filters do, by architecture and action, for every number and all arguments.
+
+TARGET is {WORDS}; files of bpf: are the oldest filter first. With --number: why a call gets what
+it gets, instruction by instruction."""
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    one = add_command(
+        commands, "explain", _explain, words="say what filters do", description=_EXPLAIN
+    )
+    one.add_argument("target", metavar="TARGET")
+    one.add_argument("--number", metavar="NAME|N", help="only this call, by name or number")
+    one.add_argument(
+        "--args",
+        metavar="VALUES",
+        help="with --number: up to six arguments, comma-separated, such as 0x10,0",
+    )
+    one.add_argument("--disassemble", action="store_true", help="show the instructions, too")
+    filters.add_surroundings(one)
+
+
+def _explain(options: argparse.Namespace) -> Answer:
+    if options.args is not None and options.number is None:
+        raise BadInputError("--args goes with --number: name the call")
+    number = None if options.number is None else _number(options.number)
+    values = None if options.args is None else _values(options.args)
+    wanted = filters.arches(options.arch)
+    opened = open_target(options.target, filters.surroundings(options, wanted))
+    columns = width()
+    if number is None:
+        analysis = explain.analyze(opened)
+        where = places.places(analysis, opened.native, wanted)
+        lines = explain.overview(opened, analysis, where, columns)
+    else:
+        lines = _explain_number(opened, number, values, wanted, columns)
+    if options.disassemble:
+        lines += way.disassembly_lines(opened)
+    return Answer(ExitStatus.CONFORMANT, text(lines))
+
+
+def _explain_number(
+    opened: Opened,
+    number: str | int,
+    values: tuple[int, ...] | None,
+    wanted: tuple[Arch, ...],
+    width: int,
+) -> list[str]:
+    lines = explain.headline(opened, width)
+    where: Sequence[Place]
+    if values is not None:
+        # One call needs no proof, so it is told of filters that are too complex for one, too.
+        where = [places.abi(one) for one in wanted or arch.offered_by(opened.native.machine)]
+        for place, here in _places_of(number, where):
+            data = SeccompData(here, place.token, values)
+            lines += ["", *explain.call_lines(opened, place, data, width)]
+        return lines
+    analysis = explain.analyze(opened)
+    lines += explain.inexactness(analysis, width)
+    where = places.places(analysis, opened.native, wanted)
+    for place, here in _places_of(number, where):
+        lines += ["", *explain.number_lines(opened, analysis, place, here, width)]
+    return lines
+
+
+def _places_of(number: str | int, where: Sequence[Place]) -> list[tuple[Place, int]]:
+    """The places that have a call, with its number there.
+
+    Raises:
+        BadInputError: none has.
+    """
+    found = []
+    for place in where:
+        if isinstance(number, int):
+            here = number if any(low <= number <= high for low, high in place.shares()) else None
+        else:
+            here = None if place.arch is None else place.arch.number(number)
+        if here is not None:
+            found.append((place, here))
+    if not found:
+        names = ", ".join(place.arch.name for place in where if place.arch is not None)
+        what = f"{number:#x}" if isinstance(number, int) else number
+        raise BadInputError(
+            f"--number {what}: no such call on {names}: name other ABIs with --arch"
+        )
+    return found
+
+
+def _number(text: str) -> str | int:
+    """A call's name or number.
+
+    Raises:
+        BadInputError: it is neither.
+    """
+    value = _integer(text)
+    if value is not None:
+        if 0 <= value <= U32:
+            return value
+        raise BadInputError(f"--number {shown(text)}: a number has 32 bits, 0 to {U32:#x}")
+    known = arch.all_names()
+    if text in known:
+        return text
+    near = difflib.get_close_matches(text.lower(), sorted(known), n=1)
+    hint = f"did you mean {near[0]}?" if near else "check its spelling, or give its number"
+    raise BadInputError(f"--number {shown(text)}: no architecture has a call of that name: {hint}")
+
+
+def _values(text: str) -> tuple[int, ...]:
+    """The arguments of a call, six 64-bit values; what is not given is 0.
+
+    Raises:
+        BadInputError: a value is none, or there are too many.
+    """
+    found = []
+    for word in text.split(","):
+        value = _integer(word)
+        if value is None or not -(WIDE // 2) - 1 <= value <= WIDE:
+            raise BadInputError(
+                f"--args {shown(text)}: {shown(word)!r} is no argument of 64 bits: write whole "
+                f"numbers such as 3, -1 or 0x10, separated by commas"
+            )
+        found.append(value & WIDE)
+    if len(found) > _ARGUMENTS:
+        raise BadInputError(f"--args {shown(text)}: a call has at most {_ARGUMENTS} arguments")
+    return (*found, *(0,) * (_ARGUMENTS - len(found)))
+
+
+def _integer(text: str) -> int | None:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return None

@@ -1,0 +1,50 @@
+"""``syscall-conformance export``: the suite's own filter, for others to load."""
+
+import argparse
+import os
+
+from probes import arch, policy
+from probes.action import Profile
+from probes.errors import ExitStatus
+from reports import export, output
+from reports.commands import filters
+from reports.commands.answer import Answer, Subparsers, add_command
+from reports.export import Format
+
+_EXPORT = """\
+Writes the filter that the suite builds from a policy: an allowlist of every system call that some
+table knows and the policy does not document.
+
+formats:
+  oci   a profile for docker, podman, containerd, cri-o (JSON)
+  spo   a SeccompProfile for the Security Profiles Operator of Kubernetes (YAML)
+  bpf   the program as the kernel reads it, an array of struct sock_filter, as bubblewrap takes it
+  c     the program as a C header"""
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    one = add_command(
+        commands, "export", _export, words="write the suite's filter", description=_EXPORT
+    )
+    one.add_argument("--profile", required=True, choices=[profile.value for profile in Profile])
+    one.add_argument("--format", required=True, choices=[form.value for form in Format])
+    one.add_argument("--policy", metavar="FILE", help="default: the policy that ships with it")
+    one.add_argument(
+        "--arch",
+        default="",
+        metavar="NAMES",
+        help="ABIs of one machine, comma-separated; default: all of this machine",
+    )
+    one.add_argument(
+        "-o", dest="file", default=output.STANDARD_OUTPUT, metavar="FILE", help="default: - (here)"
+    )
+
+
+def _export(options: argparse.Namespace) -> Answer:
+    documented = policy.load(filters.policy_path(options), arch.all_names())
+    arches = filters.arches(options.arch) or arch.offered_by(os.uname().machine)
+    request = export.Request(documented, Profile(options.profile), arches)
+    form = Format(options.format)
+    said = export.export(request, form)
+    return Answer(ExitStatus.CONFORMANT, said, export.notes(request, form), options.file)
