@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,15 @@ from probes.examiner import AuditTrail, Examiner
 from probes.instrument import Zygote
 from probes.plan import Case
 from probes.settings import Settings, Words
+from probes.targets.open import WORDS
+from probes.targets.words import OPTIONS, Container
 from reports.plugin import record, start
 
 HERE = Path(__file__).parent
 DEFAULT_POLICY = HERE / "policies" / "container-restrictions.toml"
 
 _SETTINGS = pytest.StashKey[Settings]()
+_HANDED = "syscall_conformance_target"
 _LONGEST_FAILURE = 20
 _MOST_ATTEMPTS = 3
 
@@ -47,7 +51,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--profile", default="", metavar="NAMES", help="kill, errno, log, comma-separated"
     )
-    group.addoption("--target", default="builtin", metavar="TARGET", help="builtin")
+    group.addoption(
+        "--target",
+        default=settings.BUILTIN,
+        metavar="TARGET",
+        help=f"{WORDS}; any but builtin with one --profile",
+    )
+    for option in OPTIONS:
+        group.addoption(
+            f"--{option.name}",
+            default="",
+            metavar=option.metavar,
+            help=f"of oci:FILE: {option.help}",
+        )
     group.addoption(
         "--arch", default="", metavar="NAMES", help="ABIs to judge; default: all that run here"
     )
@@ -79,7 +95,9 @@ def pytest_configure(config: pytest.Config) -> None:
                 arch=config.getoption("arch"),
                 target=config.getoption("target"),
                 audit_source=config.getoption("audit_source"),
-            )
+                container=Container(*(config.getoption(option.name) for option in OPTIONS)),
+            ),
+            getattr(config, "workerinput", {}).get(_HANDED),
         )
         config.stash[_SETTINGS] = resolved
         if not hasattr(config, "workerinput") and not _any_of(config, _JUDGES_NOTHING):
@@ -88,6 +106,14 @@ def pytest_configure(config: pytest.Config) -> None:
         if error.exit_status is ExitStatus.USAGE:
             raise pytest.UsageError(str(error)) from error
         pytest.exit(str(error), returncode=int(error.exit_status))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist, which has no types, may be absent
+    """Hands every worker the filters that the controller has opened, so that all judge the same."""
+    resolved = node.config.stash.get(_SETTINGS, None)
+    if resolved is not None:
+        node.workerinput[_HANDED] = resolved.handed
 
 
 def _any_of(config: pytest.Config, options: Iterable[str]) -> bool:

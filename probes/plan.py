@@ -187,7 +187,16 @@ def is_exempt(key: CellKey) -> bool:
     anybody else gets an error or SIGILL. See seccomp_uprobe_exception() in kernel/seccomp.c,
     which is there on x86_64 only.
     """
-    return key.arch == "x86_64" and key.syscall in {"uretprobe", "uprobe"}
+    return _is_exempt(key.arch, key.syscall)
+
+
+def is_exempt_number(arch: Arch, number: int) -> bool:
+    """Whether some kernels let the number through without asking any filter; see ``is_exempt``."""
+    return _is_exempt(arch.name, arch.name_of(number))
+
+
+def _is_exempt(arch: str, call: str | None) -> bool:
+    return arch == "x86_64" and call in {"uretprobe", "uprobe"}
 
 
 def _rest(policy: Policy, profile: Profile, arch: Arch) -> Case:

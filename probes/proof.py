@@ -40,7 +40,10 @@ def expected(case: Case, profile_returns: FilterReturn) -> FilterReturn:
 def deviation(
     case: Case, policy: Policy, analysis: Analysis, wanted: FilterReturn
 ) -> Deviation | None:
-    """The first input that a case covers and that deviates; None where there is none."""
+    """The first input that a case covers and that deviates; None where there is none.
+
+    A number about which some kernels ask no filter stands for others only if there are none.
+    """
     token, numbers = _covered(case, policy, analysis)
     found = [
         (number, value, count)
@@ -50,7 +53,7 @@ def deviation(
     ]
     if not found:
         return None
-    number, value, _ = found[0]
+    number, value, _ = min(found, key=lambda one: plan.is_exempt_number(case.arch, one[0]))
     data = analysis.witness(token, number, value) or SeccompData(number, token)
     by_number = {place: count for place, _, count in found}
     return Deviation(number, FilterReturn.decode(value), data, sum(by_number.values()))

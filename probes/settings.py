@@ -3,9 +3,10 @@
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Final
 
 from probes import arch, examiner, plan, policy
 from probes.action import Profile
@@ -20,8 +21,15 @@ from probes.instrument import Zygote
 from probes.plan import Case
 from probes.policy import Policy
 from probes.prover import TooComplexError
-from probes.targets import Target
+from probes.targets import StackTarget, Target
+from probes.targets import words as container_words
 from probes.targets.builtin import builtin
+from probes.targets.files import shown
+from probes.targets.open import Surroundings, open_target, taken_apart
+from probes.targets.words import Container
+
+BUILTIN: Final = "builtin"
+"""The target that the suite builds itself, with each profile; every other has one filter."""
 
 AUDITD_LOG = Path("/var/log/audit/audit.log")
 """Where auditd writes unless auditd.conf(5) says otherwise."""
@@ -42,13 +50,15 @@ class Words:
         arch: ``--arch``, comma-separated.
         target: ``--target``.
         audit_source: ``--audit-source``.
+        container: ``--cap`` and others, on which a target ``oci:FILE`` depends.
     """
 
     policy: str
     profile: str = ""
     arch: str = ""
-    target: str = "builtin"
+    target: str = BUILTIN
     audit_source: str = AUDIT_BEST
+    container: Container = field(default_factory=Container)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,8 @@ class Settings:
         policy: what must hold.
         profiles: the profiles to judge, in the project's order.
         native: the kernel's own ABI.
-        arches: the ABIs to judge.
+        arches: the ABIs to judge on this kernel; none where the filters are for another machine,
+            which proofs alone judge.
         offered: every ABI that this kernel can be entered by.
         shut: the ABIs that were looked for and cannot be entered, with what happened.
         target: what is put to the test.
@@ -89,19 +100,30 @@ class Settings:
                 return case
         raise LookupError(f"no case was planned for {claim!r} and {wanted}")
 
+    @property
+    def handed(self) -> dict[str, Any] | None:
+        """What a worker needs, for ``resolve``, to judge the very filters that were opened here."""
+        return self.target.to_plain() if isinstance(self.target, StackTarget) else None
 
-def resolve(words: Words) -> Settings:
+
+def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     """Reads the options and plans the run.
+
+    Args:
+        words: the options.
+        handed: ``Settings.handed`` of the process that has opened the target already: a file may
+            change meanwhile, and a process end.
 
     Raises:
         BadInputError: an option has no meaning, or not here.
-        InstrumentError: the process that makes the calls cannot be started.
+        InstrumentError: the process that makes the calls cannot be started, or filters cannot be
+            read here.
     """
     documented = policy.load(Path(words.policy), arch.all_names())
     profiles = _profiles(words.profile)
     check_audit_source(words.audit_source)
-    if words.target != "builtin":
-        raise BadInputError(f"--target {words.target}: unknown target; this version has builtin")
+    where = None if words.target == BUILTIN else _surroundings(words, profiles)
+    _check_container(words)
     machine = os.uname().machine
     known = arch.offered_by(machine)
     with Zygote() as zygote:
@@ -110,8 +132,19 @@ def resolve(words: Words) -> Settings:
     shut = {one.name: trouble for one, trouble in tried.items() if trouble}
     if known[0] not in offered:
         raise InstrumentError(f"this kernel's own ABI cannot be called: {shut[known[0].name]}")
-    arches = _arches(words.arch, offered, machine)
-    target = builtin(documented, offered)
+    elsewhere = where is not None and where.native is not known[0]
+    arches = () if elsewhere else _arches(words.arch, offered, machine)
+    target: Target
+    if handed is not None:
+        target = StackTarget.from_plain(handed)
+    elif where is None:
+        target = builtin(documented, offered)
+    else:
+        target = _opened(words.target, where)
+    if where is None:
+        named = _asked(words.arch, _named(target, profiles))
+    else:
+        named = _proved(words, target, where, machine)
     return Settings(
         policy=documented,
         profiles=profiles,
@@ -121,9 +154,7 @@ def resolve(words: Words) -> Settings:
         shut=MappingProxyType(shut),
         target=target,
         audit_source=words.audit_source,
-        cases=plan.plan(
-            documented, profiles, arches, offered, _named(target, profiles, words.arch)
-        ),
+        cases=plan.plan(documented, profiles, arches, offered, named),
     )
 
 
@@ -140,6 +171,60 @@ def _profiles(text: str) -> tuple[Profile, ...]:
     return tuple(profile for profile in Profile if profile.value in text.split(","))
 
 
+def _check_container(words: Words) -> None:
+    """Refuses options of a profile where none is judged, lest somebody thinks that they count.
+
+    Raises:
+        BadInputError: one was given.
+    """
+    for option in container_words.OPTIONS:
+        if (given := getattr(words.container, option.name)) and not words.target.startswith("oci:"):
+            raise BadInputError(
+                f"--{option.name} {shown(given)}: only --target=oci:FILE depends on it; leave it "
+                f"out, or name a profile"
+            )
+
+
+def _surroundings(words: Words, profiles: Sequence[Profile]) -> Surroundings:
+    """What a target that is not the suite's own depends on.
+
+    Raises:
+        BadInputError: a word has no meaning, or not for such a target.
+    """
+    try:
+        taken_apart(words.target)
+    except BadInputError as error:
+        raise BadInputError(f"--target: {error}") from error
+    if len(profiles) > 1:
+        raise BadInputError(
+            f"--target {shown(words.target)}: this is one filter and is judged against one "
+            f"profile: name it, --profile={' or --profile='.join(Profile)}"
+        )
+    return container_words.surroundings(
+        Path(words.policy), profiles[0], container_words.arches(words.arch), words.container
+    )
+
+
+def _opened(word: str, where: Surroundings) -> StackTarget:
+    """A target that is not the suite's own.
+
+    Raises:
+        BadInputError: the word is none, or its file or process is not what it must be.
+        InstrumentError: the filters cannot be read here.
+    """
+    try:
+        opened = open_target(word, where)
+    except BadInputError as error:
+        raise BadInputError(f"--target: {error}") from error
+    return StackTarget(
+        word.partition(":")[0],
+        opened.description,
+        {where.profile: opened.programs},
+        opened.native.big_endian,
+        opened.findings,
+    )
+
+
 def _arches(text: str, offered: Sequence[Arch], machine: str) -> tuple[Arch, ...]:
     if not text:
         return tuple(offered)
@@ -154,16 +239,43 @@ def _arches(text: str, offered: Sequence[Arch], machine: str) -> tuple[Arch, ...
     return tuple(one for one in offered if one in wanted)
 
 
-def _named(target: Target, profiles: Iterable[Profile], wanted: str) -> tuple[Arch, ...]:
-    """The ABIs that the programs name, those that were asked for where any were."""
+def _named(target: Target, profiles: Iterable[Profile]) -> tuple[Arch, ...]:
+    """The ABIs that the programs name."""
     tokens: set[int] = set()
     for profile in profiles:
         try:
             tokens |= set(target.analysis(profile).tokens())
         except TooComplexError:
             continue  # each cell of the proof will say so
-    named = (one for one in arch.ARCHES.values() if one.audit_arch in tokens)
-    return tuple(one for one in named if not wanted or one.name in wanted.split(","))
+    return tuple(one for one in arch.ARCHES.values() if one.audit_arch in tokens)
+
+
+def _proved(words: Words, target: Target, where: Surroundings, machine: str) -> tuple[Arch, ...]:
+    """The ABIs to judge by proof, of filters that may be for another machine.
+
+    Filters that do not look at the architecture name no ABI; whatever they return for a number
+    holds on each.
+
+    Raises:
+        BadInputError: the filters are for another machine than was said.
+    """
+    theirs = where.native.machine
+    named = _named(target, [where.profile]) or arch.offered_by(theirs)
+    asked = _asked(words.arch, named)
+    fits = any(one.machine == theirs for one in named)
+    if asked if theirs != machine else fits or words.arch:
+        return asked
+    names = ", ".join(one.name for one in named)
+    nothing = f"--arch={words.arch}" if words.arch else f"this machine, {machine}"
+    raise BadInputError(
+        f"--target {shown(words.target)}: these filters are for {names}, and not for {nothing}: "
+        f"say by --arch which of them to judge"
+    )
+
+
+def _asked(text: str, arches: Iterable[Arch]) -> tuple[Arch, ...]:
+    """Those that were asked for, where any were."""
+    return tuple(one for one in arches if not text or one.name in text.split(","))
 
 
 def _arch(text: str, word: str) -> Arch:

@@ -1,14 +1,29 @@
 """What is put to the test: a target gives the filters that confine a probing child."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 from probes import bpf, prover
 from probes.action import FilterReturn, Profile
 from probes.arch import Arch
 from probes.bpf import Program
 from probes.prover import Analysis, TooComplexError
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramIdentity:
+    """What tells one program from every other.
+
+    Attributes:
+        sha256: of the array of ``struct sock_filter``, in the byte order of its machine; so that
+            of the file of ``bpf:FILE``.
+        instructions: how many there are.
+    """
+
+    sha256: str
+    instructions: int
 
 
 class Target(Protocol):
@@ -21,6 +36,14 @@ class Target(Protocol):
     @property
     def description(self) -> str:
         """What a sentence calls the filter, such as ``the builtin filter``."""
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Sentences about what the filters do not do although it was written."""
+
+    @property
+    def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
+        """What identifies the filters of each profile, the oldest first."""
 
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """The filters under a profile, the oldest first."""
@@ -48,12 +71,14 @@ class StackTarget:
         description: what a sentence calls the filter.
         stacks: the filters of each profile, the oldest first.
         big_endian: the byte order of the machine that runs them.
+        findings: sentences about what the filters do not do although it was written.
     """
 
     kind: str
     description: str
     stacks: Mapping[Profile, tuple[Program, ...]]
     big_endian: bool = False
+    findings: tuple[str, ...] = ()
     _analyses: dict[Profile, Analysis | TooComplexError] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -61,6 +86,44 @@ class StackTarget:
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """The filters under a profile, the oldest first."""
         return self.stacks[profile]
+
+    @property
+    def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
+        """What identifies the filters of each profile, the oldest first."""
+        return {
+            profile: tuple(
+                ProgramIdentity(hashlib.sha256(raw).hexdigest(), len(program))
+                for raw, program in zip(self._raw(profile), stack, strict=True)
+            )
+            for profile, stack in self.stacks.items()
+        }
+
+    def _raw(self, profile: Profile) -> list[bytes]:
+        return [
+            bpf.to_bytes(program, big_endian=self.big_endian) for program in self.stacks[profile]
+        ]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The target in types that can be sent to another process; see ``from_plain``."""
+        return {
+            "kind": self.kind,
+            "description": self.description,
+            "stacks": {profile.value: self._raw(profile) for profile in self.stacks},
+            "big_endian": self.big_endian,
+            "findings": list(self.findings),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Self:
+        """The target that ``to_plain`` was given."""
+        big_endian = plain["big_endian"]
+        stacks = {
+            Profile(profile): tuple(bpf.from_bytes(raw, big_endian=big_endian) for raw in stack)
+            for profile, stack in plain["stacks"].items()
+        }
+        return cls(
+            plain["kind"], plain["description"], stacks, big_endian, tuple(plain["findings"])
+        )
 
     def analysis(self, profile: Profile) -> Analysis:
         """The proof of what the filters return; made once.

@@ -77,14 +77,22 @@ def open_target(word: str, where: Surroundings) -> Opened:
         BadInputError: the word is none, or its file or process is not what it must be.
         InstrumentError: the filters cannot be read here.
     """
+    kind, rest = taken_apart(word)
+    return _builtin(where.policy, where) if kind == "builtin" else _OPENERS[kind](rest, where)
+
+
+def taken_apart(word: str) -> tuple[str, str]:
+    """The kind of a target, and what stands behind the colon.
+
+    Raises:
+        BadInputError: the word is none.
+    """
     kind, colon, rest = word.partition(":")
-    if kind == "builtin" and not colon:
-        return _builtin(where.policy, where)
-    if kind not in _OPENERS or not rest:
-        near = difflib.get_close_matches(kind.lower(), [*_OPENERS, "builtin"], n=1)
-        hint = f" (did you mean {near[0]}?)" if near and near[0] != kind else ""
-        raise BadInputError(f"{word!r} is no target{hint}: a target is {WORDS}")
-    return _OPENERS[kind](rest, where)
+    if (kind == "builtin" and not colon) or (kind in _OPENERS and rest):
+        return kind, rest
+    near = difflib.get_close_matches(kind.lower(), [*_OPENERS, "builtin"], n=1)
+    hint = f" (did you mean {near[0]}?)" if near and near[0] != kind else ""
+    raise BadInputError(f"{shown(word)!r} is no target{hint}: a target is {WORDS}")
 
 
 def _builtin(path: Path, where: Surroundings) -> Opened:

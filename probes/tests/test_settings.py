@@ -1,13 +1,14 @@
 """The options: what each word comes to, and the one sentence for every word that means nothing."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from probes import arch, examiner, settings
+from probes import arch, bpf, examiner, policy, settings
 from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.collector import Batch
@@ -15,6 +16,8 @@ from probes.cell import Claim
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.instrument import Zygote
 from probes.settings import Settings, Words
+from probes.targets import builtin
+from probes.targets.words import Container
 
 POLICY = str(Path(__file__).parents[2] / "cases" / "policies" / "container-restrictions.toml")
 KERNEL = arch.offered_by(os.uname().machine)
@@ -258,3 +261,128 @@ def test_a_source_that_was_asked_for_by_name_is_not_replaced(
     assert trail.collector is None
     assert trail.reason == "netlink is silent"
     assert not auditd.sentinels
+
+
+# Targets that are not the suite's own.
+
+
+def exported(folder: Path, arches: tuple[Arch, ...] = KERNEL[:1]) -> Path:
+    """A raw program that names these ABIs."""
+    program = builtin.build(policy.load(Path(POLICY), arch.all_names()), arches, Profile.ERRNO)
+    path = folder / "filter.bpf"
+    path.write_bytes(bpf.to_bytes(program, big_endian=arches[0].big_endian))
+    return path
+
+
+def proved(resolved: Settings) -> list[str]:
+    """The ABIs that are judged by proof, in order."""
+    cases = [case for case in resolved.cases if case.claim is Claim.IS_PROVED]
+    return list(dict.fromkeys(case.cells[0].arch for case in cases))
+
+
+BAD_TARGETS = [
+    (Words(POLICY, target="oci:x.json"), "--target", "--profile=kill or --profile=errno"),
+    (Words(POLICY, target="pid:1", profile="kill,log"), "--target", "name it"),
+    (Words(POLICY, target="ocj:x.json", profile="kill"), "--target", "did you mean oci?"),
+    (Words(POLICY, target="oci:", profile="kill"), "--target", "oci:FILE"),
+    (Words(POLICY, target="oci:/no/x.json", profile="kill"), "--target", "/no/x.json"),
+    (Words(POLICY, target="bpf:/dev/null", profile="kill"), "--target", "/dev/null"),
+    (Words(POLICY, target="bpf:a,,b", profile="kill"), "--target", "between the commas"),
+    (Words(POLICY, target="pid:x", profile="kill"), "--target", "whole number"),
+    (Words(POLICY, target="pid:4194305", profile="kill"), "--target", "no process 4194305"),
+    (Words(POLICY, container=Container(cap="all")), "--cap", "--target=oci:FILE"),
+    (
+        Words(POLICY, target="pid:1", profile="kill", container=Container(kernel="6.1")),
+        "--kernel",
+        "oci:FILE",
+    ),
+    (Words(POLICY, container=Container(engine="podman")), "--engine", "name a profile"),
+    (Words(POLICY, container=Container(runtime="crun")), "--runtime", "name a profile"),
+    *(
+        (Words(POLICY, target="oci:/x.json", profile="kill", container=container), option, hint)
+        for container, option, hint in [
+            (Container(cap="sys_admim"), "--cap", "did you mean CAP_SYS_ADMIN?"),
+            (Container(cap=","), "--cap", "capabilities(7)"),
+            (Container(kernel="six"), "--kernel", "6.1"),
+            (Container(engine="Podman"), "--engine", "did you mean podman?"),
+            (Container(engine="lxc"), "--engine", "docker or podman"),
+            (Container(runtime="rune"), "--runtime", "did you mean runc?"),
+            (Container(runtime="x"), "--runtime", "runc or crun"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "hint"), BAD_TARGETS, ids=[f"{o}-{h}" for _, o, h in BAD_TARGETS]
+)
+def test_a_bad_target_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
+    test_a_bad_word_is_refused_in_one_sentence(words, option, hint)
+
+
+def test_a_raw_program_is_judged_as_it_is(tmp_path: Path, entered: tuple[Arch, ...]) -> None:
+    path = exported(tmp_path, KERNEL)
+
+    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
+
+    assert resolved.target.kind == "bpf"
+    assert str(path) in resolved.target.description
+    assert resolved.profiles == (Profile.ERRNO,)
+    assert resolved.arches == entered
+    (identity,) = resolved.target.identities[Profile.ERRNO]
+    said = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True)
+    assert said.stdout.split()[0] == identity.sha256
+    assert identity.instructions == path.stat().st_size // 8
+    assert set(proved(resolved)) == {one.name for one in KERNEL} | {"any"}
+
+
+def test_workers_judge_what_the_controller_opened(tmp_path: Path) -> None:
+    """Although the file is another one, or gone, by the time they start."""
+    path = exported(tmp_path)
+    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    first = settings.resolve(words)
+    path.unlink()
+
+    second = settings.resolve(words, first.handed)
+
+    assert second.target == first.target
+    assert second.cases == first.cases
+    with pytest.raises(BadInputError):
+        settings.resolve(words)
+
+
+def test_the_builtin_target_is_handed_on_as_well(whole: Settings) -> None:
+    assert settings.resolve(Words(POLICY), whole.handed) == whole
+
+
+def test_filters_for_another_machine_are_judged_by_proof_alone(tmp_path: Path) -> None:
+    path = exported(tmp_path, arch.offered_by(FOREIGN.machine))
+    target, names = f"bpf:{path}", [one.name for one in arch.offered_by(FOREIGN.machine)]
+
+    with pytest.raises(BadInputError, match=f"filters are for {', '.join(names)}, .*--arch"):
+        settings.resolve(Words(POLICY, target=target, profile="errno"))
+    resolved = settings.resolve(Words(POLICY, target=target, profile="errno", arch=",".join(names)))
+
+    assert resolved.arches == ()
+    assert resolved.native == NATIVE
+    assert {case.claim for case in resolved.cases} == {Claim.IS_PROVED}
+    assert proved(resolved) == [*names, "any"]
+
+
+def test_filters_are_not_judged_for_a_machine_that_they_do_not_name(tmp_path: Path) -> None:
+    words = Words(POLICY, target=f"bpf:{exported(tmp_path)}", profile="errno", arch=FOREIGN.name)
+
+    with pytest.raises(BadInputError, match=f"--arch={FOREIGN}"):
+        settings.resolve(words)
+
+
+def test_filters_that_name_no_architecture_are_proved_for_each_of_the_machine(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "deny.bpf"
+    deny = (bpf.statement(bpf.RET_K, Profile.ERRNO.returns.value),)
+    path.write_bytes(bpf.to_bytes(deny, big_endian=NATIVE.big_endian))
+
+    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
+
+    assert proved(resolved) == [*(one.name for one in KERNEL), "any"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,7 +17,7 @@ from probes.cell import Cell, CellKey, Claim, EvidenceKind, Outcome
 from probes.gap import Gap, GapState
 from probes.prover import Analysis, TooComplexError
 from probes.siblings import ANY_FILTER
-from probes.targets import StackTarget
+from probes.targets import ProgramIdentity, StackTarget
 from probes.targets.builtin import builtin
 from probes.targets.open import Surroundings, open_target
 from probes.tests import oracles
@@ -215,6 +216,12 @@ class Opaque:
 
     kind: str = "ambient"
     description: str = "the filter of the container"
+    findings: tuple[str, ...] = ()
+
+    @property
+    def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
+        """There are none."""
+        return {}
 
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """There are none."""

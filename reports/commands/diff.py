@@ -2,6 +2,7 @@
 
 import argparse
 
+from probes.targets import words
 from probes.targets.open import WORDS, open_target
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -31,7 +32,7 @@ def add(commands: Subparsers) -> None:
 
 
 def _diff(options: argparse.Namespace) -> Answer:
-    wanted = filters.arches(options.arch)
+    wanted = words.arches(options.arch)
     where = filters.surroundings(options, wanted)
     left = open_target(options.left, where)
     right = open_target(options.right, where)

@@ -9,6 +9,7 @@ from probes.arch import Arch
 from probes.bpf import U32, SeccompData
 from probes.errors import BadInputError, ExitStatus
 from probes.partition import WIDE
+from probes.targets import words
 from probes.targets.files import shown
 from probes.targets.open import WORDS, Opened, open_target
 from reports import explain, places, way
@@ -46,7 +47,7 @@ def _explain(options: argparse.Namespace) -> Answer:
         raise BadInputError("--args goes with --number: name the call")
     number = None if options.number is None else _number(options.number)
     values = None if options.args is None else _values(options.args)
-    wanted = filters.arches(options.arch)
+    wanted = words.arches(options.arch)
     opened = open_target(options.target, filters.surroundings(options, wanted))
     columns = width()
     if number is None:

@@ -6,6 +6,7 @@ import os
 from probes import arch, policy
 from probes.action import Profile
 from probes.errors import ExitStatus
+from probes.targets import words
 from reports import export, output
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command
@@ -43,7 +44,7 @@ def add(commands: Subparsers) -> None:
 
 def _export(options: argparse.Namespace) -> Answer:
     documented = policy.load(filters.policy_path(options), arch.all_names())
-    arches = filters.arches(options.arch) or arch.offered_by(os.uname().machine)
+    arches = words.arches(options.arch) or arch.offered_by(os.uname().machine)
     request = export.Request(documented, Profile(options.profile), arches)
     form = Format(options.format)
     said = export.export(request, form)

@@ -1,0 +1,136 @@
+"""The words that say what a target depends on: ``--arch``, ``--cap``, ``--kernel`` and others.
+
+Command line and pytest read them alike. How a target itself is written is in
+``probes.targets.open``.
+"""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from probes import arch
+from probes.action import Profile
+from probes.arch import Arch
+from probes.errors import BadInputError
+from probes.targets import oci
+from probes.targets.capability import capability_set
+from probes.targets.files import shown
+from probes.targets.oci import Engine
+from probes.targets.open import Surroundings
+
+RUNTIMES: Final = ("runc", "crun")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of ``oci:FILE``.
+
+    Attributes:
+        name: without the dashes.
+        metavar: what help calls the value.
+        help: what help says.
+    """
+
+    name: str
+    metavar: str
+    help: str
+
+
+OPTIONS: Final = (
+    Option(
+        "cap",
+        "NAMES",
+        "the container's capabilities, comma-separated, or all, none, docker's or podman's default "
+        "set; default: docker",
+    ),
+    Option("kernel", "RELEASE", "the container's kernel, such as 6.1; default: this one"),
+    Option("engine", "ENGINE", "who picks the rules, docker or podman; default: docker"),
+    Option(
+        "runtime",
+        "RUNTIME",
+        "who compiles them, runc or crun; runc answers ENOSYS beyond the highest number that a "
+        "profile names; default: runc",
+    ),
+)
+"""What the filter of an OCI profile depends on besides the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The words of ``OPTIONS`` as they were given; "" means the default."""
+
+    cap: str = ""
+    kernel: str = ""
+    engine: str = ""
+    runtime: str = ""
+
+
+def surroundings(
+    policy: Path, profile: Profile, wanted: Sequence[Arch], container: Container
+) -> Surroundings:
+    """Reads what targets depend on.
+
+    Args:
+        policy: the policy of the builtin filter.
+        profile: the builtin filter's profile.
+        wanted: the ABIs that were asked for, of one machine; empty for this machine's.
+        container: what OCI profiles depend on.
+
+    Raises:
+        BadInputError: a word has no meaning.
+    """
+    machine = wanted[0].machine if wanted else os.uname().machine
+    engine = _one_of("engine", container.engine, [engine.value for engine in Engine])
+    runtime = _one_of("runtime", container.runtime, RUNTIMES)
+    try:
+        capabilities = capability_set(container.cap or Engine.DOCKER.value)
+    except BadInputError as error:
+        raise BadInputError(f"--cap {shown(container.cap)}: {error}") from error
+    try:
+        kernel = oci.kernel_version(container.kernel or os.uname().release)
+    except BadInputError as error:
+        raise BadInputError(f"--kernel: {error}") from error
+    return Surroundings(
+        policy=policy,
+        profile=profile,
+        native=arch.offered_by(machine)[0],
+        capabilities=capabilities,
+        kernel=kernel,
+        engine=Engine(engine),
+        enosys_stub=runtime == "runc",
+    )
+
+
+def _one_of(option: str, word: str, words: Sequence[str]) -> str:
+    """The word if it is one of these; the first of them for no word."""
+    if not word:
+        return words[0]
+    if word in words:
+        return word
+    near = difflib.get_close_matches(word.lower(), words, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise BadInputError(f"--{option} {shown(word)}: no such {option}{hint}: {' or '.join(words)}")
+
+
+def arches(text: str) -> tuple[Arch, ...]:
+    """The ABIs of a list of names, in the project's order; none for no list.
+
+    Raises:
+        BadInputError: a name is none, or they are of several machines.
+    """
+    if not text:
+        return ()
+    try:
+        wanted = [arch.get(word) for word in text.split(",")]
+    except BadInputError as error:
+        raise BadInputError(f"--arch {shown(text)}: {error}") from error
+    for one in wanted:
+        if one.machine != wanted[0].machine:
+            raise BadInputError(
+                f"--arch {text}: {wanted[0].name} and {one.name} are of different machines, and a "
+                f"filter is for one: name the ABIs of one"
+            )
+    return tuple(one for one in arch.ARCHES.values() if one in wanted)
