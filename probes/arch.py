@@ -6,9 +6,11 @@ neither: a table is read when its first number is asked for, and then kept.
 """
 
 import difflib
+import os
+import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cache
 from pathlib import Path
@@ -152,6 +154,33 @@ def offered_by(machine: str) -> tuple[Arch, ...]:
         f"this kernel says that its machine is {machine!r}, whose system calls the suite does not "
         f"know: run it from a 64-bit process, not under setarch, on one of {known}"
     )
+
+
+_OF_32_BITS = {
+    "x86_64": "i386",
+    "i386": "i386",
+    "i486": "i386",
+    "i586": "i386",
+    "i686": "i386",
+    "aarch64": "arm",
+    "armv7l": "arm",
+    "armv8l": "arm",
+}
+"""The ABI of a 32-bit process, by uname(2)'s machine as it sees it."""
+
+
+def of_this_process() -> tuple[Arch, ...]:
+    """The ABIs by which this process may enter the kernel, its own one first.
+
+    A 32-bit process has its own only, whatever else its kernel offers to others.
+
+    Raises:
+        BadInputError: no ABI of such a process is known.
+    """
+    machine = os.uname().machine
+    if sys.maxsize > 1 << 32 or machine not in _OF_32_BITS:
+        return offered_by(machine)
+    return (replace(ARCHES[_OF_32_BITS[machine]], entry=Entry.SYSCALL),)
 
 
 @cache

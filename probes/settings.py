@@ -125,7 +125,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     where = None if words.target == BUILTIN else _surroundings(words, profiles)
     _check_container(words)
     machine = os.uname().machine
-    known = arch.offered_by(machine)
+    known = arch.of_this_process()
     with Zygote() as zygote:
         tried = dict(examiner.entered(zygote, known))
     offered = tuple(one for one, trouble in tried.items() if not trouble)
@@ -228,15 +228,15 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
 def _arches(text: str, offered: Sequence[Arch], machine: str) -> tuple[Arch, ...]:
     if not text:
         return tuple(offered)
-    wanted = [_arch(text, word) for word in text.split(",")]
-    for one in wanted:
-        if one not in offered:
+    wanted = {_arch(text, word).name: _arch(text, word) for word in text.split(",")}
+    for one in wanted.values():
+        if one.name not in {each.name for each in offered}:
             names = ", ".join(each.name for each in offered)
             raise BadInputError(
                 f"--arch {text}: this kernel ({machine}) cannot be entered as {one.name}; "
                 f"it can as {names}"
             )
-    return tuple(one for one in offered if one in wanted)
+    return tuple(one for one in offered if one.name in wanted)
 
 
 def _named(target: Target, profiles: Iterable[Profile]) -> tuple[Arch, ...]:

@@ -7,6 +7,7 @@ not, and on one that does but has gone.
 """
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,16 @@ import pytest
 from system_calls import syscalls
 
 from probes import arch as arch_module
-from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch, Entry, all_names, get, offered_by
+from probes.arch import (
+    ARCHES,
+    X32_SYSCALL_BIT,
+    Arch,
+    Entry,
+    all_names,
+    get,
+    of_this_process,
+    offered_by,
+)
 from probes.errors import BadInputError, InstrumentError
 from probes.tests.oracles import require
 
@@ -486,3 +496,22 @@ def test_offered_by_refuses_an_unknown_machine() -> None:
     """A 32-bit personality among them, which hides the kernel's real machine."""
     with pytest.raises(BadInputError, match=r"'i686'.*64-bit process.*x86_64, aarch64, ppc64le"):
         offered_by("i686")
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [("x86_64", "i386"), ("i686", "i386"), ("armv7l", "arm"), ("armv8l", "arm")],
+)
+def test_a_32_bit_process_has_its_own_abi_only(
+    machine: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own C library's syscall(2) enters by it, without a stub."""
+    seen = os.uname_result(("Linux", "here", "6.1", "#1", machine))
+    monkeypatch.setattr(os, "uname", lambda: seen)
+    monkeypatch.setattr(sys, "maxsize", (1 << 31) - 1)
+
+    assert [(one.name, one.entry) for one in of_this_process()] == [(name, Entry.SYSCALL)]
+
+
+def test_a_64_bit_process_has_those_of_its_kernel() -> None:
+    assert of_this_process() == offered_by(os.uname().machine)
