@@ -1,8 +1,8 @@
 """The vocabulary of a verdict: claims, outcomes, causes, evidence, and the cell that holds them.
 
 A cell is the unit that is planned, judged, counted and reported: one claim about one number of
-one ABI under one profile. ``reports/results.schema.json`` publishes the same shape for readers
-of ``results.json``.
+one ABI under one profile. ``reports/results/results.schema.json`` publishes the same shape for
+readers of ``results.json``.
 """
 
 from dataclasses import dataclass
@@ -106,6 +106,8 @@ class Cell:
         expected: what the claim asks for, in a few words.
         observed: what was seen, in a few words.
         evidence: what the verdict rests on.
+        waiver: for *waived*, which of the run's waivers accepts the failure, counted from 0.
+        environment: which of the record's environments it was judged in, counted from 0.
     """
 
     key: CellKey
@@ -115,3 +117,5 @@ class Cell:
     expected: str
     observed: str
     evidence: tuple[Evidence, ...] = ()
+    waiver: int | None = None
+    environment: int = 0

@@ -1,5 +1,6 @@
 """Collects the cells of all workers, writes the reports, and has the last word of the run."""
 
+import os
 from collections import ChainMap
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from probes import environment, plan
+from probes import environment, identity, plan
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail
@@ -123,6 +124,7 @@ class Recorder:
         self._controls: dict[CellKey, Cell] = {}
         self._never_judged: dict[CellKey, Cell] = {}
         self._trails: set[AuditSource] = set()
+        self._cut_short = False
         self._written: list[Path] = []
         self._troubles: list[str] = []
         self._closing: Sequence[str] = ()
@@ -205,6 +207,7 @@ class Recorder:
         if not self._selected:
             return (yield)
         with self._guarded(session):
+            self._cut_short = int(session.exitstatus) not in _OVERRULED
             self.run = self._assemble()
             self._settle(session, self.run)
             self._write(self.run)
@@ -285,19 +288,22 @@ class Recorder:
         return Run(
             suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
             policy=_policy(settings),
-            target=results.Target(settings.target.kind, settings.target.description),
-            environment=results.Environment(
-                kernel=here.kernel,
-                machine=here.machine,
-                capabilities=here.capabilities,
-                uid=here.uid,
-                no_new_privs=here.no_new_privs,
-                seccomp=here.seccomp,
-                seccomp_filters=here.seccomp_filters,
-                actions_logged=here.actions_logged,
-                audit=_together(self._trails),
-                arches=tuple(arch.name for arch in settings.arches),
-                shut=tuple(settings.shut.items()),
+            target=_target(settings),
+            environments=(
+                results.Environment(
+                    kernel=here.kernel,
+                    machine=here.machine,
+                    capabilities=here.capabilities,
+                    uid=here.uid,
+                    no_new_privs=here.no_new_privs,
+                    seccomp=here.seccomp,
+                    seccomp_filters=here.seccomp_filters,
+                    actions_logged=here.actions_logged,
+                    audit=_together(self._trails),
+                    arches=tuple(arch.name for arch in settings.arches),
+                    shut=tuple(settings.shut.items()),
+                    host=os.uname().nodename,
+                ),
             ),
             profiles=tuple(profile.value for profile in settings.profiles),
             started=self._started,
@@ -305,6 +311,8 @@ class Recorder:
             planned=len(planned),
             selected_of=sum(len(case.cells) for case in settings.cases),
             cells=(*judged, *lost),
+            run_by=identity.read(os.environ),
+            complete=not self._cut_short,
         )
 
     def _write(self, run: Run) -> None:
@@ -353,6 +361,21 @@ class Recorder:
         """The path as its reader would write it."""
         here = self._config.invocation_params.dir
         return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _target(settings: Settings) -> results.Target:
+    target = settings.target
+    identities = target.identities
+    return results.Target(
+        kind=target.kind,
+        description=target.description,
+        findings=target.findings,
+        programs=tuple(
+            results.TargetProgram(profile.value, program.sha256, program.instructions)
+            for profile in settings.profiles
+            for program in identities.get(profile, ())
+        ),
+    )
 
 
 def _policy(settings: Settings) -> results.Policy:

@@ -194,12 +194,12 @@ def test_refuses_a_path_through_a_file(written: Path) -> None:
 
 
 def test_refuses_a_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == "this is not a regular file; name the policy's TOML file"
+    assert refusal(tmp_path) == "this is not a regular file; name the TOML file of the policy"
 
 
 def test_refuses_a_pipe_without_waiting_for_a_writer(written: Path) -> None:
     os.mkfifo(written)
-    assert refusal(written) == "this is not a regular file; name the policy's TOML file"
+    assert refusal(written) == "this is not a regular file; name the TOML file of the policy"
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ WRONG = {
     "obsolete is a date": (
         "obsolete = false",
         "obsolete = 2024-01-01",
-        "line 7: the call 'keyctl': 'obsolete' must be true or false, but is a date or time",
+        "line 7: the call 'keyctl': 'obsolete' must be true or false, but is a date",
     ),
     "since is no text": (
         'since = "2.6.10"',

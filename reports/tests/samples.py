@@ -8,11 +8,14 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from probes import waivers
+from probes.arch import all_names as known_names
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.waivers import Waiver
 from reports.results import (
     AuditSource,
     DocumentedCall,
@@ -109,18 +112,20 @@ def run(cells: Iterable[Cell]) -> Run:
         suite=Suite("syscall-conformance", "0.1.0"),
         policy=policy(),
         target=Target("builtin", "the filter that the suite builds from the policy"),
-        environment=Environment(
-            kernel="6.12.0 #1 SMP PREEMPT_DYNAMIC",
-            machine="x86_64",
-            capabilities="000001ffffffffff",
-            uid=0,
-            no_new_privs=False,
-            seccomp=0,
-            seccomp_filters=0,
-            actions_logged=("kill_process", "kill_thread", "trap", "errno", "trace", "log"),
-            audit=AuditSource("netlink", "a record made on purpose arrived"),
-            arches=ARCHES,
-            shut=(("arm", "it takes a program of that ABI"),),
+        environments=(
+            Environment(
+                kernel="6.12.0 #1 SMP PREEMPT_DYNAMIC",
+                machine="x86_64",
+                capabilities="000001ffffffffff",
+                uid=0,
+                no_new_privs=False,
+                seccomp=0,
+                seccomp_filters=0,
+                actions_logged=("kill_process", "kill_thread", "trap", "errno", "trace", "log"),
+                audit=AuditSource("netlink", "a record made on purpose arrived"),
+                arches=ARCHES,
+                shut=(("arm", "it takes a program of that ABI"),),
+            ),
         ),
         profiles=PROFILES,
         started=started,
@@ -167,7 +172,7 @@ def unprivileged() -> Run:
         capabilities="0" * 16,
         audit=AuditSource("none", _NO_RECORDS),
     )
-    return replace(whole, environment=environment)
+    return replace(whole, environments=(environment,))
 
 
 def broken() -> Run:
@@ -180,6 +185,46 @@ def broken() -> Run:
 def lost() -> Run:
     """Every worker died before it judged anything."""
     return run(missing([cell.key for cell in passing().cells], ()))
+
+
+def interrupted() -> Run:
+    """The run was killed half-way, and what it had judged until then held."""
+    cells = passing().cells
+    return replace(run(cells[: len(cells) // 2]), planned=len(cells), complete=False)
+
+
+def waived() -> Run:
+    """What failed is accepted for a while, and nothing came of a waiver for other targets."""
+    whole = failing()
+    failures = {(c.key.syscall, c.key.arch) for c in whole.cells if c.outcome is Outcome.FAILED}
+    named = [_waiver(call, arch, "*") for call, arch in sorted(failures)]
+    named.append(_waiver("acct", "x86_64", "oci:*"))
+    today = whole.started.date()
+    cells = waivers.waive(whole.cells, named, "builtin", today)
+    keys = [cell.key for cell in cells]
+    scope = waivers.Scope("builtin", today, keys, known_names(), ARCHES)
+    return replace(whole, cells=tuple(cells), waivers=waivers.judge(named, scope, cells))
+
+
+def expired() -> Run:
+    """Everything holds, but a waiver has expired."""
+    whole = passing()
+    old = _waiver("acct", "x86_64", "*")
+    scope = waivers.Scope("builtin", old.expires + timedelta(days=3), (), (), ())
+    return replace(whole, waivers=waivers.judge([old], scope, whole.cells))
+
+
+def _waiver(call: str, arch: str, target: str) -> Waiver:
+    return Waiver(
+        call=call,
+        arch=arch,
+        target=target,
+        reason="the agent of the backup needs it until it is replaced (TICKET-17)",
+        owner="storage team",
+        approver="security board",
+        created=date(2026, 1, 5),
+        expires=date(2026, 3, 31),
+    )
 
 
 def empty() -> Run:
@@ -197,6 +242,9 @@ def all_kinds() -> dict[str, Run]:
         "unprivileged": unprivileged(),
         "broken": broken(),
         "lost": lost(),
+        "interrupted": interrupted(),
+        "waived": waived(),
+        "expired": expired(),
         "empty": empty(),
     }
 

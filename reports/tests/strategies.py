@@ -1,19 +1,29 @@
 """Runs made by Hypothesis: any texts, outcomes and numbers, plausible or not."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.gap import Gap, GapState
+from probes.identity import Pipeline, RunBy
+from probes.waivers import JudgedWaiver, Waiver, WaiverState
 from reports.results import (
     MAX_NUMBER,
     AuditSource,
+    Baseline,
+    Change,
+    ChangeKind,
     DocumentedCall,
     Environment,
+    Image,
     Policy,
     Run,
+    Runtime,
     Suite,
     Target,
+    TargetProgram,
 )
 
 _NASTY = st.sampled_from(
@@ -64,6 +74,104 @@ _MOMENTS = st.datetimes(
 ).map(lambda moment: moment.replace(microsecond=0))
 _DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
+_MAYBE = st.none() | TEXTS
+
+TARGETS = st.builds(
+    Target,
+    kind=TEXTS,
+    description=TEXTS,
+    findings=_WORDS,
+    programs=st.lists(
+        st.builds(TargetProgram, PROFILES, _DIGESTS, st.integers(0, 4096)), max_size=3
+    ).map(tuple),
+    image=st.none() | st.builds(Image, TEXTS, _MAYBE),
+    runtime=st.none() | st.builds(Runtime, TEXTS, TEXTS),
+)
+ENVIRONMENTS = st.builds(
+    Environment,
+    kernel=TEXTS,
+    machine=TEXTS,
+    capabilities=st.text("0123456789abcdef", min_size=16, max_size=16),
+    uid=st.integers(0, MAX_NUMBER),
+    no_new_privs=st.booleans(),
+    seccomp=st.none() | st.integers(0, 3),
+    seccomp_filters=st.none() | st.integers(0, 9),
+    actions_logged=_WORDS,
+    audit=st.builds(AuditSource, TEXTS, TEXTS),
+    arches=st.lists(ARCHES, unique=True).map(tuple),
+    shut=st.lists(st.tuples(ARCHES, TEXTS)).map(tuple),
+    host=_MAYBE,
+)
+RUN_BY = st.builds(
+    RunBy,
+    uid=st.none() | st.integers(0, MAX_NUMBER),
+    user=_MAYBE,
+    login=_MAYBE,
+    pipeline=st.none() | st.builds(Pipeline, TEXTS, _MAYBE, _MAYBE),
+)
+DAYS = st.dates(date(2000, 1, 1), date(2100, 1, 1))
+WAIVERS = st.builds(
+    Waiver,
+    call=NAMES,
+    arch=ARCHES,
+    target=TEXTS,
+    reason=TEXTS,
+    owner=TEXTS,
+    approver=TEXTS,
+    created=DAYS,
+    expires=DAYS,
+    profile=st.none() | PROFILES,
+    claim=st.none() | st.sampled_from(Claim),
+)
+JUDGED_WAIVERS = st.builds(
+    JudgedWaiver,
+    waiver=WAIVERS,
+    state=st.sampled_from(WaiverState),
+    days_left=st.integers(-9999, 9999),
+    waived=st.integers(0, 99),
+    sentence=TEXTS,
+)
+GAPS = st.builds(
+    Gap,
+    family=TEXTS,
+    syscall=NAMES,
+    arch=ARCHES,
+    number=st.none() | st.integers(0, MAX_NUMBER),
+    profile=PROFILES,
+    documented=_WORDS,
+    state=st.sampled_from(GapState),
+    sentence=TEXTS,
+    evidence=st.lists(EVIDENCE, max_size=1).map(tuple),
+)
+_OUTCOMES = st.none() | st.sampled_from(Outcome)
+BASELINES = st.builds(
+    Baseline,
+    sha256=_DIGESTS,
+    started=_MOMENTS,
+    changes=st.lists(
+        st.builds(Change, st.sampled_from(ChangeKind), KEYS, _OUTCOMES, _OUTCOMES, TEXTS),
+        max_size=3,
+    ).map(tuple),
+)
+
+
+def _fitting(run: Run) -> Run:
+    """The run, its cells with indices that lead somewhere."""
+    return replace(
+        run,
+        cells=tuple(
+            replace(
+                cell,
+                environment=number % len(run.environments),
+                waiver=number % len(run.waivers)
+                if run.waivers and cell.outcome is Outcome.WAIVED
+                else None,
+            )
+            for number, cell in enumerate(run.cells)
+        ),
+    )
+
+
 RUNS = st.builds(
     Run,
     suite=st.builds(Suite, TEXTS, TEXTS),
@@ -75,25 +183,21 @@ RUNS = st.builds(
         calls=st.lists(_CALLS, max_size=4, unique_by=lambda call: call.name).map(tuple),
         families=_WORDS,
     ),
-    target=st.builds(Target, TEXTS, TEXTS),
-    environment=st.builds(
-        Environment,
-        kernel=TEXTS,
-        machine=TEXTS,
-        capabilities=st.text("0123456789abcdef", min_size=16, max_size=16),
-        uid=st.integers(0, MAX_NUMBER),
-        no_new_privs=st.booleans(),
-        seccomp=st.none() | st.integers(0, 3),
-        seccomp_filters=st.none() | st.integers(0, 9),
-        actions_logged=_WORDS,
-        audit=st.builds(AuditSource, TEXTS, TEXTS),
-        arches=st.lists(ARCHES, unique=True).map(tuple),
-        shut=st.lists(st.tuples(ARCHES, TEXTS)).map(tuple),
-    ),
+    target=TARGETS,
+    environments=st.lists(ENVIRONMENTS, min_size=1, max_size=2).map(tuple),
     profiles=st.lists(PROFILES, unique=True).map(tuple),
     started=_MOMENTS,
     finished=_MOMENTS,
     planned=st.integers(0, 40),
     selected_of=st.integers(0, 40),
     cells=CELL_LISTS,
-)
+    run_by=RUN_BY,
+    complete=st.booleans(),
+    waivers=st.lists(JUDGED_WAIVERS, max_size=2).map(tuple),
+    gaps=st.lists(
+        GAPS,
+        max_size=2,
+        unique_by=lambda gap: (gap.family, gap.syscall, gap.arch, gap.number, gap.profile),
+    ).map(tuple),
+    baseline=st.none() | BASELINES,
+).map(_fitting)

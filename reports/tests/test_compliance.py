@@ -150,7 +150,7 @@ def test_markup_from_outside_is_shown_and_not_obeyed() -> None:
         run,
         target=results.Target(nasty, nasty),
         policy=replace(run.policy, title=nasty, name=nasty),
-        environment=replace(run.environment, kernel=nasty, arches=(nasty,)),
+        environments=(replace(run.environment, kernel=nasty, arches=(nasty,)),),
     )
     page = render(run)
     check(page)
@@ -233,7 +233,7 @@ def test_every_claim_is_explained() -> None:
 def test_rendering_needs_nothing_but_the_record() -> None:
     """A page rendered from the file is the page that the run wrote."""
     run = samples.unprivileged()
-    again = results._run_from_json(json.loads(results.to_json(run)))
+    again = results.from_json(json.loads(results.to_json(run)))
     assert render(again) == render(run)
 
 

@@ -41,7 +41,9 @@ def check_complete(ended: Job) -> None:
     summary = ended.summary
     outcomes = ("passed", "failed", "cannot_tell", "not_applicable", "waived", "broken")
     assert sum(summary[outcome] for outcome in outcomes) == summary["planned"] == len(ended.cells)
-    schema = json.loads((CHECKOUT / "reports/results.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(
+        (CHECKOUT / "reports/results/results.schema.json").read_text(encoding="utf-8")
+    )
     jsonschema.Draft202012Validator(schema).validate(ended.results)
     assert len(ended.closing) <= MOST_LINES
 

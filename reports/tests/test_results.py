@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError
+from probes.gap import Gap, GapState
+from probes.identity import Pipeline, RunBy
+from probes.waivers import WaiverState
 from reports import results
 from reports.results import Verdict
 from reports.tests import samples
@@ -33,6 +38,40 @@ def dump(document: object, path: Path) -> Path:
     """A file with this JSON."""
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+@cache
+def small_text() -> str:
+    """Its record."""
+    return results.to_json(small())
+
+
+def small() -> results.Run:
+    """A run with little of everything that a record can hold."""
+    waived = samples.waived()
+    gap = Gap(
+        "clock", "clock_settime64", "i386", 404, "kill", ("clock_settime",), GapState.OPEN, "s"
+    )
+    change = results.Change(
+        results.ChangeKind.WORSE, waived.cells[0].key, Outcome.PASSED, Outcome.FAILED, "s"
+    )
+    program = results.TargetProgram("kill", "0" * 64, 7)
+    return replace(
+        waived,
+        target=results.Target(
+            "docker",
+            "d",
+            ("a finding",),
+            (program,),
+            results.Image("debian:12", None),
+            results.Runtime("runc", "1.1.5"),
+        ),
+        run_by=RunBy(0, "root", "jane", Pipeline("Jenkins", None, "https://ci/1")),
+        policy=replace(waived.policy, calls=waived.policy.calls[:2]),
+        cells=tuple(c for c in waived.cells if c.outcome is Outcome.WAIVED)[:2],
+        gaps=(gap,),
+        baseline=results.Baseline("1" * 64, waived.started, (change,)),
+    )
 
 
 # The schema
@@ -77,7 +116,7 @@ def test_reader_is_as_strict_as_the_schema(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """What the schema refuses, the reader refuses too: keys missing, added, or of another type."""
-    document = json.loads(results.to_json(samples.run(list(samples.controls())[:2])))
+    document = json.loads(small_text())
     place = at(document, data.draw(st.sampled_from(objects(document))))
     name = data.draw(st.sampled_from(sorted(place)))
     change: object = data.draw(
@@ -104,7 +143,9 @@ def accept_or_contradict(path: Path) -> None:
     try:
         results.load(path)
     except BadInputError as error:
-        assert "summary." in str(error)  # noqa: PT017 - to read it is right too
+        assert re.search(  # noqa: PT017 - to read it is right too
+            r"summary\.|was judged in environment|has the waiver|of the calendar", str(error)
+        )
 
 
 # To the disk and back
@@ -115,7 +156,9 @@ def test_record_reads_back(run: results.Run, tmp_path_factory: pytest.TempPathFa
     """What is read is what was written, the cells in order."""
     path = tmp_path_factory.mktemp("record") / "results.json"
     results.write(run, path)
-    assert results.load(path) == replace(run, cells=results.in_order(run.cells))
+    assert results.load(path) == replace(
+        run, cells=results.in_order(run.cells), gaps=results.gaps_in_order(run.gaps)
+    )
     assert path.read_text(encoding="utf-8") == results.to_json(results.load(path))
 
 
@@ -217,7 +260,7 @@ def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
         (b"[" * 100_000, "not a results.json"),
         (b"[]", "its schema is not"),
         (b"{}", "its schema is not"),
-        (b'{"schema": "syscall-conformance/results/2"}', "use the version of the suite"),
+        (b'{"schema": "syscall-conformance/results/3"}', "use the version of the suite"),
         (b'{"schema": NaN}', "NaN"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "not a results.json"),
         (b'{"$schema": "https://json.schemastore.org/sarif-2.1.0.json"}', "its schema is not"),
@@ -412,3 +455,114 @@ def test_a_part_of_the_job_is_called_one(run: results.Run) -> None:
 def test_counts_add_up(run: results.Run) -> None:
     """Every cell is counted once."""
     assert results.summarize(run).judged == len(run.cells)
+
+
+# Earlier versions
+
+OLD_FILE = Path(__file__).with_name("data") / "results-1.json"
+"""Written by the suite when it wrote version 1, and a part of a sample of then."""
+
+OLD_VALIDATOR = jsonschema.Draft202012Validator(
+    json.loads(SCHEMA_FILE.with_name("results-1.schema.json").read_text(encoding="utf-8"))
+)
+
+
+def test_a_record_of_version_1_is_read() -> None:
+    """With all that it holds, and nothing that it does not."""
+    document = json.loads(OLD_FILE.read_text(encoding="utf-8"))
+    OLD_VALIDATOR.validate(document)
+    run = results.load(OLD_FILE)
+    again = json.loads(results.to_json(run))
+    VALIDATOR.validate(again)
+    assert again["environments"] == [document["environment"] | {"host": None}]
+    for name in ("suite", "policy", "profiles", "started", "finished", "summary"):
+        assert again[name] == document[name]
+    added = {"environment": 0, "waiver": None}
+    assert again["cells"] == [cell | added for cell in document["cells"]]
+    assert run.complete
+    assert run.run_by == RunBy()
+    assert (run.waivers, run.gaps, run.baseline, run.target.programs) == ((), (), None, ())
+
+
+@given(data=st.data())
+def test_reader_is_as_strict_with_version_1(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What its schema refuses, the reader refuses too, and keys of version 2 above all."""
+    document = json.loads(OLD_FILE.read_text(encoding="utf-8"))
+    place = at(document, data.draw(st.sampled_from(objects(document))))
+    name = data.draw(st.sampled_from(sorted(place)))
+    change: object = data.draw(st.sampled_from(["drop", "add", None, True, -1, "", [1], {}]))
+    if change == "drop":
+        del place[name]
+    elif change == "add":
+        place[data.draw(st.sampled_from(["more", "waiver", "environment", "host"]))] = 0
+    else:
+        place[name] = change
+    path = dump(document, tmp_path_factory.mktemp("strict") / "results.json")
+    if OLD_VALIDATOR.is_valid(document):
+        accept_or_contradict(path)
+        return
+    with pytest.raises(BadInputError) as caught:
+        results.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+# What no schema can say
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"environment": 1}, "was judged in environment 1"), ({"waiver": 9}, "has the waiver 9")],
+)
+def test_index_that_leads_nowhere_is_refused(
+    change: dict[str, int], words: str, tmp_path: Path
+) -> None:
+    """A cell stands in one of the environments, and under one of the waivers."""
+    document = json.loads(small_text())
+    document["cells"][0] |= change
+    with pytest.raises(BadInputError, match=words):
+        results.load(dump(document, tmp_path / "results.json"))
+
+
+def test_waiver_of_what_did_not_fail_is_refused(tmp_path: Path) -> None:
+    """Only a waived cell has a waiver."""
+    document = json.loads(results.to_json(samples.waived()))
+    passed = next(cell for cell in document["cells"] if cell["outcome"] == "passed")
+    passed["waiver"] = 0
+    with pytest.raises(BadInputError, match="has the waiver 0"):
+        results.load(dump(document, tmp_path / "results.json"))
+
+
+# The verdict on waivers and on runs that ended before their time
+
+
+@pytest.mark.parametrize("state", WaiverState)
+def test_faulty_waiver_fails_a_run_that_passes(state: WaiverState) -> None:
+    """And no other waiver does."""
+    judged = replace(samples.waived().waivers[0], state=state, sentence="the waiver of x is odd")
+    cells = [CONTROL, OUTCOMES[Outcome.PASSED]]
+    ruling = results.verdict(cells, 2, [judged])
+    faulty = state in {WaiverState.EXPIRED, WaiverState.UNUSED, WaiverState.UNKNOWN}
+    assert (ruling.verdict is Verdict.FAIL) == faulty
+    assert (ruling.exit_status is ExitStatus.NOT_CONFORMANT) == faulty
+    assert ("the waiver of x is odd" in ruling.sentence) == faulty
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "status"),
+    [
+        (Outcome.PASSED, Verdict.INCOMPLETE, ExitStatus.INTERRUPTED),
+        (Outcome.BROKEN, Verdict.INCOMPLETE, ExitStatus.INTERRUPTED),
+        (Outcome.CANNOT_TELL, Verdict.INCOMPLETE, ExitStatus.INTERRUPTED),
+        (Outcome.FAILED, Verdict.FAIL, ExitStatus.NOT_CONFORMANT),
+    ],
+)
+def test_run_that_ended_before_its_time_never_passes(
+    outcome: Outcome, verdict: Verdict, status: ExitStatus
+) -> None:
+    """Not even with every cell judged; a failure stays one."""
+    for planned in (2, 5):
+        ruling = results.verdict([CONTROL, OUTCOMES[outcome]], planned, complete=False)
+        assert (ruling.verdict, ruling.exit_status) == (verdict, status)
+        assert "ended before its time" in ruling.sentence

@@ -1,0 +1,689 @@
+"""A record as JSON and back.
+
+Reading checks what ``results.schema.json`` publishes, so that a report is never rendered from a
+damaged file or from somebody else's; what is written obeys it by construction. Records of version
+1 (``results-1.schema.json``) are read as well.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.errors import BadInputError
+from probes.gap import Gap, GapState
+from probes.identity import Pipeline, RunBy
+from probes.waivers import JudgedWaiver, Waiver, WaiverState
+from reports.results import model
+from reports.results.fields import TIME_FORMAT, Fields
+from reports.results.model import (
+    MAX_NUMBER,
+    AuditSource,
+    Baseline,
+    Change,
+    ChangeKind,
+    DocumentedCall,
+    Environment,
+    Image,
+    Policy,
+    Run,
+    Runtime,
+    Suite,
+    Target,
+    TargetProgram,
+)
+from reports.results.ruling import Summary, Verdict, summarize
+
+SCHEMA: Final = "syscall-conformance/results/2"
+"""What ``schema`` says in a file of this version."""
+
+OLD_SCHEMA: Final = "syscall-conformance/results/1"
+"""What it says in a file of the version before, which is read and never written."""
+
+_SCHEMA_FAMILY = SCHEMA.rpartition("/")[0]
+_CAPABILITIES_PATTERN = r"[0-9a-f]{16}"
+
+
+def to_json(run: Run) -> str:
+    """The canonical text of ``results.json``: the same run always gives the same bytes."""
+    record = {
+        **head_to_json(run),
+        "finished": time_text(run.finished),
+        "complete": run.complete,
+        "summary": _summary_to_json(summarize(run)),
+        "waivers": [_waiver_to_json(judged) for judged in run.waivers],
+        "gaps": [_gap_to_json(gap) for gap in model.gaps_in_order(run.gaps)],
+        "baseline": None if run.baseline is None else _baseline_to_json(run.baseline),
+        "cells": [cell_to_json(cell) for cell in model.in_order(run.cells)],
+    }
+    # Plain ASCII: a name from outside can neither break the encoding nor reorder the text.
+    return json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def head_to_json(run: Run) -> dict[str, object]:
+    """What is known of a run before anything is judged, as plain data."""
+    return {
+        "schema": SCHEMA,
+        "suite": {"name": run.suite.name, "version": run.suite.version},
+        "policy": _policy_to_json(run.policy),
+        "target": _target_to_json(run.target),
+        "environments": [_environment_to_json(one) for one in run.environments],
+        "run_by": _run_by_to_json(run.run_by),
+        "profiles": list(run.profiles),
+        "started": time_text(run.started),
+    }
+
+
+def time_text(moment: datetime) -> str:
+    """A moment in UTC as ISO 8601 to the second: ``2026-01-31T12:00:00Z``."""
+    return moment.astimezone(UTC).strftime(TIME_FORMAT)
+
+
+def cell_to_json(cell: Cell) -> dict[str, object]:
+    """A cell as plain data, as ``results.json`` holds it and as workers send it."""
+    return {
+        **_key_to_json(cell.key),
+        "environment": cell.environment,
+        "outcome": cell.outcome.value,
+        "cause": None if cell.cause is None else cell.cause.value,
+        "sentence": cell.sentence,
+        "expected": cell.expected,
+        "observed": cell.observed,
+        "waiver": cell.waiver,
+        "evidence": _evidence_to_json(cell.evidence),
+    }
+
+
+def _key_to_json(key: CellKey) -> dict[str, object]:
+    return {
+        "claim": key.claim.value,
+        "profile": key.profile,
+        "arch": key.arch,
+        "syscall": key.syscall,
+        "number": key.number,
+        "variant": key.variant,
+    }
+
+
+def _evidence_to_json(evidence: Collection[Evidence]) -> list[dict[str, str]]:
+    return [
+        {"kind": piece.kind.value, "source": piece.source, "text": piece.text} for piece in evidence
+    ]
+
+
+def _policy_to_json(policy: Policy) -> dict[str, object]:
+    return {
+        "name": policy.name,
+        "title": policy.title,
+        "sha256": policy.sha256,
+        "families": list(policy.families),
+        "calls": [
+            {
+                "name": call.name,
+                "family": call.family,
+                "description": call.description,
+                "why": call.why,
+                "cves": list(call.cves),
+                "attack": list(call.attack),
+                "obsolete": call.obsolete,
+            }
+            for call in policy.calls
+        ],
+    }
+
+
+def _target_to_json(target: Target) -> dict[str, object]:
+    image, runtime = target.image, target.runtime
+    return {
+        "kind": target.kind,
+        "description": target.description,
+        "findings": list(target.findings),
+        "programs": [
+            {
+                "profile": program.profile,
+                "sha256": program.sha256,
+                "instructions": program.instructions,
+            }
+            for program in target.programs
+        ],
+        "image": image and {"reference": image.reference, "digest": image.digest},
+        "runtime": runtime and {"name": runtime.name, "version": runtime.version},
+    }
+
+
+def _environment_to_json(environment: Environment) -> dict[str, object]:
+    return {
+        "host": environment.host,
+        "kernel": environment.kernel,
+        "machine": environment.machine,
+        "capabilities": environment.capabilities,
+        "uid": environment.uid,
+        "no_new_privs": environment.no_new_privs,
+        "seccomp": environment.seccomp,
+        "seccomp_filters": environment.seccomp_filters,
+        "actions_logged": list(environment.actions_logged),
+        "audit": {"source": environment.audit.source, "reason": environment.audit.reason},
+        "arches": list(environment.arches),
+        "shut": [{"arch": arch, "reason": reason} for arch, reason in environment.shut],
+    }
+
+
+def _run_by_to_json(run_by: RunBy) -> dict[str, object]:
+    pipeline = run_by.pipeline
+    return {
+        "uid": run_by.uid,
+        "user": run_by.user,
+        "login": run_by.login,
+        "pipeline": pipeline
+        and {"system": pipeline.system, "actor": pipeline.actor, "job": pipeline.job},
+    }
+
+
+def _summary_to_json(summary: Summary) -> dict[str, object]:
+    counts = {outcome.value: count for outcome, count in summary.counts.items()}
+    return {
+        "planned": summary.planned,
+        "selected_of": summary.selected_of,
+        **counts,
+        "verdict": summary.ruling.verdict.value,
+        "exit_status": summary.ruling.exit_status.value,
+        "sentence": summary.ruling.sentence,
+    }
+
+
+def _waiver_to_json(judged: JudgedWaiver) -> dict[str, object]:
+    waiver = judged.waiver
+    return {
+        "call": waiver.call,
+        "arch": waiver.arch,
+        "target": waiver.target,
+        "profile": waiver.profile,
+        "claim": None if waiver.claim is None else waiver.claim.value,
+        "reason": waiver.reason,
+        "owner": waiver.owner,
+        "approver": waiver.approver,
+        "created": waiver.created.isoformat(),
+        "expires": waiver.expires.isoformat(),
+        "state": judged.state.value,
+        "days_left": judged.days_left,
+        "waived": judged.waived,
+        "sentence": judged.sentence,
+    }
+
+
+def _gap_to_json(gap: Gap) -> dict[str, object]:
+    return {
+        "family": gap.family,
+        "syscall": gap.syscall,
+        "arch": gap.arch,
+        "number": gap.number,
+        "profile": gap.profile,
+        "documented": list(gap.documented),
+        "state": gap.state.value,
+        "sentence": gap.sentence,
+        "evidence": _evidence_to_json(gap.evidence),
+    }
+
+
+def _baseline_to_json(baseline: Baseline) -> dict[str, object]:
+    return {
+        "sha256": baseline.sha256,
+        "started": time_text(baseline.started),
+        "changes": [
+            {
+                "kind": change.kind.value,
+                **_key_to_json(change.key),
+                "before": None if change.before is None else change.before.value,
+                "after": None if change.after is None else change.after.value,
+                "sentence": change.sentence,
+            }
+            for change in baseline.changes
+        ],
+    }
+
+
+def from_json(value: object) -> Run:
+    """Takes the plain data of a record of any known version back into a run, and checks it all.
+
+    Raises:
+        BadInputError: it is not a record, or damaged.
+    """
+    old = _is_old(value)
+    record = Fields(value).only(*(_OLD_KEYS if old else _KEYS))
+    summary = record.child("summary").only(
+        "planned", "selected_of", *Outcome, "verdict", "exit_status", "sentence"
+    )
+    read = _cell_from_old_fields if old else _cell_from_fields
+    run = replace(
+        _old_head_from_fields(record) if old else head_from_fields(record),
+        finished=record.time("finished"),
+        planned=summary.number("planned"),
+        selected_of=summary.number("selected_of"),
+        cells=tuple(read(one) for one in record.children("cells")),
+        complete=True,
+    )
+    if not old:
+        run = replace(
+            run,
+            complete=record.flag("complete"),
+            waivers=tuple(_waiver_from_fields(one) for one in record.children("waivers")),
+            gaps=tuple(_gap_from_fields(one) for one in record.children("gaps")),
+            baseline=_baseline_from_fields(record.child_or_none("baseline")),
+        )
+    check(run)
+    _check_summary(run, summary)
+    return run
+
+
+HEAD_KEYS: Final = (
+    "schema",
+    "suite",
+    "policy",
+    "target",
+    "environments",
+    "run_by",
+    "profiles",
+    "started",
+)
+"""The keys that ``head_to_json`` gives."""
+
+_KEYS: Final = (
+    *HEAD_KEYS,
+    "finished",
+    "complete",
+    "summary",
+    "waivers",
+    "gaps",
+    "baseline",
+    "cells",
+)
+_OLD_KEYS: Final = (
+    "schema",
+    "suite",
+    "policy",
+    "target",
+    "environment",
+    "profiles",
+    "started",
+    "finished",
+    "summary",
+    "cells",
+)
+
+
+def _is_old(value: object) -> bool:
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if isinstance(schema, str) and schema in {SCHEMA, OLD_SCHEMA}:
+        return schema == OLD_SCHEMA
+    if isinstance(schema, str) and schema.startswith(f"{_SCHEMA_FAMILY}/"):
+        raise BadInputError(
+            f"schema: {schema!a} is not one that this version reads ({OLD_SCHEMA}, {SCHEMA}): use"
+            " the version of the suite that wrote the file"
+        )
+    raise BadInputError(f"not a results.json, for its schema is not {SCHEMA}")
+
+
+def head_from_fields(record: Fields) -> Run:
+    """Takes what ``head_to_json`` gives back into a run that has judged nothing yet.
+
+    Raises:
+        BadInputError: it is not what ``head_to_json`` gives.
+    """
+    environments = tuple(_environment_from_fields(one) for one in record.children("environments"))
+    if not environments:
+        raise record.refusal("environments", "must hold at least one")
+    return _head(
+        record,
+        target=_target_from_fields(record.child("target")),
+        environments=environments,
+        run_by=_run_by_from_fields(record.child("run_by")),
+    )
+
+
+def _old_head_from_fields(record: Fields) -> Run:
+    target = record.child("target").only("kind", "description")
+    return _head(
+        record,
+        target=Target(target.text("kind"), target.text("description")),
+        environments=(_old_environment_from_fields(record.child("environment")),),
+        run_by=RunBy(),
+    )
+
+
+def _head(
+    record: Fields, *, target: Target, environments: tuple[Environment, ...], run_by: RunBy
+) -> Run:
+    suite = record.child("suite").only("name", "version")
+    started = record.time("started")
+    return Run(
+        suite=Suite(suite.text("name"), suite.text("version")),
+        policy=_policy_from_fields(record.child("policy")),
+        target=target,
+        environments=environments,
+        profiles=record.texts("profiles"),
+        started=started,
+        finished=started,
+        planned=0,
+        selected_of=0,
+        cells=(),
+        run_by=run_by,
+        complete=False,
+    )
+
+
+def check(run: Run) -> None:
+    """Refuses a run that contradicts itself in what no schema can say.
+
+    Raises:
+        BadInputError: it does.
+    """
+    calls = Counter(call.name for call in run.policy.calls)
+    for name, count in calls.items():
+        if count > 1:
+            raise BadInputError(f"policy.calls: {name!a} stands there {count} times")
+    keys = Counter((cell.key, cell.environment) for cell in run.cells)
+    for (key, _), count in keys.items():
+        if count > 1:
+            raise BadInputError(f"cells: {model.describe(key)!a} stands there {count} times")
+    for cell in run.cells:
+        if cell.environment >= len(run.environments):
+            raise BadInputError(
+                f"cells: {model.describe(cell.key)!a} was judged in environment"
+                f" {cell.environment}, and there are {len(run.environments)}"
+            )
+        if cell.waiver is not None and (
+            cell.waiver >= len(run.waivers) or cell.outcome is not Outcome.WAIVED
+        ):
+            raise BadInputError(
+                f"cells: {model.describe(cell.key)!a} has the waiver {cell.waiver}, which it"
+                " cannot have"
+            )
+
+
+def _check_summary(run: Run, written: Fields) -> None:
+    # The sentence may be worded anew in a later version; counts and verdict may not change.
+    said = {
+        **{outcome.value: written.number(outcome.value) for outcome in Outcome},
+        "verdict": written.member("verdict", Verdict).value,
+        "exit_status": written.number("exit_status"),
+    }
+    written.text("sentence")
+    computed = _summary_to_json(summarize(run))
+    for name, value in said.items():
+        if computed[name] != value:
+            raise BadInputError(
+                f"summary.{name}: says {value} where the cells say {computed[name]}:"
+                " the file was changed or is damaged"
+            )
+
+
+def _policy_from_fields(fields: Fields) -> Policy:
+    fields.only("name", "title", "sha256", "families", "calls")
+    return Policy(
+        name=fields.text("name"),
+        title=fields.text("title"),
+        sha256=fields.digest("sha256"),
+        calls=tuple(_call_from_fields(call) for call in fields.children("calls")),
+        families=fields.texts("families"),
+    )
+
+
+def _call_from_fields(fields: Fields) -> DocumentedCall:
+    fields.only("name", "family", "description", "why", "cves", "attack", "obsolete")
+    return DocumentedCall(
+        name=fields.text("name"),
+        family=fields.text("family"),
+        description=fields.text("description"),
+        why=fields.text("why"),
+        cves=fields.texts("cves"),
+        attack=fields.texts("attack"),
+        obsolete=fields.flag("obsolete"),
+    )
+
+
+def _target_from_fields(fields: Fields) -> Target:
+    fields.only("kind", "description", "findings", "programs", "image", "runtime")
+    image, runtime = fields.child_or_none("image"), fields.child_or_none("runtime")
+    return Target(
+        kind=fields.text("kind"),
+        description=fields.text("description"),
+        findings=fields.texts("findings"),
+        programs=tuple(_program_from_fields(one) for one in fields.children("programs")),
+        image=None if image is None else _image_from_fields(image),
+        runtime=None if runtime is None else _runtime_from_fields(runtime),
+    )
+
+
+def _program_from_fields(fields: Fields) -> TargetProgram:
+    fields.only("profile", "sha256", "instructions")
+    return TargetProgram(
+        fields.text("profile"), fields.digest("sha256"), fields.number("instructions")
+    )
+
+
+def _image_from_fields(fields: Fields) -> Image:
+    fields.only("reference", "digest")
+    return Image(fields.text("reference"), fields.text_or_none("digest"))
+
+
+def _runtime_from_fields(fields: Fields) -> Runtime:
+    fields.only("name", "version")
+    return Runtime(fields.text("name"), fields.text("version"))
+
+
+_OLD_ENVIRONMENT_KEYS: Final = (
+    "kernel",
+    "machine",
+    "capabilities",
+    "uid",
+    "no_new_privs",
+    "seccomp",
+    "seccomp_filters",
+    "actions_logged",
+    "audit",
+    "arches",
+    "shut",
+)
+
+
+def _environment_from_fields(fields: Fields) -> Environment:
+    fields.only("host", *_OLD_ENVIRONMENT_KEYS)
+    return replace(_environment(fields), host=fields.text_or_none("host"))
+
+
+def _old_environment_from_fields(fields: Fields) -> Environment:
+    return _environment(fields.only(*_OLD_ENVIRONMENT_KEYS))
+
+
+def _environment(fields: Fields) -> Environment:
+    audit = fields.child("audit").only("source", "reason")
+    return Environment(
+        kernel=fields.text("kernel"),
+        machine=fields.text("machine"),
+        capabilities=fields.pattern("capabilities", _CAPABILITIES_PATTERN),
+        uid=fields.number("uid"),
+        no_new_privs=fields.flag("no_new_privs"),
+        seccomp=fields.number_or_none("seccomp"),
+        seccomp_filters=fields.number_or_none("seccomp_filters"),
+        actions_logged=fields.texts("actions_logged"),
+        audit=AuditSource(audit.text("source"), audit.text("reason")),
+        arches=fields.texts("arches"),
+        shut=tuple(_shut_from_fields(one) for one in fields.children("shut")),
+    )
+
+
+def _shut_from_fields(fields: Fields) -> tuple[str, str]:
+    fields.only("arch", "reason")
+    return fields.text("arch"), fields.text("reason")
+
+
+def _run_by_from_fields(fields: Fields) -> RunBy:
+    fields.only("uid", "user", "login", "pipeline")
+    pipeline = fields.child_or_none("pipeline")
+    return RunBy(
+        uid=fields.number_or_none("uid"),
+        user=fields.text_or_none("user"),
+        login=fields.text_or_none("login"),
+        pipeline=None if pipeline is None else _pipeline_from_fields(pipeline),
+    )
+
+
+def _pipeline_from_fields(fields: Fields) -> Pipeline:
+    fields.only("system", "actor", "job")
+    return Pipeline(fields.text("system"), fields.text_or_none("actor"), fields.text_or_none("job"))
+
+
+def _waiver_from_fields(fields: Fields) -> JudgedWaiver:
+    fields.only(
+        "call",
+        "arch",
+        "target",
+        "profile",
+        "claim",
+        "reason",
+        "owner",
+        "approver",
+        "created",
+        "expires",
+        "state",
+        "days_left",
+        "waived",
+        "sentence",
+    )
+    return JudgedWaiver(
+        waiver=Waiver(
+            call=fields.text("call"),
+            arch=fields.text("arch"),
+            target=fields.text("target"),
+            reason=fields.text("reason"),
+            owner=fields.text("owner"),
+            approver=fields.text("approver"),
+            created=fields.day("created"),
+            expires=fields.day("expires"),
+            profile=fields.text_or_none("profile"),
+            claim=fields.member_or_none("claim", Claim),
+        ),
+        state=fields.member("state", WaiverState),
+        days_left=fields.integer("days_left"),
+        waived=fields.number("waived"),
+        sentence=fields.text("sentence"),
+    )
+
+
+def _gap_from_fields(fields: Fields) -> Gap:
+    fields.only(
+        "family",
+        "syscall",
+        "arch",
+        "number",
+        "profile",
+        "documented",
+        "state",
+        "sentence",
+        "evidence",
+    )
+    return Gap(
+        family=fields.text("family"),
+        syscall=fields.text("syscall"),
+        arch=fields.text("arch"),
+        number=fields.number_or_none("number", MAX_NUMBER),
+        profile=fields.text("profile"),
+        documented=fields.texts("documented"),
+        state=fields.member("state", GapState),
+        sentence=fields.text("sentence"),
+        evidence=_evidence_from_fields(fields),
+    )
+
+
+def _baseline_from_fields(fields: Fields | None) -> Baseline | None:
+    if fields is None:
+        return None
+    fields.only("sha256", "started", "changes")
+    return Baseline(
+        sha256=fields.digest("sha256"),
+        started=fields.time("started"),
+        changes=tuple(_change_from_fields(one) for one in fields.children("changes")),
+    )
+
+
+def _change_from_fields(fields: Fields) -> Change:
+    fields.only("kind", *_KEY_KEYS, "before", "after", "sentence")
+    return Change(
+        kind=fields.member("kind", ChangeKind),
+        key=_key_from_fields(fields),
+        before=fields.member_or_none("before", Outcome),
+        after=fields.member_or_none("after", Outcome),
+        sentence=fields.text("sentence"),
+    )
+
+
+def cell_from_json(value: object) -> Cell:
+    """Takes plain data back into a cell.
+
+    Raises:
+        BadInputError: the data is not what ``cell_to_json`` makes.
+    """
+    return _cell_from_fields(Fields(value, "cell"))
+
+
+_KEY_KEYS: Final = ("claim", "profile", "arch", "syscall", "number", "variant")
+_OLD_CELL_KEYS: Final = (
+    *_KEY_KEYS,
+    "outcome",
+    "cause",
+    "sentence",
+    "expected",
+    "observed",
+    "evidence",
+)
+
+
+def _cell_from_fields(fields: Fields) -> Cell:
+    cell = _cell(fields.only(*_OLD_CELL_KEYS, "environment", "waiver"))
+    environment, waiver = fields.number("environment"), fields.number_or_none("waiver")
+    if environment == 0 and waiver is None:
+        return cell
+    return replace(cell, environment=environment, waiver=waiver)
+
+
+def _cell_from_old_fields(fields: Fields) -> Cell:
+    return _cell(fields.only(*_OLD_CELL_KEYS))
+
+
+def _cell(fields: Fields) -> Cell:
+    return Cell(
+        key=_key_from_fields(fields),
+        outcome=fields.member("outcome", Outcome),
+        cause=fields.member_or_none("cause", Cause),
+        sentence=fields.text("sentence"),
+        expected=fields.text("expected"),
+        observed=fields.text("observed"),
+        evidence=_evidence_from_fields(fields),
+    )
+
+
+def _key_from_fields(fields: Fields) -> CellKey:
+    return CellKey(
+        claim=fields.member("claim", Claim),
+        profile=fields.text("profile"),
+        arch=fields.text("arch"),
+        syscall=fields.text("syscall"),
+        number=fields.number_or_none("number", MAX_NUMBER),
+        variant=fields.text("variant"),
+    )
+
+
+def _evidence_from_fields(fields: Fields) -> tuple[Evidence, ...]:
+    return tuple(_piece_from_fields(piece) for piece in fields.children("evidence"))
+
+
+def _piece_from_fields(fields: Fields) -> Evidence:
+    fields.only("kind", "source", "text")
+    return Evidence(
+        kind=fields.member("kind", EvidenceKind),
+        source=fields.text("source"),
+        text=fields.text("text"),
+    )
