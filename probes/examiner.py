@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import chain
 
 from probes import bpf, plan, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
@@ -17,6 +19,7 @@ from probes.proof import Deviation
 from probes.prover import TooComplexError
 from probes.targets import Target
 from probes.verdict import Counterexample, Question, Sighting, Trail
+from probes.witness import Attempt, Witness
 
 RECORD_DEADLINE_SECONDS = 10.0
 """How long a record may take to arrive; it takes about a millisecond."""
@@ -102,6 +105,30 @@ def _recipe(case: Case) -> _Recipe:
     return _Recipe(free=logs, control=logs, route=route, records=logs)
 
 
+class _Role(Enum):
+    """What a call serves for; see ``verdict.Sighting``."""
+
+    WITNESSED = auto()
+    FREE = auto()
+    CONTROL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One child for a cell: what it serves for, what it does, and who of it makes the call."""
+
+    role: _Role
+    attempt: Attempt
+    route: Route
+
+
+def _by_role(
+    tries: Sequence[_Try], seen: Sequence[Observation]
+) -> dict[_Role, tuple[Observation, ...]]:
+    pairs = list(zip(tries, seen, strict=True))
+    return {role: tuple(made for one, made in pairs if one.role is role) for role in _Role}
+
+
 @dataclass(slots=True)
 class _Inquiry:
     """One case's requests, and what makes cells of their answers."""
@@ -120,13 +147,15 @@ class Examiner:
         fault: why no verdict of this examiner counts; "" once calibrated.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the instrument
         self,
         zygote: Zygote,
         target: Target,
         policy: Policy,
         offered: Sequence[Arch],
         trail: AuditTrail,
+        *,
+        told_by: Witness = witness.MARKER,
     ) -> None:
         """Takes its instrument.
 
@@ -136,6 +165,7 @@ class Examiner:
             policy: says which calls are documented.
             offered: the ABIs by which the kernel can be entered, its own one first.
             trail: gives the records.
+            told_by: tells what the filters under test do with a call.
         """
         self._zygote = zygote
         self._target = target
@@ -143,6 +173,7 @@ class Examiner:
         self._offered = tuple(offered)
         self._native = offered[0]
         self._trail = trail
+        self._witness = told_by
         self.fault = ""
 
     def calibrate(self, arches: Iterable[Arch]) -> list[Cell]:
@@ -213,24 +244,26 @@ class Examiner:
     def _sweep(self, inquiry: _Inquiry) -> None:
         """One child makes all the calls, none of which can run; others make the exempt ones."""
         case, profile = inquiry.case, _profile(inquiry.case)
-        arguments = (0, 0, 0, 0, 0, witness.SWEEP_MAGIC)
-        programs = (witness.sweeping_marker(case.arch), *self._filters(case))
+        under_test = self._filters(case)
         exempt = [key for key in case.cells if plan.is_exempt(key)]
         swept = [key for key in case.cells if not plan.is_exempt(key)]
-        calls = {key: Call(_number(key), arguments) for key in case.cells}
-        asked: list[tuple[list[Call], tuple[bytes, ...]]] = [
-            ([calls[key] for key in swept], programs)
+        attempts = [
+            self._witness.sweep(case.arch, [Call(_number(key)) for key in keys], under_test)
+            for keys in (swept, *([key] for key in exempt))
         ]
-        asked += [([calls[key]], one) for key in exempt for one in (programs, ())]
+        bare = [self._witness.unasked(case.arch, Call(_number(key))) for key in exempt]
         inquiry.requests += [
-            Request(_entry(case.arch), tuple(made), installed, self._zygote.nonce())
-            for made, installed in asked
+            Request(_entry(case.arch), one.calls, one.programs, self._zygote.nonce(), runs=False)
+            for one in (*chain.from_iterable(attempts), *bare)
         ]
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
-            witnessed = dict(zip(swept, seen[0], strict=True))
-            witnessed |= dict(zip(exempt, (answers[0] for answers in seen[1::2]), strict=True))
-            controls = dict(zip(exempt, (answers[0] for answers in seen[2::2]), strict=True))
+            answers = iter(seen)
+            witnessed: dict[CellKey, Observation] = {}
+            for keys, tried in zip((swept, *([key] for key in exempt)), attempts, strict=True):
+                made = zip(*(next(answers) for _ in tried), strict=True)
+                witnessed |= zip(keys, map(self._witness.told, made), strict=True)
+            controls = {key: next(answers)[0] for key in exempt}
             return [
                 verdict.judge(
                     self._question(key, profile),
@@ -262,11 +295,10 @@ class Examiner:
             return
         if found is not None and self._can_enter(case, found):
             call = Call(found.number, found.data.args)
-            marker = witness.marker(case.arch, found.number)
-            filters = (marker, *self._filters(case))
+            (attempt,) = witness.MARKER.one(case.arch, call, self._filters(case), ())
             nonce = self._zygote.nonce()
             inquiry.requests.append(
-                Request(_entry(case.arch), (call,), filters, nonce, Route.SIBLING)
+                Request(_entry(case.arch), (call,), attempt.programs, nonce, Route.SIBLING)
             )
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
@@ -310,20 +342,24 @@ class Examiner:
             arguments = _UNKNOWN_ARGUMENTS
         call = Call(_number(key), arguments)
         new_session = row is not None and row.prepare is Preparation.NEW_SESSION
-        for programs, route in self._plans(case, recipe):
+        tries = list(self._tries(case, recipe, call))
+        for one in tries:
             nonce = self._zygote.nonce()
-            inquiry.nonces.append(nonce)
-            inquiry.requests.append(
-                Request(_entry(case.arch), (call,), programs, nonce, route, new_session)
-            )
+            if one.role is not _Role.CONTROL:
+                inquiry.nonces.append(nonce)
+            runs = one.role is not _Role.WITNESSED
+            made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
+            request = Request(*made, one.route, new_session and runs, runs=runs)
+            inquiry.requests.append(request)
         inquiry.needs_records = recipe.records
 
         def judge(seen: Sequence[Sequence[Observation]], batch: Batch | None) -> list[Cell]:
-            made = iter(answer[0] for answer in seen)
+            found = _by_role(tries, [answer[0] for answer in seen])
+            watched = found[_Role.WITNESSED]
             sighting = Sighting(
-                witnessed=next(made) if recipe.witnessed else None,
-                free=next(made) if recipe.free else None,
-                control=next(made) if recipe.control else None,
+                witnessed=self._witness.told(watched) if watched else None,
+                free=next(iter(found[_Role.FREE]), None),
+                control=next(iter(found[_Role.CONTROL]), None),
                 trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
                 predicted=self._predict(case),
             )
@@ -331,19 +367,17 @@ class Examiner:
 
         inquiry.judge = judge
 
-    def _plans(self, case: Case, recipe: _Recipe) -> list[tuple[tuple[bytes, ...], Route]]:
-        """The filters and the route of each call, in the order of a sighting."""
+    def _tries(self, case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
+        """What is tried for one cell."""
         under_test = self._filters(case)
         later = (_EVERYTHING_ALLOWED,) if case.cells[0].variant == Way.LATER_FILTER else ()
-        marker = witness.marker(case.arch, _number(case.cells[0]))
-        plans: list[tuple[tuple[bytes, ...], Route]] = []
         if recipe.witnessed:
-            plans.append(((marker, *under_test, *later), recipe.route))
+            for attempt in self._witness.one(case.arch, call, under_test, later):
+                yield _Try(_Role.WITNESSED, attempt, recipe.route)
         if recipe.free:
-            plans.append(((*under_test, *later), recipe.route))
+            yield _Try(_Role.FREE, Attempt((call,), (*under_test, *later)), recipe.route)
         if recipe.control:
-            plans.append(((), Route.DIRECT))
-        return plans
+            yield _Try(_Role.CONTROL, self._witness.control(case.arch, call), Route.DIRECT)
 
     def _predict(self, case: Case) -> FilterReturn | None:
         """What the filter under test returns for a case's one number, where that is certain."""
@@ -358,7 +392,9 @@ class Examiner:
         records = tuple(
             record
             for record in batch.records
-            if record.comm in inquiry.nonces and _concerns(record, inquiry.case.arch, key)
+            if record.comm in inquiry.nonces
+            and _concerns(record, inquiry.case.arch, key)
+            and record.code not in witness.UNKNOWN_ACTIONS
         )
         return Trail(self._trail.source, records, batch.complete, batch.reason)
 

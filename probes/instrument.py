@@ -2,9 +2,10 @@
 
 import itertools
 import os
+import select
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, BinaryIO, Final, Self, cast
@@ -17,6 +18,10 @@ DEADLINE_SECONDS: Final = 10.0
 
 COMM_BYTES: Final = 15
 """TASK_COMM_LEN without its closing zero: the longest name that a thread can have."""
+
+
+_MOST_ERRANDS: Final = 20
+"""More than a confined zygote has things to try."""
 
 
 class Stage(IntEnum):
@@ -60,6 +65,8 @@ class Request:
         route: who makes the call.
         new_session: whether the child leaves its session, and so any terminal, beforehand.
         deadline: seconds that a child may take.
+        runs: whether the call may run; a child that cannot drop its capabilities makes none that
+            does.
     """
 
     entry: str
@@ -69,6 +76,7 @@ class Request:
     route: Route = Route.DIRECT
     new_session: bool = False
     deadline: float = DEADLINE_SECONDS
+    runs: bool = True
 
     def to_plain(self) -> dict[str, Any]:
         """The shape that ``probes.zygote`` reads."""
@@ -80,6 +88,7 @@ class Request:
             "route": self.route.value,
             "new_session": self.new_session,
             "deadline": self.deadline,
+            "runs": self.runs,
         }
 
 
@@ -137,24 +146,83 @@ class Observation:
         return os.WTERMSIG(self.status or 0) if ended_by_signal else None
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """How a confined zygote shall witness calls.
+
+    Attributes:
+        number: the number of seccomp(2).
+        program: the raw filter that hands marked calls to a listener.
+        everything: the raw filter that allows everything.
+        error: the errno with which the listener answers.
+        canaries: marked calls that do nothing, of the kernel's own ABI, to try it out.
+        deadline: seconds that a scout may take.
+    """
+
+    number: int
+    program: bytes
+    everything: bytes
+    error: int
+    canaries: tuple[Call, ...]
+    deadline: float = DEADLINE_SECONDS
+
+    def to_plain(self) -> dict[str, Any]:
+        """The shape that ``probes.zygote`` reads."""
+        return {
+            "number": self.number,
+            "program": self.program,
+            "everything": self.everything,
+            "error": self.error,
+            "canaries": [(call.number, call.arguments) for call in self.canaries],
+            "deadline": self.deadline,
+        }
+
+
+class Standing(StrEnum):
+    """How a confined zygote can witness calls."""
+
+    LISTENER = zygote.WITNESS_LISTENER
+    """It answers marked calls itself."""
+    ORDER = zygote.WITNESS_ORDER
+    """Only filters can be installed: their order of precedence must tell."""
+    NONE = ""
+    """Not at all."""
+
+
 class Zygote:
     """A zygote process of one's own; a context manager.
 
     Not for use by several threads at once. Every worker of a test run has its own.
     """
 
-    def __init__(self) -> None:
-        """Starts the lean interpreter."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                zygote.interpreter(f"serve({theirs.fileno()})"),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                # No terminal is in reach of the probes, and Ctrl-C is not meant for the zygote.
-                start_new_session=True,
-            )
+    def __init__(self, *, confined: bool = False) -> None:
+        """Starts the lean interpreter.
+
+        Args:
+            confined: this process is confined by filters that may be in the zygote's way; tell it
+                how to witness calls (``put_up_witness``) before anything else.
+
+        Raises:
+            InstrumentError: no process can be started.
+        """
+        statement = "serve_confined" if confined else "serve"
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    zygote.interpreter(f"{statement}({theirs.fileno()})"),
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    cwd="/",
+                    # No terminal is in reach of the probes, and Ctrl-C is not meant for the
+                    # zygote. But setsid(2) may be what this process is confined against.
+                    start_new_session=not confined,
+                )
+        except OSError as error:
+            raise InstrumentError(
+                f"the process that forks the probes cannot be started ({error.strerror})"
+            ) from error
+        self._confined = confined
         self._socket = ours
         self._stream = cast("BinaryIO", ours.makefile("rwb"))
         self._nonces = itertools.count()
@@ -185,14 +253,39 @@ class Zygote:
         """
         if not requests:
             return []
+        patience = sum(request.deadline * (len(request.calls) + 1) for request in requests)
+        answers = self._exchange([request.to_plain() for request in requests], patience)
+        return [[Observation.from_plain(seen) for seen in answer] for answer in answers]
+
+    def put_up_witness(self, orders: Orders) -> tuple[Standing, Mapping[str, str]]:
+        """Has a confined zygote find out what its confinement leaves it; ask once, first of all.
+
+        Returns:
+            How calls can be witnessed, and what is prevented (``probes.zygote.ERRANDS``), and how.
+
+        Raises:
+            InstrumentError: the zygote is gone.
+        """
+        patience = orders.deadline * _MOST_ERRANDS
+        answer = self._exchange(orders.to_plain(), patience)
+        return Standing(answer["witness"]), answer["trouble"]
+
+    def _exchange(self, message: object, patience: float) -> Any:  # noqa: ANN401 - plain data
+        """Sends a message and waits for the answer; of a confined zygote not for ever."""
         try:
-            zygote.send(self._stream, [request.to_plain() for request in requests])
+            zygote.send(self._stream, message)
+            if self._confined:
+                poll = select.poll()
+                poll.register(self._socket, select.POLLIN)
+                if not poll.poll((patience + DEADLINE_SECONDS) * 1000):
+                    self._process.kill()
+                    raise self._gone("it did not answer in time")
             answers = zygote.receive(self._stream)
         except OSError as error:
             raise self._gone(str(error)) from error
         if answers is None:
             raise self._gone("it closed its socket")
-        return [[Observation.from_plain(seen) for seen in answer] for answer in answers]
+        return answers
 
     def _gone(self, why: str) -> InstrumentError:
         return InstrumentError(

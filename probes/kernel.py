@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # asm/signal.h; the module signal would bring enum with it.
 SIGKILL = 9
+_SIGINT = 2
+_SIG_IGN = 1
 SIGSYS = 12 if os.uname().machine.startswith("mips") else 31
 
 # linux/prctl.h
@@ -33,6 +35,8 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_DISABLED = 0
 SECCOMP_MODE_STRICT = 1
 SECCOMP_MODE_FILTER = 2
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
 # linux/capability.h
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -124,14 +128,34 @@ def read_slot(memory: mmap.mmap, index: int) -> Slot:
 def _prctl(option: int, *arguments: int) -> None:
     padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
     if _libc.prctl(ctypes.c_int(option), *padded) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise _error()
+
+
+def _error() -> OSError:
+    """What the last call through libc failed with."""
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
 
 
 def set_name(comm: str) -> None:
     """Sets the calling thread's ``comm``, at most 15 bytes (PR_SET_NAME)."""
     text = ctypes.create_string_buffer(comm.encode())
     _prctl(PR_SET_NAME, ctypes.addressof(text))
+
+
+def write_name(comm: str) -> None:
+    """Likewise by proc_pid_comm(5), which needs no call of its own.
+
+    Raises:
+        OSError: there is no /proc, or it may not be written.
+    """
+    with open("/proc/thread-self/comm", "wb", buffering=0) as file:  # noqa: PTH123 - pathlib is not lean
+        file.write(comm.encode())
+
+
+def ignore_interrupts() -> None:
+    """Has SIGINT pass this process and its children by."""
+    _libc.signal(_SIGINT, _SIG_IGN)
 
 
 def die_with_parent() -> None:
@@ -159,8 +183,7 @@ def drop_capabilities() -> None:
     head = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()
     if _libc.capset(ctypes.byref(head), ctypes.byref(sets)) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise _error()
 
 
 class Filter(ctypes.Structure):
@@ -181,15 +204,113 @@ class Filter(ctypes.Structure):
         super().__init__(count, ctypes.addressof(self.code))
 
 
-def install(prepared: Filter) -> None:
+def install(prepared: Filter, number: int | None = None) -> None:
     """Installs a filter on the calling thread.
 
-    Uses prctl(PR_SET_SECCOMP), which has no number of its own on each architecture.
+    Args:
+        prepared: the filter.
+        number: the number of seccomp(2), to use that; without it prctl(PR_SET_SECCOMP), which has
+            no number of its own on each architecture.
 
     Raises:
         OSError: the kernel refused the program (EINVAL), or the thread may not (EACCES).
     """
-    _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(prepared))
+    if number is None:
+        _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(prepared))
+    else:
+        _seccomp(number, 0, prepared)
+
+
+def install_listener(prepared: Filter, number: int) -> int:
+    """Installs a filter on the calling thread that may hand calls to a supervisor.
+
+    Args:
+        prepared: the filter.
+        number: the number of seccomp(2).
+
+    Returns:
+        The descriptor at which the supervisor listens (seccomp_unotify(2)).
+
+    Raises:
+        OSError: likewise; EBUSY where a filter of the thread has a listener already, EINVAL where
+            the kernel has none (before Linux 5.0).
+    """
+    return _seccomp(number, SECCOMP_FILTER_FLAG_NEW_LISTENER, prepared)
+
+
+def _seccomp(number: int, flags: int, prepared: Filter) -> int:
+    words = (ctypes.c_ulong(SECCOMP_SET_MODE_FILTER), ctypes.c_ulong(flags))
+    answer = int(_libc.syscall(ctypes.c_ulong(number), *words, ctypes.byref(prepared)))
+    if answer == -1:
+        raise _error()
+    return answer
+
+
+class _Notification(ctypes.Structure):
+    """struct seccomp_notif; what it says of the call is not needed."""
+
+    _fields_ = (("id", ctypes.c_uint64), ("rest", ctypes.c_uint8 * 72))
+
+
+class _Reply(ctypes.Structure):
+    """struct seccomp_notif_resp."""
+
+    _fields_ = (
+        ("id", ctypes.c_uint64),
+        ("val", ctypes.c_int64),
+        ("error", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+# asm-generic/ioctl.h; mips and powerpc have bits of their own for the directions. Both requests
+# read and write: _IOWR('!', 0, struct seccomp_notif), _IOWR('!', 1, struct seccomp_notif_resp).
+_READ_WRITE = 6 << 29 if os.uname().machine.startswith(("mips", "ppc")) else 3 << 30
+_RECEIVE = _READ_WRITE | ctypes.sizeof(_Notification) << 16 | ord("!") << 8
+_SEND = _READ_WRITE | ctypes.sizeof(_Reply) << 16 | ord("!") << 8 | 1
+
+
+def answer(listener: int, error: int) -> bool:
+    """Answers one call that waits at a listener, in the kernel's place: it does not run.
+
+    Poll the listener first: on older kernels receiving never ends when nothing waits.
+
+    Args:
+        listener: the descriptor of ``install_listener``.
+        error: the errno that the call gets.
+
+    Returns:
+        Whether a call was answered; none where its caller ended meanwhile.
+
+    Raises:
+        OSError: the descriptor is no listener, or ioctl(2) is refused.
+    """
+    notification = _Notification()
+    if _libc.ioctl(listener, ctypes.c_ulong(_RECEIVE), ctypes.byref(notification)) == -1:
+        return _gone_meanwhile()
+    reply = _Reply(notification.id, 0, -error, 0)
+    if _libc.ioctl(listener, ctypes.c_ulong(_SEND), ctypes.byref(reply)) == -1:
+        return _gone_meanwhile()
+    return True
+
+
+def _gone_meanwhile() -> bool:
+    """False if the last error was ENOENT, with which the kernel says so; else it is raised."""
+    if ctypes.get_errno() != errno.ENOENT:
+        raise _error()
+    return False
+
+
+def own_status(field: str) -> str | None:
+    """What proc_pid_status(5) says about this process, such as ``TracerPid``; None if nothing."""
+    try:
+        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - pathlib is not lean
+            lines = status.read().splitlines()
+    except OSError:
+        return None
+    head = field.encode() + b":"
+    words = next((line[len(head) :] for line in lines if line.startswith(head)), None)
+    return words.decode(errors="replace").strip() if words is not None else None
 
 
 def try_to_loosen() -> bool:
@@ -203,13 +324,8 @@ def try_to_loosen() -> bool:
     """
     for mode in (SECCOMP_MODE_DISABLED, SECCOMP_MODE_STRICT):
         _libc.prctl(ctypes.c_int(PR_SET_SECCOMP), *(ctypes.c_ulong(a) for a in (mode, 0, 0, 0)))
-    try:
-        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - pathlib is not lean
-            lines = status.read().splitlines()
-    except OSError:
-        return False
-    words = next((line.split() for line in lines if line.startswith(b"Seccomp:")), [])
-    return len(words) > 1 and int(words[1]) != SECCOMP_MODE_FILTER
+    found = own_status("Seccomp")
+    return found is not None and int(found) != SECCOMP_MODE_FILTER
 
 
 # long enter(long number, const uint32_t arguments[6]): the 32-bit entry from 64-bit code. ebx, ecx,
@@ -255,6 +371,16 @@ def no_call() -> int:
     return int(_libc.labs(*_NOTHING))
 
 
+def prepare_int80() -> None:
+    """Makes the stub that enters by ``int 0x80``, where the machine has that entry.
+
+    Raises:
+        OSError: no executable memory is to be had.
+    """
+    if os.uname().machine == "x86_64":
+        _int80()
+
+
 _NOTHING = [ctypes.c_ulong()] * 7
 _int80_entry: list[Callable[..., int]] = []
 
@@ -269,8 +395,7 @@ def _int80() -> Callable[..., int]:
         _kept.append(memory)
         _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         if _libc.mprotect(address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == -1:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            raise _error()
         kind = ctypes.CFUNCTYPE(
             ctypes.c_long, ctypes.c_long, ctypes.POINTER(ctypes.c_uint32), use_errno=True
         )

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from probes import witness
 from probes.action import MAX_ERRNO, Action, FilterReturn, Profile, errno_name
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
 from probes.instrument import Observation, Stage
 from probes.plan import Scope
-from probes.witness import MARKER_ERRNO
 
 
 class Effect(StrEnum):
@@ -128,9 +128,9 @@ def read(observation: Observation) -> Seen:  # noqa: PLR0911 - one return for ea
 
 
 def _read_answer(observation: Observation) -> Seen:
-    if observation.errno == MARKER_ERRNO:
-        detail = f"{Effect.REACHED} (witness errno {MARKER_ERRNO})"
-        return Seen(Effect.REACHED, detail, MARKER_ERRNO)
+    if observation.errno in witness.ERRNOS:
+        detail = f"{Effect.REACHED} (witness errno {observation.errno})"
+        return Seen(Effect.REACHED, detail, observation.errno)
     if observation.result in {-1, 0}:
         name = errno_name(observation.errno)
         return Seen(Effect.REFUSED, f"the filter answered ERRNO({name})", observation.errno)

@@ -5,10 +5,15 @@ site-packages, because a fork of a test worker is slow (it is large) and unsafe 
 It reads requests from a socket and answers each. What runs here is this module,
 ``probes.kernel`` and a few modules of the standard library, on plain types: each import makes
 every fork slower. For the same reason whatever can be made before the fork is.
+
+A zygote that is confined itself (``serve_confined``) does for itself and its children only what
+scouts have found that its confinement lets pass, and may have a witness of its own: a filter that
+hands marked calls to a listener, at which the zygote answers them in the kernel's place.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import marshal
 import mmap
@@ -36,19 +41,33 @@ NOBODY = 65534
 """The overflow user id (kernel.overflowuid): no file is worth protecting from it."""
 
 _SIBLINGS = 3
+_NO_CAPABILITIES = "0" * 16
 _POLL_INTERVAL = 0.0002
 _LENGTH_BYTES = 4
 
 
 class _Machine:
-    """The zygote's own things: one page of shared memory, used by one child at a time."""
+    """The zygote's own things: one page of shared memory, used by one child at a time.
 
-    def __init__(self, connection: int) -> None:
+    Attributes:
+        trouble: the errands of ``ERRANDS`` that the zygote's confinement prevents, and how.
+        number: the number of seccomp(2) where filters must be installed by it, not by prctl(2).
+        listener: where calls of children wait for an answer; None where there is no such filter.
+        error: the errno that they get.
+    """
+
+    def __init__(self, connection: int, trouble: dict[str, str] | None = None) -> None:
         self.connection = connection
-        self.memory_fd = os.memfd_create("stage-page")
+        self.trouble = {} if trouble is None else trouble
+        self.number: int | None = None
+        self.listener: int | None = None
+        self.error = 0
         size = kernel.HEADER_SIZE + MAX_CALLS * kernel.SLOT_SIZE
-        os.ftruncate(self.memory_fd, size)
-        self.memory = mmap.mmap(self.memory_fd, size)
+        self.memory_fd: int | None = None
+        if "memory" not in self.trouble:
+            self.memory_fd = os.memfd_create("stage-page")
+            os.ftruncate(self.memory_fd, size)
+        self.memory = mmap.mmap(-1 if self.memory_fd is None else self.memory_fd, size)
         self.page = kernel.Page(self.memory)
         kernel.watch_sigsys(self.page)
         self.warm_up()
@@ -89,8 +108,34 @@ def serve(fd: int) -> None:
     kernel.adopt_orphans()
     kernel.leave_no_core()
     kernel.set_no_new_privs()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    machine = _Machine(fd)
+    _limit_core(0)
+    _answer_requests(_Machine(fd))
+
+
+def serve_confined(fd: int) -> None:
+    """Likewise, in a process whose confinement may prevent what a zygote does for itself.
+
+    The first message says how to witness calls; its answer, what of that is possible here.
+    """
+    kernel.ignore_interrupts()  # a session of its own, out of Ctrl-C's reach, may be forbidden
+    with open(fd, "rb", closefd=False) as incoming, open(fd, "wb", closefd=False) as outgoing:
+        orders = receive(incoming)
+        if orders is None:
+            return
+        trouble = _scout_errands(orders["deadline"])
+        machine = _Machine(fd, trouble)
+        for errand in ("orphans", "core", "privileges", "limit"):
+            if errand not in trouble:
+                ERRANDS[errand]()
+        if "core" in trouble and "limit" not in trouble:
+            _limit_core(_NO_CORE_FROM_PIPE)
+        kind = _put_up_witness(machine, orders)
+        send(outgoing, {"witness": kind, "trouble": trouble})
+    _answer_requests(machine)
+
+
+def _answer_requests(machine: _Machine) -> None:
+    fd = machine.connection
     sys.setswitchinterval(1000.0)  # no thread of a child is interrupted while it is armed
     gc.collect()
     gc.disable()
@@ -98,6 +143,140 @@ def serve(fd: int) -> None:
     with open(fd, "rb", closefd=False) as incoming, open(fd, "wb", closefd=False) as outgoing:
         while (requests := receive(incoming)) is not None:
             send(outgoing, [_probe(machine, request) for request in requests])
+
+
+_NO_CORE_FROM_PIPE = 1
+"""The RLIMIT_CORE at which do_coredump() (fs/coredump.c) starts no piped core handler either."""
+
+
+def _limit_core(most: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (least, least))
+
+
+def _open_memory() -> None:
+    fd = os.memfd_create("scout")
+    os.ftruncate(fd, mmap.PAGESIZE)
+    mmap.mmap(fd, mmap.PAGESIZE).close()
+
+
+def _open_process() -> None:
+    os.close(os.pidfd_open(os.getpid()))
+
+
+ERRANDS: dict[str, Callable[[], None]] = {
+    "child": lambda: None,
+    "memory": _open_memory,
+    "process": _open_process,
+    "orphans": kernel.adopt_orphans,
+    "core": kernel.leave_no_core,
+    "privileges": kernel.set_no_new_privs,
+    "limit": lambda: _limit_core(0),
+    "parent": kernel.die_with_parent,
+    "name": lambda: kernel.set_name("scout"),
+    "comm": lambda: kernel.write_name("scout"),
+    "capabilities": kernel.drop_capabilities,
+    "stub": kernel.prepare_int80,
+}
+"""What a zygote and its children do for themselves, each as something that a scout can try."""
+
+WITNESS_LISTENER, WITNESS_ORDER = "listener", "order"
+
+
+def _scout_errands(deadline: float) -> dict[str, str]:
+    """Has scouts try every errand; a child may be killed for what would have killed the zygote."""
+    trouble: dict[str, str] = {}
+    for errand, attempt in ERRANDS.items():
+        failure = _scout(attempt, deadline)
+        if failure:
+            trouble[errand] = failure
+    return trouble
+
+
+def _put_up_witness(machine: _Machine, orders: Request) -> str:
+    """Finds out how calls can be witnessed here, and makes ready.
+
+    Returns:
+        WITNESS_LISTENER where marked calls are answered by this process, WITNESS_ORDER where only
+        filters can be installed, "" where not even those. ``trouble`` says why not more.
+    """
+    trouble, number, deadline = machine.trouble, orders["number"], orders["deadline"]
+    everything = kernel.Filter(orders["everything"])
+    marking = kernel.Filter(orders["program"])
+    for errand, way in (("prctl", None), ("seccomp", number)):
+        failure = _scout(lambda way=way: kernel.install(everything, way), deadline)  # type: ignore[misc] # a default binds it
+        if failure:
+            trouble[errand] = failure
+    if "prctl" in trouble and "seccomp" in trouble:
+        return ""
+    machine.number = number if "prctl" in trouble else None
+    machine.error = orders["error"]
+    failure = _scout(lambda: _try_to_supervise(marking, orders), deadline)
+    if failure:
+        trouble["listener"] = failure
+        return WITNESS_ORDER
+    machine.listener = kernel.install_listener(marking, number)
+    return WITNESS_LISTENER
+
+
+def _try_to_supervise(marking: kernel.Filter, orders: Request) -> None:
+    """Does once all that the witness does: installs the filter and answers a child's call.
+
+    Raises:
+        OSError: something of it is refused, or none of the canary calls arrives.
+    """
+    listener = kernel.install_listener(marking, orders["number"])
+    calls = [kernel.prepare_call(kernel.ENTRY_SYSCALL, *canary) for canary in orders["canaries"]]
+    pid = os.fork()
+    if pid == 0:
+        os.close(listener)
+        for call in calls:
+            call()
+        os._exit(0)
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    answered = 0
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if poll.poll(1):
+            answered += kernel.answer(listener, orders["error"])
+    if not answered:
+        raise OSError(errno.ENOMSG, os.strerror(errno.ENOMSG))
+
+
+def _scout(attempt: Callable[[], None], deadline: float) -> str:
+    """Has a child try something; "" if that went well, else what happened."""
+    try:
+        pid = os.fork()
+    except OSError as error:
+        return str(error.strerror)
+    if pid == 0:
+        code = _UNKNOWN_ERROR
+        try:
+            attempt()
+            code = 0
+        except OSError as error:
+            code = error.errno or code
+        finally:
+            os._exit(min(code, _UNKNOWN_ERROR))
+    until = time.monotonic() + deadline
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            break
+        if time.monotonic() > until:
+            os.kill(pid, kernel.SIGKILL)
+            os.waitpid(pid, 0)
+            return "it hung"
+        time.sleep(_POLL_INTERVAL)
+    if os.WIFSIGNALED(status):
+        killed = os.WTERMSIG(status)
+        return "SIGSYS" if killed == kernel.SIGSYS else f"signal {killed}"
+    code = os.waitstatus_to_exitcode(status)
+    return os.strerror(code) if code else ""
+
+
+_UNKNOWN_ERROR = 255
 
 
 def _probe(machine: _Machine, request: Request) -> list[Sighting]:
@@ -116,8 +295,8 @@ def _probe(machine: _Machine, request: Request) -> list[Sighting]:
         pid = os.fork()
         if pid == 0:
             _live(child)
-        status, timed_out = _wait(pid, request["deadline"])
-        _reap_strays(request["deadline"])
+        status, timed_out = _wait(machine, pid, request["deadline"])
+        _reap_strays(machine, request["deadline"])
         header = kernel.read_header(machine.memory)
         sightings += _harvest(child, header, pid, (status, timed_out))
     return sightings
@@ -187,23 +366,41 @@ def _setup_fault(header: kernel.Header, end: tuple[int, bool]) -> str:
     return f"the child ended (wait status {status:#x}) while {step}"
 
 
-def _wait(pid: int, deadline: float) -> tuple[int, bool]:
-    """Waits for the child, at most ``deadline`` seconds; kills it then."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
+def _wait(machine: _Machine, pid: int, deadline: float) -> tuple[int, bool]:
+    """Waits for the child, at most ``deadline`` seconds; kills it then. Answers its calls."""
+    until = time.monotonic() + deadline
+    pidfd = os.pidfd_open(pid) if "process" not in machine.trouble else -1
+    poll = select.poll()
+    if pidfd >= 0:
         poll.register(pidfd, select.POLLIN)
-        timed_out = not poll.poll(deadline * 1000)
-        if timed_out:
-            os.kill(pid, kernel.SIGKILL)
-        return os.waitpid(pid, 0)[1], timed_out
+    if machine.listener is not None:
+        poll.register(machine.listener, select.POLLIN)
+    try:
+        while True:
+            left = (until - time.monotonic()) * 1000
+            ready = [fd for fd, _ in poll.poll(max(left, 0) if pidfd >= 0 else 1)]
+            if machine.listener in ready:
+                kernel.answer(machine.listener, machine.error)
+            if pidfd in ready:
+                return os.waitpid(pid, 0)[1], False
+            if pidfd < 0:
+                found, status = os.waitpid(pid, os.WNOHANG)
+                if found:
+                    return status, False
+            if not ready and left <= 0:
+                os.kill(pid, kernel.SIGKILL)
+                return os.waitpid(pid, 0)[1], True
     finally:
-        os.close(pidfd)
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
-def _reap_strays(deadline: float) -> None:
+def _reap_strays(machine: _Machine, deadline: float) -> None:
     """Waits until no descendant is left; each asked to be killed when its parent ends."""
     until = time.monotonic() + deadline
+    poll = select.poll()
+    if machine.listener is not None:
+        poll.register(machine.listener, select.POLLIN)
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -212,6 +409,8 @@ def _reap_strays(deadline: float) -> None:
         if pid == 0:
             if time.monotonic() > until:
                 raise TimeoutError("a descendant of a probing child cannot be killed")
+            if machine.listener is not None and poll.poll(0):
+                kernel.answer(machine.listener, machine.error)
             time.sleep(_POLL_INTERVAL)
 
 
@@ -240,29 +439,40 @@ class _Child:
         self.page = machine.page
         self.first = 0
         self.filters = [kernel.Filter(program) for program in request["programs"]]
+        if request["entry"] == kernel.ENTRY_INT80 and "stub" in machine.trouble:
+            raise OSError(errno.EPERM, f"{machine.trouble['stub']} for executable memory,")
         self.calls = _calls(request)
 
     def prepare(self) -> None:
-        self.page.step("asking to end with its parent")
-        kernel.die_with_parent()
+        self.end_with_parent()
         # Else a child that outlives the zygote would keep its worker waiting for an answer.
         os.close(self.machine.connection)
+        if self.machine.listener is not None:
+            os.close(self.machine.listener)
         if self.request["new_session"]:
             self.page.step("starting a session of its own")
             os.setsid()
         self.page.step("setting its name")
-        kernel.set_name(self.request["comm"])
+        _take_name(self.request["comm"], self.machine.trouble)
         self.page.header.caller = os.getpid()
+
+    def end_with_parent(self) -> None:
+        self.page.step("asking to end with its parent")
+        if "parent" not in self.machine.trouble:
+            kernel.die_with_parent()
 
     def confine(self, *, keep_capabilities: bool = False) -> None:
         if not keep_capabilities:
-            self.page.step("dropping its capabilities")
-            kernel.drop_capabilities()
+            self.drop_capabilities()
+
+    def drop_capabilities(self) -> None:
+        self.page.step("dropping its capabilities")
+        _drop_capabilities(self.request, self.machine.trouble)
 
     def install(self) -> None:
         for index, prepared in enumerate(self.filters, 1):
             self.page.step(f"installing filter {index} of {len(self.filters)}")
-            kernel.install(prepared)
+            kernel.install(prepared, self.machine.number)
         self.page.step("about to make the call")
         self.page.header.phase = kernel.INSTALLED
 
@@ -273,6 +483,26 @@ class _Child:
         """Leaves word that the process lives on although the calling thread has ended."""
         if self.page.slots[self.first].stage == kernel.ARMED:
             self.page.header.survived = 1
+
+
+def _drop_capabilities(request: Request, trouble: dict[str, str]) -> None:
+    """Drops them, unless that is impossible and without need: a call that cannot run is harmless.
+
+    Raises:
+        OSError: it is impossible, and the call might run.
+    """
+    if "capabilities" not in trouble:
+        kernel.drop_capabilities()
+    elif request["runs"] and kernel.own_status("CapPrm") != _NO_CAPABILITIES:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _take_name(comm: str, trouble: dict[str, str]) -> None:
+    """Sets the calling thread's name, where one of the ways is open."""
+    if "name" not in trouble:
+        kernel.set_name(comm)
+    elif "comm" not in trouble:
+        kernel.write_name(comm)
 
 
 def _calls(request: Request) -> list[Callable[[], int]]:
@@ -343,8 +573,11 @@ def _fork(child: _Child) -> None:
     """A child of the confined process makes the call."""
     child.confine()
     child.install()
-    child.page.header.forked = 1
     child.page.step("forking the process that makes the call")
+    if "parent" in child.machine.trouble:
+        # It could outlive this one and write to the page of the next.
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    child.page.header.forked = 1
     pid = os.fork()
     if pid == 0:
         kernel.die_with_parent()
@@ -358,8 +591,12 @@ def _fork(child: _Child) -> None:
 def _execve(child: _Child) -> None:
     """A fresh interpreter, started by the confined process, makes the call."""
     child.confine()
-    os.set_inheritable(child.machine.memory_fd, True)  # noqa: FBT003 - os has it so
-    words = marshal.dumps((child.machine.memory_fd, child.request)).hex()
+    child.page.step("sharing its memory with a fresh interpreter")
+    memory_fd = child.machine.memory_fd
+    if memory_fd is None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    os.set_inheritable(memory_fd, True)  # noqa: FBT003 - os has it so
+    words = marshal.dumps((memory_fd, child.request, child.machine.trouble)).hex()
     arguments = [*interpreter("after_exec(sys.argv[1])"), words]
     child.install()
     child.page.step("starting a fresh interpreter")
@@ -368,11 +605,12 @@ def _execve(child: _Child) -> None:
 
 def after_exec(words: str) -> None:
     """What the fresh interpreter does: maps the page again and makes the call."""
-    memory_fd, request = marshal.loads(bytes.fromhex(words))  # noqa: S302 - from our own process
+    memory_fd, request, trouble = marshal.loads(bytes.fromhex(words))  # noqa: S302 - from our own process
     page = kernel.Page(mmap.mmap(memory_fd, 0))
-    kernel.leave_no_core()
-    kernel.drop_capabilities()
-    kernel.set_name(request["comm"])
+    if "core" not in trouble:
+        kernel.leave_no_core()
+    _drop_capabilities(request, trouble)
+    _take_name(request["comm"], trouble)
     kernel.watch_sigsys(page)
     gc.disable()
     calls = _calls(request)
@@ -392,8 +630,8 @@ def _setuid(child: _Child) -> None:
     except PermissionError:
         user = os.getuid()
         os.setresuid(user, user, user)
-    kernel.die_with_parent()  # a change of user has cleared it
-    kernel.drop_capabilities()
+    child.end_with_parent()  # a change of user has cleared it
+    child.drop_capabilities()
     child.page.step("about to make the call")
     child.perform()
 
@@ -425,6 +663,6 @@ def interpreter(statement: str) -> list[str]:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is not lean
     code = (
         f"import sys; sys.path.insert(0, {root!r}); "
-        f"from probes.zygote import after_exec, serve; {statement}"
+        f"from probes.zygote import after_exec, serve, serve_confined; {statement}"
     )
     return [sys.executable, "-I", "-S", "-c", code]

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import arch, bpf, examiner, witness
+from probes import arch, bpf, examiner, plan, verdict, witness
 from probes.action import Action, FilterReturn
 from probes.arch import ARCHES, Arch, Entry
 from probes.bpf import SeccompData
-from probes.instrument import Call, Observation, Request, Stage, Zygote
+from probes.instrument import Call, Observation, Request, Route, Stage, Standing, Zygote
+from probes.verdict import Effect
 
 KERNEL = arch.offered_by(os.uname().machine)
 NATIVE = KERNEL[0]
@@ -162,3 +163,148 @@ def test_a_marked_call_does_not_run(prober: Zygote, abi: Arch) -> None:
         assert [one.errno for one in seen[:2]] == [witness.MARKER_ERRNO] * 2
         assert (seen[2].own_pid, seen[2].errno) == (native.own_pid, native.errno)
         assert all(one.status is None for one in seen)
+
+
+# The witnesses of a confined process. What the zygote is confined by is installed by its child
+# here: the order of filters decides between equal actions only, and no witness has any of these.
+
+
+@pytest.fixture(scope="module")
+def confined() -> Iterator[Zygote]:
+    with Zygote(confined=True) as zygote:
+        standing, trouble = zygote.put_up_witness(witness.orders(NATIVE, CANARIES))
+        assert (standing, trouble) == (Standing.LISTENER, {})
+        yield zygote
+
+
+CANARIES = [NATIVE.numbers[name] for name in ("getppid", "getpid") if name in NATIVE.numbers]
+ALIKE = pytest.mark.parametrize("standing", list(witness.WITNESSES), ids=str)
+ACTIONS = [
+    *(FilterReturn(Action.ERRNO, error) for error in REFUSALS),
+    *(FilterReturn(action) for action in Action if action is not Action.ERRNO),
+]
+
+
+def told(  # noqa: PLR0913 - the parts of a request
+    prober: Zygote,
+    standing: Standing,
+    abi: Arch,
+    number: int,
+    value: int,
+    *,
+    route: Route = Route.DIRECT,
+) -> verdict.Seen:
+    """What a witness makes of a filter, as the judge reads it."""
+    one = witness.WITNESSES[standing]
+    attempts = one.one(abi, Call(number), (filtering(abi, number, value),), ())
+    entry = abi.entry.name.lower()
+    requests = [
+        Request(entry, each.calls, each.programs, prober.nonce(), route) for each in attempts
+    ]
+    return verdict.read(one.told([answers[0] for answers in prober.run(requests)]))
+
+
+@ALIKE
+@every_entry
+@pytest.mark.parametrize("returns", ACTIONS, ids=str)
+def test_every_witness_says_what_the_marker_says(
+    prober: Zygote, confined: Zygote, standing: Standing, abi: Arch, returns: FilterReturn
+) -> None:
+    """With a second thread, too, so that KILL_THREAD is told from KILL_PROCESS."""
+    if (standing, returns.action) == (Standing.LISTENER, Action.USER_NOTIF):
+        pytest.skip("of two such filters the newest answers; test_ambient has the older one")
+    number = enterable(prober, abi).numbers["getpid"]
+    filters = (filtering(abi, number, returns.value),)
+    entry = abi.entry.name.lower()
+    (attempt,) = witness.MARKER.one(abi, Call(number), filters, ())
+    for route in (Route.DIRECT, Route.SIBLING, Route.THREADS):
+        nonce = prober.nonce()
+        request = Request(entry, attempt.calls, attempt.programs, nonce, route)
+        wanted = verdict.read(prober.run([request])[0][0])
+
+        seen = told(confined, standing, abi, number, returns.value, route=route)
+
+        assert seen.effect is wanted.effect
+        if seen.effect is Effect.REFUSED:
+            assert seen.errno == wanted.errno == returns.data
+
+
+@ALIKE
+@every_entry
+def test_a_sweep_by_every_witness(
+    prober: Zygote, confined: Zygote, standing: Standing, abi: Arch
+) -> None:
+    """One kill, one refusal, and calls that would end or stop the child if they ran."""
+    numbers = enterable(prober, abi).numbers
+    returns = {
+        numbers["getpid"]: FilterReturn(Action.KILL_PROCESS),
+        numbers["getppid"]: FilterReturn(Action.ERRNO, errno.EACCES),
+        numbers["getuid"]: FilterReturn(Action.TRAP),
+    }
+    values = {number: one.value for number, one in returns.items()}
+    program = bpf.dispatch({abi.audit_arch: bpf.ranges_from(values, ALLOW)}, ALLOW)
+    filters = (bpf.to_bytes(program, big_endian=NATIVE.big_endian),)
+    names = ("exit_group", "getpid", "pause", "getppid", "exit", "getuid", "vhangup", "read")
+    calls = [Call(numbers[name]) for name in names if name in numbers]
+    one = witness.WITNESSES[standing]
+    attempts = one.sweep(abi, calls, filters)
+    requests = [
+        Request(abi.entry.name.lower(), each.calls, each.programs, confined.nonce())
+        for each in attempts
+    ]
+
+    made = zip(*confined.run(requests), strict=True)
+
+    effects = {
+        FilterReturn(Action.KILL_PROCESS): Effect.KILLED_PROCESS,
+        FilterReturn(Action.ERRNO, errno.EACCES): Effect.REFUSED,
+        FilterReturn(Action.TRAP): Effect.TRAPPED,
+    }
+    for call, seen in zip(calls, map(one.told, made), strict=True):
+        wanted = effects[returns[call.number]] if call.number in returns else Effect.REACHED
+        assert verdict.read(seen).effect is wanted
+
+
+@ALIKE
+@pytest.mark.parametrize("route", list(Route))
+def test_every_witness_on_every_route(confined: Zygote, standing: Standing, route: Route) -> None:
+    _, number = plan.canary(NATIVE)
+    for value, effect in {
+        ALLOW: Effect.REACHED,
+        Action.KILL_PROCESS.value: Effect.KILLED_PROCESS,
+        FilterReturn(Action.ERRNO, errno.EPERM).value: Effect.REFUSED,
+    }.items():
+        assert told(confined, standing, NATIVE, number, value, route=route).effect is effect
+
+
+@every_entry
+def test_only_log_and_allow_are_answered_by_the_kernel(prober: Zygote, abi: Arch) -> None:
+    """And then the control of a confined process is killed; see ``Witness.control``."""
+    number = enterable(prober, abi).numbers["getpid"]
+    (control,) = {one.control(abi, Call(number)) for one in witness.WITNESSES.values()}
+    for returns in (*BELOW, *(FilterReturn(Action.ERRNO, error) for error in REFUSALS)):
+        filters = (filtering(abi, number, returns.value), *control.programs)
+        (seen,) = ask(prober, abi, control.calls, *filters)
+        killed = returns.action in {Action.LOG, Action.ALLOW}
+        assert witness.killed_at_call(seen) is killed
+
+
+def test_a_call_about_which_filters_are_asked_is_known_by_the_marker(prober: Zygote) -> None:
+    _, number = plan.canary(NATIVE)
+    (attempt,) = {one.unasked(NATIVE, Call(number)) for one in witness.WITNESSES.values()}
+
+    (seen,) = ask(prober, NATIVE, attempt.calls, *attempt.programs)
+
+    assert seen.errno == witness.MARKER_ERRNO
+
+
+def test_unknown_actions_are_none_that_the_kernel_has() -> None:
+    """And they rank where they must: as signed numbers, the lowest first."""
+    known = {action.value for action in Action}
+    ranks = {action: action.precedence for action in Action}
+
+    assert not witness.UNKNOWN_ACTIONS & known
+    assert ranks[Action.ERRNO] < witness.BELOW_ERRNO < ranks[Action.USER_NOTIF]
+    assert ranks[Action.TRACE] < witness.BELOW_TRACE < ranks[Action.LOG]
+    for unknown in witness.UNKNOWN_ACTIONS:
+        assert FilterReturn.decode(unknown).action is Action.KILL_PROCESS
