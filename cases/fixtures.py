@@ -19,7 +19,15 @@ from probes.instrument import Zygote
 from probes.plan import Case
 from probes.settings import Settings, Words
 from probes.targets.open import WORDS
-from probes.targets.words import OPTIONS, Container
+from probes.targets.words import (
+    OPTIONS,
+    RUNTIME_ARG,
+    RUNTIME_COMMAND,
+    SECCOMP,
+    START_OPTIONS,
+    Container,
+)
+from probes.targets.words import start as start_of
 from reports.plugin import record, start
 
 HERE = Path(__file__).parent
@@ -30,7 +38,7 @@ _HANDED = "syscall_conformance_target"
 _LONGEST_FAILURE = 20
 _MOST_ATTEMPTS = 3
 
-_PATH_OPTIONS = ("--policy", "--report-dir")
+_PATH_OPTIONS = ("--policy", "--report-dir", f"--{SECCOMP}")
 _ASKS_NOTHING = ("help", "version", "markers", "cacheshow")
 _JUDGES_NOTHING = (
     "collectonly",
@@ -64,6 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             metavar=option.metavar,
             help=f"of oci:FILE: {option.help}",
         )
+    for option in START_OPTIONS:
+        group.addoption(
+            f"--{option.name}",
+            default=[] if option.name == RUNTIME_ARG else "",
+            action="append" if option.name == RUNTIME_ARG else "store",
+            metavar=option.metavar,
+            help=f"of a container that is started: {option.help}",
+        )
     group.addoption(
         "--arch", default="", metavar="NAMES", help="ABIs to judge; default: all that run here"
     )
@@ -96,6 +112,11 @@ def pytest_configure(config: pytest.Config) -> None:
                 target=config.getoption("target"),
                 audit_source=config.getoption("audit_source"),
                 container=Container(*(config.getoption(option.name) for option in OPTIONS)),
+                start=start_of(
+                    Path(_path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
+                    config.getoption(RUNTIME_ARG.replace("-", "_")),
+                    config.getoption(RUNTIME_COMMAND.replace("-", "_")),
+                ),
             ),
             getattr(config, "workerinput", {}).get(_HANDED),
         )

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import chain
 
-from probes import bpf, plan, proof, verdict, witness
+from probes import bpf, executed, plan, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.audit.collector import Batch, Collector
 from probes.audit.record import SeccompRecord
+from probes.bpf import Program
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.instrument import Call, Observation, Request, Route, Zygote
@@ -39,6 +40,7 @@ _ROUTES = {
     Way.SETUID: Route.SETUID,
     Way.LATER_FILTER: Route.DIRECT,
     Way.REMOVAL: Route.REMOVAL,
+    Way.RUNTIME_EXEC: Route.DIRECT,
 }
 
 
@@ -237,9 +239,38 @@ class Examiner:
             ]
         elif case.claim is Claim.LEAVES_THE_REST_ALONE:
             self._sweep(inquiry)
+        elif case.cells[0].variant == Way.RUNTIME_EXEC:
+            self._compare(inquiry)
         else:
             self._ask(inquiry)
         return inquiry
+
+    def _compare(self, inquiry: _Inquiry) -> None:
+        """Compares what the runtime's exec confines by; where that is the same, a call is made."""
+        case, profile = inquiry.case, _profile(inquiry.case)
+        key = case.cells[0]
+        first, other = self._target.programs(profile), self._executed
+        try:
+            found = executed.difference(first, other, case.arch, big_endian=case.arch.big_endian)
+        except TooComplexError as error:
+            reason = f"there is no proof that exec confines alike, for {error}"
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
+            ]
+            return
+        if not found:
+            self._ask(inquiry)
+            return
+        question = self._question(key, profile)
+        inquiry.judge = lambda _seen, _batch: [verdict.judge_difference(question, found)]
+
+    @property
+    def _executed(self) -> tuple[Program, ...]:
+        """The filters of a process that the runtime's exec started."""
+        origin = self._target.origin
+        if origin is None or origin.executed is None:
+            raise LookupError("a case about the runtime's exec was planned for a target without it")
+        return origin.executed
 
     def _sweep(self, inquiry: _Inquiry) -> None:
         """One child makes all the calls, none of which can run; others make the exempt ones."""
@@ -381,7 +412,7 @@ class Examiner:
 
     def _predict(self, case: Case) -> FilterReturn | None:
         """What the filter under test returns for a case's one number, where that is certain."""
-        if case.profile is None:
+        if case.profile is None or case.cells[0].variant == Way.RUNTIME_EXEC:
             return None
         return self._target.predict(case.profile, case.arch, _number(case.cells[0]))
 
@@ -408,10 +439,9 @@ class Examiner:
             key = case.cells[0]
             returns = verdict.expected_of(None, case.claim, key.variant)
             return (_known_filter(case.arch, _number(key), returns),)
-        return tuple(
-            bpf.to_bytes(program, big_endian=case.arch.big_endian)
-            for program in self._target.programs(case.profile)
-        )
+        by_exec = case.cells[0].variant == Way.RUNTIME_EXEC
+        programs = self._executed if by_exec else self._target.programs(case.profile)
+        return tuple(bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in programs)
 
 
 _KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}

@@ -54,6 +54,7 @@ class Way(StrEnum):
     SETUID = "setuid"
     LATER_FILTER = "later filter"
     REMOVAL = "removal"
+    RUNTIME_EXEC = "runtime exec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +286,35 @@ def belongs_to(arch: Arch, number: int) -> bool:
     return bool(number & X32_SYSCALL_BIT) == (arch.name == "x32")
 
 
-def _inherited(policy: Policy, profile: Profile, arch: Arch) -> Iterator[Case]:
+def executed(
+    policy: Policy, profiles: Sequence[Profile], arches: Sequence[Arch]
+) -> tuple[Case, ...]:
+    """The cases about processes that a runtime's exec starts in a container, for one that has it.
+
+    Args:
+        policy: what must hold.
+        profiles: the profiles to judge.
+        arches: the ABIs to judge on this kernel.
+    """
+    return tuple(
+        case
+        for profile in profiles
+        for arch in arches
+        for case in _inherited(policy, profile, arch, (Way.RUNTIME_EXEC,))
+    )
+
+
+_WAYS_OF_A_PROCESS: Final = tuple(way for way in Way if way is not Way.RUNTIME_EXEC)
+
+
+def _inherited(
+    policy: Policy, profile: Profile, arch: Arch, ways: Sequence[Way] = _WAYS_OF_A_PROCESS
+) -> Iterator[Case]:
     call = sample_call(policy, arch)
     if call is None:
         return
     claim = Claim.IS_INHERITED
-    for way in Way:
+    for way in ways:
         key = CellKey(claim, profile.value, arch.name, call, arch.number(call), way.value)
         yield Case(
             claim,

@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,6 +26,8 @@ from probes.targets import words as container_words
 from probes.targets.builtin import builtin
 from probes.targets.files import shown
 from probes.targets.open import Surroundings, open_target, taken_apart
+from probes.targets.runtimes.container import RUNTIMES
+from probes.targets.runtimes.wanted import Start
 from probes.targets.words import Container
 
 BUILTIN: Final = "builtin"
@@ -51,6 +53,7 @@ class Words:
         target: ``--target``.
         audit_source: ``--audit-source``.
         container: ``--cap`` and others, on which a target ``oci:FILE`` depends.
+        start: ``--seccomp`` and others, on which a container that is started depends.
     """
 
     policy: str
@@ -59,6 +62,7 @@ class Words:
     target: str = BUILTIN
     audit_source: str = AUDIT_BEST
     container: Container = field(default_factory=Container)
+    start: Start = field(default_factory=Start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     check_audit_source(words.audit_source)
     where = None if words.target == BUILTIN else _surroundings(words, profiles)
     _check_container(words)
+    _check_start(words)
     machine = os.uname().machine
     known = arch.of_this_process()
     with Zygote() as zygote:
@@ -145,6 +150,8 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         named = _asked(words.arch, _named(target, profiles))
     else:
         named = _proved(words, target, where, machine)
+    by_exec = target.origin is not None and target.origin.executed is not None
+    executed = plan.executed(documented, profiles, arches) if by_exec else ()
     return Settings(
         policy=documented,
         profiles=profiles,
@@ -154,7 +161,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         shut=MappingProxyType(shut),
         target=target,
         audit_source=words.audit_source,
-        cases=plan.plan(documented, profiles, arches, offered, named),
+        cases=(*plan.plan(documented, profiles, arches, offered, named), *executed),
     )
 
 
@@ -185,6 +192,20 @@ def _check_container(words: Words) -> None:
             )
 
 
+def _check_start(words: Words) -> None:
+    """Refuses options of a container where none is started, lest somebody thinks that they count.
+
+    Raises:
+        BadInputError: one was given.
+    """
+    if words.start != Start() and words.target.partition(":")[0] not in RUNTIMES:
+        names = ", ".join(f"--{option.name}" for option in container_words.START_OPTIONS)
+        raise BadInputError(
+            f"{names}: --target {shown(words.target)} starts no container; leave them out, or name "
+            f"one of the targets {', '.join(f'{runtime}:...' for runtime in RUNTIMES)}"
+        )
+
+
 def _surroundings(words: Words, profiles: Sequence[Profile]) -> Surroundings:
     """What a target that is not the suite's own depends on.
 
@@ -200,9 +221,9 @@ def _surroundings(words: Words, profiles: Sequence[Profile]) -> Surroundings:
             f"--target {shown(words.target)}: this is one filter and is judged against one "
             f"profile: name it, --profile={' or --profile='.join(Profile)}"
         )
-    return container_words.surroundings(
-        Path(words.policy), profiles[0], container_words.arches(words.arch), words.container
-    )
+    wanted = container_words.arches(words.arch)
+    found = container_words.surroundings(Path(words.policy), profiles[0], wanted, words.container)
+    return replace(found, start=words.start)
 
 
 def _opened(word: str, where: Surroundings) -> StackTarget:
@@ -222,6 +243,7 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
         {where.profile: opened.programs},
         opened.native.big_endian,
         opened.findings,
+        opened.origin,
     )
 
 

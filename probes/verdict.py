@@ -236,6 +236,26 @@ def _agrees(seen: Seen, returns: FilterReturn) -> bool:
     return seen.effect is wanted and right_errno
 
 
+def judge_difference(question: Question, found: str) -> Cell:
+    """The verdict on a runtime whose exec confines otherwise than it confined the first process.
+
+    Args:
+        question: the cell.
+        found: the calls about which the filters differ, in words.
+    """
+    expected = "the filters of the container's first process"
+    text = f"a process that exec starts there is confined differently {found}"
+    return Cell(
+        key=question.key,
+        outcome=Outcome.FAILED,
+        cause=Cause.FILTER,
+        sentence=f"{subject(question.key)}: expected {expected}, but {text} ({question.program})",
+        expected=expected,
+        observed=text,
+        evidence=(Evidence(EvidenceKind.PROVED, "analysis", text),),
+    )
+
+
 def not_applicable(key: CellKey) -> Cell:
     """The verdict on a call that an ABI does not have."""
     observed = f"{key.arch} has no such call"
@@ -288,6 +308,7 @@ _VARIANT_WORDS: Final[Mapping[str, str]] = {
     "execve": " after execve",
     "setuid": " after a change of user",
     "later filter": " under a later filter that allows everything",
+    "runtime exec": " in a process that the runtime's exec starts",
     "removal": " after trying to leave filter mode",
 }
 

@@ -366,6 +366,8 @@ class Recorder:
 def _target(settings: Settings) -> results.Target:
     target = settings.target
     identities = target.identities
+    origin = target.origin
+    has_image = origin is not None and origin.digest != ""
     return results.Target(
         kind=target.kind,
         description=target.description,
@@ -375,6 +377,8 @@ def _target(settings: Settings) -> results.Target:
             for profile in settings.profiles
             for program in identities.get(profile, ())
         ),
+        image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
+        runtime=results.Runtime(origin.runtime, origin.version) if origin else None,
     )
 
 

@@ -26,6 +26,26 @@ class ProgramIdentity:
     instructions: int
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The container that filters are from.
+
+    Attributes:
+        runtime: its runtime, by the word in ``--target``.
+        version: the runtime's version.
+        subject: the image, the bundle or the root file system, as the user names it.
+        digest: the digest of the image; "" where there is no image.
+        executed: the filters of a process that the runtime's exec started there, the oldest first;
+            None where it has no exec.
+    """
+
+    runtime: str
+    version: str
+    subject: str
+    digest: str
+    executed: tuple[Program, ...] | None
+
+
 class Target(Protocol):
     """Something whose restrictions can be put on a process."""
 
@@ -40,6 +60,10 @@ class Target(Protocol):
     @property
     def findings(self) -> tuple[str, ...]:
         """Sentences about what the filters do not do although it was written."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The container that the filters are from; None where they are from none."""
 
     @property
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
@@ -72,6 +96,7 @@ class StackTarget:
         stacks: the filters of each profile, the oldest first.
         big_endian: the byte order of the machine that runs them.
         findings: sentences about what the filters do not do although it was written.
+        origin: the container that the filters are from; None where they are from none.
     """
 
     kind: str
@@ -79,6 +104,7 @@ class StackTarget:
     stacks: Mapping[Profile, tuple[Program, ...]]
     big_endian: bool = False
     findings: tuple[str, ...] = ()
+    origin: Origin | None = None
     _analyses: dict[Profile, Analysis | TooComplexError] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -103,6 +129,15 @@ class StackTarget:
             bpf.to_bytes(program, big_endian=self.big_endian) for program in self.stacks[profile]
         ]
 
+    def _plain_origin(self) -> list[Any] | None:
+        one = self.origin
+        if one is None:
+            return None
+        executed = None
+        if one.executed is not None:
+            executed = [bpf.to_bytes(made, big_endian=self.big_endian) for made in one.executed]
+        return [one.runtime, one.version, one.subject, one.digest, executed]
+
     def to_plain(self) -> dict[str, Any]:
         """The target in types that can be sent to another process; see ``from_plain``."""
         return {
@@ -111,6 +146,7 @@ class StackTarget:
             "stacks": {profile.value: self._raw(profile) for profile in self.stacks},
             "big_endian": self.big_endian,
             "findings": list(self.findings),
+            "origin": self._plain_origin(),
         }
 
     @classmethod
@@ -121,9 +157,15 @@ class StackTarget:
             Profile(profile): tuple(bpf.from_bytes(raw, big_endian=big_endian) for raw in stack)
             for profile, stack in plain["stacks"].items()
         }
-        return cls(
-            plain["kind"], plain["description"], stacks, big_endian, tuple(plain["findings"])
-        )
+        origin = None
+        if plain["origin"] is not None:
+            runtime, version, subject, digest, raw = plain["origin"]
+            executed = None
+            if raw is not None:
+                executed = tuple(bpf.from_bytes(made, big_endian=big_endian) for made in raw)
+            origin = Origin(runtime, version, subject, digest, executed)
+        findings = tuple(plain["findings"])
+        return cls(plain["kind"], plain["description"], stacks, big_endian, findings, origin)
 
     def analysis(self, profile: Profile) -> Analysis:
         """The proof of what the filters return; made once.

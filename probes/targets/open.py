@@ -6,12 +6,15 @@
 | ``bpf:FILE[,FILE...]`` | raw programs, stacked in this order |
 | ``oci:FILE`` | a profile of an OCI runtime, compiled as the runtime does |
 | ``pid:N`` | the filters of a running process |
+| ``docker:IMAGE``, ``podman:IMAGE`` | those of a container of an image |
+| ``runc:BUNDLE``, ``crun:BUNDLE`` | those of a container of an OCI bundle |
+| ``bwrap:ROOT`` | those of a sandbox over a root file system |
 """
 
 import difflib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -21,11 +24,17 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.bpf import Program
 from probes.errors import BadInputError
-from probes.targets import bpf_file, builtin, oci, process
+from probes.targets import Origin, bpf_file, builtin, oci, process
 from probes.targets.files import shown
 from probes.targets.oci import Engine
+from probes.targets.runtimes import target as containers
+from probes.targets.runtimes.container import RUNTIMES
+from probes.targets.runtimes.wanted import Start
 
-WORDS: Final = "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE or pid:N"
+WORDS: Final = (
+    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
+    "runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
+)
 """How a target is written."""
 
 
@@ -42,6 +51,7 @@ class Surroundings:
         engine: who picks the rules of an OCI profile.
         enosys_stub: whether the runtime is runc, which answers ENOSYS for numbers beyond those
             that a profile names.
+        start: how containers are started.
     """
 
     policy: Path
@@ -51,6 +61,7 @@ class Surroundings:
     kernel: tuple[int, int]
     engine: Engine = Engine.DOCKER
     enosys_stub: bool = True
+    start: Start = field(default_factory=Start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +73,14 @@ class Opened:
         programs: the filters, the oldest first; at least one, each as ``bpf.check`` accepts it.
         native: the native ABI of the machine that they are for.
         findings: sentences about what the filters do not do although it was written.
+        origin: the container that they are from; None where they are from none.
     """
 
     description: str
     programs: tuple[Program, ...]
     native: Arch
     findings: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 def open_target(word: str, where: Surroundings) -> Opened:
@@ -132,16 +145,35 @@ def _pid(rest: str, where: Surroundings) -> Opened:
         pid = 0
     if pid <= 0:
         raise BadInputError(f"pid:{shown(rest)}: a process id is a whole number above 0")
-    machine = os.uname().machine
-    if where.native.machine != machine:
-        raise BadInputError(
-            f"pid:{rest}: this machine is {machine}, so none of its processes has filters for "
-            f"{where.native.name}: leave --arch out or name ABIs of {machine}"
-        )
+    _refuse_other_machines(f"pid:{rest}", where)
     found = process.load(pid)
     return Opened(found.description, found.programs, where.native, found.findings)
 
 
+def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
+    def opened(rest: str, where: Surroundings) -> Opened:
+        _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
+        found = containers.load(where.start.wanted(runtime, rest))
+        return Opened(found.description, found.programs, where.native, found.findings, found.origin)
+
+    return opened
+
+
+def _refuse_other_machines(word: str, where: Surroundings) -> None:
+    machine = os.uname().machine
+    if where.native.machine != machine:
+        raise BadInputError(
+            f"{word}: this machine is {machine}, so none of its processes has filters for "
+            f"{where.native.name}: leave --arch out or name ABIs of {machine}"
+        )
+
+
 _OPENERS: Mapping[str, Callable[[str, Surroundings], Opened]] = MappingProxyType(
-    {"policy": _policy, "bpf": _bpf, "oci": _oci, "pid": _pid}
+    {
+        "policy": _policy,
+        "bpf": _bpf,
+        "oci": _oci,
+        "pid": _pid,
+        **{runtime: _container(runtime) for runtime in RUNTIMES},
+    }
 )

@@ -6,6 +6,7 @@ Command line and pytest read them alike. How a target itself is written is in
 
 import difflib
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from probes.targets.capability import capability_set
 from probes.targets.files import shown
 from probes.targets.oci import Engine
 from probes.targets.open import Surroundings
+from probes.targets.runtimes.wanted import Start
 
 RUNTIMES: Final = ("runc", "crun")
 
@@ -56,6 +58,47 @@ OPTIONS: Final = (
     ),
 )
 """What the filter of an OCI profile depends on besides the file."""
+
+
+SECCOMP: Final = "seccomp"
+RUNTIME_ARG: Final = "runtime-arg"
+RUNTIME_COMMAND: Final = "runtime-command"
+
+START_OPTIONS: Final = (
+    Option(
+        SECCOMP,
+        "FILE",
+        "the profile that the container gets, as its runtime takes it; default: the runtime's own",
+    ),
+    Option(
+        RUNTIME_ARG,
+        "ARG",
+        "a further argument of the command that makes the container, such as --cap-add=SYS_ADMIN; "
+        "may be given several times",
+    ),
+    Option(
+        RUNTIME_COMMAND,
+        "WORDS",
+        "how the runtime's program is called, such as 'podman --cgroup-manager cgroupfs'; default: "
+        "its name",
+    ),
+)
+"""What a container depends on that is started: a target such as ``docker:IMAGE``."""
+
+
+def start(seccomp: Path | None, arguments: Sequence[str], command: str) -> Start:
+    """Reads the words of ``START_OPTIONS``.
+
+    Raises:
+        BadInputError: the command's quotation marks do not pair.
+    """
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise BadInputError(
+            f"--{RUNTIME_COMMAND} {shown(command)}: {str(error).lower()}: quote it as for a shell"
+        ) from error
+    return Start(seccomp, tuple(arguments), words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from probes.action import Action, FilterReturn
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.instrument import Call, Zygote
 from probes.targets import process
-from probes.tests import runtimes
+from probes.tests import replay
 from probes.tests.emitter import wait_for
 from probes.tests.oracles import require
 from probes.verdict import Effect
@@ -375,9 +375,9 @@ def test_the_replayed_stack_answers_as_simulated() -> None:
         programs = harvest.filters_of(child.pid).threads[0].programs
 
     with Zygote() as prober:
-        calls = [Call(number) for number in (*PROBED, *runtimes.numbers_of(NATIVE))]
-        compared = runtimes.replay(prober, NATIVE, programs, calls)
-        reversed_ = runtimes.replay(prober, NATIVE, stack[::-1], [Call(700)])
+        calls = [Call(number) for number in (*PROBED, *replay.numbers_of(NATIVE))]
+        compared = replay.replay(prober, NATIVE, programs, calls)
+        reversed_ = replay.replay(prober, NATIVE, stack[::-1], [Call(700)])
 
     assert compared.mismatches == ()
     assert compared.asked == len(calls)
@@ -388,7 +388,7 @@ def test_the_replayed_stack_answers_as_simulated() -> None:
     assert reversed_.mismatches == ()
     fields = [bpf.from_bytes(one, big_endian=BIG_ENDIAN) for one in stack]
     seen = bpf.SeccompData(700, NATIVE.audit_arch)
-    assert runtimes.combined(fields, seen) != runtimes.combined(fields[::-1], seen)
+    assert replay.combined(fields, seen) != replay.combined(fields[::-1], seen)
 
 
 # The process goes on as if nothing had been.

@@ -1,22 +1,41 @@
 """Containers that really run: what their filters are harvested as is what the kernel does.
 
 The profiles are Debian's own (docker.io's built-in one, containers-common's), and one of ours
-with every action and operator. The kernel is asked by replaying the harvested programs.
+with every action and operator. The kernel is asked by replaying the harvested programs. Every
+container is of a root file system that has one static program and nothing else.
 """
 
 import errno
+import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import capstone
 import pytest
 
-from probes import harvest
+from probes import bpf, executed
+from probes.action import Action, FilterReturn
 from probes.arch import ARCHES, Arch
+from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.instrument import Call, Zygote
-from probes.targets import process
-from probes.tests import runtimes
+from probes.prover_compare import compare
+from probes.targets import oci
+from probes.targets.runtimes import container, holder, target
+from probes.targets.runtimes.command import Program
+from probes.targets.runtimes.container import RUNTIMES
+from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.tests import replay
+from probes.tests.emitter import wait_for
+from probes.tests.machine import Machine, bundle, need, static_root
+from probes.tests.oracles import require
 from probes.verdict import Effect
 
 pytestmark = [
@@ -26,8 +45,11 @@ pytestmark = [
 
 Rule = dict[str, Any]
 
+ROOT = Path(__file__).parents[2]
+ALLOW = FilterReturn(Action.ALLOW).value
+
 ABIS = (ARCHES["x86_64"], ARCHES["x32"], ARCHES["i386"])
-every_runtime = pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 
 
 def rule(name: str, action: str, *conditions: tuple[int, str, int, int], **more: int) -> Rule:
@@ -65,38 +87,67 @@ CONDITIONAL = [entry["names"][0] for entry in CUSTOM["syscalls"] if entry["args"
 VALUES = (0, 1, 2, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 1 << 63, (1 << 64) - 1)
 
 
+PROGRAM = """\
+#include <stdio.h>
+int main(void) { puts("the image's own program runs"); return 7; }
+"""
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What FROM scratch and one COPY make: no shell, no library, no Python."""
+    return static_root(tmp_path_factory.mktemp("scratch"), PROGRAM)
+
+
 @pytest.fixture(scope="module")
 def prober() -> Iterator[Zygote]:
     with Zygote() as started:
         yield started
 
 
-@pytest.fixture(scope="module")
-def podmans_default(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+@pytest.fixture(scope="session")
+def podmans_default(machine: Machine, root: Path) -> Mapping[str, Any]:
     """containers-common's profile as podman resolves it for a runtime that has none of its own."""
-    runtimes.need("podman")
-    directory = tmp_path_factory.mktemp("podman")
-    with runtimes.running("podman", directory):
-        configuration = runtimes.configuration(directory)
-    found: Mapping[str, Any] = configuration["linux"]["seccomp"]
+    need("podman")
+    name = f"{machine.name}-default"
+    options = ("--cgroup-parent", f"/{machine.name}", "--network", "none")
+    image = machine.subject("podman", root)
+    machine.run("podman", "create", "--name", name, *options, image, "/program")
+    machine.run("podman", "init", name)
+    path = machine.run("podman", "inspect", "--format", "{{.OCIConfigPath}}", name)
+    found: Mapping[str, Any] = json.loads(machine.run("cat", path))["linux"]["seccomp"]
+    machine.run("podman", "rm", "--force", "--time", "0", name)
     return found
+
+
+def as_taken(
+    machine: Machine, runtime: str, profile: Mapping[str, Any]
+) -> Mapping[str, Any] | bytes:
+    """A profile as the runtime takes it: for bwrap the one program that crun makes of it."""
+    if runtime != "bwrap":
+        return profile
+    parsed = oci.read(machine.file(profile))
+    resolved = oci.resolve(parsed, ABIS[0], frozenset(), (6, 0), oci.Engine.DOCKER)
+    (program,) = oci.compile(resolved, enosys_stub=False).programs
+    return bpf.to_bytes(program)
 
 
 @every_runtime
 def test_every_number_under_the_default_profile(
-    runtime: str, prober: Zygote, tmp_path: Path, request: pytest.FixtureRequest
+    runtime: str, prober: Zygote, machine: Machine, root: Path, request: pytest.FixtureRequest
 ) -> None:
-    runtimes.need(runtime)
+    need(runtime)
     by_itself = runtime in {"docker", "podman"}
-    profile = None if by_itself else request.getfixturevalue("podmans_default")
+    profile = None
+    if not by_itself:
+        profile = as_taken(machine, runtime, request.getfixturevalue("podmans_default"))
 
-    with runtimes.running(runtime, tmp_path, profile) as pid:
-        found = harvest.filters_of(pid)
+    held = container.hold(machine.wanted(runtime, root, profile))
 
-    (thread,) = found.threads
+    assert held.version[0].isdigit()
     for arch in ABIS:
-        calls = [Call(number) for number in runtimes.numbers_of(arch)]
-        compared = runtimes.replay(prober, arch, thread.programs, calls)
+        calls = [Call(number) for number in replay.numbers_of(arch)]
+        compared = replay.replay(prober, arch, held.first, calls)
         assert compared.mismatches == ()
         assert compared.asked > len(arch.numbers)
         # An allowlist that is really there: neither all of them nor none get through.
@@ -107,23 +158,22 @@ def test_every_number_under_the_default_profile(
 
 @every_runtime
 def test_every_action_and_operator_of_a_custom_profile(
-    runtime: str, prober: Zygote, tmp_path: Path
+    runtime: str, prober: Zygote, machine: Machine, root: Path
 ) -> None:
-    runtimes.need(runtime)
+    need(runtime)
 
-    with runtimes.running(runtime, tmp_path, CUSTOM) as pid:
-        found = process.load(pid)
-        programs = harvest.filters_of(pid).threads[0].programs
+    held = container.hold(machine.wanted(runtime, root, as_taken(machine, runtime, CUSTOM)))
 
-    assert found.description.startswith(f"process {pid} (sc-")
-    assert found.findings == ()
-    for arch in ABIS:
-        compared = runtimes.replay(prober, arch, programs, list(_calls(arch)))
-        assert compared.mismatches == ()
-        assert compared.effects[Effect.KILLED_PROCESS] == len(VICTIMS)
-        assert compared.effects[Effect.TRAPPED] == 1
-        assert compared.effects[Effect.REFUSED] > len(CONDITIONAL)
-        assert compared.effects[Effect.REACHED] > len(arch.numbers)
+    stacks = [held.first] if held.executed is None else [held.first, held.executed]
+    assert len(stacks) == (1 if runtime == "bwrap" else 2)
+    for stack in stacks:
+        for arch in ABIS:
+            compared = replay.replay(prober, arch, stack, list(_calls(arch)))
+            assert compared.mismatches == ()
+            assert compared.effects[Effect.KILLED_PROCESS] == len(VICTIMS)
+            assert compared.effects[Effect.TRAPPED] == 1
+            assert compared.effects[Effect.REFUSED] > len(CONDITIONAL)
+            assert compared.effects[Effect.REACHED] > len(arch.numbers)
 
 
 VICTIMS = ("kcmp", "vhangup")
@@ -131,7 +181,7 @@ VICTIMS = ("kcmp", "vhangup")
 
 def _calls(arch: Arch) -> Iterator[Call]:
     """Every number once, and those that depend on an argument with what conditions turn on."""
-    yield from (Call(number) for number in runtimes.numbers_of(arch))
+    yield from (Call(number) for number in replay.numbers_of(arch))
     for name in CONDITIONAL:
         number = arch.number(name)
         assert number is not None
@@ -139,37 +189,371 @@ def _calls(arch: Arch) -> Iterator[Call]:
             yield from (Call(number, (value, 0, 0, other)) for other in (1, 2))
 
 
-def test_what_a_container_leaves_behind(tmp_path: Path) -> None:
-    """Nothing, also when the test fails in the middle of it."""
-    runtimes.need("podman")
-    seen: list[tuple[Path, str]] = []
+# What is judged.
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_a_bundle_brings_its_own_profile(runtime: str, machine: Machine, tmp_path: Path) -> None:
+    need(runtime)
+    root = static_root(tmp_path, PROGRAM)
+    made = tmp_path / "bundle"
+    made.mkdir()
+    wanted = machine.wanted(runtime, root)
+
+    bundle(made, root)
+    bare = target.load(replace(wanted, subject=str(made)))
+    bundle(made, root, CUSTOM)
+    with_its_own = container.hold(replace(wanted, subject=str(made)))
+    given = container.hold(machine.wanted(runtime, root, CUSTOM))
+
+    assert bare.findings == (
+        f"{bare.description}: its first process has no seccomp filter at all",
+        f"a process that {runtime} exec starts there has no seccomp filter at all",
+    )
+    assert [bpf.simulate(one, bpf.SeccompData(163, 0xC000003E)) for one in bare.programs] == [
+        FilterReturn(Action.ALLOW).value
+    ]
+    assert same(with_its_own.first, given.first)
+    assert not same(with_its_own.first, (bpf.to_bytes(bare.programs[0]),))
+
+
+def same(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
+    """Whether two stacks do the same about every call."""
+    left, right = ([bpf.from_bytes(raw) for raw in stack] for stack in (one, other))
+    return not compare(left, right).differing
+
+
+def test_the_images_own_program_does_not_run(machine: Machine, tmp_path: Path) -> None:
+    """Neither its entry point nor its health check, whose words it brings along."""
+    need("podman")
+    root = static_root(tmp_path, PROGRAM)
+    wanted = machine.wanted("podman", root)
+    made = f"{wanted.subject}-entry"
+    words = ["--change", 'ENTRYPOINT ["/program"]', "--change", 'CMD ["--all"]']
+    words += ["--change", "USER 1234:1234"]
+    archive = tmp_path / "root.tar"
+    subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
+    machine.run("podman", "import", *words, str(archive), made)
+
+    with container.started(replace(wanted, subject=made)) as running:
+        pid = running.first_process()
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert Path(f"/proc/{pid}/cmdline").read_bytes() == f"/{running.held.name}\0".encode()
+
+    assert re.search(r"^Uid:\s+1234\s", status, re.MULTILINE)
+    assert re.search(r"^Seccomp:\s+2$", status, re.MULTILINE)
+
+
+def test_arguments_of_the_user_s_count(machine: Machine, root: Path) -> None:
+    """Docker's default profile lets those reboot who may."""
+    need("docker")
+    reboot = bpf.SeccompData(169, 0xC000003E)
+
+    without = target.load(machine.wanted("docker", root))
+    allowed = target.load(machine.wanted("docker", root, None, "--cap-add=SYS_BOOT"))
+
+    answers = [bpf.simulate(one.programs[0], reboot) for one in (without, allowed)]
+    assert answers == [FilterReturn(Action.ERRNO, errno.EPERM).value, ALLOW]
+
+
+# exec.
+
+EXEC_WITHOUT_A_FILTER = """\
+#!/bin/sh
+# A runtime whose exec forgets the filter: it enters the container by itself.
+if [ "$1" = exec ]; then
+    pid=$(runc state "$3" | sed -n 's/.*"pid": \\([0-9]*\\),.*/\\1/p')
+    exec 3<&0  # a shell takes the input of what runs in its background away
+    nsenter --target "$pid" --pid --mount -- "$4" <&3 &
+    exit 0
+fi
+exec runc "$@"
+"""
+
+
+def test_an_exec_that_forgets_the_filter(machine: Machine, root: Path, tmp_path: Path) -> None:
+    need("runc")
+    script = tmp_path / "runc-of-ours"
+    script.write_text(EXEC_WITHOUT_A_FILTER)
+    script.chmod(0o755)
+    right = machine.wanted("runc", root, CUSTOM)
+    wrong = replace(right, program=Program("runc", machine.words(str(script))))
+
+    good, bad = target.load(right), target.load(wrong)
+
+    assert good.findings == ()
+    assert bad.findings == ("a process that runc exec starts there has no seccomp filter at all",)
+    assert good.origin.executed is not None
+    assert bad.origin.executed is not None
+    for arch in ABIS:
+        assert (
+            executed.difference(good.programs, good.origin.executed, arch, big_endian=False) == ""
+        )
+        text = executed.difference(bad.programs, bad.origin.executed, arch, big_endian=False)
+        assert text.startswith("about acct, add_key, getpriority, getrusage, kcmp and ")
+
+
+# What is left of a container: nothing.
+
+
+def left_behind(machine: Machine, runtime: str) -> list[str]:
+    """What the runtime still knows of, and our own files."""
+    listing = {
+        "docker": ("docker", "container", "ls", "--all", "--format", "{{.Names}}"),
+        "podman": ("podman", "container", "ls", "--all", "--format", "{{.Names}}"),
+        "runc": ("runc", "list", "--quiet"),
+        "crun": ("crun", "list", "--quiet"),
+    }
+    known = machine.run(*listing[runtime]).split() if runtime in listing else []
+    temporary = Path(tempfile.gettempdir()).glob("syscall-conformance-*-*")
+    return [*known, *(str(path) for path in temporary if path.is_dir() and ours(path))]
+
+
+def ours(path: Path) -> bool:
+    """Whether a temporary folder is of this machine's containers; other tests run meanwhile."""
+    try:
+        return "/root-" in (path / "config.json").read_text()
+    except OSError:
+        return False
+
+
+@every_runtime
+def test_nothing_is_left(runtime: str, machine: Machine, root: Path) -> None:
+    need(runtime)
+    wanted = machine.wanted(runtime, root, as_taken(machine, runtime, CUSTOM))
+    before = sorted(root.rglob("*"))
+    seen: list[tuple[Holder, int]] = []
 
     def fail_in_the_middle() -> None:
-        with runtimes.running("podman", tmp_path) as pid:
-            place = Path(f"/proc/{pid}")
-            seen.append((place, (place / "comm").read_text().strip()))
-            assert _control_groups(seen[0][1])
+        with container.started(wanted) as running:
+            seen.append((running.held, running.first_process()))
+            running.executed_process(seen[0][1])
+            assert len(list(container.processes_of(running.held))) == (1 + (runtime != "bwrap"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_in_the_middle()
 
-    ((place, name),) = seen
-    assert not place.exists()
-    assert _control_groups(name) == []
+    wait_for(lambda: not list(container.processes_of(seen[0][0])), "a process goes on")
+    wait_for(lambda: not left_behind(machine, runtime), "something is left behind")
+    assert sorted(root.rglob("*")) == before
 
 
-def _control_groups(name: str) -> list[Path]:
-    return [path for path in Path("/sys/fs/cgroup").rglob(name) if path.is_dir()]
+STARTER = """\
+import sys, time
+from pathlib import Path
+from probes.targets.runtimes import container
+from probes.targets.runtimes.command import Program
+from probes.targets.runtimes.wanted import Wanted
+runtime, subject, *words = sys.argv[1:]
+with container.started(Wanted(Program(runtime, tuple(words)), subject)) as running:
+    print(running.held.name, running.first_process(), flush=True)
+    time.sleep(60)
+"""
 
 
-def test_a_profile_that_the_runtime_refuses(tmp_path: Path) -> None:
-    """The runtime's own words come with it."""
-    runtimes.need("runc")
-    profile = {"defaultAction": "SCMP_ACT_NONSENSE"}
+@every_runtime
+def test_ctrl_c(runtime: str, machine: Machine, root: Path) -> None:
+    """The terminal sends SIGINT to the whole group, of which the runtime's commands are none."""
+    need(runtime)
+    wanted = machine.wanted(runtime, root)
+    command = [sys.executable, "-c", STARTER, runtime, wanted.subject, *wanted.program.words]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    name, pid = process.stdout.readline().split()
+    assert Path(f"/proc/{pid}/exe").exists()
 
-    with (
-        pytest.raises(runtimes.RuntimeFailedError, match="SCMP_ACT_NONSENSE"),
-        runtimes.running("runc", tmp_path, profile),
-    ):
-        pass
+    os.killpg(process.pid, signal.SIGINT)
+
+    _, complaint = process.communicate(timeout=60)
+    assert complaint.rstrip().endswith("KeyboardInterrupt")
+    wait_for(lambda: not Path(f"/proc/{pid}/exe").exists(), "its process goes on")
+    wait_for(lambda: name not in left_behind(machine, runtime), "the container is left behind")
+
+
+# Refusals: one sentence, with the runtime's own words.
+
+
+def refusal(wanted: Wanted) -> str:
+    with pytest.raises(BadInputError) as caught:
+        container.hold(wanted)
+    assert caught.value.exit_status is ExitStatus.USAGE
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+NONSENSE = {"defaultAction": "SCMP_ACT_NONSENSE"}
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun", "docker", "podman"])
+def test_a_profile_that_the_runtime_refuses(runtime: str, machine: Machine, root: Path) -> None:
+    need(runtime)
+
+    sentence = refusal(machine.wanted(runtime, root, NONSENSE))
+
+    assert "it refuses the seccomp profile; its own words: " in sentence
+    assert "SCMP_ACT_NONSENSE" in sentence.partition("own words")[2]
+    assert left_behind(machine, runtime) == []
+
+
+def test_a_profile_in_json_for_bwrap(machine: Machine, root: Path) -> None:
+    need("bwrap")
+    sentence = refusal(machine.wanted("bwrap", root, CUSTOM))
+    assert "bwrap takes a raw BPF program" in sentence
+    assert "export --format bpf" in sentence
+
+
+def test_a_program_that_the_kernel_refuses_for_bwrap(machine: Machine, root: Path) -> None:
+    need("bwrap")
+    sentence = refusal(machine.wanted("bwrap", root, bytes(8)))
+    assert "it refuses the seccomp profile; its own words: " in sentence
+
+
+@pytest.mark.parametrize("runtime", ["docker", "podman"])
+def test_an_image_that_is_not_there(runtime: str, machine: Machine, root: Path) -> None:
+    need(runtime)
+    wanted = replace(machine.wanted(runtime, root), subject="localhost/no-such-image:1")
+    sentence = refusal(wanted)
+    assert "there is no such image: check its name" in sentence
+    assert "localhost/no-such-image:1" in sentence.partition("own words")[2]
+
+
+def test_a_daemon_that_cannot_be_reached(machine: Machine, root: Path) -> None:
+    need("docker")
+    wanted = machine.wanted("docker", root)
+    words = (*wanted.program.words[:-1], "DOCKER_HOST=unix:///run/none.sock", "docker")
+    sentence = refusal(replace(wanted, program=Program("docker", words)))
+    assert "its daemon cannot be reached: start it, or say where it is (DOCKER_HOST)" in sentence
+    assert "unix:///run/none.sock" in sentence
+
+
+def test_a_limit_beyond_what_this_machine_gives(machine: Machine, root: Path) -> None:
+    need("podman")
+    wanted = machine.wanted("podman", root, None, "--ulimit=nofile=99999999:99999999")
+    assert "it may not set a resource limit" in refusal(wanted)
+
+
+def test_an_argument_that_the_runtime_does_not_know(machine: Machine, root: Path) -> None:
+    need("crun")
+    assert "check --runtime-arg" in refusal(machine.wanted("crun", root, None, "--nonsense"))
+
+
+@every_runtime
+def test_a_profile_under_which_nothing_can_run(runtime: str, machine: Machine, root: Path) -> None:
+    need(runtime)
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [rule("execve", "KILL_PROCESS"), rule("execveat", "KILL_PROCESS")],
+    }
+    sentence = refusal(machine.wanted(runtime, root, as_taken(machine, runtime, profile)))
+    assert "does the profile allow execve" in sentence or "own words" in sentence
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_runtime_that_is_not_installed(runtime: str, root: Path) -> None:
+    (Path(root) / "config.json").unlink(missing_ok=True)
+    subject = str(bundle(Path(tempfile.mkdtemp(dir=root.parent)), root))
+    wanted = Wanted(Program(runtime, ("/no/such/program",)), subject)
+    assert refusal(wanted) == (
+        f"{runtime} cannot be started here: /no/such/program: No such file or directory: install "
+        f"{runtime}, or put it on PATH"
+    )
+
+
+BAD_BUNDLES = {
+    "missing": (None, "No such file or directory"),
+    "no json": ("{", "is JSON, and this is none"),
+    "no object": ("[]", "is a JSON object, and this is none"),
+    "no process": ('{"root": {}}', "process, root and linux must be objects"),
+    "no proc": ('{"process": {}, "root": {"path": "r"}}', "it mounts no proc file system"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD_BUNDLES.values(), ids=BAD_BUNDLES)
+def test_a_bundle_that_is_none(text: str | None, words: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    sentence = refusal(Wanted(Program("runc", ("runc",)), str(tmp_path)))
+    assert f"{tmp_path}/config.json: " in sentence
+    assert words in sentence
+
+
+def test_a_root_file_system_that_is_none(tmp_path: Path) -> None:
+    sentence = refusal(Wanted(Program("bwrap", ("bwrap",)), str(tmp_path / "none")))
+    assert "no root file system can be read there (No such file or directory)" in sentence
+
+
+SAID = {
+    "cgroup": (
+        "error applying cgroup configuration for process: mountpoint for devices not found",
+        "it has trouble with control groups, which depends on this machine's set-up",
+    ),
+    "daemon": (
+        "permission denied while trying to connect to the Docker daemon socket at unix:///x",
+        "its daemon refuses this user: run the suite as root",
+    ),
+    "unknown": ("something quite new", "fake create: its own words: something quite new"),
+}
+
+
+@pytest.mark.parametrize(("said", "words"), SAID.values(), ids=SAID)
+def test_what_a_runtime_says(said: str, words: str) -> None:
+    fake = Program("fake", ("sh", "-c", f"echo '{said}' >&2; exit 125"))
+    with pytest.raises(BadInputError) as caught:
+        fake.run("create")
+    assert words.removeprefix("fake create: ") in str(caught.value)
+    assert str(caught.value).endswith(f"its own words: {said}")
+
+
+def test_a_runtime_that_does_not_answer(tmp_path: Path) -> None:
+    script = tmp_path / "hangs"
+    script.write_text("#!/bin/sh\nsleep 50 & echo $! >$0.pid; wait\n")
+    script.chmod(0o755)
+    with pytest.raises(InstrumentError, match="hangs create: no end after 1 s"):
+        Program("runc", (str(script),)).run("create", seconds=1.0)
+    child = int((tmp_path / "hangs.pid").read_text())
+    wait_for(lambda: not Path(f"/proc/{child}/exe").exists(), "what it started goes on")
+
+
+# The program that holds a container.
+
+CODE = {
+    "x86_64": ("CS_ARCH_X86", "CS_MODE_64", ["movabs", "dec", "jne", "ud2"]),
+    "aarch64": ("CS_ARCH_ARM64", "CS_MODE_ARM", ["mov", "subs", "b.ne"]),
+    "riscv64": ("CS_ARCH_RISCV", "CS_MODE_RISCV64", ["addi", "slli", "addi", "bnez"]),
+}
+
+
+@pytest.mark.parametrize("abi", CODE)
+def test_the_holder_as_others_read_it(abi: str, tmp_path: Path) -> None:
+    """Its head by readelf, its code by Capstone: it has no system call, and the jump goes back."""
+    reader = require("readelf", "binutils")
+    path = tmp_path / "holder"
+    path.write_bytes(holder.program(abi, "name"))
+    head = subprocess.run([reader, "-hl", "-W", path], capture_output=True, text=True, check=True)
+    assert head.stderr == ""
+    assert {"x86_64": "X86-64", "aarch64": "AArch64", "riscv64": "RISC-V"}[abi] in head.stdout
+    assert re.search(r"LOAD .* R E ", head.stdout)
+    assert re.search(r"GNU_STACK .* RW ", head.stdout)
+    entry = int(re.findall(r"Entry point address:\s+0x([0-9a-f]+)", head.stdout)[0], 16)
+    kind, mode, mnemonics = CODE[abi]
+    engine = capstone.Cs(getattr(capstone, kind), getattr(capstone, mode))
+    read = list(engine.disasm(path.read_bytes()[entry - 0x400000 :], entry))[: len(mnemonics)]
+    assert [one.mnemonic for one in read] == mnemonics
+    jump, start = read[-2 if abi == "x86_64" else -1], read[-3 if abi == "x86_64" else -2]
+    target_of_jump = int(re.findall(r"(-?0x[0-9a-f]+|-?\d+)$", jump.op_str)[0], 0)
+    assert target_of_jump in {start.address, start.address - jump.address}
+
+
+def test_a_machine_without_a_holder() -> None:
+    with pytest.raises(BadInputError, match="this machine is vax: start the container yourself"):
+        holder.program("vax", "name")

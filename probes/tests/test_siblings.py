@@ -17,7 +17,7 @@ from probes.cell import Cell, CellKey, Claim, EvidenceKind, Outcome
 from probes.gap import Gap, GapState
 from probes.prover import Analysis, TooComplexError
 from probes.siblings import ANY_FILTER
-from probes.targets import ProgramIdentity, StackTarget
+from probes.targets import Origin, ProgramIdentity, StackTarget
 from probes.targets.builtin import builtin
 from probes.targets.open import Surroundings, open_target
 from probes.tests import oracles
@@ -217,6 +217,7 @@ class Opaque:
     kind: str = "ambient"
     description: str = "the filter of the container"
     findings: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:

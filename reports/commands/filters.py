@@ -3,6 +3,7 @@
 import argparse
 import importlib.resources
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from probes.action import Profile
@@ -36,6 +37,15 @@ def add_surroundings(parser: argparse.ArgumentParser) -> None:
         theirs.add_argument(
             f"--{option.name}", default="", metavar=option.metavar, help=option.help
         )
+    started = parser.add_argument_group("for docker:IMAGE and other containers")
+    for option in words.START_OPTIONS:
+        started.add_argument(
+            f"--{option.name}",
+            default=[] if option.name == words.RUNTIME_ARG else "",
+            action="append" if option.name == words.RUNTIME_ARG else "store",
+            metavar=option.metavar,
+            help=option.help,
+        )
 
 
 def surroundings(options: argparse.Namespace, wanted: Sequence[Arch]) -> Surroundings:
@@ -49,7 +59,10 @@ def surroundings(options: argparse.Namespace, wanted: Sequence[Arch]) -> Surroun
         BadInputError: a word has no meaning.
     """
     container = Container(options.cap, options.kernel, options.engine, options.runtime)
-    return words.surroundings(policy_path(options), Profile(options.profile), wanted, container)
+    found = words.surroundings(policy_path(options), Profile(options.profile), wanted, container)
+    seccomp = Path(options.seccomp) if options.seccomp else None
+    start = words.start(seccomp, options.runtime_arg, options.runtime_command)
+    return replace(found, start=start)
 
 
 def policy_path(options: argparse.Namespace) -> Path:

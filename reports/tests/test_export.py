@@ -15,7 +15,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +30,10 @@ from probes.bpf import Program
 from probes.errors import BadInputError
 from probes.policy import DocumentedCall, Policy
 from probes.prover_compare import Comparison, Pair, compare, effect, run
-from probes.targets import builtin, process
-from probes.tests import oracles, runtimes
+from probes.targets import builtin
+from probes.targets.runtimes import target
+from probes.tests import oracles
+from probes.tests.machine import Machine, need, private_machine, static_root
 from reports import export
 from reports.export import Format, Request
 
@@ -237,6 +239,12 @@ on_x86_64_as_root = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with private_machine() as made:
+        yield made
+
+
 @on_x86_64_as_root
 @pytest.mark.parametrize(
     ("runtime", "profile"),
@@ -250,13 +258,13 @@ on_x86_64_as_root = pytest.mark.skipif(
     ],
 )
 def test_containers_run_confined_by_the_profile(
-    runtime: str, profile: Profile, tmp_path: Path
+    runtime: str, profile: Profile, machine: Machine, tmp_path: Path
 ) -> None:
-    runtimes.need(runtime)
+    need(runtime)
     request = request_for(profile)
     exported = json.loads(export.oci_json(request))
-    with runtimes.running(runtime, tmp_path, exported) as pid:
-        harvested = process.load(pid).programs
+    root = static_root(tmp_path, "int main(void) { return 0; }")
+    harvested = target.load(machine.wanted(runtime, root, exported)).programs
     comparison = compare((program_of(request),), harvested)
     assert comparison.exact
     returns = profile.returns

@@ -1,0 +1,120 @@
+"""runc and crun: containers of OCI bundles."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+from probes.errors import BadInputError
+from probes.targets import files
+from probes.targets.files import shown
+from probes.targets.runtimes.wanted import Holder, Wanted
+
+_MOST_BYTES: Final = 16 << 20
+_CONFIGURATION: Final = "config.json"
+_STANDARD_INPUT: Final = "/proc/self/fd/0"
+
+
+class BundleContainer:
+    """A container of an OCI bundle; see ``probes.targets.runtimes.container.Container``.
+
+    The holder comes in as an open file, standard input, so that nothing is written to the bundle's
+    root file system: not even a place to mount something at.
+    """
+
+    def __init__(self, wanted: Wanted, holder: Holder) -> None:
+        """Notes what is asked for; nothing is made yet."""
+        self._wanted = wanted
+        self._holder = holder
+        self._file: IO[bytes] | None = None
+        self._bundle = ""
+
+    def start(self) -> None:
+        """Makes the container of a copy of the bundle's configuration, and starts it."""
+        configuration = _adapted(self._wanted)
+        self._bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
+        Path(self._bundle, _CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
+        self._file = self._holder.in_memory()
+        self._wanted.program.run(
+            *("create", "--bundle", self._bundle, *self._wanted.arguments, self._holder.name),
+            stdin=self._file,
+        )
+        self._wanted.program.run("start", self._holder.name)
+
+    def execute(self) -> bool:
+        """Has the runtime start another process in the container."""
+        words = ("exec", "--detach", self._holder.name, _STANDARD_INPUT)
+        self._wanted.program.run(*words, stdin=self._file)
+        return True
+
+    def runs(self) -> bool:
+        """Whether the runtime says that the container runs."""
+        try:
+            state = json.loads(self._wanted.program.run("state", self._holder.name))
+        except BadInputError:
+            return False
+        return bool(state.get("status") == "running")
+
+    def version(self) -> str:
+        """The version."""
+        first = self._wanted.program.run("--version").splitlines()[0]
+        return first.split()[-1]
+
+    def digest(self) -> str:
+        """A directory has none."""
+        return ""
+
+    def remove(self) -> None:
+        """Removes the container, whether it runs, is only made, or never was."""
+        try:
+            if self._bundle:
+                self._wanted.program.run("delete", "--force", self._holder.name)
+        finally:
+            if self._file is not None:
+                self._file.close()
+            shutil.rmtree(self._bundle, ignore_errors=True)
+
+
+def _adapted(wanted: Wanted) -> Mapping[str, Any]:
+    """The bundle's configuration, with the holder in place of its program.
+
+    Raises:
+        BadInputError: the bundle, or the profile, is not what it must be.
+    """
+    bundle = Path(wanted.subject)
+    path = bundle / _CONFIGURATION
+    configuration = _json_object(path, "a bundle's config.json")
+    process = configuration.get("process")
+    root = configuration.get("root")
+    linux = configuration.setdefault("linux", {})
+    if not (isinstance(process, dict) and isinstance(root, dict) and isinstance(linux, dict)):
+        raise BadInputError(
+            f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
+        )
+    mounts = configuration.get("mounts") or []
+    if not any(isinstance(mount, dict) and mount.get("type") == "proc" for mount in mounts):
+        raise BadInputError(
+            f"{shown(path)}: it mounts no proc file system, without which no program can be handed"
+            " in: add the mount at /proc that runc spec writes"
+        )
+    process["args"] = [_STANDARD_INPUT]
+    process["terminal"] = False
+    root["path"] = str((bundle / str(root.get("path", ""))).absolute())
+    # Else a container that runs from the same bundle could be in the way.
+    linux.pop("cgroupsPath", None)
+    if wanted.seccomp is not None:
+        linux["seccomp"] = _json_object(wanted.seccomp, "a seccomp profile")
+    return configuration
+
+
+def _json_object(path: Path, what: str) -> dict[str, Any]:
+    raw = files.read(path, _MOST_BYTES, what)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{shown(path)}: {what} is JSON, and this is none ({error})") from error
+    if not isinstance(found, dict):
+        raise BadInputError(f"{shown(path)}: {what} is a JSON object, and this is none")
+    return found

@@ -1,0 +1,190 @@
+"""Runs a container runtime's commands: with a deadline, and its own words where it refuses."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Final
+
+from probes.errors import BadInputError, InstrumentError
+from probes.targets.files import shown
+
+SECONDS: Final = 120.0
+"""How long a command may take; a fraction of a second is usual."""
+
+PULL_SECONDS: Final = 900.0
+"""How long one may take that fetches an image first."""
+
+_SETTLING_SECONDS: Final = 10.0
+"""How long an interrupted command may take to end by itself."""
+
+_MOST_WORDS: Final = 400
+
+# What a runtime says, in lower case, and what is to be done about it; the first that fits counts.
+_HINTS: Final[Sequence[tuple[tuple[str, ...], str]]] = (
+    (
+        ("permission denied while trying to connect", "docker.sock: connect: permission denied"),
+        "its daemon refuses this user: run the suite as root",
+    ),
+    (
+        ("cannot connect to", "error during connect", "is the docker daemon running"),
+        "its daemon cannot be reached: start it, or say where it is (DOCKER_HOST)",
+    ),
+    (
+        (
+            "unable to find image",
+            "no such image",
+            "image not known",
+            "pull access denied",
+            "manifest unknown",
+            "did not resolve to an alias",
+            "invalid reference format",
+            "initializing source docker://",
+        ),
+        "there is no such image: check its name, or build, load or pull it first",
+    ),
+    (
+        ("cgroup",),
+        "it has trouble with control groups, which depends on this machine's set-up",
+    ),
+    (
+        ("rlimit", "ulimit"),
+        "it may not set a resource limit: give lower ones (--runtime-arg=--ulimit=nofile=1024)",
+    ),
+    (("seccomp",), "it refuses the seccomp profile"),
+    (
+        ("unknown flag", "unknown option", "unknown shorthand flag", "unrecognized option"),
+        "it does not know an option: check --runtime-arg",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A runtime's command line program.
+
+    Attributes:
+        runtime: its usual name, as in ``--target``.
+        words: how it is called: its name, and options of its own where the user gave some.
+    """
+
+    runtime: str
+    words: tuple[str, ...]
+
+    def run(
+        self,
+        *arguments: str,
+        seconds: float = SECONDS,
+        given: bytes = b"",
+        stdin: IO[bytes] | None = None,
+    ) -> str:
+        """Runs a command to its end.
+
+        Args:
+            arguments: what follows the program's own words.
+            seconds: its deadline.
+            given: what it reads from its standard input.
+            stdin: an open file for its standard input instead.
+
+        Returns:
+            What it wrote to standard output, without the blanks around it.
+
+        Raises:
+            BadInputError: it is not installed, or it refused; in its own words.
+            InstrumentError: it did not end in time.
+        """
+        # Files and no pipes: what a container inherits stays open for as long as it runs.
+        with (
+            tempfile.TemporaryFile() as words,
+            tempfile.TemporaryFile() as said,
+            tempfile.TemporaryFile() as complained,
+        ):
+            words.write(given)
+            words.seek(0)
+            process = self.start(*arguments, streams=(stdin or words, said, complained))
+            try:
+                status = process.wait(seconds)
+            except subprocess.TimeoutExpired as error:
+                kill(process)
+                raise InstrumentError(
+                    f"{self.line(*arguments)}: no end after {seconds:.0f} s: see what the runtime"
+                    " is waiting for, and run the suite again"
+                ) from error
+            except BaseException:
+                # On Ctrl-C, too, it is clear afterwards what was made and must be removed.
+                _settle(process)
+                raise
+            said.seek(0)
+            complained.seek(0)
+            answer = said.read()
+            if status:
+                raise self.refusal(arguments, complained.read() or answer, status)
+        return answer.decode(errors="replace").strip()
+
+    def start(
+        self, *arguments: str, streams: Sequence[IO[bytes]], fds: Sequence[int] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Starts a command; Ctrl-C at the terminal does not reach it.
+
+        Args:
+            arguments: what follows the program's own words.
+            streams: its standard input, output and error.
+            fds: descriptors that it inherits, by the numbers that they have here.
+
+        Raises:
+            BadInputError: it is not installed.
+        """
+        try:
+            return subprocess.Popen(
+                [*self.words, *arguments],
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                pass_fds=fds,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BadInputError(
+                f"{self.runtime} cannot be started here: {self.words[0]}: {error.strerror}: install"
+                f" {self.runtime}, or put it on PATH"
+            ) from error
+
+    def refusal(self, arguments: Sequence[str], words: bytes, status: int) -> BadInputError:
+        """What a command that failed said, and what that means as far as we know it."""
+        said = _own_words(words) or f"exit status {status}"
+        lowered = words.decode(errors="replace").lower()
+        hint = next((text for signs, text in _HINTS if any(s in lowered for s in signs)), "")
+        return BadInputError(
+            f"{self.line(*arguments)}: {f'{hint}; ' if hint else ''}its own words: {said}"
+        )
+
+    def line(self, *arguments: str) -> str:
+        """The command as a sentence names it: its first words."""
+        return shown(shlex.join([*self.words, *arguments[:1]]))
+
+
+def _own_words(raw: bytes) -> str:
+    lines = [line.strip() for line in raw.decode(errors="replace").splitlines() if line.strip()]
+    # docker and podman end with an advice to read their help.
+    lines = [line for line in lines if not line.startswith(("See '", "Run '"))]
+    text = shown(" / ".join(lines))
+    return text if len(text) <= _MOST_WORDS else f"... {text[-_MOST_WORDS:]}"
+
+
+def _settle(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_SETTLING_SECONDS)
+        return
+    kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends a command and what it started in its process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_SETTLING_SECONDS)

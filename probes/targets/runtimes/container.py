@@ -1,0 +1,211 @@
+"""Starts a container under a runtime, reads the filters of its processes, and removes it.
+
+The container is the runtime's own work, from the image, bundle or root file system that the user
+names, with the profile that he names; only the program that it runs is exchanged for one that
+holds still (``probes.targets.runtimes.holder``). What confines it is then read by ptrace(2).
+"""
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from probes import harvest
+from probes.errors import BadInputError, InstrumentError
+from probes.targets.files import shown
+from probes.targets.runtimes import holder
+from probes.targets.runtimes.bubblewrap import Sandbox
+from probes.targets.runtimes.bundles import BundleContainer
+from probes.targets.runtimes.images import ImageContainer
+from probes.targets.runtimes.wanted import Holder, Wanted
+
+START_SECONDS: Final = 30.0
+"""How long a started container may take to run its program; some milliseconds are usual."""
+
+_POLL_INTERVAL: Final = 0.01
+_STATE_INTERVAL: Final = 1.0
+
+
+class Container(Protocol):
+    """A runtime's way of making a container.
+
+    Every method raises BadInputError where the runtime refuses, with its own words, and
+    InstrumentError where it does not answer in time.
+    """
+
+    def start(self) -> None:
+        """Makes and starts the container, with the holder as its first process."""
+
+    def execute(self) -> bool:
+        """Has another holder started in it, as the runtime's exec does; False if it has none."""
+
+    def runs(self) -> bool:
+        """Whether the container runs, as far as the runtime can say."""
+
+    def version(self) -> str:
+        """The runtime's version."""
+
+    def digest(self) -> str:
+        """The digest of the image; "" where there is no image."""
+
+    def remove(self) -> None:
+        """Removes the container and all that was made for it, at any time, also repeatedly."""
+
+
+_MAKERS: Final[Mapping[str, Callable[[Wanted, Holder], Container]]] = MappingProxyType(
+    {
+        "runc": BundleContainer,
+        "crun": BundleContainer,
+        "docker": ImageContainer,
+        "podman": ImageContainer,
+        "bwrap": Sandbox,
+    }
+)
+
+RUNTIMES: Final = tuple(_MAKERS)
+"""The runtimes, by their words in ``--target``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What confines a container.
+
+    Attributes:
+        version: the runtime's version.
+        digest: the digest of the image; "" where there is no image.
+        first: the filters of its first process, the oldest first.
+        executed: those of a process that the runtime's exec started; None where it has no exec.
+    """
+
+    version: str
+    digest: str
+    first: tuple[bytes, ...]
+    executed: tuple[bytes, ...] | None
+
+
+def hold(wanted: Wanted) -> Held:
+    """Starts a container, reads what confines it, and removes it; on Ctrl-C, too.
+
+    Raises:
+        BadInputError: the runtime refuses, or the filters may not be read by this user.
+        InstrumentError: something takes too long, or this kernel does not tell.
+    """
+    with started(wanted) as running:
+        first = running.first_process()
+        programs = _filters(first)
+        other = running.executed_process(first)
+        executed = None if other is None else _filters(other)
+        container = running.container
+        version, digest = shown(container.version()), shown(container.digest())
+        return Held(version, digest, programs, executed)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container that was started.
+
+    Attributes:
+        container: the runtime's side of it.
+        held: what its processes run.
+        wanted: what was asked for.
+    """
+
+    container: Container
+    held: Holder
+    wanted: Wanted
+
+    def first_process(self) -> int:
+        """The container's first process, by our pid, once it has its filters.
+
+        Raises:
+            BadInputError: it ended instead, or is nowhere to be seen.
+        """
+        return self._await(0, "first process")
+
+    def executed_process(self, first: int) -> int | None:
+        """A process that the runtime starts in the container beside the first one."""
+        if not self.container.execute():
+            return None
+        return self._await(first, "process that exec started")
+
+    def _await(self, known: int, which: str) -> int:
+        until = time.monotonic() + START_SECONDS
+        ask = time.monotonic() + _STATE_INTERVAL
+        while True:
+            for pid in processes_of(self.held):
+                if pid != known:
+                    return pid
+            now = time.monotonic()
+            if now > ask or now > until:
+                self._refuse(which, late=now > until)
+                ask = now + _STATE_INTERVAL
+            time.sleep(_POLL_INTERVAL)
+
+    def _refuse(self, which: str, *, late: bool) -> None:
+        name = f"{self.wanted.program.runtime}: the {which} of the container"
+        if not self.container.runs():
+            raise BadInputError(
+                f"{name} ended before it ran its program: does the profile allow execve, and what"
+                " the runtime itself calls before it?"
+            )
+        if late:
+            raise BadInputError(
+                f"{name} cannot be seen from here: run the suite as root on the machine, and in the"
+                " pid namespace, in which the runtime starts containers (DOCKER_HOST), and not"
+                " within a container"
+            )
+
+
+@contextlib.contextmanager
+def started(wanted: Wanted) -> Iterator[Running]:
+    """A container for as long as the context lasts.
+
+    Raises:
+        BadInputError: the runtime refuses.
+        InstrumentError: it takes too long.
+    """
+    name = f"syscall-conformance-{secrets.token_hex(6)}"
+    held = Holder(name, holder.program(os.uname().machine, name))
+    container = _MAKERS[wanted.program.runtime](wanted, held)
+    try:
+        container.start()
+        yield Running(container, held, wanted)
+    finally:
+        container.remove()
+
+
+def processes_of(held: Holder) -> Iterator[int]:
+    """The processes that run a holder, by our pids: whatever they are called, it tells them."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        executable = entry / "exe"
+        # A process may have ended meanwhile, and a kernel's thread has none.
+        with contextlib.suppress(OSError):
+            if executable.stat().st_size == len(held.image) and (
+                executable.read_bytes() == held.image
+            ):
+                yield int(entry.name)
+
+
+def _filters(pid: int) -> tuple[bytes, ...]:
+    """The filters of a held process, which has one thread; none where it is not confined."""
+    if not _is_confined(pid):
+        return ()
+    (thread,) = harvest.filters_of(pid).threads
+    return thread.programs
+
+
+def _is_confined(pid: int) -> bool:
+    """Whether the process is in a seccomp mode, by proc_pid_status(5)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InstrumentError(
+            f"the container's process {pid} ended while it was being looked at: run the suite again"
+        ) from error
+    words = dict(line.split(":", 1) for line in lines.splitlines() if ":" in line)
+    return words.get("Seccomp", "").strip() not in {"", "0"}

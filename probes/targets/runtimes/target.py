@@ -1,0 +1,80 @@
+"""The targets ``docker:``, ``podman:``, ``runc:``, ``crun:``, ``bwrap:``: filters of containers."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from probes import bpf
+from probes.action import Action, FilterReturn
+from probes.bpf import Program
+from probes.targets import Origin
+from probes.targets.files import shown
+from probes.targets.runtimes import container
+from probes.targets.runtimes.wanted import Wanted
+
+_EVERYTHING_ALLOWED: Final = (bpf.statement(bpf.RET_K, FilterReturn(Action.ALLOW).value),)
+"""Does what no filter does."""
+
+_DEFAULTS: Final = {
+    "docker": "docker's default profile",
+    "podman": "podman's default profile",
+    "runc": "the bundle's profile",
+    "crun": "the bundle's profile",
+    "bwrap": "no profile",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFilters:
+    """What confines a container.
+
+    Attributes:
+        description: what a sentence calls it, such as ``docker container of alpine with p.json``.
+        programs: the filters of its first process, the oldest first.
+        findings: sentences about what the filters do not do although it may be expected.
+        origin: the container, with the filters of a process that exec started.
+    """
+
+    description: str
+    programs: tuple[Program, ...]
+    findings: tuple[str, ...]
+    origin: Origin
+
+
+def load(wanted: Wanted) -> ContainerFilters:
+    """Starts a container as its runtime does, and reads what confines it; nothing of it is left.
+
+    A process without any filter is given one that allows everything, so that it is judged, too.
+
+    Raises:
+        BadInputError: the runtime refuses, or the filters may not be read by this user.
+        InstrumentError: something takes too long, or this kernel does not tell.
+    """
+    held = container.hold(wanted)
+    first = _programs(held.first)
+    executed = None if held.executed is None else _programs(held.executed)
+    runtime, subject = wanted.program.runtime, shown(wanted.subject)
+    origin = Origin(runtime, held.version, subject, held.digest, executed)
+    return ContainerFilters(_description(wanted), first, tuple(_findings(wanted, held)), origin)
+
+
+def _programs(raw: Sequence[bytes]) -> tuple[Program, ...]:
+    big_endian = sys.byteorder == "big"
+    return tuple(bpf.from_bytes(one, big_endian=big_endian) for one in raw) or (
+        _EVERYTHING_ALLOWED,
+    )
+
+
+def _description(wanted: Wanted) -> str:
+    runtime = wanted.program.runtime
+    profile = _DEFAULTS[runtime] if wanted.seccomp is None else shown(wanted.seccomp.name)
+    return f"{runtime} container of {shown(wanted.subject)} with {profile}"
+
+
+def _findings(wanted: Wanted, held: container.Held) -> Iterator[str]:
+    runtime = wanted.program.runtime
+    if not held.first:
+        yield f"{_description(wanted)}: its first process has no seccomp filter at all"
+    if held.executed == ():
+        yield f"a process that {runtime} exec starts there has no seccomp filter at all"
