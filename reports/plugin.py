@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import pytest
 
-from probes import environment, identity, plan
+from probes import environment, identity, plan, siblings
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail
+from probes.gap import Gap
 from probes.settings import Settings
 from reports import results, summary
 from reports.html import compliance
@@ -311,6 +312,7 @@ class Recorder:
             planned=len(planned),
             selected_of=sum(len(case.cells) for case in settings.cases),
             cells=(*judged, *lost),
+            gaps=_gaps(settings, judged),
             run_by=identity.read(os.environ),
             complete=not self._cut_short,
         )
@@ -361,6 +363,13 @@ class Recorder:
         """The path as its reader would write it."""
         here = self._config.invocation_params.dir
         return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
+    """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
+    arches = settings.arches or tuple(dict.fromkeys(case.arch for case in settings.cases))
+    seen = siblings.swept(judged)
+    return siblings.find(settings.policy, settings.target, settings.profiles, arches, seen)
 
 
 def _target(settings: Settings) -> results.Target:

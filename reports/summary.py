@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from probes.cell import Cell, CellKey, Claim, Outcome
-from reports.results import Run, in_order, summarize
+from probes.gap import Gap, GapState
+from reports.results import Run, gaps_in_order, in_order, summarize
 
 MOST_LINES = 20
 """The closing summary never has more lines than this."""
@@ -41,6 +42,9 @@ OTHER_CLAIMS = frozenset(
 
 DECIDED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED})
 """The outcomes that say whether the claim holds."""
+
+GAPS_WORST_FIRST = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
+"""The states of a gap in the order in which a reader wants to know about them."""
 
 UNDECIDED = frozenset({Outcome.CANNOT_TELL, Outcome.BROKEN})
 """The outcomes that leave open whether the claim holds."""
@@ -92,6 +96,8 @@ def visible(text: str) -> str:
     Control, format (bidirectional controls among them), surrogate, private and unassigned
     characters and separators other than the space become ``\u202e`` and the like.
     """
+    if text.isprintable():  # the same categories, looked up at once
+        return text
     return "".join(character if _is_plain(character) else _escape(character) for character in text)
 
 
@@ -181,6 +187,22 @@ def by_reason(cells: Iterable[Cell]) -> tuple[Group, ...]:
     )
 
 
+def gravest_state(gaps: Iterable[Gap]) -> GapState:
+    """Open where it is open anywhere, closed only where it is closed everywhere."""
+    return min((gap.state for gap in gaps), key=GAPS_WORST_FIRST.index)
+
+
+def gaps_by_state(run: Run) -> dict[GapState, list[tuple[Gap, ...]]]:
+    """The gaps call by call, under the gravest state of each; calls in the order of families."""
+    arches = {arch: place for place, arch in enumerate(run.environment.arches)}
+    families = {family: place for place, family in enumerate(run.policy.families)}
+    ordered = sorted(gaps_in_order(run.gaps), key=lambda gap: arches.get(gap.arch, len(arches)))
+    ordered.sort(key=lambda gap: (families.get(gap.family, len(families)), gap.family, gap.syscall))
+    calls = gathered(ordered, lambda gap: (gap.family, gap.syscall)).values()
+    states = gathered(map(tuple, calls), gravest_state)
+    return {state: states.get(state, []) for state in GAPS_WORST_FIRST}
+
+
 def names(cells: Iterable[Cell]) -> tuple[str, ...]:
     """What the cells are about, each once: the call, with the variant where there is one."""
     return tuple(
@@ -244,6 +266,7 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
         *_wrapped(f"planned {summary.planned:,}: {outcomes}", width, most=2),
         *_profile_lines(run, width),
         *_proof_lines(run, width),
+        *_gap_lines(run, width),
         *_wrapped(f"audit records: {audit.source} ({audit.reason})", width, most=2),
         *_wrapped(
             f"{ruling.verdict} (exit status {ruling.exit_status.value}): {ruling.sentence}",
@@ -280,6 +303,20 @@ def _proof_lines(run: Run, width: int) -> list[str]:
         for arch in ordered_arches(run, cells)
     )
     return _wrapped(f"proved for all arguments: {counts}", width, most=2) if counts else []
+
+
+def _gap_lines(run: Run, width: int) -> list[str]:
+    """How many calls beside the policy open a way round it; nothing where none was looked at."""
+    if not run.gaps:
+        return []
+    calls = {
+        state: [members[0].syscall for members in groups]
+        for state, groups in gaps_by_state(run).items()
+    }
+    opened = calls[GapState.OPEN]
+    counts = ", ".join(f"{len(names)} {state}" for state, names in calls.items() if names)
+    title = f"gaps of the document: {counts}"
+    return [_name_line(f"{title}: ", opened, width) if opened else _cut(title, width)]
 
 
 def _coverage_text(places: Sequence[Coverage]) -> str:

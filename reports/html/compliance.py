@@ -7,22 +7,30 @@ import base64
 import hashlib
 from importlib import resources
 
+from reports.html.changes import changes
+from reports.html.controls import controls
 from reports.html.evidence import evidence
 from reports.html.front import banner, contents, digests, environment, identity
+from reports.html.gaps import gaps
 from reports.html.markup import Markup, element, text, void
 from reports.html.matrices import calls_matrix, others_matrix
 from reports.html.trouble import failures, undecided
 from reports.html.view import section, view
+from reports.html.waivers import waivers
 from reports.results import Run
 
 _CONTENTS = (
     ("identity", "What was tested"),
     ("environment", "Where"),
-    ("failures", "Failures"),
-    ("undecided", "Not decided"),
+    ("changes", "Changes"),
     ("calls", "Documented calls"),
     ("others", "Other claims"),
+    ("failures", "Failures"),
+    ("gaps", "Gaps"),
+    ("waivers", "Waivers"),
+    ("controls", "Controls"),
     ("evidence", "Evidence"),
+    ("undecided", "Not assessed"),
     ("method", "Method and limits"),
     ("glossary", "Glossary"),
     ("digests", "Digests"),
@@ -52,11 +60,15 @@ def render(run: Run) -> str:
                 banner(shown),
                 contents(_CONTENTS),
                 element("div", identity(shown), environment(shown), class_="pair"),
-                failures(shown),
-                undecided(shown),
+                changes(shown),
                 calls_matrix(shown),
                 others_matrix(shown),
+                failures(shown),
+                gaps(shown),
+                waivers(shown),
+                controls(shown),
                 evidence(shown),
+                undecided(shown),
                 section("method", "Method and limits", _fixed("method.html")),
                 section("glossary", "Glossary", _fixed("glossary.html")),
                 digests(shown),

@@ -4,23 +4,26 @@ from collections.abc import Iterable, Sequence
 
 from probes.cell import Cell
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.matrices import call_anchor, families
-from reports.html.trouble import references
+from reports.html.references import references
 from reports.html.view import (
     MEANINGS,
+    Entry,
+    PlaceView,
     View,
     badge,
-    cell_entry,
+    call_anchor,
+    entry_item,
     glyph,
     gravest,
-    number_text,
+    is_fine,
+    kernels,
     outcome_class,
     paragraph,
-    place_of,
+    ranges,
     section,
 )
 from reports.results import DocumentedCall, count_outcomes
-from reports.summary import OUTCOME_WORDS, UNDECIDED, Group, by_place, gathered, reason
+from reports.summary import OUTCOME_WORDS, UNDECIDED, by_place, gathered, reason
 
 
 def evidence(view: View) -> Markup:
@@ -28,6 +31,10 @@ def evidence(view: View) -> Markup:
     return section(
         "evidence",
         "Evidence",
+        paragraph(
+            "Cells that came to the same, for the same reason and on the same evidence, are told"
+            " together."
+        ),
         element("h3", text("Documented calls")),
         *_calls(view),
         element("h3", text("The other claims")),
@@ -36,15 +43,13 @@ def evidence(view: View) -> Markup:
 
 
 def _calls(view: View) -> Iterable[Markup]:
-    cells = gathered(view.documented, lambda cell: cell.key.syscall)
-    for calls in families(view.run).values():
+    for calls in view.families.values():
         for call in calls:
-            yield _call(view, call, cells.get(call.name, []))
+            yield _call(view, call, view.calls[call.name])
 
 
-def _call(view: View, call: DocumentedCall, cells: Sequence[Cell]) -> Markup:
-    places = by_place(view.run, cells)
-    ordered = [cell for group in places for cell in group.cells]
+def _call(view: View, call: DocumentedCall, entries: Sequence[Entry]) -> Markup:
+    cells = [cell for entry in entries for cell in entry.cells]
     return element(
         "details",
         element("summary", code(call.name), text(" "), _counts(cells)),
@@ -57,7 +62,8 @@ def _call(view: View, call: DocumentedCall, cells: Sequence[Cell]) -> Markup:
         ),
         element("p", element("strong", text("Why it is restricted. ")), text(call.why)),
         references(call),
-        _entries(view, ordered),
+        _entries(view, entries),
+        class_=_fine(cells),
     )
 
 
@@ -65,25 +71,31 @@ def _others(view: View) -> Iterable[Markup]:
     if not view.others:
         yield paragraph("No other claim was planned.", class_="none")
     for group in by_place(view.run, view.others):
-        yield _place(view, group)
+        first = group.cells[0].key
+        place = view.places[first.claim, first.profile, first.arch]
+        yield _place(view, group.title, place)
 
 
-def _place(view: View, group: Group) -> Markup:
-    claim = group.cells[0].key.claim
-    title = element("span", text(f"{group.title} "), class_="label")
+def _place(view: View, name: str, place: PlaceView) -> Markup:
+    title = element("span", text(f"{name} "), class_="label")
     return element(
         "details",
-        element("summary", title, _counts(group.cells)),
-        element("p", text(MEANINGS[claim]), id=view.places[place_of(group.cells[0])]),
-        _ranges([cell for cell in group.cells if cell.key in view.ranged]),
-        _entries(view, [cell for cell in group.cells if cell.key not in view.ranged]),
+        element("summary", title, _counts(place.cells)),
+        element("p", text(MEANINGS[place.cells[0].key.claim]), id=place.anchor),
+        _ranges(view, place.ranged),
+        _entries(view, place.entries),
+        class_=_fine(place.cells),
     )
 
 
-def _entries(view: View, cells: Sequence[Cell]) -> Markup:
-    if not cells:
+def _fine(cells: Iterable[Cell]) -> str | None:
+    return "fine" if is_fine(cells) else None
+
+
+def _entries(view: View, entries: Sequence[Entry]) -> Markup:
+    if not entries:
         return NOTHING
-    return element("ul", *(cell_entry(view, cell) for cell in cells), class_="cells")
+    return element("ul", *(entry_item(view, entry) for entry in entries), class_="cells")
 
 
 def _counts(cells: Sequence[Cell]) -> Markup:
@@ -98,7 +110,7 @@ def _counts(cells: Sequence[Cell]) -> Markup:
     return element("span", sign, text(f" {words}"), class_="count")
 
 
-def _ranges(cells: Iterable[Cell]) -> Markup:
+def _ranges(view: View, cells: Iterable[Cell]) -> Markup:
     """The numbers of the cells that are not told one by one."""
     alike = gathered(
         cells, lambda cell: (cell.outcome, reason(cell) if cell.outcome in UNDECIDED else "")
@@ -109,10 +121,26 @@ def _ranges(cells: Iterable[Cell]) -> Markup:
                 "p",
                 badge(outcome),
                 text(f" {why}: numbers " if why else " numbers "),
-                code(number_ranges(members)),
+                _numbers(view, members),
             )
             for (outcome, why), members in alike.items()
         )
+    )
+
+
+def _numbers(view: View, cells: Iterable[Cell]) -> Markup:
+    """The numbers as ranges; in a merged record those of each set of kernels."""
+    seen = gathered(cells, lambda cell: (cell.key.number, cell.key.syscall))
+    together = gathered(seen.items(), lambda item: tuple(cell.environment for cell in item[1]))
+    return join(
+        *(
+            join(
+                code(number_ranges([cell for _, same in members for cell in same[:1]])),
+                kernels(view.run, environments),
+            )
+            for environments, members in together.items()
+        ),
+        by="; ",
     )
 
 
@@ -120,10 +148,4 @@ def number_ranges(cells: Sequence[Cell]) -> str:
     """The cells' numbers as ranges: ``0-18, 20, 22-56``; a cell without one is named."""
     numbers = sorted({cell.key.number for cell in cells if cell.key.number is not None})
     nameless = sorted({cell.key.syscall for cell in cells if cell.key.number is None})
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ", ".join(["-".join(map(number_text, ends)) for ends in runs] + nameless)
+    return ", ".join(filter(None, [ranges(numbers), *nameless]))

@@ -1,12 +1,22 @@
 """The head of the page: the verdict, what was tested, where, and the digests."""
 
 import hashlib
+from collections.abc import Iterator
 
 from probes.cell import Outcome
-from reports.html.markup import Markup, code, element, join, text
-from reports.html.view import View, facts, outcome_class, section
-from reports.results import SCHEMA, Verdict, time_text, to_json
-from reports.summary import DECIDED
+from probes.gap import GapState
+from reports.html.markup import NOTHING, Markup, code, element, join, text
+from reports.html.view import (
+    View,
+    digest,
+    facts,
+    kernel_anchor,
+    moment,
+    outcome_class,
+    section,
+)
+from reports.results import SCHEMA, ChangeKind, Environment, Run, Verdict, to_json
+from reports.summary import cells_text, gaps_by_state, gathered
 
 _VERDICT_GLYPHS = {
     Verdict.PASS: "✓",
@@ -38,7 +48,7 @@ _NOT_SAID = "not said by this kernel"
 
 
 def banner(view: View) -> Markup:
-    """The verdict, its sentence, and how much of what was planned was decided."""
+    """The verdict, its sentence, and how much of what was planned was judged."""
     ruling = view.summary.ruling
     sign = element("span", text(_VERDICT_GLYPHS[ruling.verdict]), class_="sign", aria_hidden="true")
     word = element("h2", sign, text(ruling.verdict), id="verdict-title")
@@ -46,7 +56,7 @@ def banner(view: View) -> Markup:
     status = element("p", text(f"Exit status {ruling.exit_status.value}"), class_="status")
     return element(
         "section",
-        element("div", word, sentence, status),
+        element("div", word, sentence, status, _beside(view)),
         _figures(view),
         id="verdict",
         class_=f"banner {outcome_class(_VERDICT_LOOKS[ruling.verdict])}",
@@ -56,17 +66,42 @@ def banner(view: View) -> Markup:
 
 def _figures(view: View) -> Markup:
     counts = view.summary.counts
-    decided = sum(counts[outcome] for outcome in DECIDED)
-    rows = [("Planned cells", view.summary.planned)]
+    rows = [("Planned", view.summary.planned)]
     if view.summary.planned < view.summary.selected_of:
-        rows.append(("The whole job", view.summary.selected_of))
-    rows.append(("Decided", decided))
+        rows.append(("In the whole job", view.summary.selected_of))
+    rows.append(("Judged", view.summary.judged))
     rows += [(name, counts[outcome]) for name, outcome in _FIGURES]
     return facts(((name, text(f"{number:,}")) for name, number in rows), class_="figures")
 
 
+def _beside(view: View) -> Markup:
+    """What else a reader should know at once, each with a link."""
+    run = view.run
+    lines = []
+    if worse := _worse(run):
+        lines.append(("changes", f"{cells_text(worse)} worse than in the earlier record"))
+    if opened := len(gaps_by_state(run)[GapState.OPEN]):
+        noun = "call that is" if opened == 1 else "calls that are"
+        lines.append(("gaps", f"{opened:,} {noun} not documented open a way round"))
+    if run.waivers:
+        ends = min(judged.waiver.expires for judged in run.waivers)
+        noun = "waiver" if len(run.waivers) == 1 else "waivers"
+        lines.append(("waivers", f"{len(run.waivers):,} {noun}, the next to end on {ends}"))
+    if len(run.environments) > 1:
+        lines.append(("environment", f"{len(run.environments):,} kernels"))
+    if not lines:
+        return NOTHING
+    links = (element("a", text(words), href=f"#{name}") for name, words in lines)
+    return element("p", join(*links, by=" · "), class_="beside")
+
+
+def _worse(run: Run) -> int:
+    changes = () if run.baseline is None else run.baseline.changes
+    return sum(change.kind is ChangeKind.WORSE for change in changes)
+
+
 def identity(view: View) -> Markup:
-    """What was tested against what, when, and with which version of the suite."""
+    """What was tested against what, when, by whom, and with which version of the suite."""
     run = view.run
     seconds = int((run.finished - run.started).total_seconds())
     return section(
@@ -74,57 +109,126 @@ def identity(view: View) -> Markup:
         "What was tested",
         facts(
             (
-                ("Policy", join(text(f"{run.policy.title} "), code(run.policy.name))),
-                ("Policy digest", _sha256(run.policy.sha256)),
-                ("Documented calls", text(str(len(run.policy.calls)))),
                 ("Target", join(text(f"{run.target.description} "), code(run.target.kind))),
+                *_image(run),
+                *_programs(run),
+                *(("Finding", text(words)) for words in run.target.findings),
+                ("Policy", join(text(f"{run.policy.title} "), code(run.policy.name))),
+                ("Policy digest", digest(f"sha256:{run.policy.sha256}")),
+                ("Documented calls", text(str(len(run.policy.calls)))),
                 ("Profiles", text(", ".join(p.upper() for p in run.profiles) or "none")),
-                ("Started", _moment(time_text(run.started))),
-                ("Finished", join(_moment(time_text(run.finished)), text(f" ({seconds:,} s)"))),
+                ("Started", moment(run.started)),
+                (
+                    "Finished" if run.complete else "Last judged",
+                    join(moment(run.finished), text(f" ({seconds:,} s)")),
+                ),
+                ("Run by", text(_run_by(run))),
                 ("Suite", text(f"{run.suite.name} {run.suite.version}")),
             )
         ),
     )
 
 
+def _image(run: Run) -> Iterator[tuple[str, Markup]]:
+    target = run.target
+    if target.image is not None:
+        yield "Image", code(target.image.reference)
+        known = target.image.digest
+        yield "Image digest", digest(known) if known else text("not told by the runtime")
+    if target.runtime is not None:
+        yield "Runtime", text(f"{target.runtime.name} {target.runtime.version}")
+
+
+def _programs(run: Run) -> Iterator[tuple[str, Markup]]:
+    """The filters' digests: one line for each that differs, with the profiles that it is for."""
+    same = gathered(run.target.programs, lambda one: (one.sha256, one.instructions))
+    for (sha256, instructions), programs in same.items():
+        profiles = ", ".join(dict.fromkeys(one.profile.upper() for one in programs))
+        words = text(f" ({profiles}; {instructions:,} instructions)")
+        yield "Filter digest", join(digest(f"sha256:{sha256}"), words)
+    if not run.target.programs:
+        yield "Filter digest", text("not to be had: the programs were not read")
+
+
+def _run_by(run: Run) -> str:
+    by = run.run_by
+    user = by.user or (None if by.uid is None else f"user {by.uid}")
+    words = [user] if user else []
+    if by.login and by.login != by.user:
+        words.append(f"logged in as {by.login}")
+    if by.pipeline is not None:
+        job = f" ({by.pipeline.job})" if by.pipeline.job else ""
+        actor = f" for {by.pipeline.actor}" if by.pipeline.actor else ""
+        words.append(f"{by.pipeline.system}{actor}{job}")
+    return ", ".join(words) or "not told"
+
+
 def environment(view: View) -> Markup:
-    """The fingerprint of the kernel and of the process that asked it."""
-    where = view.run.environment
+    """The fingerprints of the kernels and of the processes that asked them."""
+    places = view.run.environments
+    if len(places) == 1:
+        body = facts(_fingerprint(places[0]))
+    else:
+        cards = (
+            element(
+                "details",
+                element(
+                    "summary", element("strong", text(f"kernel {number} ")), text(_name(where))
+                ),
+                facts(_fingerprint(where)),
+                id=kernel_anchor(number - 1),
+            )
+            for number, where in enumerate(places, 1)
+        )
+        body = join(*cards)
+    return section("environment", "Where it was tested", body)
+
+
+def _name(where: Environment) -> str:
+    host = f", {where.host}" if where.host else ""
+    return f"{where.kernel} ({where.machine}{host})"
+
+
+def _fingerprint(where: Environment) -> Iterator[tuple[str, Markup]]:
     held = int(where.capabilities, 16).bit_count()
     capabilities = "1 capability" if held == 1 else f"{held} capabilities"
     mode = _NOT_SAID if where.seccomp is None else _SECCOMP_MODES.get(where.seccomp)
     filters = _NOT_SAID if where.seccomp_filters is None else str(where.seccomp_filters)
-    return section(
-        "environment",
-        "Where it was tested",
-        facts(
-            (
-                ("Kernel", text(where.kernel)),
-                ("Machine", text(where.machine)),
-                ("ABIs", text(", ".join(where.arches) or "none")),
-                *(("Not judged", text(f"{arch}: {why}")) for arch, why in where.shut),
-                ("Audit records", text(f"{where.audit.source}: {where.audit.reason}")),
-                ("Actions logged", text(" ".join(where.actions_logged) or "none")),
-                ("User id", text(str(where.uid))),
-                ("Capabilities", join(code(where.capabilities), text(f" ({capabilities})"))),
-                ("No new privileges", text("set" if where.no_new_privs else "not set")),
-                ("Seccomp before the test", text(mode or str(where.seccomp))),
-                ("Filters before the test", text(filters)),
-            )
-        ),
-    )
+    yield "Kernel", text(where.kernel)
+    yield "Machine", text(where.machine)
+    if where.host:
+        yield "Host", text(where.host)
+    yield "ABIs", text(", ".join(where.arches) or "none")
+    for arch, why in where.shut:
+        yield "Not judged", text(f"{arch}: {why}")
+    yield "Audit records", text(f"{where.audit.source}: {where.audit.reason}")
+    yield "Actions logged", text(" ".join(where.actions_logged) or "none")
+    yield "User id", text(str(where.uid))
+    yield "Capabilities", join(code(where.capabilities), text(f" ({capabilities})"))
+    yield "No new privileges", text("set" if where.no_new_privs else "not set")
+    yield "Seccomp before the test", text(mode or str(where.seccomp))
+    yield "Filters before the test", text(filters)
 
 
 def digests(view: View) -> Markup:
     """The digests that tie the page to the files that it came from."""
-    record = hashlib.sha256(to_json(view.run).encode("ascii")).hexdigest()
+    run = view.run
+    record = hashlib.sha256(to_json(run).encode("ascii")).hexdigest()
+    image = run.target.image
     return section(
         "digests",
         "Digests",
         facts(
             (
-                ("Policy file, SHA-256", _sha256(view.run.policy.sha256)),
-                ("results.json, SHA-256", _sha256(record)),
+                ("results.json", digest(f"sha256:{record}")),
+                ("Policy file", digest(f"sha256:{run.policy.sha256}")),
+                *_programs(run),
+                *([("Image", digest(image.digest))] if image and image.digest else []),
+                *(
+                    [("Earlier record", digest(f"sha256:{run.baseline.sha256}"))]
+                    if run.baseline
+                    else []
+                ),
                 ("Format of results.json", code(SCHEMA)),
             )
         ),
@@ -135,11 +239,3 @@ def contents(titles: tuple[tuple[str, str], ...]) -> Markup:
     """Links to the sections, by name and title."""
     links = (element("li", element("a", text(title), href=f"#{name}")) for name, title in titles)
     return element("nav", element("ul", *links), class_="contents", aria_label="Contents")
-
-
-def _sha256(digest: str) -> Markup:
-    return element("code", text(digest), class_="digest")
-
-
-def _moment(moment: str) -> Markup:
-    return element("time", text(moment.replace("T", " ").replace("Z", " UTC")), datetime=moment)

@@ -5,6 +5,7 @@ The type checker thereby finds a text from outside that nobody escaped.
 
 import html
 import re
+from functools import lru_cache
 from typing import NewType
 
 from reports.summary import visible
@@ -15,6 +16,7 @@ Markup = NewType("Markup", str)
 NOTHING = Markup("")
 
 
+@lru_cache(maxsize=1 << 16)
 def text(words: str) -> Markup:
     """Any text as HTML: markup in it is shown, and so are characters that act on a screen."""
     return Markup(html.escape(visible(words), quote=True))

@@ -1,22 +1,25 @@
 """The two matrices: documented calls by claim and ABI, and the other claims in counts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from probes.cell import Cell, Claim, Outcome
-from reports.html.markup import Markup, element, identifier, join, text
+from reports.html.markup import NOTHING, Markup, element, join, text, void
 from reports.html.view import (
+    GLYPHS,
     MEANINGS,
     View,
     badge,
+    call_anchor,
     glyph,
     gravest,
+    is_fine,
     outcome_class,
     paragraph,
     place_of,
     section,
 )
-from reports.results import DocumentedCall, Run
+from reports.results import DocumentedCall
 from reports.summary import (
     OUTCOME_WORDS,
     gathered,
@@ -39,36 +42,48 @@ class _Columns:
         return sum(len(claims) for _, claims in self.tree) * len(self.arches)
 
 
-def families(run: Run) -> dict[str, list[DocumentedCall]]:
-    """The policy's calls by family, in the policy's order of families."""
-    groups = gathered(run.policy.calls, lambda call: call.family)
-    first = [family for family in dict.fromkeys(run.policy.families) if family in groups]
-    return {family: groups[family] for family in dict.fromkeys([*first, *groups])}
-
-
-def call_anchor(run: Run, call: DocumentedCall) -> str:
-    """The ``id`` of what the page says about a call; the position keeps it unique."""
-    return identifier("call", str(run.policy.calls.index(call) + 1), call.name)
-
-
 def calls_matrix(view: View) -> Markup:
     """Documented calls by family, against profile, claim and ABI."""
     if not view.documented:
         body = paragraph("No documented call was planned.", class_="none")
     else:
         columns = _columns(view)
+        places = gathered(
+            view.documented,
+            lambda cell: (cell.key.syscall, cell.key.profile, cell.key.claim, cell.key.arch),
+        )
         table = element(
             "table",
             element("caption", text("Each sign links to its evidence.")),
             _calls_head(columns),
             *(
-                _family(view, columns, family, calls)
-                for family, calls in families(view.run).items()
+                _family(view, columns, family, calls, places)
+                for family, calls in view.families.items()
             ),
-            class_="matrix",
+            class_="matrix slim" if len(columns) > _MANY_COLUMNS else "matrix",
         )
-        body = join(_legend(), _claims(columns), _skippable("calls", table))
+        body = join(_legend(), _claims(columns), only_notable(view), _skippable("calls", table))
     return section("calls", "Documented calls", body)
+
+
+_MANY_COLUMNS = 18
+"""With more columns than this the names of the ABIs are written upright."""
+
+_Places = Mapping[tuple[str, str, Claim, str], Sequence[Cell]]
+
+
+def only_notable(view: View) -> Markup:
+    """A box that folds away what passed; nothing where that would fold away all or nothing.
+
+    The style does it, without a script.
+    """
+    calls = [[cell for entry in entries for cell in entry.cells] for entries in view.calls.values()]
+    fine = [is_fine(cells) for cells in calls]
+    if all(fine) or not any(fine):
+        return NOTHING
+    box = void("input", type="checkbox", id="notable")
+    label = element("label", box, text(" Show only what did not pass"))
+    return element("p", label, class_="filter")
 
 
 def _columns(view: View) -> _Columns:
@@ -124,7 +139,7 @@ def _calls_head(columns: _Columns) -> Markup:
         for index, claim in enumerate(claims)
     )
     arches = (
-        element("th", text(arch), scope="col", class_=_edge(index + offset))
+        element("th", element("span", text(arch)), scope="col", class_=_edge(index + offset))
         for _, claims in columns.tree
         for offset, _ in enumerate(claims)
         for index, arch in enumerate(columns.arches)
@@ -142,7 +157,9 @@ def _edge(index: int) -> str | None:
     return "edge" if index == 0 else None
 
 
-def _family(view: View, columns: _Columns, family: str, calls: Sequence[DocumentedCall]) -> Markup:
+def _family(
+    view: View, columns: _Columns, family: str, calls: Sequence[DocumentedCall], places: _Places
+) -> Markup:
     title = element(
         "th",
         element("span", text(family)),
@@ -150,24 +167,30 @@ def _family(view: View, columns: _Columns, family: str, calls: Sequence[Document
         colspan=str(len(columns) + 1),
         class_="family",
     )
-    cells = gathered(view.documented, lambda cell: cell.key.syscall)
-    rows = (_row(view, columns, call, cells.get(call.name, [])) for call in calls)
-    return element("tbody", element("tr", title), *rows)
+    fine = all(is_fine(_cells_of(view, call)) for call in calls)
+    rows = (_row(view, columns, call, places) for call in calls)
+    return element("tbody", element("tr", title), *rows, class_="fine" if fine else None)
 
 
-def _row(view: View, columns: _Columns, call: DocumentedCall, cells: Iterable[Cell]) -> Markup:
-    places = gathered(cells, lambda cell: (cell.key.profile, cell.key.claim, cell.key.arch))
+def _cells_of(view: View, call: DocumentedCall) -> Iterable[Cell]:
+    return (cell for entry in view.calls[call.name] for cell in entry.cells)
+
+
+def _row(view: View, columns: _Columns, call: DocumentedCall, places: _Places) -> Markup:
     link = element("a", text(call.name), href=f"#{call_anchor(view.run, call)}")
     obsolete = element("small", text("obsolete")) if call.obsolete else text("")
     return element(
         "tr",
         element("th", link, obsolete, scope="row"),
         *(
-            _calls_cell(view, places.get((profile, claim, arch), []), _edge(index + offset))
+            _calls_cell(
+                view, places.get((call.name, profile, claim, arch), ()), _edge(index + offset)
+            )
             for profile, claims in columns.tree
             for offset, claim in enumerate(claims)
             for index, arch in enumerate(columns.arches)
         ),
+        class_="fine" if is_fine(_cells_of(view, call)) else None,
     )
 
 
@@ -175,8 +198,16 @@ def _calls_cell(view: View, cells: Sequence[Cell], edge: str | None) -> Markup:
     if not cells:
         return element("td", element("span", text("not planned"), class_="hidden"), class_=edge)
     outcome = gravest(cell.outcome for cell in cells)
-    cell = next(cell for cell in cells if cell.outcome is outcome)
-    link = element("a", glyph(outcome), href=f"#{view.anchors[cell.key]}")
+    alike = [cell for cell in cells if cell.outcome is outcome]
+    # In a merged record a place has a cell for each kernel, and kernels can differ.
+    share = "" if len(alike) == len(cells) else f"{len(alike)} of {len(cells)}"
+    link = element(
+        "a",
+        text(GLYPHS[outcome]),
+        element("small", text(f" {len(alike)}/{len(cells)}")) if share else NOTHING,
+        href=f"#{view.anchor(alike[0])}",
+        aria_label=f"{OUTCOME_WORDS[outcome]} {share}".rstrip(),
+    )
     return element("td", link, class_=" ".join(filter(None, (outcome_class(outcome), edge))))
 
 
@@ -261,7 +292,7 @@ def _others_cell(view: View, cells: Sequence[Cell]) -> Markup:
         "a",
         glyph(outcome),
         text(f" {passed:,} of {applicable:,}"),
-        href=f"#{view.places[place_of(cells[0])]}",
+        href=f"#{view.places[place_of(cells[0])].anchor}",
         class_=outcome_class(outcome),
     )
     return element("td", count)

@@ -1,11 +1,23 @@
 """What a reader has to act on: failures, and cells that nobody could decide."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from probes.cell import Cell, Outcome
+from reports.advice import mend, reproduce
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.view import MEANINGS, View, badge, expectation, number_text, paragraph, section
+from reports.html.references import references
+from reports.html.view import (
+    MEANINGS,
+    View,
+    badge,
+    capital,
+    claim_name,
+    expectation,
+    kernels,
+    number_text,
+    paragraph,
+    section,
+)
 from reports.results import DocumentedCall
 from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered, reason
 
@@ -14,12 +26,6 @@ _MOST_OPEN_CARDS = 8
 
 _MOST_LINKS = 400
 """A reason that concerns more cells than this lists so many of them and counts the rest."""
-
-_REFERENCES = (
-    (r"CVE-[0-9]{4}-[0-9]{4,}", "https://www.cve.org/CVERecord?id={}"),
-    (r"T[0-9]{4}", "https://attack.mitre.org/techniques/{}/"),
-)
-"""Where the identifiers of a policy are explained; others stay plain text."""
 
 
 def failures(view: View) -> Markup:
@@ -72,22 +78,6 @@ def _card(
     return element("article", element("h3", title), count, *children, class_="card")
 
 
-def references(call: DocumentedCall) -> Markup:
-    """The vulnerabilities and techniques of a call; nothing where none is known."""
-    known = [*call.cves, *call.attack]
-    if not known:
-        return NOTHING
-    links = join(*map(_reference, known), by=", ")
-    return element("p", element("strong", text("References. ")), links)
-
-
-def _reference(name: str) -> Markup:
-    for pattern, address in _REFERENCES:
-        if re.fullmatch(pattern, name):
-            return element("a", text(name), href=address.format(name), rel="noreferrer")
-    return text(name)
-
-
 def _entries(view: View, cells: Iterable[Cell], *, named: bool) -> Markup:
     """The cells, those of one claim with the same answer together.
 
@@ -109,46 +99,59 @@ def _entry(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
         "p",
         badge(first.outcome),
         text(" "),
-        element("strong", text(claim_title(first.key.claim, first.key.profile))),
+        element("strong", text(claim_name(first.key))),
         text(" "),
         _links(view, cells, named=named),
         class_="head",
     )
-    sentence = first.sentence if len(cells) == 1 else _capital(reason(first))
-    return element("li", head, paragraph(sentence, class_="sentence"), expectation(first))
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+    sentence = first.sentence if len(cells) == 1 else capital(reason(first))
+    todo = element(
+        "div",
+        paragraph(sentence, class_="sentence"),
+        element("p", element("strong", text("How to mend. ")), text(mend(first))),
+        element("p", element("strong", text("Reproduce. ")), code(reproduce(view.run, first.key))),
+    )
+    return element("li", head, todo, expectation(first))
 
 
 def _links(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
-    shown = cells[:_MOST_LINKS]
-    links = join(*(_link(view, cell, named=named) for cell in shown), by=", ")
-    left = len(cells) - len(shown)
+    """A link for each call, number and ABI, with the kernels where a record has several."""
+    spots = gathered(cells, lambda cell: cell.key)
+    shown = list(spots.values())[:_MOST_LINKS]
+    seen = {tuple(cell.environment for cell in same) for same in shown}
+    last = kernels(view.run, next(iter(seen))) if len(seen) == 1 else NOTHING
+    links = join(*(_link(view, same, named=named, alone=not last) for same in shown), by=", ")
+    links = join(links, last)
+    left = sum(map(len, spots.values())) - sum(map(len, shown))
     return join(links, text(f" and {left:,} more")) if left else links
 
 
-def _link(view: View, cell: Cell, *, named: bool) -> Markup:
-    key = cell.key
+def _link(view: View, cells: Sequence[Cell], *, named: bool, alone: bool) -> Markup:
+    key = cells[0].key
     number = None if key.number is None else f"({number_text(key.number)})"
     call = (key.syscall, number, key.arch) if named else (key.arch, number)
     words = " ".join(filter(None, (*call, key.variant)))
-    return element("a", text(words), href=f"#{view.anchors[key]}")
+    link = element("a", text(words), href=f"#{view.anchor(cells[0])}")
+    where = kernels(view.run, [cell.environment for cell in cells]) if alone else NOTHING
+    return join(link, where)
 
 
 def undecided(view: View) -> Markup:
-    """Broken cells, those that could not be told, and waived ones, by reason."""
+    """Everything that was not assessed, by reason."""
     parts = [
-        _reasons(view, outcome, title)
-        for outcome, title in (
-            (Outcome.BROKEN, "Broken: the instrument failed"),
-            (Outcome.CANNOT_TELL, "Cannot tell: not assessed here"),
-            (Outcome.WAIVED, "Waived: failures that were accepted"),
-        )
+        *(
+            _reasons(view, outcome, title)
+            for outcome, title in (
+                (Outcome.BROKEN, "Broken: the instrument failed"),
+                (Outcome.CANNOT_TELL, "Cannot tell: not assessed here"),
+            )
+        ),
+        _shut(view),
+        _not_selected(view),
+        _absent(view),
     ]
     body = join(*parts) or paragraph("Every cell that applies here was decided.", class_="none")
-    return section("undecided", "Not decided, and why", body)
+    return section("undecided", "Not assessed, and why", body)
 
 
 def _reasons(view: View, outcome: Outcome, title: str) -> Markup:
@@ -169,7 +172,7 @@ def _reason_card(view: View, group: Group) -> Markup:
         text(f" (cause: {cause})" if cause else ""),
         class_="head",
     )
-    sentence = group.cells[0].sentence if len(group.cells) == 1 else _capital(group.title)
+    sentence = group.cells[0].sentence if len(group.cells) == 1 else capital(group.title)
     places = element("ul", *map(_place_line, by_place(view.run, group.cells)), class_="places")
     listed = element(
         "details",
@@ -183,3 +186,56 @@ def _reason_card(view: View, group: Group) -> Markup:
 
 def _place_line(group: Group) -> Markup:
     return element("li", text(f"{group.title}: {len(group.cells):,}"))
+
+
+def _shut(view: View) -> Markup:
+    """The ABIs that a kernel may have and cannot be entered by."""
+    shut = gathered(
+        (
+            (index, arch, why)
+            for index, one in enumerate(view.run.environments)
+            for arch, why in one.shut
+        ),
+        lambda item: item[1:],
+    )
+    if not shut:
+        return NOTHING
+    lines = (
+        element(
+            "li",
+            code(arch),
+            text(f": {why}"),
+            kernels(view.run, [index for index, *_ in members]),
+        )
+        for (arch, why), members in shut.items()
+    )
+    return join(element("h3", text("ABIs that were not judged")), element("ul", *lines))
+
+
+def _not_selected(view: View) -> Markup:
+    left = view.summary.selected_of - view.summary.planned
+    if left <= 0:
+        return NOTHING
+    words = f"{cells_text(left)} of the whole job {'was' if left == 1 else 'were'} not selected."
+    return join(element("h3", text("Not selected")), paragraph(words))
+
+
+def _absent(view: View) -> Markup:
+    """Which documented calls an ABI does not have."""
+    cells = (cell for cell in view.documented if cell.outcome is Outcome.NOT_APPLICABLE)
+    by_arch = gathered(cells, lambda cell: cell.key.arch)
+    if not by_arch:
+        return NOTHING
+    lines = (
+        element(
+            "li",
+            code(arch),
+            text(" has no "),
+            join(*map(code, dict.fromkeys(cell.key.syscall for cell in members)), by=", "),
+            text("."),
+        )
+        for arch, members in by_arch.items()
+    )
+    return join(
+        element("h3", text("Not applicable: no number stands for the call")), element("ul", *lines)
+    )

@@ -1,12 +1,15 @@
 """What the parts of the page share: the cells in order, their anchors, and how they look."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import count
 
 from probes.cell import Cell, CellKey, Claim, Evidence, Outcome
-from reports.html.markup import NOTHING, Markup, code, element, identifier, join, text
-from reports.results import Run, Summary, in_order, summarize
-from reports.summary import OUTCOME_WORDS, UNDECIDED, documented, gathered, reason
+from reports.html.markup import NOTHING, Markup, code, element, join, text
+from reports.results import DocumentedCall, Run, Summary, in_order, summarize, time_text
+from reports.summary import OUTCOME_WORDS, UNDECIDED, by_place, documented, gathered, reason
 
 MEANINGS = {
     Claim.CONTROLS: "A filter whose effect is known is seen for what it is.",
@@ -24,7 +27,7 @@ MEANINGS = {
 }
 """What each claim says, for a reader who does not know the suite."""
 
-_GLYPHS = {
+GLYPHS = {
     Outcome.PASSED: "✓",
     Outcome.FAILED: "✗",
     Outcome.CANNOT_TELL: "?",
@@ -58,6 +61,36 @@ Place = tuple[Claim, str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """Cells of one claim that came to the same for the same reason, on the same evidence.
+
+    Attributes:
+        anchor: the ``id`` under which the page tells about them.
+        cells: at least one, in order.
+    """
+
+    anchor: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceView:
+    """The cells of one place that are not about a documented call each.
+
+    Attributes:
+        anchor: the ``id`` of the place.
+        cells: all of them, in order.
+        entries: those that are told.
+        ranged: those that are only listed by number, because so many came to the same.
+    """
+
+    anchor: str
+    cells: tuple[Cell, ...]
+    entries: tuple[Entry, ...]
+    ranged: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A run, prepared for the page.
 
@@ -66,19 +99,24 @@ class View:
         summary: its counts and verdict.
         documented: the cells by which every documented call is judged, in order.
         others: all other cells, in order.
-        ranged: cells of a claim with very many, which the page shows by number only, because
-            many in one place came to the same outcome for the same reason.
-        anchors: the ``id`` under which the page describes a cell; of a ranged one, its place's.
-        places: the ``id`` under which it describes the other cells of a claim in one place.
+        families: the documented calls by family, in the policy's order of families.
+        calls: what is told about each documented call.
+        places: what is told about the other cells, by place and in order.
+        anchors: the ``id`` under which the page tells about a cell; of a ranged one, its place's.
     """
 
     run: Run
     summary: Summary
     documented: tuple[Cell, ...]
     others: tuple[Cell, ...]
-    ranged: frozenset[CellKey]
-    anchors: dict[CellKey, str]
-    places: dict[Place, str]
+    families: dict[str, list[DocumentedCall]]
+    calls: dict[str, tuple[Entry, ...]]
+    places: dict[Place, PlaceView]
+    anchors: dict[tuple[CellKey, int], str]
+
+    def anchor(self, cell: Cell) -> str:
+        """The ``id`` under which the page tells about a cell."""
+        return self.anchors[cell.key, cell.environment]
 
 
 def view(run: Run) -> View:
@@ -86,37 +124,70 @@ def view(run: Run) -> View:
     inside = documented(run)
     chosen = {cell.key for cell in inside}
     others = tuple(cell for cell in in_order(run.cells) if cell.key not in chosen)
-    taken: set[str] = set()
-    places = {
-        place: _unused(identifier("place", *place), taken)
-        for place in dict.fromkeys(map(place_of, others))
+    ordinals = count(1)
+    families = _families(run)
+    by_call = gathered(inside, lambda cell: cell.key.syscall)
+    calls = {
+        call.name: _entries(run, by_call.get(call.name, ()), ordinals)
+        for members in families.values()
+        for call in members
     }
-    ranged = _ranged(others)
-    return View(
-        run=run,
-        summary=summarize(run),
-        documented=inside,
-        others=others,
-        ranged=ranged,
-        anchors={
-            cell.key: places[place_of(cell)]
-            if cell.key in ranged
-            else _unused(_cell_anchor(cell.key), taken)
-            for cell in (*inside, *others)
-        },
-        places=places,
+    places = {
+        place_of(group.cells[0]): _place(run, group.cells, f"p{number}", ordinals)
+        for number, group in enumerate(by_place(run, others), 1)
+    }
+    anchors = {
+        (cell.key, cell.environment): entry.anchor
+        for entries in (*calls.values(), *(place.entries for place in places.values()))
+        for entry in entries
+        for cell in entry.cells
+    }
+    for place in places.values():
+        for cell in place.ranged:
+            anchors[cell.key, cell.environment] = place.anchor
+    return View(run, summarize(run), inside, others, families, calls, places, anchors)
+
+
+def _families(run: Run) -> dict[str, list[DocumentedCall]]:
+    groups = gathered(run.policy.calls, lambda call: call.family)
+    first = [family for family in dict.fromkeys(run.policy.families) if family in groups]
+    return {family: groups[family] for family in dict.fromkeys([*first, *groups])}
+
+
+def _entries(run: Run, cells: Iterable[Cell], ordinals: Iterator[int]) -> tuple[Entry, ...]:
+    ordered = (cell for group in by_place(run, cells) for cell in group.cells)
+    return tuple(
+        Entry(f"e{next(ordinals)}", tuple(alike)) for alike in gathered(ordered, _what).values()
     )
 
 
-def _ranged(cells: Iterable[Cell]) -> frozenset[CellKey]:
+def _what(cell: Cell) -> tuple[Hashable, ...]:
+    """What a cell came to and why, without what only names the cell."""
+    key = cell.key
+    rest = (cell.cause, reason(cell), cell.expected, cell.observed, cell.evidence, cell.waiver)
+    return (key.claim, key.profile, cell.outcome, *rest)
+
+
+def _place(run: Run, cells: tuple[Cell, ...], anchor: str, ordinals: Iterator[int]) -> PlaceView:
+    ranged = _ranged(cells)
+    told = [cell for cell in cells if (cell.key, cell.environment) not in ranged]
+    return PlaceView(
+        anchor,
+        cells,
+        _entries(run, told, ordinals),
+        tuple(cell for cell in cells if (cell.key, cell.environment) in ranged),
+    )
+
+
+def _ranged(cells: Iterable[Cell]) -> frozenset[tuple[CellKey, int]]:
     many = [cell for cell in cells if cell.key.claim in _IN_RANGES]
-    plain = [cell.key for cell in many if cell.outcome in _PLAIN]
+    plain = [cell for cell in many if cell.outcome in _PLAIN]
     undecided = gathered(
         (cell for cell in many if cell.outcome in UNDECIDED),
-        lambda cell: (place_of(cell), cell.outcome, reason(cell)),
+        lambda cell: (cell.outcome, reason(cell)),
     )
-    crowds = (group for group in undecided.values() if len(group) > _CROWD)
-    return frozenset(plain).union(cell.key for group in crowds for cell in group)
+    crowds = [cell for group in undecided.values() if len(group) > _CROWD for cell in group]
+    return frozenset((cell.key, cell.environment) for cell in (*plain, *crowds))
 
 
 def place_of(cell: Cell) -> Place:
@@ -124,20 +195,14 @@ def place_of(cell: Cell) -> Place:
     return (cell.key.claim, cell.key.profile, cell.key.arch)
 
 
-def _cell_anchor(key: CellKey) -> str:
-    number = "" if key.number is None else str(key.number)
-    return identifier("cell", key.claim, key.profile, key.arch, key.syscall, number, key.variant)
+def is_fine(cells: Iterable[Cell]) -> bool:
+    """Whether a reader need not look: all passed or do not apply."""
+    return all(cell.outcome in _PLAIN for cell in cells)
 
 
-def _unused(wish: str, taken: set[str]) -> str:
-    """The wish, or the wish with the first number that makes it new; notes it as taken."""
-    # Different names can become the same id, because an id holds letters and digits only.
-    anchor, attempt = wish, 1
-    while anchor in taken:
-        attempt += 1
-        anchor = f"{wish}-{attempt}"
-    taken.add(anchor)
-    return anchor
+def call_anchor(run: Run, call: DocumentedCall) -> str:
+    """The ``id`` of what the page says about a call."""
+    return f"c{run.policy.calls.index(call) + 1}"
 
 
 def gravest(outcomes: Iterable[Outcome]) -> Outcome:
@@ -153,14 +218,14 @@ def number_text(number: int) -> str:
 def glyph(outcome: Outcome) -> Markup:
     """The outcome's sign, with its word for those who do not see it."""
     return join(
-        element("span", text(_GLYPHS[outcome]), aria_hidden="true"),
+        element("span", text(GLYPHS[outcome]), aria_hidden="true"),
         element("span", text(OUTCOME_WORDS[outcome]), class_="hidden"),
     )
 
 
 def badge(outcome: Outcome) -> Markup:
     """The outcome's sign and word in its colour."""
-    sign = element("span", text(_GLYPHS[outcome]), aria_hidden="true")
+    sign = element("span", text(GLYPHS[outcome]), aria_hidden="true")
     return element(
         "span", sign, text(f" {OUTCOME_WORDS[outcome]}"), class_=f"badge {outcome_class(outcome)}"
     )
@@ -186,34 +251,132 @@ def section(name: str, title: str, *children: Markup) -> Markup:
     return element("section", heading, *children, id=name, aria_labelledby=f"{name}-title")
 
 
+def sheet(name: str, title: str, head: Sequence[str], rows: Iterable[Sequence[Markup]]) -> Markup:
+    """A table of texts; on a narrow page each of its rows becomes a card of its own.
+
+    The roles are said, for a style that lays a table out otherwise takes its meaning from it.
+
+    Args:
+        name: the ``id`` of the table.
+        title: its caption; may be "" under a heading that says it.
+        head: what its columns hold; the first column names the row.
+        rows: as many pieces each.
+    """
+    heads = (element("th", text(word), scope="col", role="columnheader") for word in head)
+    body = (element("tr", *_sheet_cells(head, row), role="row") for row in rows)
+    return element(
+        "table",
+        element("caption", text(title)) if title else NOTHING,
+        element("thead", element("tr", *heads, role="row"), role="rowgroup"),
+        element("tbody", *body, role="rowgroup"),
+        class_=f"sheet {name.partition('-')[0]}",
+        id=name,
+        role="table",
+    )
+
+
+def _sheet_cells(head: Sequence[str], row: Sequence[Markup]) -> Iterator[Markup]:
+    first, *others = row
+    yield element("th", first, scope="row", role="rowheader")
+    for word, piece in zip(head[1:], others, strict=True):
+        yield element("td", element("div", piece), role="cell", data_label=word)
+
+
+def digest(words: str) -> Markup:
+    """A digest, which may be broken anywhere."""
+    return element("code", text(words), class_="digest")
+
+
+def moment(when: datetime) -> Markup:
+    """A moment in UTC, for people and for machines."""
+    told = time_text(when)
+    return element("time", text(told.replace("T", " ").replace("Z", " UTC")), datetime=told)
+
+
 def paragraph(words: str, class_: str | None = None) -> Markup:
     """A paragraph of plain text."""
     return element("p", text(words), class_=class_)
 
 
-def cell_entry(view: View, cell: Cell) -> Markup:
-    """Everything that is known about a cell, under its anchor."""
-    key = cell.key
-    number = NOTHING if key.number is None else join(text(" "), code(number_text(key.number)))
+def entry_item(view: View, entry: Entry) -> Markup:
+    """Everything that is known about an entry's cells, under its anchor."""
+    first = entry.cells[0]
     head = element(
         "p",
-        badge(cell.outcome),
+        badge(first.outcome),
         text(" "),
-        element("strong", text(key.claim)),
-        text(f" {place_text(key)}"),
-        number,
+        element("strong", text(claim_name(first.key))),
+        text(" "),
+        where(view, entry.cells),
         class_="head",
     )
+    alone = len(entry.cells) == 1
+    words = first.sentence if alone else capital(reason(first))
     body = element(
-        "div", paragraph(cell.sentence, class_="sentence"), _expectation(cell), _evidence(cell)
+        "div", paragraph(words, class_="sentence"), _expectation(first), _evidence(first)
     )
-    return element("li", head, body, class_="cell", id=view.anchors[key])
+    return element("li", head, body, class_="cell", id=entry.anchor)
 
 
-def place_text(key: CellKey) -> str:
-    """Where a cell belongs: ``KILL, x86_64, fork``; controls have no profile."""
-    profile = "" if key.claim is Claim.CONTROLS else key.profile.upper()
-    return ", ".join(filter(None, (profile, key.arch, key.variant)))
+def claim_name(key: CellKey) -> str:
+    """A claim under its profile: ``KILL terminates``; controls have no profile."""
+    return key.claim if key.claim is Claim.CONTROLS else f"{key.profile.upper()} {key.claim}"
+
+
+def capital(words: str) -> str:
+    """The words as the beginning of a sentence."""
+    return words[:1].upper() + words[1:]
+
+
+def where(view: View, cells: Iterable[Cell]) -> Markup:
+    """The ABIs and numbers of cells, and in a merged record the kernels that they were seen on."""
+    spots = gathered(cells, lambda cell: (cell.key.arch, cell.key.number, cell.key.variant))
+    seen = {tuple(cell.environment for cell in members) for members in spots.values()}
+    together = len(seen) == 1
+    named = (
+        join(_spot(*spot), NOTHING if together else kernels(view.run, _environments(members)))
+        for spot, members in spots.items()
+    )
+    last = kernels(view.run, next(iter(seen))) if together else NOTHING
+    return element("span", join(*named, by=", "), last, class_="where")
+
+
+def _environments(cells: Iterable[Cell]) -> tuple[int, ...]:
+    return tuple(cell.environment for cell in cells)
+
+
+def _spot(arch: str, number: int | None, variant: str) -> Markup:
+    told = NOTHING if number is None else join(text(" "), code(number_text(number)))
+    return join(text(arch), told, text(f" {variant}" if variant else ""))
+
+
+def kernels(run: Run, environments: Sequence[int]) -> Markup:
+    """Which of a merged record's kernels: ``on kernels 1-3, 7``; nothing where there is but one."""
+    if len(run.environments) == 1:
+        return NOTHING
+    if len(set(environments)) == len(run.environments):
+        return text(" on every kernel")
+    numbers = sorted({environment + 1 for environment in environments})
+    if len(numbers) == 1:
+        link = element("a", text(f"kernel {numbers[0]}"), href=f"#{kernel_anchor(numbers[0] - 1)}")
+        return join(text(" on "), link, text(f" ({run.environments[numbers[0] - 1].kernel})"))
+    return join(text(" on "), element("a", text(f"kernels {ranges(numbers)}"), href="#environment"))
+
+
+def kernel_anchor(environment: int) -> str:
+    """The ``id`` of what the page says about an environment."""
+    return f"k{environment + 1}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers in order, neighbours as a range: ``0-18, 20``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(number_text, ends)) for ends in runs)
 
 
 def expectation(cell: Cell) -> Markup:
@@ -235,10 +398,8 @@ def _evidence(cell: Cell) -> Markup:
     return element("ul", *map(_piece, cell.evidence), class_="evidence")
 
 
+@lru_cache(maxsize=1 << 12)
 def _piece(piece: Evidence) -> Markup:
     return element(
-        "li",
-        element("span", text(piece.kind), class_=f"kind k-{piece.kind}"),
-        text(f" {piece.source}: "),
-        code(piece.text),
+        "li", element("b", text(piece.kind)), text(f" {piece.source}: "), code(piece.text)
     )

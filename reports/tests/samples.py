@@ -15,15 +15,23 @@ from pathlib import Path
 from probes import waivers
 from probes.arch import all_names as known_names
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.gap import Gap, GapState
+from probes.identity import Pipeline, RunBy
 from probes.waivers import Waiver
 from reports.results import (
     AuditSource,
+    Baseline,
+    Change,
+    ChangeKind,
     DocumentedCall,
     Environment,
+    Image,
     Policy,
     Run,
+    Runtime,
     Suite,
     Target,
+    TargetProgram,
     missing,
 )
 
@@ -227,6 +235,77 @@ def _waiver(call: str, arch: str, target: str) -> Waiver:
     )
 
 
+def merged() -> Run:
+    """The same policy on three kernels, of which one is older and lets two calls through."""
+    whole = failing()
+    middle, last = (
+        replace(whole.environment, kernel=kernel, host=host, shut=())
+        for kernel, host in (("6.1.0-40-amd64 #1 SMP", "node-b"), ("5.10.0-35-amd64 #1", "node-c"))
+    )
+    good = passing().cells
+    cells = [
+        *good,
+        *(replace(cell, environment=1) for cell in good),
+        *(replace(cell, environment=2) for cell in whole.cells),
+    ]
+    first = replace(whole.environment, host="node-a")
+    return replace(run(cells), environments=(first, middle, last))
+
+
+def compared() -> Run:
+    """A run with what changed since an earlier one, and with gaps of every state."""
+    whole = failing()
+    return replace(
+        whole,
+        target=replace(
+            whole.target,
+            programs=(TargetProgram("kill", "a" * 64, 31), TargetProgram("errno", "b" * 64, 33)),
+            image=Image("registry.example/app:1.4", "sha256:" + "c" * 64),
+            runtime=Runtime("runc", "1.1.5"),
+            findings=("the rule for fooctl is in vain: no such call is known",),
+        ),
+        run_by=RunBy(0, "root", "ada", Pipeline("GitLab CI/CD", "ada", "https://ci.example/7")),
+        baseline=Baseline("d" * 64, whole.started - timedelta(days=30), tuple(_changes(whole))),
+        gaps=gaps(),
+    )
+
+
+def _changes(whole: Run) -> Iterator[Change]:
+    failures = [cell for cell in whole.cells if cell.outcome is Outcome.FAILED]
+    for cell in failures:
+        kind = ChangeKind.WORSE
+        yield Change(kind, cell.key, Outcome.PASSED, Outcome.FAILED, cell.sentence)
+    better, gone, *_ = (cell for cell in whole.cells if cell.outcome is Outcome.PASSED)
+    yield Change(ChangeKind.BETTER, better.key, Outcome.BROKEN, Outcome.PASSED, better.sentence)
+    yield Change(ChangeKind.VANISHED, gone.key, Outcome.PASSED, None, gone.sentence)
+
+
+def gaps() -> tuple[Gap, ...]:
+    """Some siblings, one of each state and one whose state depends on the ABI."""
+    states = {
+        ("fsopen", "mount"): (GapState.OPEN, GapState.OPEN, GapState.CLOSED),
+        ("quotactl_fd", "quotactl"): (GapState.CLOSED,) * 3,
+        ("clone", "unshare"): (GapState.UNKNOWN,) * 3,
+    }
+    families = {call.name: call.family for call in policy().calls}
+    return tuple(
+        Gap(
+            family=families[documented],
+            syscall=name,
+            arch=arch,
+            number=_FIRST_NUMBER[arch] + 300 + place,
+            profile=profile,
+            documented=(documented,),
+            state=state,
+            sentence=f"{name} ({300 + place}) on {arch}: it is {state}; it does what it does",
+            evidence=(Evidence(EvidenceKind.PROVED, "analysis", f"it is {state}"),),
+        )
+        for place, ((name, documented), on) in enumerate(states.items())
+        for arch, state in zip(ARCHES, on, strict=True)
+        for profile in PROFILES
+    )
+
+
 def empty() -> Run:
     """Nothing was planned."""
     return run(())
@@ -245,6 +324,8 @@ def all_kinds() -> dict[str, Run]:
         "interrupted": interrupted(),
         "waived": waived(),
         "expired": expired(),
+        "merged": merged(),
+        "compared": compared(),
         "empty": empty(),
     }
 

@@ -151,3 +151,10 @@ def test_coverage_tells_undecided_from_absent() -> None:
 def test_characters_that_act_are_shown(raw: str, shown: str) -> None:
     """Controls, bidirectional ones among them, become readable."""
     assert summary.visible(raw) == shown
+
+
+def test_gaps_of_the_document_have_a_line() -> None:
+    """It counts calls, not places, and names those that are open; without gaps there is none."""
+    told = [line for line in lines(samples.compared()) if line.startswith("gaps")]
+    assert told == ["gaps of the document: 1 open, 1 unknown, 1 closed: fsopen"]
+    assert not any("gaps" in line for line in lines(samples.passing()))

@@ -1,0 +1,181 @@
+"""What a reader does about a failed cell: how to mend it, and how to see it again.
+
+Each piece of advice follows from the claim that failed and from where it failed, never from the
+wording of a sentence.
+"""
+
+import shlex
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from probes.cell import Cause, Cell, CellKey, Claim
+from probes.plan import function_of
+from reports.results import Run
+from reports.summary import visible
+
+BUILTIN: Final = "builtin"
+"""The target that needs no word on the command line."""
+
+_PROFILE_ACTIONS = {"kill": "KILL_PROCESS", "errno": "ERRNO with EPERM", "log": "LOG"}
+_SCMP_ACTIONS = {
+    "kill": "SCMP_ACT_KILL_PROCESS",
+    "errno": "SCMP_ACT_ERRNO with errnoRet 1",
+    "log": "SCMP_ACT_LOG",
+}
+"""How an OCI profile asks for a profile's action; SCMP_ACT_KILL ends but one thread."""
+
+_LOGGED_WORDS = {"kill": "kill_process", "log": "log"}
+"""The words of ``/proc/sys/kernel/seccomp/actions_logged``."""
+
+
+def mend(cell: Cell) -> str:
+    """What to change so that the cell passes: a sentence or two."""
+    if cell.cause is Cause.INSTRUMENT:
+        return "Run it again; if it happens again, report it as a bug of the suite."
+    return _ADVICE[cell.key.claim](cell.key)
+
+
+def _refuse(key: CellKey) -> str:
+    action = _PROFILE_ACTIONS.get(key.profile, key.profile)
+    scmp = _SCMP_ACTIONS.get(key.profile, "")
+    oci = f" (in an OCI profile {scmp})" if scmp else ""
+    return f"Have the filter answer {action}{oci} to {_call(key)}. {_CAUSES}"
+
+
+_CAUSES = (
+    "Usual causes: a denylist without the call, a profile that does not list this ABI, another"
+    " action, a rule that looks at arguments."
+)
+
+
+def _every_thread(key: CellKey) -> str:
+    return (
+        f"Have the filter answer KILL_PROCESS (in an OCI profile SCMP_ACT_KILL_PROCESS) to"
+        f" {_call(key)}: KILL_THREAD, which SCMP_ACT_KILL stands for, leaves other threads alive."
+    )
+
+
+def _record(key: CellKey) -> str:
+    word = _LOGGED_WORDS.get(key.profile, key.profile)
+    return (
+        f"Have the filter answer {_PROFILE_ACTIONS.get(key.profile, key.profile)} to {_call(key)};"
+        f" where it does, see that {word} is in /proc/sys/kernel/seccomp/actions_logged and that no"
+        " audit rule excludes the message type SECCOMP."
+    )
+
+
+def _silence(key: CellKey) -> str:
+    return (
+        f"Have the filter answer ERRNO with EPERM to {_call(key)}, and load it without"
+        " SECCOMP_FILTER_FLAG_LOG, which makes the kernel record every refusal."
+    )
+
+
+def _allow(key: CellKey) -> str:
+    return (
+        f"Allow {_call(key)} without a condition: the policy does not restrict it, so programs may"
+        " rely on it. If it is to be restricted, document it."
+    )
+
+
+def _default(key: CellKey) -> str:
+    action = _PROFILE_ACTIONS.get(key.profile, key.profile)
+    return (
+        f"Make {action} the filter's default action and list what is allowed: a filter that lists"
+        " what is refused lets through every call that a newer kernel adds."
+    )
+
+
+def _inherit(key: CellKey) -> str:
+    action = _PROFILE_ACTIONS.get(key.profile, key.profile)
+    return (
+        f"Put the filter on the first process, before it starts others, and let it answer {action}"
+        " there; the kernel hands it on and never takes it off."
+    )
+
+
+def _prove(key: CellKey) -> str:
+    return (
+        f"Let the rule for {_call(key)} look at the number only; where it has to look at"
+        " arguments, mask them to the bits that the kernel uses."
+    )
+
+
+def _calibrate(_: CellKey) -> str:
+    return "No verdict of this run counts: find out what else acts on the calls, and run it again."
+
+
+_ADVICE: Mapping[Claim, Callable[[CellKey], str]] = MappingProxyType(
+    {
+        Claim.CONTROLS: _calibrate,
+        Claim.TERMINATES: _refuse,
+        Claim.ENDS_EVERY_THREAD: _every_thread,
+        Claim.IS_REPORTED: _record,
+        Claim.DENIES: _refuse,
+        Claim.IS_SILENT: _silence,
+        Claim.RUNS: _refuse,
+        Claim.IS_RECORDED: _record,
+        Claim.LEAVES_THE_REST_ALONE: _allow,
+        Claim.DEFAULT_ACTION: _default,
+        Claim.IS_INHERITED: _inherit,
+        Claim.IS_PROVED: _prove,
+    }
+)
+
+
+def _call(key: CellKey) -> str:
+    number = "" if key.number is None else f" ({key.number:#x})" if key.number > _PLAIN else ""
+    number = number or ("" if key.number is None else f" ({key.number})")
+    return f"{key.syscall}{number} on {key.arch}"
+
+
+_PLAIN = 0xFFFF
+"""Numbers above this are written in hexadecimal, as x32's are."""
+
+
+_BY_CALL = frozenset(
+    {
+        Claim.TERMINATES,
+        Claim.IS_REPORTED,
+        Claim.DENIES,
+        Claim.IS_SILENT,
+        Claim.RUNS,
+        Claim.IS_RECORDED,
+    }
+)
+
+
+def test_name(key: CellKey) -> str:
+    """The test that judges a cell, without its module: ``test_terminates[x86_64-acct]``."""
+    profile = key.profile
+    words: tuple[str, ...]
+    match key.claim:
+        case Claim.CONTROLS:
+            words = (key.arch, key.variant)
+        case Claim.ENDS_EVERY_THREAD:
+            words = (key.arch,)
+        case Claim.LEAVES_THE_REST_ALONE:
+            words = (profile, key.arch)
+        case Claim.DEFAULT_ACTION:
+            words = (profile, key.arch, "" if key.number is None else f"{key.number:#x}")
+        case Claim.IS_INHERITED:
+            words = (profile, key.arch, key.variant)
+        case Claim.IS_PROVED:
+            words = (profile, key.arch, key.syscall)
+        case _:
+            words = (key.arch, key.syscall)
+    return f"{function_of(key.claim)}[{'-'.join(word.replace(' ', '_') for word in words)}]"
+
+
+def reproduce(run: Run, key: CellKey) -> str:
+    """The command that judges a cell again, as a line for a shell.
+
+    Where the record does not say how an option was written, the option's value is in capitals.
+    """
+    words = ["pytest"]
+    if run.target.kind != BUILTIN:
+        words.append(f"--target={run.target.kind}:...")
+    if key.claim is not Claim.CONTROLS:
+        words.append(f"--profile={key.profile}")
+    return visible(shlex.join([*words, "-k", test_name(key)]))

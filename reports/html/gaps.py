@@ -1,0 +1,119 @@
+"""The gaps of the document: calls that give a documented call's power, and are not on its list."""
+
+from collections.abc import Sequence
+
+from probes.gap import Gap, GapState
+from probes.siblings import routes
+from reports.html.markup import NOTHING, Markup, code, element, join, text
+from reports.html.view import View, capital, number_text, paragraph, section, sheet
+from reports.summary import GAPS_WORST_FIRST, gaps_by_state, gathered, gravest_state
+
+_GLYPHS = {GapState.OPEN: "○", GapState.CLOSED: "●", GapState.UNKNOWN: "?"}
+_LOOKS = {GapState.OPEN: "cannot-tell", GapState.CLOSED: "passed", GapState.UNKNOWN: "waived"}
+_HEAD = ("Call", "Gives the power of", "State", "What was found")
+
+
+def gaps(view: View) -> Markup:
+    """Which siblings of documented calls get through, and which ways no filter sees."""
+    states = gaps_by_state(view.run)
+    lead = paragraph(
+        "These calls are not documented and give the power of calls that are. Where one is open,"
+        " the filter does what the document says and the power is to be had all the same. That is"
+        " a finding about the document: no verdict rests on it. A call that is added to the policy"
+        " is judged like every other."
+    )
+    counts = ", ".join(f"{len(calls):,} {state}" for state, calls in states.items() if calls)
+    tables = (_table(state, calls) for state, calls in states.items() if calls)
+    title = f"Gaps of the document ({len(states[GapState.OPEN]):,} open)"
+    return section("gaps", title, lead, paragraph(f"Calls: {counts}."), *tables, _routes(view))
+
+
+def _table(state: GapState, calls: Sequence[Sequence[Gap]]) -> Markup:
+    rows = (_row(members) for members in calls)
+    table = sheet(f"gaps-{state}", f"{capital(state)} ({len(calls):,})", _HEAD, rows)
+    if state is GapState.CLOSED:
+        summary = element("summary", text(f"Closed everywhere ({len(calls):,})"))
+        return element("details", summary, table, class_="printed")
+    return table
+
+
+def _row(members: Sequence[Gap]) -> Sequence[Markup]:
+    worst = gravest_state(members)
+    first = next(gap for gap in members if gap.state is worst)
+    family = element("p", text(first.family), class_="small none")
+    given = (
+        join(*map(code, first.documented), by=", ") if first.documented else text("no single call")
+    )
+    return (
+        code(first.syscall),
+        join(given, family),
+        _states(members),
+        text(capital(_words(first))),
+    )
+
+
+def _words(gap: Gap) -> str:
+    """The sentence without the call's name and place."""
+    opening, colon, rest = gap.sentence.partition(": ")
+    return rest if colon and opening.startswith(gap.syscall) else gap.sentence
+
+
+def _states(members: Sequence[Gap]) -> Markup:
+    """On which ABIs it is open, closed or unknown, and under which profiles where they differ."""
+    lines = []
+    states = gathered(members, lambda gap: gap.state)
+    for state in sorted(states, key=GAPS_WORST_FIRST.index):
+        arches = gathered(states[state], lambda gap: (gap.arch, gap.number))
+        spots = (
+            element(
+                "span",
+                text(f"{arch}{_number(number)}{_profiles(members, arch, same)}"),
+                class_="whole",
+            )
+            for (arch, number), same in arches.items()
+        )
+        sign = element("span", text(_GLYPHS[state]), aria_hidden="true")
+        badge = element("span", sign, text(f" {state}"), class_=f"badge o-{_LOOKS[state]}")
+        lines.append(element("li", badge, text(" "), join(*spots, by=", ")))
+    return element("ul", *lines, class_="plain")
+
+
+def _number(number: int | None) -> str:
+    return "" if number is None else f" {number_text(number)}"
+
+
+def _profiles(members: Sequence[Gap], arch: str, same: Sequence[Gap]) -> str:
+    if sum(gap.arch == arch for gap in members) == len(same):
+        return ""
+    return f" ({', '.join(dict.fromkeys(gap.profile.upper() for gap in same))})"
+
+
+def _routes(view: View) -> Markup:
+    """What leads to the power of a documented call without any call that could be refused."""
+    documented = {call.name for call in view.run.policy.calls}
+    told = [(one, [name for name in one.gives if name in documented]) for one in routes()]
+    lines = [
+        element(
+            "li",
+            code(route.name),
+            text(f" {route.how} ("),
+            join(*map(code, given), by=", "),
+            text(")."),
+        )
+        for route, given in told
+        if given
+    ]
+    if not lines:
+        return NOTHING
+    words = paragraph(
+        "Files and requests of the calls write and ioctl give the power of some documented calls,"
+        " too. A filter of system calls sees none of them; capabilities, mandatory access control"
+        " and what is mounted in the container decide. They were not looked at."
+    )
+    return element(
+        "details",
+        element("summary", text(f"Ways that no filter sees ({len(lines)})")),
+        words,
+        element("ul", *lines),
+        class_="printed",
+    )

@@ -1,0 +1,63 @@
+"""The failures that somebody accepted, for how long, and what came of it."""
+
+from collections.abc import Sequence
+
+from probes.waivers import FAULTS, JudgedWaiver, WaiverState
+from reports.html.markup import Markup, code, element, join, text
+from reports.html.view import View, capital, paragraph, section, sheet
+
+_GLYPHS = {
+    WaiverState.ACTIVE: "~",
+    WaiverState.NOT_YET_VALID: "–",  # noqa: RUF001 - an en dash is meant
+    WaiverState.OUT_OF_SCOPE: "–",  # noqa: RUF001 - likewise
+}
+_HEAD = ("For", "State", "Days left", "Reason", "Owner and approver", "What came of it")
+_SOON = 14
+"""A waiver that ends in so many days or fewer is marked."""
+
+
+def waivers(view: View) -> Markup:
+    """Every waiver that was given, faults first, then what ends soonest."""
+    given = view.run.waivers
+    if not given:
+        return section("waivers", "Waivers", paragraph("None was given.", class_="none"))
+    lead = paragraph(
+        "A waiver turns a failure into an accepted one, for a time. One that has expired, names"
+        " nothing or is needed no longer is a fault itself, and makes the run fail."
+    )
+    table = sheet("waivers-table", "", _HEAD, map(_row, sorted(given, key=_order)))
+    return section("waivers", f"Waivers ({len(given):,})", lead, table)
+
+
+def _order(judged: JudgedWaiver) -> tuple[bool, int, str]:
+    return (judged.state not in FAULTS, judged.days_left, str(judged.waiver))
+
+
+def _row(judged: JudgedWaiver) -> Sequence[Markup]:
+    waiver = judged.waiver
+    narrower = ", ".join(filter(None, (waiver.claim, waiver.profile and waiver.profile.upper())))
+    return (
+        join(
+            code(waiver.call),
+            text(f" on {waiver.arch}{f', {narrower}' if narrower else ''}; target "),
+            code(waiver.target),
+        ),
+        _state(judged),
+        _days(judged),
+        text(waiver.reason),
+        text(f"{waiver.owner}; approved by {waiver.approver}"),
+        text(capital(judged.sentence)),
+    )
+
+
+def _state(judged: JudgedWaiver) -> Markup:
+    fault = judged.state in FAULTS
+    sign = element("span", text("✗" if fault else _GLYPHS[judged.state]), aria_hidden="true")
+    look = "failed" if fault else "waived"
+    return element("span", sign, text(f" {judged.state}"), class_=f"badge o-{look}")
+
+
+def _days(judged: JudgedWaiver) -> Markup:
+    days = judged.days_left
+    number = element("strong", text(f"{days:,}")) if days <= _SOON else text(f"{days:,}")
+    return join(number, text(f" (until {judged.waiver.expires.isoformat()})"))
