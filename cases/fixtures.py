@@ -14,10 +14,10 @@ import pytest
 from probes import plan, settings, verdict
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
-from probes.examiner import AuditTrail, Examiner
-from probes.instrument import Zygote
+from probes.examiner import AuditTrail, Examiner, cannot_tell
 from probes.plan import Case
 from probes.settings import Settings, Words
+from probes.targets import ambient
 from probes.targets.open import WORDS
 from probes.targets.words import (
     OPTIONS,
@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--target",
         default=settings.BUILTIN,
         metavar="TARGET",
-        help=f"{WORDS}; any but builtin with one --profile",
+        help=f"{WORDS}, or {ambient.WORD}; any but builtin with one --profile",
     )
     for option in OPTIONS:
         group.addoption(
@@ -240,17 +240,21 @@ class Bench:
 
     def _put_up(self) -> Examiner:
         resolved = self._settings
-        zygote = self._stack.enter_context(Zygote())
-        trail = settings.open_trail(resolved.audit_source, zygote, resolved.native)
+        zygote = self._stack.enter_context(settings.open_zygote(resolved))
+        trail = settings.open_trail(resolved.audit_source, zygote, resolved.native, resolved.target)
         if trail.collector is not None:
             self._stack.callback(trail.collector.close)
         self.trail = trail
         examiner = Examiner(zygote, resolved.target, resolved.policy, resolved.offered, trail)
-        self.controls = examiner.calibrate(resolved.arches)
+        told = [arch for arch in resolved.arches if not resolved.untold(arch)]
+        self.controls = examiner.calibrate(told)
         return examiner
 
     def judge(self, case: Case) -> list[Cell]:
         """The verdicts on a case's cells; *broken* ones where the instrument dies over it."""
+        untold = self._settings.untold(case.arch)
+        if untold:
+            return cannot_tell(case, untold)
         try:
             examiner = self._examiner or self._try_to_put_up()
             if case.claim is Claim.CONTROLS:

@@ -19,6 +19,7 @@ from probes.policy import Policy
 from probes.proof import Deviation
 from probes.prover import TooComplexError
 from probes.targets import Target
+from probes.targets.ambient import Ambient
 from probes.verdict import Counterexample, Question, Sighting, Trail
 from probes.witness import Attempt, Witness
 
@@ -147,17 +148,16 @@ class Examiner:
 
     Attributes:
         fault: why no verdict of this examiner counts; "" once calibrated.
+        doubt: why none can be had, for it cannot be calibrated; likewise.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of the instrument
+    def __init__(
         self,
         zygote: Zygote,
         target: Target,
         policy: Policy,
         offered: Sequence[Arch],
         trail: AuditTrail,
-        *,
-        told_by: Witness = witness.MARKER,
     ) -> None:
         """Takes its instrument.
 
@@ -167,7 +167,6 @@ class Examiner:
             policy: says which calls are documented.
             offered: the ABIs by which the kernel can be entered, its own one first.
             trail: gives the records.
-            told_by: tells what the filters under test do with a call.
         """
         self._zygote = zygote
         self._target = target
@@ -175,15 +174,25 @@ class Examiner:
         self._offered = tuple(offered)
         self._native = offered[0]
         self._trail = trail
-        self._witness = told_by
+        self._ambient = target if isinstance(target, Ambient) else None
+        self._witness: Witness = self._ambient.witness if self._ambient else witness.MARKER
         self.fault = ""
+        self.doubt = ""
 
     def calibrate(self, arches: Iterable[Arch]) -> list[Cell]:
-        """Judges the controls; unless all pass, every later verdict is *broken*."""
-        cells = self.examine([case for arch in arches for case in plan.controls(arch)])
+        """Judges the controls; unless all pass, every later verdict is *broken*.
+
+        Where a confinement keeps controls from being judged, what it keeps cannot be told.
+        """
+        controls = [case for arch in arches for case in plan.controls(arch)]
+        canaries = self._ambient.calls if self._ambient else {}
+        cells = self.examine(plan.with_canaries(controls, canaries))
         wrong = [cell for cell in cells if cell.outcome is not Outcome.PASSED]
-        if wrong:
-            self.fault = f"the instrument is out of calibration: {wrong[0].sentence}"
+        worse = [cell for cell in wrong if cell.outcome is not Outcome.CANNOT_TELL]
+        if worse:
+            self.fault = f"the instrument is out of calibration: {worse[0].sentence}"
+        elif wrong:
+            self.doubt = f"the instrument cannot be calibrated here: {wrong[0].sentence}"
         return cells
 
     def examine(self, cases: Sequence[Case]) -> list[Cell]:
@@ -222,7 +231,11 @@ class Examiner:
         if self._trail.collector is None:
             return None
         return emit_and_read(
-            self._zygote, self._native, self._trail.collector, RECORD_DEADLINE_SECONDS
+            self._zygote,
+            self._native,
+            self._trail.collector,
+            RECORD_DEADLINE_SECONDS,
+            sentinel_number(self._target, self._native),
         )
 
     def _inquire(self, case: Case) -> _Inquiry:
@@ -231,6 +244,8 @@ class Examiner:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.broken(key, self.fault) for key in case.cells
             ]
+        elif self.doubt and case.claim is not Claim.CONTROLS:
+            inquiry.judge = lambda _seen, _batch: cannot_tell(case, self.doubt)
         elif case.claim is Claim.IS_PROVED and not _is_absent(case):
             self._prove(inquiry)
         elif case.cells[0].number is None:
@@ -431,7 +446,12 @@ class Examiner:
 
     def _question(self, key: CellKey, profile: Profile | None) -> Question:
         program = self._target.description if profile is not None else "a known filter"
-        return Question(key, verdict.expected_of(profile, key.claim, key.variant), program)
+        returns = verdict.expected_of(profile, key.claim, key.variant)
+        if profile is None and self._ambient is not None:
+            # Both filters are there, and of two equal actions the newest filter's data counts.
+            of_both = (returns, self._ambient.canaries[key.arch].returns)
+            returns = min(of_both, key=lambda one: one.action.precedence)
+        return Question(key, returns, program, confined=self._ambient is not None)
 
     def _filters(self, case: Case) -> tuple[bytes, ...]:
         """The filters under test, the oldest first; a control has a known one instead."""
@@ -456,7 +476,26 @@ def _known_filter(arch: Arch, number: int, returns: FilterReturn) -> bytes:
     return bpf.to_bytes(program, big_endian=arch.big_endian)
 
 
-def emit_and_read(zygote: Zygote, native: Arch, collector: Collector, deadline: float) -> Batch:
+def cannot_tell(case: Case, reason: str) -> list[Cell]:
+    """The cells of a case that cannot be judged in this confinement."""
+    return [
+        verdict.cannot_tell(key, Cause.PRIVILEGE, reason)
+        if key.number is not None
+        else verdict.not_applicable(key)
+        for key in case.cells
+    ]
+
+
+def sentinel_number(target: Target | None, native: Arch) -> int:
+    """The number of a call that serves as a sentinel."""
+    if isinstance(target, Ambient) and native.name in target.canaries:
+        return target.canaries[native.name].number
+    return plan.canary(native)[1]
+
+
+def emit_and_read(
+    zygote: Zygote, native: Arch, collector: Collector, deadline: float, number: int | None = None
+) -> Batch:
     """Has a sentinel recorded, and reads everything that was recorded before it.
 
     Args:
@@ -464,8 +503,10 @@ def emit_and_read(zygote: Zygote, native: Arch, collector: Collector, deadline: 
         native: the ABI by which it enters.
         collector: reads.
         deadline: seconds to wait for the sentinel's record.
+        number: the sentinel's call, about which no other filter has a say; that of
+            ``plan.canary`` unless given.
     """
-    _, number = plan.canary(native)
+    number = plan.canary(native)[1] if number is None else number
     raw = _known_filter(native, number, Profile.LOG.returns)
     sentinel = zygote.nonce()
     zygote.run([Request(_entry(native), (Call(number),), (raw,), sentinel)])

@@ -4,8 +4,8 @@ The plan is made before anything is asked of the kernel, by every test worker an
 that collects their verdicts alike, so that a verdict which never came is noticed.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -152,6 +152,26 @@ def controls(arch: Arch) -> Iterator[Case]:
             cells=(CellKey(Claim.CONTROLS, NO_PROFILE, arch.name, name, number, variant),),
             parameters=(("arch", arch.name), ("action", variant)),
         )
+
+
+def with_canaries(
+    cases: Iterable[Case], canaries: Mapping[str, tuple[str, int]]
+) -> tuple[Case, ...]:
+    """The same cases with other calls for the controls, by the name of the ABI, where any is given.
+
+    A process may be confined against the canary that serves elsewhere.
+    """
+    return tuple(
+        _with_canary(case, *canaries[case.arch.name])
+        if case.claim is Claim.CONTROLS and case.arch.name in canaries
+        else case
+        for case in cases
+    )
+
+
+def _with_canary(case: Case, name: str, number: int) -> Case:
+    cells = tuple(replace(key, syscall=name, number=number) for key in case.cells)
+    return replace(case, cells=cells)
 
 
 def _documented(claim: Claim, profile: Profile, arch: Arch, call: str) -> Case:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from probes.instrument import Zygote
 from probes.plan import Case
 from probes.policy import Policy
 from probes.prover import TooComplexError
-from probes.targets import StackTarget, Target
+from probes.targets import StackTarget, Target, ambient
 from probes.targets import words as container_words
+from probes.targets.ambient import Ambient
 from probes.targets.builtin import builtin
 from probes.targets.files import shown
 from probes.targets.open import Surroundings, open_target, taken_apart
@@ -40,6 +42,7 @@ AUDIT_NETLINK = "netlink"
 AUDIT_NONE = "none"
 AUDIT_BEST = "best"
 _AUDITD = "auditd:"
+_DESCRIPTOR = "fd:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,16 @@ class Settings:
                 return case
         raise LookupError(f"no case was planned for {claim!r} and {wanted}")
 
+    def untold(self, one: Arch) -> str:
+        """Why nothing can be told by an ABI; "" where something can."""
+        return self.target.untold.get(one.name, "") if isinstance(self.target, Ambient) else ""
+
     @property
     def handed(self) -> dict[str, Any] | None:
         """What a worker needs, for ``resolve``, to judge the very filters that were opened here."""
-        return self.target.to_plain() if isinstance(self.target, StackTarget) else None
+        if isinstance(self.target, StackTarget | Ambient):
+            return self.target.to_plain()
+        return None
 
 
 def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
@@ -126,6 +135,8 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     documented = policy.load(Path(words.policy), arch.all_names())
     profiles = _profiles(words.profile)
     check_audit_source(words.audit_source)
+    if words.target == ambient.WORD:
+        return _ambient(words, documented, profiles, handed)
     where = None if words.target == BUILTIN else _surroundings(words, profiles)
     _check_container(words)
     _check_start(words)
@@ -163,6 +174,43 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         audit_source=words.audit_source,
         cases=(*plan.plan(documented, profiles, arches, offered, named), *executed),
     )
+
+
+def _ambient(
+    words: Words, documented: Policy, profiles: tuple[Profile, ...], handed: dict[str, Any] | None
+) -> Settings:
+    """What a run does that judges this process's own confinement.
+
+    Raises:
+        BadInputError: an option has no meaning here.
+    """
+    _check_one_profile(words, profiles)
+    _check_container(words)
+    _check_start(words)
+    known = arch.of_this_process()
+    target = Ambient.from_plain(handed) if handed is not None else ambient.explore(known)
+    offered = tuple(one for one in known if one.name not in target.shut)
+    arches = _arches(words.arch, offered, os.uname().machine)
+    cases = plan.plan(documented, profiles, arches, offered, ())
+    return Settings(
+        policy=documented,
+        profiles=profiles,
+        native=known[0],
+        arches=arches,
+        offered=offered,
+        shut=MappingProxyType(dict(target.shut)),
+        target=target,
+        audit_source=words.audit_source,
+        cases=plan.with_canaries(cases, target.calls),
+    )
+
+
+def _check_one_profile(words: Words, profiles: Sequence[Profile]) -> None:
+    if len(profiles) > 1:
+        raise BadInputError(
+            f"--target {shown(words.target)}: this is one filter and is judged against one "
+            f"profile: name it, --profile={' or --profile='.join(Profile)}"
+        )
 
 
 def _profiles(text: str) -> tuple[Profile, ...]:
@@ -215,12 +263,8 @@ def _surroundings(words: Words, profiles: Sequence[Profile]) -> Surroundings:
     try:
         taken_apart(words.target)
     except BadInputError as error:
-        raise BadInputError(f"--target: {error}") from error
-    if len(profiles) > 1:
-        raise BadInputError(
-            f"--target {shown(words.target)}: this is one filter and is judged against one "
-            f"profile: name it, --profile={' or --profile='.join(Profile)}"
-        )
+        raise BadInputError(f"--target: {error}, or {ambient.WORD}") from error
+    _check_one_profile(words, profiles)
     wanted = container_words.arches(words.arch)
     found = container_words.surroundings(Path(words.policy), profiles[0], wanted, words.container)
     return replace(found, start=words.start)
@@ -312,6 +356,24 @@ def _nearest(word: str, names: Sequence[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
+def open_zygote(resolved: Settings) -> Zygote:
+    """Starts the process that makes a run's calls.
+
+    Raises:
+        InstrumentError: it cannot be started, or cannot witness calls as it could before.
+    """
+    if not isinstance(resolved.target, Ambient):
+        return Zygote()
+    zygote = Zygote(confined=True)
+    standing, _ = ambient.put_up(zygote, resolved.native)
+    if standing is not resolved.target.standing:
+        zygote.close()
+        raise InstrumentError(
+            "this process's confinement is another one than when the run began: run it again"
+        )
+    return zygote
+
+
 def check_audit_source(text: str) -> None:
     """Refuses a word that names no source of audit records.
 
@@ -319,10 +381,12 @@ def check_audit_source(text: str) -> None:
         BadInputError: the sentence names the possible words.
     """
     known = text in {AUDIT_BEST, AUDIT_NETLINK, AUDIT_NONE}
-    if not known and not (text.startswith(_AUDITD) and text != _AUDITD):
+    known |= text.startswith(_AUDITD) and text != _AUDITD
+    known |= bool(re.fullmatch(rf"{_DESCRIPTOR}[0-9]{{1,9}}", text))
+    if not known:
         raise BadInputError(
-            f"--audit-source {text}: unknown source; it is {AUDIT_NETLINK}, {_AUDITD}FILE or "
-            f"{AUDIT_NONE}, and without the option the best that works here"
+            f"--audit-source {text}: unknown source; it is {AUDIT_NETLINK}, {_AUDITD}FILE, "
+            f"{_DESCRIPTOR}N or {AUDIT_NONE}, and without the option the best that works here"
         )
 
 
@@ -332,51 +396,66 @@ class _Attempt:
     reason: str
 
 
-def open_trail(source: str, zygote: Zygote, native: Arch) -> AuditTrail:
+def open_trail(
+    source: str, zygote: Zygote, native: Arch, target: Target | None = None
+) -> AuditTrail:
     """Opens a source of audit records and sees whether a canary's record arrives.
 
     Args:
         source: the value of ``--audit-source``.
         zygote: emits the canary.
         native: the ABI by which the canary enters.
+        target: what will be put to the test; a confined process has its own canary, if any.
 
     Returns:
         The trail; without a collector where none works, with the reason.
     """
     if source == AUDIT_NONE:
         return AuditTrail(None, "records were not asked for (--audit-source none)")
+    if isinstance(target, Ambient) and (reason := target.why_unrecorded(native)):
+        return AuditTrail(None, reason)
+    number = examiner.sentinel_number(target, native)
     if source != AUDIT_BEST:
-        attempt = _try(source, zygote, native)
+        attempt = _try(source, zygote, native, number)
         return AuditTrail(attempt.collector, attempt.reason)
     reasons: list[str] = []
     candidates = [AUDIT_NETLINK]
     if os.path.lexists(AUDITD_LOG):  # unlike Path.exists() it refuses nobody
         candidates.append(f"{_AUDITD}{AUDITD_LOG}")
     for candidate in candidates:
-        attempt = _try(candidate, zygote, native)
+        attempt = _try(candidate, zygote, native, number)
         if attempt.collector is not None:
             return AuditTrail(attempt.collector, attempt.reason)
         reasons.append(attempt.reason)
     return AuditTrail(None, "; ".join(reasons))
 
 
-def _try(source: str, zygote: Zygote, native: Arch) -> _Attempt:
+def _try(source: str, zygote: Zygote, native: Arch, number: int) -> _Attempt:
     try:
-        collector: Collector = (
-            NetlinkCollector()
-            if source == AUDIT_NETLINK
-            else AuditdCollector(Path(source.removeprefix(_AUDITD)))
-        )
+        collector = _collector(source)
     except CollectorUnavailableError as error:
         return _Attempt(None, str(error))
     reason = ""
     for _ in range(CANARIES):
-        batch = examiner.emit_and_read(zygote, native, collector, CANARY_DEADLINE_SECONDS)
+        batch = examiner.emit_and_read(zygote, native, collector, CANARY_DEADLINE_SECONDS, number)
         if batch.complete:
             return _Attempt(collector, "a canary's record arrived")
         reason = batch.reason
     collector.close()
     return _Attempt(None, reason)
+
+
+def _collector(source: str) -> Collector:
+    """Opens a source.
+
+    Raises:
+        CollectorUnavailableError: it cannot be used here.
+    """
+    if source == AUDIT_NETLINK:
+        return NetlinkCollector()
+    if source.startswith(_DESCRIPTOR):
+        return NetlinkCollector(fileno=int(source.removeprefix(_DESCRIPTOR)))
+    return AuditdCollector(Path(source.removeprefix(_AUDITD)))
 
 
 CANARIES = 3

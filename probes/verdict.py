@@ -94,11 +94,14 @@ class Question:
         key: the cell.
         returns: what the filter must return for the number.
         program: what a sentence calls the filter.
+        confined: the filter is there already, so there is no call without any, and what the
+            probes do besides is under it too.
     """
 
     key: CellKey
     returns: FilterReturn
     program: str
+    confined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,8 @@ def answer(observation: Observation) -> str:
 def judge(question: Question, sighting: Sighting) -> Cell:
     """The verdict on one cell."""
     finding = _JUDGES[question.key.claim](question, sighting)
+    if question.confined and finding.outcome is Outcome.BROKEN:
+        finding = _prevented(sighting) or finding
     expected = _EXPECTED[question.key.claim](question)
     return Cell(
         key=question.key,
@@ -165,8 +170,17 @@ def judge(question: Question, sighting: Sighting) -> Cell:
         sentence=_sentence(question, expected, finding),
         expected=expected,
         observed=finding.observed,
-        evidence=_evidence(question.key, sighting),
+        evidence=_evidence(question, sighting),
     )
+
+
+def _prevented(sighting: Sighting) -> _Finding | None:
+    """What kept a probe from being made: in a confined process that is its confinement."""
+    for one in (sighting.witnessed, sighting.free, sighting.control):
+        if one is not None and (seen := read(one)).effect is Effect.FAULT:
+            text = f"this process's confinement keeps the probe from being made: {seen.detail}"
+            return _Finding(Outcome.CANNOT_TELL, Cause.PRIVILEGE, text)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +351,13 @@ def _blame(question: Question, finding: _Finding) -> str:
     return f": {question.program} has another rule for it"
 
 
-def _evidence(key: CellKey, sighting: Sighting) -> tuple[Evidence, ...]:
+def _evidence(question: Question, sighting: Sighting) -> tuple[Evidence, ...]:
     found: list[Evidence] = []
-    if key.variant == "setuid" and sighting.witnessed is not None and not sighting.witnessed.fault:
+    if (
+        question.key.variant == "setuid"
+        and sighting.witnessed is not None
+        and not sighting.witnessed.fault
+    ):
         dropped = sighting.witnessed.dropped_user
         text = "nobody" if dropped else "its own user again, for it may become no other"
         found.append(Evidence(EvidenceKind.OBSERVED, "setuid", f"the process became {text}"))
@@ -349,7 +367,8 @@ def _evidence(key: CellKey, sighting: Sighting) -> tuple[Evidence, ...]:
     if sighting.free is not None:
         found.append(Evidence(EvidenceKind.OBSERVED, "call", answer(sighting.free)))
     if sighting.control is not None:
-        text = f"without a filter: {answer(sighting.control)}"
+        under = _CONFINED_CONTROL if question.confined else "without a filter"
+        text = f"{under}: {answer(sighting.control)}"
         found.append(Evidence(EvidenceKind.OBSERVED, "control", text))
     found += [
         Evidence(EvidenceKind.RECORDED, sighting.trail.source, record.raw)
@@ -362,6 +381,9 @@ def _evidence(key: CellKey, sighting: Sighting) -> tuple[Evidence, ...]:
         text = f"the program returns {sighting.predicted} for this number, whatever the arguments"
         found.append(Evidence(EvidenceKind.PROVED, "simulation", text))
     return tuple(found)
+
+
+_CONFINED_CONTROL: Final = "under a filter that kills where no other one answers"
 
 
 def _instrument_failed(seen: Seen) -> _Finding | None:
@@ -473,12 +495,29 @@ def _judge_run(question: Question, sighting: Sighting) -> _Finding:
     failed = _failure_of(sighting.free) or _failure_of(sighting.control)
     if failed or sighting.free is None or sighting.control is None:
         return failed or _Finding(Outcome.BROKEN, Cause.INSTRUMENT, "no control was made")
+    if question.confined:
+        return _judge_confined_run(sighting.free, sighting.control)
     ran, native = answer(sighting.free), answer(sighting.control)
     if ran == native:
         return _Finding(Outcome.PASSED, None, f"it answered {ran}, with a filter and without")
     return _Finding(
         Outcome.FAILED, Cause.FILTER, f"it answered {ran} and, without a filter, {native}"
     )
+
+
+def _judge_confined_run(free: Observation, control: Observation) -> _Finding:
+    """Likewise where the filter is there already, so that nothing runs without it.
+
+    Under the control's filter SIGSYS ends what the filter under test returns LOG or ALLOW for, and
+    such a call goes to the kernel as it does without a filter.
+    """
+    if free.stage is not Stage.RETURNED:
+        return _Finding(Outcome.FAILED, Cause.FILTER, read(free).detail)
+    if control.stage is Stage.ARMED and witness.killed_at_call(control):
+        text = f"it answered {answer(free)}, and by no filter, for the action is LOG or ALLOW"
+        return _Finding(Outcome.PASSED, None, text)
+    text = f"a tracer or a supervisor is asked about it, and it answered {answer(free)}"
+    return _Finding(Outcome.FAILED, Cause.FILTER, text)
 
 
 def _judge_run_and_record(question: Question, sighting: Sighting) -> _Finding:
@@ -507,7 +546,8 @@ def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
     exempt, without = False, ""
     if let_through.outcome is not Outcome.PASSED and sighting.witnessed and sighting.control:
         with_filter, without = answer(sighting.witnessed), answer(sighting.control)
-        exempt = with_filter == without
+        asked = question.confined and _is_asked(sighting.control)
+        exempt = with_filter == without and not asked
     if exempt and allowed:
         text = f"this kernel asks no filter about it ({without}, with a filter and without)"
         return _Finding(Outcome.PASSED, None, text)
@@ -516,6 +556,12 @@ def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
         # and USER_NOTIF without a listener do not let a call run.
         return _Finding(Outcome.FAILED, Cause.FILTER, f"the program returns {predicted} for it")
     return let_through
+
+
+def _is_asked(marked: Observation) -> bool:
+    """Whether the kernel asks filters about a call that was made under a marker."""
+    ended = marked.stage is Stage.ARMED and witness.killed_at_call(marked)
+    return marked.errno in witness.ERRNOS or marked.trapped or ended
 
 
 def _judge_control(question: Question, sighting: Sighting) -> _Finding:

@@ -59,7 +59,7 @@ def verdict(
 ) -> Ruling:
     """Rules on a run; the first rule that applies decides.
 
-    1. A control did not pass, or cells passed or failed on an ABI on which no control was
+    1. A control failed or broke, or cells passed or failed on an ABI on which no control was
        judged: BROKEN, because nothing then vouches for the instrument. What was proved rests on
        an analysis instead, and needs none.
     2. A cell failed, or a waiver has expired, names nothing or is not needed: FAIL.
@@ -94,8 +94,9 @@ def _is_observed_pass(cell: Cell) -> bool:
 
 def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     controls = [cell for cell in cells if cell.key.claim is Claim.CONTROLS]
-    off = sum(cell.outcome is not Outcome.PASSED for cell in controls)
-    calibrated = {cell.key.arch for cell in controls}
+    off = sum(cell.outcome not in {Outcome.PASSED, Outcome.CANNOT_TELL} for cell in controls)
+    untold = {cell.key.arch for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
+    calibrated = {cell.key.arch for cell in controls} - untold
     decided = {Outcome.PASSED, Outcome.FAILED}
     observed = [cell for cell in cells if cell.key.claim is not Claim.IS_PROVED]
     uncalibrated = sorted(
@@ -108,7 +109,7 @@ def _calibration(cells: Sequence[Cell]) -> Ruling | None:
         )
     elif uncalibrated:
         sentence = (
-            f"The instrument was not calibrated on {', '.join(uncalibrated)}: no control was run"
+            f"The instrument was not calibrated on {', '.join(uncalibrated)}: no control was judged"
             " there, so no verdict of this run counts."
         )
     else:

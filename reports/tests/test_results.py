@@ -391,7 +391,7 @@ def test_verdict(outcomes: list[Outcome], verdict: Verdict, status: ExitStatus) 
     assert (ruling.verdict, ruling.exit_status) == (verdict, status)
 
 
-@pytest.mark.parametrize("off", sorted(set(Outcome) - {Outcome.PASSED}))
+@pytest.mark.parametrize("off", sorted(set(Outcome) - {Outcome.PASSED, Outcome.CANNOT_TELL}))
 @pytest.mark.parametrize("outcome", Outcome)
 def test_control_that_did_not_pass_voids_everything(off: Outcome, outcome: Outcome) -> None:
     """Out of calibration comes before every other rule, failures included."""
@@ -399,6 +399,18 @@ def test_control_that_did_not_pass_voids_everything(off: Outcome, outcome: Outco
     ruling = results.verdict(cells, len(cells))
     assert (ruling.verdict, ruling.exit_status) == (Verdict.BROKEN, ExitStatus.BROKEN)
     assert "1 of 2 controls" in ruling.sentence
+
+
+def test_a_control_that_cannot_be_told_vouches_for_nothing() -> None:
+    """A confinement may keep the instrument from being calibrated; then nothing else is told."""
+    control = cell(Outcome.CANNOT_TELL, Claim.CONTROLS, "getpid")
+    untold = OUTCOMES[Outcome.CANNOT_TELL]
+
+    assert results.verdict([control, untold], 2).exit_status is ExitStatus.CANNOT_TELL
+    for decided in (Outcome.PASSED, Outcome.FAILED):
+        ruling = results.verdict([CONTROL, control, OUTCOMES[decided]], 3)
+        assert ruling.exit_status is ExitStatus.BROKEN
+        assert "not calibrated on" in ruling.sentence
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
