@@ -23,7 +23,9 @@ SIGKILL = 9
 _SIGINT = 2
 _SIG_IGN = 1
 SIGSYS = 12 if os.uname().machine.startswith("mips") else 31
-
+SIGCHLD = 18 if os.uname().machine.startswith("mips") else 17
+# linux/sched.h
+CLONE_FILES = 0x400
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -37,6 +39,10 @@ SECCOMP_MODE_STRICT = 1
 SECCOMP_MODE_FILTER = 2
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 32
+# linux/signalfd.h
+SFD_CLOEXEC = 0o2000000
+SFD_NONBLOCK = 0o4000
 # linux/capability.h
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -53,6 +59,7 @@ _STEP_SIZE = 120
 _INSTRUCTION_SIZE = 8
 _MAX_LENGTH = 0xFFFF
 _MAX_ERRNO = 4095
+_SIGSET_SIZE = 128  # sizeof(sigset_t) of the C library, not of the kernel
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -221,21 +228,22 @@ def install(prepared: Filter, number: int | None = None) -> None:
         _seccomp(number, 0, prepared)
 
 
-def install_listener(prepared: Filter, number: int) -> int:
+def install_listener(prepared: Filter, number: int, flags: int = 0) -> int:
     """Installs a filter on the calling thread that may hand calls to a supervisor.
 
     Args:
         prepared: the filter.
         number: the number of seccomp(2).
+        flags: SECCOMP_FILTER_FLAG_* besides the one for a listener.
 
     Returns:
-        The descriptor at which the supervisor listens (seccomp_unotify(2)).
+        The descriptor at which the supervisor listens (seccomp_unotify(2)); execve(2) closes it.
 
     Raises:
         OSError: likewise; EBUSY where a filter of the thread has a listener already, EINVAL where
             the kernel has none (before Linux 5.0).
     """
-    return _seccomp(number, SECCOMP_FILTER_FLAG_NEW_LISTENER, prepared)
+    return _seccomp(number, SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, prepared)
 
 
 def _seccomp(number: int, flags: int, prepared: Filter) -> int:
@@ -311,6 +319,48 @@ def own_status(field: str) -> str | None:
     head = field.encode() + b":"
     words = next((line[len(head) :] for line in lines if line.startswith(head)), None)
     return words.decode(errors="replace").strip() if words is not None else None
+
+
+def fork_sharing_descriptors(clone: int) -> int:
+    """Forks a child that shares its parent's table of descriptors, until it calls execve(2).
+
+    Unlike after os.fork(), Python has made no preparations: the caller must have no other thread,
+    and the child may do little more than execve(2).
+
+    Args:
+        clone: the number of clone(2) on the kernel's native ABI.
+
+    Returns:
+        0 in the child, and its process id in the parent.
+
+    Raises:
+        OSError: no process is to be had.
+    """
+    flags, none = ctypes.c_ulong(CLONE_FILES | SIGCHLD), ctypes.c_ulong(0)
+    # s390 has the stack first (CONFIG_CLONE_BACKWARDS2).
+    first = (none, flags) if os.uname().machine == "s390x" else (flags, none)
+    pid = int(_libc.syscall(ctypes.c_long(clone), *first, none, none, none))
+    if pid == -1:
+        raise _error()
+    return pid
+
+
+def open_signalfd(signals: Sequence[int]) -> int:
+    """A descriptor from which blocked signals are read as ``struct signalfd_siginfo``.
+
+    It does not block, and is closed on execve(2). See signalfd(2), Linux's own interface.
+
+    Raises:
+        OSError: no descriptor is to be had.
+    """
+    wanted = ctypes.create_string_buffer(_SIGSET_SIZE)
+    _libc.sigemptyset(wanted)
+    for one in signals:
+        _libc.sigaddset(wanted, ctypes.c_int(one))
+    descriptor = int(_libc.signalfd(-1, wanted, SFD_CLOEXEC | SFD_NONBLOCK))
+    if descriptor == -1:
+        raise _error()
+    return descriptor
 
 
 def try_to_loosen() -> bool:

@@ -133,7 +133,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
             read here.
     """
     documented = policy.load(Path(words.policy), arch.all_names())
-    profiles = _profiles(words.profile)
+    profiles = profiles_named(words.profile)
     check_audit_source(words.audit_source)
     if words.target == ambient.WORD:
         return _ambient(words, documented, profiles, handed)
@@ -213,7 +213,12 @@ def _check_one_profile(words: Words, profiles: Sequence[Profile]) -> None:
         )
 
 
-def _profiles(text: str) -> tuple[Profile, ...]:
+def profiles_named(text: str) -> tuple[Profile, ...]:
+    """The profiles of a list of names, in the project's order; all for no list.
+
+    Raises:
+        BadInputError: a name is none.
+    """
     if not text:
         return tuple(Profile)
     names = [profile.value for profile in Profile]

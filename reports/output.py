@@ -13,6 +13,9 @@ from probes.targets.files import shown
 STANDARD_OUTPUT = "-"
 """The file name that means standard output."""
 
+STANDARD_ERROR = "/dev/stderr"
+"""The file name that means standard error, which may be a file that others write to as well."""
+
 
 def write(data: str | bytes, name: str) -> None:
     """Writes what a command has to say.
@@ -35,6 +38,9 @@ def write(data: str | bytes, name: str) -> None:
         if isinstance(data, bytes) and sys.stdout.isatty():
             raise BadInputError("a raw program is not for a terminal: name a file with -o FILE")
         _to_standard_output(raw)
+        return
+    if name == STANDARD_ERROR:
+        _to_standard_error(raw)
         return
     path = Path(name)
     try:
@@ -62,6 +68,15 @@ def _to_standard_output(raw: bytes) -> None:
         raise BadInputError(
             f"standard output cannot be written ({error.strerror}): name a file with -o FILE"
         ) from error
+
+
+def _to_standard_error(raw: bytes) -> None:
+    # Where nobody reads what is said, the exit status still says it.
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+            sys.stderr.buffer.write(raw)
+            sys.stderr.buffer.flush()
 
 
 def _is_special(path: Path) -> bool:

@@ -1,0 +1,97 @@
+"""Observes a workload: from a command to what was seen of it."""
+
+import os
+import re
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from probes import bpf, kernel
+from probes.errors import BadInputError
+from probes.observe import processes
+from probes.observe.launch import Launched, launch, not_executable
+from probes.observe.supervisor import Outcome, Supervisor, signals_held, supervise
+from probes.observe.tally import Key, Row, Tally
+from probes.observe.watch import Watch, program
+
+FIRST_KERNEL: Final = (5, 5)
+"""The first release with SECCOMP_USER_NOTIF_FLAG_CONTINUE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of a workload.
+
+    Attributes:
+        started: when, in UTC.
+        outcome: how it went.
+        no_new_privs: whether it ran with no_new_privs only because it was observed.
+        rows: its watched calls.
+        listeners_refused: how often the kernel refused it a filter with a listener, because the
+            observer has the one that a process may have.
+    """
+
+    started: datetime
+    outcome: Outcome
+    no_new_privs: bool
+    rows: dict[Key, Row]
+    listeners_refused: int
+
+
+def observe(
+    command: Sequence[str], watched: Watch, timeout: float | None, say: Callable[[str], None]
+) -> Observation:
+    """Runs a command to its end, and to that of all processes that it starts.
+
+    This process becomes their subreaper, and waits for every child that it has.
+
+    Args:
+        command: its words.
+        watched: what is watched.
+        timeout: after how many seconds it is ended; None for never.
+        say: tells the user a sentence while it runs.
+
+    Raises:
+        BadInputError: there is no such command, or a filter with a listener is here already.
+        InstrumentError: this kernel cannot do it.
+    """
+    refuse_old_kernel(os.uname().release)
+    native = watched.arches[0]
+    code = bpf.to_bytes(program(watched), big_endian=native.big_endian)
+    tally = Tally(watched)
+    kernel.adopt_orphans()
+    started = datetime.now(UTC)
+    with signals_held() as before:
+        launched = launch(command, code, native.numbers, before)
+        try:
+            supervisor = Supervisor(launched.listener, tally)
+            outcome = supervise(supervisor, launched.listener, launched.pid, timeout, say)
+        except BaseException:
+            # Without an answer its calls would fail one after the other.
+            processes.signal_descendants(os.getpid(), signal.SIGKILL)
+            raise
+        finally:
+            os.close(launched.listener)
+    _refuse_failure(command, launched)
+    return Observation(started, outcome, launched.no_new_privs, tally.rows, tally.listeners_refused)
+
+
+def refuse_old_kernel(release: str) -> None:
+    """Refuses a kernel that cannot let a reported call run.
+
+    Raises:
+        BadInputError: it is one.
+    """
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found and (int(found[1]), int(found[2])) < FIRST_KERNEL:
+        raise BadInputError(
+            f"Linux {release} cannot let a call run that a supervisor has looked at: it takes "
+            f"{FIRST_KERNEL[0]}.{FIRST_KERNEL[1]} or newer"
+        )
+
+
+def _refuse_failure(command: Sequence[str], launched: Launched) -> None:
+    if reason := launched.refusal():
+        raise not_executable(command[0], reason)

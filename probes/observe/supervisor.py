@@ -1,0 +1,255 @@
+"""The supervisor: lets every reported call run, and looks at it before."""
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from probes import kernel
+from probes.errors import InstrumentError
+from probes.observe import listener, processes
+from probes.observe.caller import Callers, site
+from probes.observe.tally import Tally
+
+GRACE_SECONDS: Final = 5.0
+"""How long a process has to end by SIGTERM before SIGKILL ends it."""
+
+# struct signalfd_siginfo: signo, errno, code, pid, and what nobody here needs
+_SIGINFO: Final = struct.Struct("=IiiI112x")
+# asm-generic/siginfo.h: the kernel itself sent it, as the terminal's driver does for Ctrl-C
+_SI_KERNEL: Final = 0x80
+_BATCH: Final = 64
+
+_PASSED_ON: Final = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
+WATCHED_SIGNALS: Final = frozenset({*_PASSED_ON, signal.SIGCHLD})
+
+
+class Ending(Enum):
+    """Why an observation ended."""
+
+    ITSELF = "itself"
+    """The workload ended."""
+    DEADLINE = "deadline"
+    """Its time was over."""
+    INTERRUPTED = "interrupted"
+    """The user, or who runs the user's job, ended it by a signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an observation went.
+
+    Attributes:
+        status: the command's own status, as waitpid(2) gives it.
+        ending: why it ended.
+        nanoseconds: how long it took.
+    """
+
+    status: int
+    ending: Ending
+    nanoseconds: int
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[frozenset[int]]:
+    """Blocks the signals that the supervisor reads; gives those that were blocked before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED_SIGNALS)
+    try:
+        yield frozenset(before)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Supervisor:
+    """Answers what is reported and waits for the workload to end."""
+
+    def __init__(self, descriptor: int, tally: Tally) -> None:
+        """Takes over a listener.
+
+        Args:
+            descriptor: the listener.
+            tally: counts the calls.
+        """
+        self._listener = descriptor
+        self._tally = tally
+        self._callers = Callers()
+        self._begin = time.monotonic_ns()
+
+    def answer(self) -> None:
+        """Answers calls as long as some wait, though not for ever."""
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        for _ in range(_BATCH):
+            ready = poll.poll(0)
+            if not ready or not ready[0][1] & select.POLLIN:
+                return
+            self._answer_one()
+
+    def _answer_one(self) -> None:
+        seen = listener.receive(self._listener)
+        if seen is None:
+            return
+        caller = self._callers.of(seen.tid)
+        elapsed = time.monotonic_ns() - self._begin
+        row = self._tally.take(seen, caller, elapsed, site)
+        if not listener.let_run(self._listener, seen) and row is not None:
+            self._tally.interrupted(row, seen, caller)
+
+    @property
+    def elapsed(self) -> int:
+        """Nanoseconds since the start."""
+        return time.monotonic_ns() - self._begin
+
+
+class _Family:
+    """The command, and the processes that it started: all below this one."""
+
+    def __init__(self, command: int, say: Callable[[str], None]) -> None:
+        self.command = command
+        self.status: int | None = None
+        self.alive = True
+        self._say = say
+        self._kill_at: float | None = None
+
+    def reap(self) -> None:
+        """Takes note of every end."""
+        ended_before = self.status is not None
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.alive = False
+                return
+            if pid == 0:
+                break
+            if pid == self.command:
+                self.status = status
+        if self.status is not None and not ended_before:
+            count = len(processes.descendants(os.getpid()))
+            if count:
+                self._say(
+                    f"the command has ended; waiting for {count} of the processes that it started "
+                    f"(Ctrl-C ends them)"
+                )
+
+    def end(self) -> None:
+        """Asks all of them to end, now or, where that was done already, for good."""
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + GRACE_SECONDS
+            processes.signal_descendants(os.getpid(), signal.SIGTERM)
+        else:
+            self._kill_at = 0.0
+            self.end_late_ones()
+
+    def end_late_ones(self) -> None:
+        """Ends for good who had time to end."""
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            processes.signal_descendants(os.getpid(), signal.SIGKILL)
+
+    @property
+    def ending(self) -> bool:
+        """Whether they have been asked to end."""
+        return self._kill_at is not None
+
+
+def supervise(
+    supervisor: Supervisor,
+    descriptor: int,
+    command: int,
+    timeout: float | None,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Answers until the command and every process that it started have ended.
+
+    The signals of ``WATCHED_SIGNALS`` must be blocked, and this process must be the subreaper of
+    those below it.
+
+    Args:
+        supervisor: answers the calls.
+        descriptor: its listener.
+        command: the command's process.
+        timeout: after how many seconds all are ended; None for never.
+        say: tells the user a sentence.
+
+    Raises:
+        InstrumentError: the kernel cannot let a call run.
+    """
+    family = _Family(command, say)
+    ending = Ending.ITSELF
+    deadline = None if timeout is None else time.monotonic() + timeout
+    signals = kernel.open_signalfd(sorted(WATCHED_SIGNALS))
+    try:
+        with select.epoll() as events:
+            events.register(signals, select.EPOLLIN)
+            events.register(descriptor, select.EPOLLIN)
+            family.reap()
+            while family.alive:
+                for which, what in events.poll(_patience(deadline, family)):
+                    if which == signals:
+                        if _handle_signals(signals, family):
+                            ending = Ending.INTERRUPTED
+                    elif what & select.EPOLLIN:
+                        supervisor.answer()
+                    else:  # EPOLLHUP: nobody is under the filter any more
+                        events.unregister(descriptor)
+                if deadline is not None and time.monotonic() >= deadline:
+                    deadline = None
+                    ending = Ending.DEADLINE
+                    say(f"the deadline of {timeout:g} s has passed: ending the command")
+                    family.end()
+                family.end_late_ones()
+    except OSError as error:
+        raise InstrumentError(
+            f"the kernel does not take the answer to a call ({error.strerror}): it takes Linux 5.5 "
+            f"or newer"
+        ) from error
+    finally:
+        os.close(signals)
+    if family.status is None:
+        raise InstrumentError("the command's own exit status was lost")
+    return Outcome(family.status, ending, supervisor.elapsed)
+
+
+_LATE_SECONDS: Final = 0.2
+
+
+def _patience(deadline: float | None, family: _Family) -> float | None:
+    if family.ending:
+        return _LATE_SECONDS
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _handle_signals(descriptor: int, family: _Family) -> bool:
+    """Reaps and passes signals on; returns whether the user wants the workload to end.
+
+    What the terminal sends goes to the whole foreground process group, the command included.
+    """
+    wanted = False
+    with contextlib.suppress(BlockingIOError):
+        while raw := os.read(descriptor, _SIGINFO.size):
+            number, _, code, _ = _SIGINFO.unpack(raw)
+            if number == signal.SIGCHLD:
+                family.reap()
+                continue
+            ends = number in {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+            wanted = wanted or ends
+            if family.status is not None:
+                if ends:
+                    family.end()
+            elif code != _SI_KERNEL:
+                os.kill(family.command, number)
+    return wanted

@@ -1,0 +1,217 @@
+"""Which calls are watched, what each is to the platform, and the filter that reports them. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from probes import bpf
+from probes.action import Action, FilterReturn
+from probes.arch import X32_SYSCALL_BIT, Arch
+from probes.bpf import Instruction, Program
+from probes.policy import Policy
+from probes.siblings import siblings
+from probes.targets.builtin import allowed_numbers
+
+
+class Kind(StrEnum):
+    """What a watched call is to the platform."""
+
+    DOCUMENTED = "documented"
+    """The policy documents it: the platform does not allow it."""
+    UNKNOWN = "unknown"
+    """No table knows its number, so no allowlist has it."""
+    SIBLING = "sibling"
+    """The policy does not document it, but it gives the power of calls that it does."""
+    CONFINING = "confining"
+    """It installs a filter, which may answer other calls before they are seen here."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether a conforming platform lets the call run."""
+        return self in {Kind.SIBLING, Kind.CONFINING}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What one argument must be for a call to be watched.
+
+    Only the low half of the register counts, as on a 32-bit ABI, and where flags are an int.
+
+    Attributes:
+        argument: which one, from 0.
+        mask: the bits that count.
+        value: what they must be; None where any of them is enough.
+    """
+
+    argument: int
+    mask: int
+    value: int | None = None
+
+    def holds(self, args: Sequence[int]) -> bool:
+        """Whether a call with these arguments is watched."""
+        found = args[self.argument] & self.mask
+        return found == self.value if self.value is not None else found != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A call of one ABI that is watched.
+
+    Attributes:
+        kind: what it is to the platform.
+        name: the call's name.
+        arch: the ABI.
+        number: its number there.
+        gives: of a sibling, the documented calls whose power it has; none where it weakens every
+            filter.
+        condition: when it is watched; None for always.
+    """
+
+    kind: Kind
+    name: str
+    arch: Arch
+    number: int
+    gives: tuple[str, ...] = ()
+    condition: Condition | None = None
+
+
+# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. Without one of
+# them clone(2) starts a process or a thread, as every program does.
+_CLONE_NAMESPACES: Final = 0x7E020000
+# linux/ipc.h: MSGRCV; the kernel looks at the low 16 bits of the first argument.
+_IPC_OPERATION: Final = 0xFFFF
+_IPC_MSGRCV: Final = 12
+# linux/prctl.h
+_INT: Final = 0xFFFFFFFF
+_PR_SET_SECCOMP: Final = 22
+# linux/seccomp.h: SECCOMP_SET_MODE_FILTER
+_SET_MODE_FILTER: Final = 1
+
+_CONFINING: Final[Mapping[str, Condition]] = {
+    "seccomp": Condition(0, _INT, _SET_MODE_FILTER),
+    "prctl": Condition(0, _INT, _PR_SET_SECCOMP),
+}
+
+_NOTIFY: Final = FilterReturn(Action.USER_NOTIF).value
+_ALLOW: Final = FilterReturn(Action.ALLOW).value
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """All that is watched.
+
+    Attributes:
+        arches: the ABIs of the kernel, its native one first.
+        calls: the watched calls by AUDIT_ARCH token and number.
+        known: the numbers that some table knows, by token; any other is watched.
+    """
+
+    arches: tuple[Arch, ...]
+    calls: Mapping[tuple[int, int], Watched]
+    known: Mapping[int, frozenset[int]]
+
+    def recognize(self, token: int, number: int, args: Sequence[int]) -> Watched | None:
+        """What a reported call is; None where its number, or its ABI, is in no table."""
+        one = self.calls.get((token, number))
+        return one if one and (one.condition is None or one.condition.holds(args)) else None
+
+    def abi_of(self, token: int, number: int) -> str:
+        """What to call the ABI of a number, also of one that no table knows."""
+        found = [one for one in self.arches if one.audit_arch == token]
+        if len(found) > 1:  # x86_64 and x32
+            found = [one for one in found if (one.name == "x32") == bool(number & X32_SYSCALL_BIT)]
+        return found[0].name if found else f"AUDIT_ARCH {token:#x}"
+
+
+def watch(policy: Policy, arches: Sequence[Arch]) -> Watch:
+    """What is watched for a policy.
+
+    Of the siblings those that do all that a documented call does: many of the others, such as
+    mprotect, are in every program's daily use and say nothing about it.
+
+    Args:
+        policy: what the platform does not allow.
+        arches: the ABIs of the kernel, its native one first.
+    """
+    calls = {
+        (arch.audit_arch, one.number): one for arch in arches for one in _watched(arch, policy)
+    }
+    allowed = allowed_numbers(policy, arches)
+    known = {
+        token: numbers | {number for there, number in calls if there == token}
+        for token, numbers in allowed.items()
+    }
+    return Watch(tuple(arches), MappingProxyType(calls), MappingProxyType(known))
+
+
+def _watched(arch: Arch, policy: Policy) -> list[Watched]:
+    documented = frozenset(policy.names)
+    found = [
+        Watched(Kind.DOCUMENTED, name, arch, number)
+        for name, number in arch.numbers.items()
+        if name in documented
+    ]
+    for sibling in siblings():
+        gives = sibling.concerns(policy)
+        number = arch.number(sibling.name)
+        if sibling.whole and gives is not None and number is not None:
+            condition = _sibling_condition(sibling.name, arch)
+            found.append(Watched(Kind.SIBLING, sibling.label, arch, number, gives, condition))
+    for name, condition in _CONFINING.items():
+        number = arch.number(name)
+        if number is not None and name not in documented:
+            found.append(Watched(Kind.CONFINING, name, arch, number, condition=condition))
+    return found
+
+
+def _sibling_condition(name: str, arch: Arch) -> Condition | None:
+    if name == "clone":
+        # s390 has the stack first: CONFIG_CLONE_BACKWARDS2.
+        return Condition(int(arch.name == "s390x"), _CLONE_NAMESPACES)
+    if name == "ipc":
+        return Condition(0, _IPC_OPERATION, _IPC_MSGRCV)
+    return None
+
+
+def program(watched: Watch) -> Program:
+    """The filter that reports what is watched and lets everything run.
+
+    A number that no table knows is reported, too, as is every call of an ABI that none knows.
+    """
+    big_endian = watched.arches[0].big_endian
+    code: list[Instruction] = [bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH)]
+    for token, known in watched.known.items():
+        block = _block(watched, token, known, big_endian=big_endian)
+        code += (bpf.jump(bpf.JEQ, token, 1, 0), bpf.statement(bpf.JA, len(block)), *block)
+    code.append(bpf.statement(bpf.RET_K, _NOTIFY))
+    found = tuple(code)
+    bpf.check(found)
+    return found
+
+
+def _block(watched: Watch, token: int, known: Collection[int], *, big_endian: bool) -> Program:
+    """What is done for one token: first the numbers whose arguments count, then the others."""
+    code: list[Instruction] = [bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR)]
+    returns = dict.fromkeys(known, _ALLOW)
+    for (there, number), one in watched.calls.items():
+        if there != token:
+            continue
+        if one.condition is None:
+            returns[number] = _NOTIFY
+        else:
+            asked = _asked(one.condition, big_endian=big_endian)
+            code += (bpf.jump(bpf.JEQ, number, 0, len(asked)), *asked)
+    return (*code, *bpf.tree(bpf.ranges_from(returns, _NOTIFY)))
+
+
+def _asked(condition: Condition, *, big_endian: bool) -> Program:
+    """Decides by an argument."""
+    offset = bpf.OFFSET_ARGS + 8 * condition.argument + (4 if big_endian else 0)
+    load = bpf.statement(bpf.LD_ABS, offset)
+    ends = (bpf.statement(bpf.RET_K, _NOTIFY), bpf.statement(bpf.RET_K, _ALLOW))
+    if condition.value is None:
+        return (load, bpf.jump(bpf.JSET, condition.mask, 0, 1), *ends)
+    mask = bpf.statement(bpf.AND, condition.mask)
+    return (load, mask, bpf.jump(bpf.JEQ, condition.value, 0, 1), *ends)

@@ -1,0 +1,123 @@
+"""``syscall-conformance observe``: will this workload survive on the platform?"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from probes import arch, policy, settings
+from probes.action import Profile
+from probes.errors import BadInputError
+from probes.observe.findings import findings
+from probes.observe.observation import observe
+from probes.observe.watch import watch
+from probes.targets.files import shown
+from reports import observed, output
+from reports.commands import filters
+from reports.commands.answer import Answer, Subparsers, add_command, text, width
+
+_OBSERVE = """\
+Runs a command unhindered and counts every call that the platform would not allow: the calls that
+the policy documents, numbers that no table knows, and calls with the power of documented ones,
+from every process that the command starts, through every ABI.
+
+The command has this terminal, directory and environment; what it writes is its own. The report
+goes to standard error. A filter is inherited for good, so the observer stays until the last
+process has ended.
+
+exit status:
+  0  no such call was seen, or only granted ones
+  1  the platform would stop or record at least one
+  2  interrupted, and none was seen until then
+  3  the command itself failed
+  4  an option, a file or the command is not what it must be; one sentence says which and why
+  6  cannot tell: none was seen, but the workload failed
+  7  this kernel cannot observe
+
+The workload's own exit status is in the report."""
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    one = add_command(
+        commands,
+        "observe",
+        _observe,
+        words="run a command and say which of its calls the platform does not allow",
+        description=_OBSERVE,
+    )
+    one.add_argument("--policy", metavar="FILE", help="default: the policy that ships with it")
+    one.add_argument(
+        "--profile",
+        default="",
+        metavar="NAMES",
+        help="kill, errno, log, comma-separated; default: all",
+    )
+    one.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end the workload after so long; default: never",
+    )
+    one.add_argument("--json", metavar="FILE", help="write the report as JSON, too")
+    one.add_argument(
+        "-o",
+        dest="file",
+        default=output.STANDARD_ERROR,
+        metavar="FILE",
+        help="where the report goes; default: standard error",
+    )
+    one.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+
+
+def _observe(options: argparse.Namespace) -> Answer:
+    command = _command(options.words)
+    if options.timeout is not None and not options.timeout > 0:
+        raise BadInputError(f"--timeout {options.timeout:g}: give a number of seconds above 0")
+    if options.json is not None:
+        _refuse_unwritable(options.json)
+    documented = policy.load(filters.policy_path(options), arch.all_names())
+    profiles = settings.profiles_named(options.profile)
+    watched = watch(documented, arch.offered_by(os.uname().machine))
+    observation = observe(command, watched, options.timeout, _say)
+    found = findings(observation, profiles, _nobody)
+    report = observed.Report(command, documented, profiles, observation, found)
+    if options.json is not None:
+        output.write(observed.to_json(report), options.json)
+    return Answer(report.status, text(observed.lines(report, width())), file=options.file)
+
+
+def _command(words: Sequence[str]) -> tuple[str, ...]:
+    """The command's words.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    command = tuple(words[1:] if words[:1] == ["--"] else words)
+    if not command or not command[0]:
+        raise BadInputError("name the command after --, such as: observe -- sh -c 'unshare true'")
+    return command
+
+
+def _refuse_unwritable(name: str) -> None:
+    """A workload may run for hours; that its report cannot be written is said before.
+
+    Raises:
+        BadInputError: the directory is none, or this user may not write to it.
+    """
+    folder = Path(name).parent
+    if name != output.STANDARD_OUTPUT and not os.access(folder, os.W_OK):
+        raise BadInputError(
+            f"--json {shown(name)}: {shown(folder)} is no directory that this user may write to"
+        )
+
+
+def _say(sentence: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"syscall-conformance observe: {shown(sentence)}\n")
+        sys.stderr.flush()
+
+
+def _nobody(_call: str, _abi: str, _profile: Profile) -> str:
+    return ""
