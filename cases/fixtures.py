@@ -5,13 +5,14 @@ No mechanism of judging is here; it is in ``probes``.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from probes import plan, settings, verdict
+from probes import plan, settings, verdict, waivers
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail, Examiner, cannot_tell
@@ -28,17 +29,20 @@ from probes.targets.words import (
     Container,
 )
 from probes.targets.words import start as start_of
-from reports.plugin import record, start
+from probes.waivers import Granted
+from reports.plugin import Asked, record, start
 
 HERE = Path(__file__).parent
 DEFAULT_POLICY = HERE / "policies" / "container-restrictions.toml"
 
 _SETTINGS = pytest.StashKey[Settings]()
+_GRANTED = pytest.StashKey[Granted]()
 _HANDED = "syscall_conformance_target"
+_HANDED_WAIVERS = "syscall_conformance_waivers"
 _LONGEST_FAILURE = 20
 _MOST_ATTEMPTS = 3
 
-_PATH_OPTIONS = ("--policy", "--report-dir", f"--{SECCOMP}")
+_PATH_OPTIONS = ("--policy", "--report-dir", "--waivers", "--baseline", f"--{SECCOMP}")
 _ASKS_NOTHING = ("help", "version", "markers", "cacheshow")
 _JUDGES_NOTHING = (
     "collectonly",
@@ -95,6 +99,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where the reports go; default: %(default)s",
     )
+    group.addoption(
+        "--waivers", default="", metavar="FILE", help="failures that are accepted for a time (TOML)"
+    )
+    group.addoption(
+        "--baseline",
+        default="",
+        metavar="FILE",
+        help="an earlier results.json: say what has changed since",
+    )
+    group.addoption(
+        "--anonymous", action="store_true", help="leave user and host names out of the reports"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -121,8 +137,20 @@ def pytest_configure(config: pytest.Config) -> None:
             getattr(config, "workerinput", {}).get(_HANDED),
         )
         config.stash[_SETTINGS] = resolved
+        started = datetime.now(UTC)
+        config.stash[_GRANTED] = granted = _granted(config, started.date())
         if not hasattr(config, "workerinput") and not _any_of(config, _JUDGES_NOTHING):
-            start(config, resolved, Path(_path(config, "report_dir")))
+            start(
+                config,
+                resolved,
+                Asked(
+                    started=started,
+                    folder=Path(_path(config, "report_dir")),
+                    granted=granted,
+                    baseline=_path_or_none(config, "baseline"),
+                    anonymous=config.getoption("anonymous"),
+                ),
+            )
     except SuiteError as error:
         if error.exit_status is ExitStatus.USAGE:
             raise pytest.UsageError(str(error)) from error
@@ -135,6 +163,24 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist, which has
     resolved = node.config.stash.get(_SETTINGS, None)
     if resolved is not None:
         node.workerinput[_HANDED] = resolved.handed
+        node.workerinput[_HANDED_WAIVERS] = node.config.stash[_GRANTED].to_plain()
+
+
+def _granted(config: pytest.Config, today: date) -> Granted:
+    """The waivers: the controller's for every worker, whatever happens to the file meanwhile.
+
+    Raises:
+        BadInputError: the file is not what it must be.
+    """
+    handed = getattr(config, "workerinput", {}).get(_HANDED_WAIVERS)
+    if handed is not None:
+        return Granted.from_plain(handed)
+    path = _path_or_none(config, "waivers")
+    try:
+        loaded = () if path is None else waivers.load(path)
+    except BadInputError as error:
+        raise BadInputError(f"--waivers: {error}") from error
+    return Granted(loaded, config.getoption("target"), today)
 
 
 def _any_of(config: pytest.Config, options: Iterable[str]) -> bool:
@@ -151,6 +197,10 @@ def _judges_cases(config: pytest.Config) -> bool:
 def _path(config: pytest.Config, option: str) -> str:
     """A path as the user meant it: relative to where pytest was started, with ~ for home."""
     return str(config.invocation_params.dir / Path(config.getoption(option)).expanduser())
+
+
+def _path_or_none(config: pytest.Config, option: str) -> Path | None:
+    return Path(_path(config, option)) if config.getoption(option) else None
 
 
 def _check_blanks(config: pytest.Config) -> None:
@@ -285,11 +335,12 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
 def conforms(request: pytest.FixtureRequest, bench: Bench) -> Conforms:
     """Judges a planned case, hands its cells to the reports, and ends the test accordingly."""
     resolved = request.config.stash[_SETTINGS]
+    granted = request.config.stash[_GRANTED]
 
     def check(claim: Claim, *parameters: str) -> None:
         case = resolved.case(claim, parameters)
         try:
-            cells = bench.judge(case)
+            cells = granted.waive(bench.judge(case))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}: please report this as a bug of the suite"
             broken = [verdict.broken(key, reason) for key in case.cells]
@@ -312,7 +363,11 @@ def _end(cells: Sequence[Cell]) -> None:
                 else ""
             )
             pytest.fail("\n".join(bad[:_LONGEST_FAILURE]) + more, pytrace=False)
-    for outcome in (Outcome.CANNOT_TELL, Outcome.NOT_APPLICABLE):
+    for outcome, end in (
+        (Outcome.CANNOT_TELL, pytest.skip),
+        (Outcome.WAIVED, pytest.xfail),
+        (Outcome.NOT_APPLICABLE, pytest.skip),
+    ):
         first = next((cell for cell in cells if cell.outcome is outcome), None)
         if first is not None:
-            pytest.skip(first.sentence)
+            end(first.sentence)

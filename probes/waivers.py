@@ -23,13 +23,13 @@ A file holds tables such as this one::
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
@@ -248,6 +248,89 @@ def _waived(cell: Cell, valid: Iterable[tuple[int, Waiver]]) -> Cell:
             )
             return replace(cell, outcome=Outcome.WAIVED, sentence=sentence, waiver=index)
     return cell
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The waivers of a run, which each of its processes takes for the same target and day.
+
+    Attributes:
+        waivers: the file's.
+        target: the word of ``--target``.
+        today: the day in UTC on which the run started.
+    """
+
+    waivers: tuple[Waiver, ...]
+    target: str
+    today: date
+
+    def waive(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The cells, those that failed and that a valid waiver is for turned into *waived*."""
+        return waive(cells, self.waivers, self.target, self.today)
+
+    def judge(
+        self,
+        planned: Collection[CellKey],
+        calls: Collection[str],
+        arches: Collection[str],
+        cells: Iterable[Cell],
+    ) -> tuple[JudgedWaiver, ...]:
+        """What came of each waiver.
+
+        Args:
+            planned: the cells of the whole job under its options, whether selected or not.
+            calls: the names of all calls that some table knows.
+            arches: the names of all ABIs.
+            cells: what was judged, after ``waive``.
+        """
+        scope = Scope(self.target, self.today, planned, calls, arches)
+        return judge(self.waivers, scope, cells)
+
+    @property
+    def unjudged(self) -> tuple[JudgedWaiver, ...]:
+        """The waivers of a run that has not come to its end."""
+        return tuple(
+            JudgedWaiver(
+                waiver=waiver,
+                state=WaiverState.OUT_OF_SCOPE,
+                days_left=(waiver.expires - self.today).days,
+                waived=0,
+                sentence=f"the waiver of {waiver} was not judged: the run did not come to its end",
+            )
+            for waiver in self.waivers
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """In types that can be sent to another process; see ``from_plain``."""
+        return {
+            "waivers": [
+                {
+                    **{name: getattr(waiver, name) for name in _WAIVER},
+                    "claim": None if waiver.claim is None else waiver.claim.value,
+                    "created": waiver.created.isoformat(),
+                    "expires": waiver.expires.isoformat(),
+                }
+                for waiver in self.waivers
+            ],
+            "target": self.target,
+            "today": self.today.isoformat(),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """What ``to_plain`` was given for."""
+        waivers = tuple(
+            Waiver(
+                **{
+                    **fields,
+                    "claim": None if fields["claim"] is None else Claim(fields["claim"]),
+                    "created": date.fromisoformat(fields["created"]),
+                    "expires": date.fromisoformat(fields["expires"]),
+                }
+            )
+            for fields in plain["waivers"]
+        )
+        return cls(waivers, plain["target"], date.fromisoformat(plain["today"]))
 
 
 def judge(

@@ -1,9 +1,11 @@
 """Collects the cells of all workers, writes the reports, and has the last word of the run."""
 
+import hashlib
 import os
 from collections import ChainMap
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +13,19 @@ from typing import Any, Final
 
 import pytest
 
-from probes import environment, identity, plan, siblings
-from probes.cell import Cell, CellKey, Claim, Outcome
+from probes import arch, environment, identity, plan, siblings
+from probes.cell import Cell, CellKey, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail
 from probes.gap import Gap
+from probes.identity import RunBy
 from probes.settings import Settings
+from probes.waivers import Granted
 from reports import results, summary
 from reports.html import compliance
 from reports.pytest_page import Page
 from reports.results import AuditSource, Run
+from reports.results.journal import Journal, Judged
 
 DISTRIBUTION: Final = "syscall-conformance"
 
@@ -41,13 +46,32 @@ _OVERRULED: Final = {
 """What pytest says about tests; anything else it says about a run that ended before its time."""
 
 
-def start(config: pytest.Config, settings: Settings, folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options say about a run besides what is judged.
+
+    Attributes:
+        started: when the run started, aware, in UTC.
+        folder: where the reports shall go.
+        granted: the waivers.
+        baseline: an earlier record to compare with; None for no comparison.
+        anonymous: whether user and host names shall be left out.
+    """
+
+    started: datetime
+    folder: Path
+    granted: Granted
+    baseline: Path | None = None
+    anonymous: bool = False
+
+
+def start(config: pytest.Config, settings: Settings, asked: Asked) -> None:
     """Starts to listen to a run of the main job, in the process that hears of every test.
 
     Raises:
-        BadInputError: reports cannot be written to the folder.
+        BadInputError: reports cannot be written to the folder, or the baseline is no record.
     """
-    recorder = Recorder(config, settings, folder)
+    recorder = Recorder(config, settings, asked)
     config.pluginmanager.register(recorder, f"{DISTRIBUTION} recorder")
     if config.pluginmanager.hasplugin("html"):
         config.pluginmanager.register(Page(recorder), f"{DISTRIBUTION} page")
@@ -106,39 +130,44 @@ class Recorder:
         settings: what the run does.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings, folder: Path) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, asked: Asked) -> None:
         """Makes the folder, before a run is spent on reports that cannot be written.
 
-        Takes an earlier run's reports out of it, lest one of them is taken for this one's.
+        Takes pages and the like of an earlier run out of it, lest one of them is taken for this
+        one's. The earlier record itself stays until this run's replaces it; while the journal is
+        beside it, it is the earlier run's.
 
         Raises:
-            BadInputError: reports cannot be written to the folder.
+            BadInputError: reports cannot be written to the folder, or the baseline is no record.
         """
         self.run: Run | None = None
         self.settings = settings
         self._config = config
-        self._folder = folder
-        self._started = datetime.now(UTC)
+        self._asked = asked
+        self._folder = asked.folder
         self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
         self._selected: dict[str, plan.Case] = {}
-        self._by_test: dict[str, list[Cell]] = {}
-        self._controls: dict[CellKey, Cell] = {}
+        self._judged = Judged()
         self._never_judged: dict[CellKey, Cell] = {}
-        self._trails: set[AuditSource] = set()
         self._cut_short = False
         self._written: list[Path] = []
         self._troubles: list[str] = []
         self._closing: Sequence[str] = ()
+        # Read first: it may well be the record that this run is going to replace.
+        self._baseline = None if asked.baseline is None else _earlier(asked.baseline)
+        self._head = _head(settings, asked)
+        self._journal: Journal | None = None
         try:
-            results.check_folder(folder)
-            for name in (_RECORD, _PAGE, _JUNIT, _PYTEST_PAGE):
-                (folder / name).unlink(missing_ok=True)
+            results.check_folder(self._folder)
+            for name in (_PAGE, _JUNIT, _PYTEST_PAGE):
+                (self._folder / name).unlink(missing_ok=True)
+            self._journal = Journal(self._folder, self._head)
         except BadInputError as error:
             raise BadInputError(f"--report-dir: {error}") from error
         except OSError as error:
             raise BadInputError(
-                f"--report-dir: {error.filename}: cannot take the old report away"
-                f" ({error.strerror}): name another folder"
+                f"--report-dir: {error.filename}: an earlier run's report cannot be taken away or"
+                f" written anew ({error.strerror}): name another folder"
             ) from error
         self._ask_for_reports()
 
@@ -161,28 +190,41 @@ class Recorder:
         self._select(ids)
 
     def _select(self, nodeids: Sequence[str]) -> None:
+        if self._selected:
+            return
         for nodeid in nodeids:
             case = self._cases.get(nodeid.rpartition("::")[2])
             if case is not None:
                 self._selected[nodeid] = case
+        keys = {key for case in self._selected.values() for key in case.cells}
+        self._note(lambda journal: journal.plan(keys, self._job))
+
+    @property
+    def _job(self) -> int:
+        """How many cells the whole job has."""
+        return sum(len(case.cells) for case in self.settings.cases)
+
+    def _note(self, write: Callable[[Journal], None]) -> None:
+        """Writes to the journal; when that fails, the run goes on without, and says so."""
+        if self._journal is None:
+            return
+        try:
+            write(self._journal)
+        except OSError as error:
+            self._journal.close()
+            self._journal = None
+            self._troubles.append(
+                f"The journal could not be written ({error.strerror or error}), so nothing would"
+                " have been left of this run, had it been killed."
+            )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Takes in the cells of a test."""
         carried = getattr(report, "syscall_conformance", None)
         if carried is None:
             return
-        cells = [results.cell_from_json(cell) for cell in carried["cells"]]
-        self._by_test[report.nodeid] = cells
-        self._calibrate([cell for cell in cells if cell.key.claim is Claim.CONTROLS])
-        self._calibrate([results.cell_from_json(cell) for cell in carried["controls"]])
-        self._trails.add(AuditSource(carried["audit_source"], carried["audit_reason"]))
-
-    def _calibrate(self, controls: Sequence[Cell]) -> None:
-        """Takes in the controls of one instrument; the worst of all instruments stand."""
-        for cell in controls:
-            known = self._controls.get(cell.key)
-            if known is None or known.outcome is Outcome.PASSED:
-                self._controls[cell.key] = cell
+        self._judged.take(report.nodeid, carried)
+        self._note(lambda journal: journal.note(report.nodeid, carried, datetime.now(UTC)))
 
     @property
     def tests(self) -> Sequence[str]:
@@ -191,11 +233,11 @@ class Recorder:
 
     def cells_of(self, nodeid: str) -> Sequence[Cell]:
         """What a test judged; *broken* cells, once the run is over, for what it never did."""
-        if nodeid in self._by_test:
-            return self._by_test[nodeid]
+        if nodeid in self._judged.by_test:
+            return self._judged.by_test[nodeid]
         keys = self._selected[nodeid].cells if nodeid in self._selected else ()
         # A control may be known from the calibration although its own test never ran.
-        known = ChainMap(self._never_judged, self._controls)
+        known = ChainMap(self._never_judged, self._judged.controls)
         return [known[key] for key in keys if key in known]
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -206,9 +248,14 @@ class Recorder:
         pytest's own reports, so that whatever goes wrong there becomes a sentence.
         """
         if not self._selected:
+            # Nothing is left of this run, and an earlier one's record would be taken for it.
+            with self._guarded(session):
+                (self._folder / _RECORD).unlink(missing_ok=True)
+                self._end_journal()
             return (yield)
         with self._guarded(session):
-            self._cut_short = int(session.exitstatus) not in _OVERRULED
+            stopped = session.shouldstop or session.shouldfail  # by -x and the like
+            self._cut_short = bool(stopped) or int(session.exitstatus) not in _OVERRULED
             self.run = self._assemble()
             self._settle(session, self.run)
             self._write(self.run)
@@ -271,57 +318,62 @@ class Recorder:
     def _planned(self) -> Sequence[CellKey]:
         """The cells of the tests that were selected, and the controls that vouched for them."""
         chosen = [key for case in self._selected.values() for key in case.cells]
-        return list(dict.fromkeys([*chosen, *self._controls]))
+        return list(dict.fromkeys([*chosen, *self._judged.controls]))
 
     def _assemble(self) -> Run:
         planned = self._planned()
-        judged = [
-            cell
-            for cells in self._by_test.values()
-            for cell in cells
-            if cell.key.claim is not Claim.CONTROLS
-        ]
-        judged += self._controls.values()
+        judged = self._judged.cells
         lost = results.missing(planned, judged)
         self._never_judged = {cell.key: cell for cell in lost}
-        here = environment.read()
-        settings = self.settings
-        return Run(
-            suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
-            policy=_policy(settings),
-            target=_target(settings),
-            environments=(
-                results.Environment(
-                    kernel=here.kernel,
-                    machine=here.machine,
-                    capabilities=here.capabilities,
-                    uid=here.uid,
-                    no_new_privs=here.no_new_privs,
-                    seccomp=here.seccomp,
-                    seccomp_filters=here.seccomp_filters,
-                    actions_logged=here.actions_logged,
-                    audit=_together(self._trails),
-                    arches=tuple(arch.name for arch in settings.arches),
-                    shut=tuple(settings.shut.items()),
-                    host=os.uname().nodename,
-                ),
-            ),
-            profiles=tuple(profile.value for profile in settings.profiles),
-            started=self._started,
+        cells = (*judged, *lost)
+        here = replace(self._head.environment, audit=self._judged.audit)
+        run = replace(
+            self._head,
+            environments=(here,),
             finished=datetime.now(UTC),
             planned=len(planned),
-            selected_of=sum(len(case.cells) for case in settings.cases),
-            cells=(*judged, *lost),
-            gaps=_gaps(settings, judged),
-            run_by=identity.read(os.environ),
+            selected_of=self._job,
+            cells=cells,
+            gaps=_gaps(self.settings, judged),
             complete=not self._cut_short,
+            waivers=self._asked.granted.judge(
+                {key for case in self.settings.cases for key in case.cells},
+                arch.all_names(),
+                arch.ARCHES,
+                cells,
+            ),
         )
+        if self._baseline is None:
+            return run
+        earlier, digest = self._baseline
+        found = results.changes(self._comparable(earlier), run)
+        return replace(run, baseline=results.Baseline(digest, earlier.started, found))
+
+    def _comparable(self, earlier: Run) -> Run:
+        """The earlier run without the cells that are left out here: they have not vanished."""
+        job = {results.identity(key) for case in self.settings.cases for key in case.cells}
+        left_out = job - {results.identity(key) for key in self._planned()}
+        cells = [cell for cell in earlier.cells if results.identity(cell.key) not in left_out]
+        return replace(earlier, cells=tuple(cells))
 
     def _write(self, run: Run) -> None:
         for name, render in ((_RECORD, results.to_json), (_PAGE, compliance.render)):
             path = self._folder / name
             results.write_text(render(run), path)
             self._written.append(path)
+            if name == _RECORD:
+                self._end_journal()
+
+    def pytest_unconfigure(self) -> None:
+        """Takes a journal away in which nothing stands, for the run never began."""
+        if self._journal is not None and not self._judged.by_test:
+            self._end_journal()
+
+    def _end_journal(self) -> None:
+        """Takes the journal away, which the record replaces."""
+        if self._journal is not None:
+            self._journal.discard()
+            self._journal = None
 
     def _pytests_own(self) -> list[Path]:
         """The reports that pytest and its plug-ins have written meanwhile."""
@@ -372,6 +424,55 @@ def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
     return siblings.find(settings.policy, settings.target, settings.profiles, arches, seen)
 
 
+def _earlier(path: Path) -> tuple[Run, str]:
+    """An earlier record and the digest of its file.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    try:
+        return results.load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    except BadInputError as error:
+        raise BadInputError(f"--baseline: {error}") from error
+
+
+def _head(settings: Settings, asked: Asked) -> Run:
+    """What is known of a run before anything is judged."""
+    return Run(
+        suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
+        policy=_policy(settings),
+        target=_target(settings),
+        environments=(_environment(settings, anonymous=asked.anonymous),),
+        profiles=tuple(profile.value for profile in settings.profiles),
+        started=asked.started,
+        finished=asked.started,
+        planned=0,
+        selected_of=0,
+        cells=(),
+        run_by=RunBy() if asked.anonymous else identity.read(os.environ),
+        complete=False,
+        waivers=asked.granted.unjudged,
+    )
+
+
+def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
+    here = environment.read()
+    return results.Environment(
+        kernel=here.kernel,
+        machine=here.machine,
+        capabilities=here.capabilities,
+        uid=here.uid,
+        no_new_privs=here.no_new_privs,
+        seccomp=here.seccomp,
+        seccomp_filters=here.seccomp_filters,
+        actions_logged=here.actions_logged,
+        audit=AuditSource("none", "no test reported"),
+        arches=tuple(one.name for one in settings.arches),
+        shut=tuple(settings.shut.items()),
+        host=None if anonymous else os.uname().nodename,
+    )
+
+
 def _target(settings: Settings) -> results.Target:
     target = settings.target
     identities = target.identities
@@ -410,14 +511,3 @@ def _policy(settings: Settings) -> results.Policy:
             for call in settings.policy.calls
         ),
     )
-
-
-def _together(trails: set[AuditSource]) -> AuditSource:
-    """Where the workers' audit records came from: one answer, unless they differ."""
-    if not trails:
-        return AuditSource("none", "no test reported")
-    ordered = sorted(trails, key=lambda trail: (trail.source, trail.reason))
-    if len(ordered) == 1:
-        return ordered[0]
-    told = "; ".join(f"{trail.source}: {trail.reason}" for trail in ordered)
-    return AuditSource(", ".join(dict.fromkeys(trail.source for trail in ordered)), told)

@@ -6,7 +6,7 @@ The page uses the same groups and counts, so that the two never disagree.
 import re
 import textwrap
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,17 @@ from typing import TypeVar
 
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.gap import Gap, GapState
-from reports.results import Run, gaps_in_order, in_order, summarize
+from probes.waivers import WaiverState
+from reports.results import (
+    ChangeKind,
+    Run,
+    count_kinds,
+    describe,
+    gaps_in_order,
+    in_order,
+    summarize,
+    time_text,
+)
 
 MOST_LINES = 20
 """The closing summary never has more lines than this."""
@@ -262,12 +272,14 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
     )
     ruling = summary.ruling
     audit = run.environment.audit
+    extra = [_cut(line, width) for line in (waiver_line(run), baseline_line(run)) if line]
     return [
         *_wrapped(f"planned {summary.planned:,}: {outcomes}", width, most=2),
-        *_profile_lines(run, width),
+        *_profile_lines(run, width, _MOST_PROFILE_LINES - len(extra)),
         *_proof_lines(run, width),
         *_gap_lines(run, width),
         *_wrapped(f"audit records: {audit.source} ({audit.reason})", width, most=2),
+        *extra,
         *_wrapped(
             f"{ruling.verdict} (exit status {ruling.exit_status.value}): {ruling.sentence}",
             width,
@@ -277,16 +289,42 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
     ]
 
 
-def _profile_lines(run: Run, width: int) -> list[str]:
+def waiver_line(run: Run) -> str:
+    """How many waivers came to each state, and which is the next to expire; "" for no waiver."""
+    if not run.waivers:
+        return ""
+    counts = Counter(judged.state for judged in run.waivers)
+    told = ", ".join(f"{counts[state]:,} {state}" for state in WaiverState if counts[state])
+    active = [judged for judged in run.waivers if judged.state is WaiverState.ACTIVE]
+    if not active:
+        return f"waivers: {told}"
+    first = min(active, key=lambda judged: judged.days_left)
+    days = "day" if first.days_left == 1 else "days"
+    return f"waivers: {told}; the next expires in {first.days_left:,} {days} ({first.waiver})"
+
+
+def baseline_line(run: Run) -> str:
+    """What has changed since the baseline, the first that got worse by name; "" without one."""
+    if run.baseline is None:
+        return ""
+    counts = count_kinds(run.baseline.changes)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    worse = [c.key for c in run.baseline.changes if c.kind is ChangeKind.WORSE]
+    first = f"; worse: {describe(worse[0])}" if worse else ""
+    more = f" and {len(worse) - 1:,} more" if len(worse) > 1 else ""
+    return f"since {time_text(run.baseline.started)}: {told or 'no change'}{first}{more}"
+
+
+def _profile_lines(run: Run, width: int, most: int) -> list[str]:
     profiles = gathered(coverage(run), lambda place: place.profile)
     lines = [
         line
         for profile, places in profiles.items()
         for line in _wrapped(f"{profile}: {_coverage_text(places)}", width, most=2)
     ]
-    if len(lines) <= _MOST_PROFILE_LINES:
+    if len(lines) <= most:
         return lines
-    return [*lines[: _MOST_PROFILE_LINES - 1], f"{_INDENT}and more: see the report"]
+    return [*lines[: most - 1], f"{_INDENT}and more: see the report"]
 
 
 def _proof_lines(run: Run, width: int) -> list[str]:

@@ -1,12 +1,15 @@
 """``results.json``: the record of a run that every report is rendered from.
 
 ``model`` says what a record holds, ``ruling`` what it comes to, ``codec`` how it stands in a file;
-``results.schema.json`` beside them publishes the shape. Other modules take everything from here.
+``results.schema.json`` beside them publishes the shape. ``journal`` keeps what a run has judged
+until its record is written, ``changes`` compares two records.
 """
 
 from pathlib import Path
 
 from probes.errors import BadInputError
+from reports.results import journal
+from reports.results.changes import changes, count_kinds, identity
 from reports.results.codec import (
     OLD_SCHEMA,
     SCHEMA,
@@ -64,11 +67,14 @@ __all__ = [
     "Verdict",
     "cell_from_json",
     "cell_to_json",
+    "changes",
     "check_folder",
+    "count_kinds",
     "count_outcomes",
     "describe",
     "from_json",
     "gaps_in_order",
+    "identity",
     "in_order",
     "load",
     "missing",
@@ -92,13 +98,14 @@ def write(run: Run, path: Path) -> None:
 
 
 def load(path: Path) -> Run:
-    """Reads a ``results.json`` and checks all of it.
+    """Reads a ``results.json``, or the journal of a run that was killed, and checks all of it.
 
     Raises:
         BadInputError: the file cannot be read, is damaged, or is not one of ours.
     """
     try:
-        return from_json(parse(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        return journal.from_text(text) if journal.is_journal(text) else from_json(parse(text))
     except OSError as error:
         raise BadInputError(f"{path}: cannot read it ({error.strerror or error})") from error
     except UnicodeDecodeError as error:

@@ -54,7 +54,7 @@ def to_json(run: Run) -> str:
         "finished": time_text(run.finished),
         "complete": run.complete,
         "summary": _summary_to_json(summarize(run)),
-        "waivers": [_waiver_to_json(judged) for judged in run.waivers],
+        "waivers": [waiver_to_json(judged) for judged in run.waivers],
         "gaps": [_gap_to_json(gap) for gap in model.gaps_in_order(run.gaps)],
         "baseline": None if run.baseline is None else _baseline_to_json(run.baseline),
         "cells": [cell_to_json(cell) for cell in model.in_order(run.cells)],
@@ -194,7 +194,8 @@ def _summary_to_json(summary: Summary) -> dict[str, object]:
     }
 
 
-def _waiver_to_json(judged: JudgedWaiver) -> dict[str, object]:
+def waiver_to_json(judged: JudgedWaiver) -> dict[str, object]:
+    """A waiver and what came of it as plain data."""
     waiver = judged.waiver
     return {
         "call": waiver.call,
@@ -269,7 +270,7 @@ def from_json(value: object) -> Run:
         run = replace(
             run,
             complete=record.flag("complete"),
-            waivers=tuple(_waiver_from_fields(one) for one in record.children("waivers")),
+            waivers=tuple(waiver_from_fields(one) for one in record.children("waivers")),
             gaps=tuple(_gap_from_fields(one) for one in record.children("gaps")),
             baseline=_baseline_from_fields(record.child_or_none("baseline")),
         )
@@ -536,7 +537,12 @@ def _pipeline_from_fields(fields: Fields) -> Pipeline:
     return Pipeline(fields.text("system"), fields.text_or_none("actor"), fields.text_or_none("job"))
 
 
-def _waiver_from_fields(fields: Fields) -> JudgedWaiver:
+def waiver_from_fields(fields: Fields) -> JudgedWaiver:
+    """Takes what ``waiver_to_json`` gives back into a waiver.
+
+    Raises:
+        BadInputError: it is not what ``waiver_to_json`` gives.
+    """
     fields.only(
         "call",
         "arch",

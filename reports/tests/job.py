@@ -259,6 +259,43 @@ def interrupt(folder: Path, *options: str, after: int) -> tuple[Job, list[str]]:
     return Job(status, "".join(lines), folder), _left_behind(mark)
 
 
+def kill(folder: Path, *options: str, after: int) -> list[str]:
+    """Runs the main job, and kills the process that collects the verdicts in the middle.
+
+    Args:
+        folder: where the reports shall go.
+        options: the user's.
+        after: how many lines its journal shall have by then.
+
+    Returns:
+        The command lines of its processes that were left behind.
+    """
+    mark = secrets.token_hex()
+    process = subprocess.Popen(
+        command(folder, *options),
+        cwd=CHECKOUT,
+        env=environment() | {"MAIN_JOB": mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    journal = folder / "results.partial.jsonl"
+    until = time.monotonic() + PATIENCE_SECONDS
+    try:
+        with undisturbed():
+            while not journal.exists() or journal.read_bytes().count(b"\n") < after:
+                assert process.poll() is None, "the run ended before it could be killed"
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            process.kill()
+            process.wait(timeout=PATIENCE_SECONDS)
+            return _left_behind(mark)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=PATIENCE_SECONDS)
+
+
 def _left_behind(mark: str) -> list[str]:
     """The processes with this word in their environment, when they had time to end."""
     until = time.monotonic() + 10

@@ -60,7 +60,7 @@ def test_everything_is_judged_and_holds(whole: Job) -> None:
     assert whole.status == ExitStatus.CONFORMANT, whole.output
     check_complete(whole)
     assert len(whole.results["policy"]["calls"]) == 60
-    arches = whole.results["environment"]["arches"]
+    arches = whole.results["environments"][0]["arches"]
     assert arches[0] == "x86_64"
     documented = {
         "kill": ("terminates", "is reported"),
@@ -76,7 +76,7 @@ def test_everything_is_judged_and_holds(whole: Job) -> None:
                 assert found == {name: count for name, count in wanted.items() if count}
     lacking = [cell for cell in whole.cells if cell["outcome"] == "not_applicable"]
     assert all(cell["cause"] == "architecture" and cell["sentence"] for cell in lacking)
-    assert whole.results["environment"]["audit"]["reason"]
+    assert whole.results["environments"][0]["audit"]["reason"]
     assert whole.summary["selected_of"] == whole.summary["planned"]
 
 
@@ -165,8 +165,8 @@ def check_unprivileged(ended: Job) -> None:
         assert cell["cause"] == "privilege"
         assert "CAP_AUDIT_READ" in cell["sentence"]
         assert "root" in cell["sentence"]
-    assert ended.results["environment"]["audit"]["source"] == "none"
-    assert ended.results["environment"]["audit"]["reason"] in undecided[0]["sentence"]
+    assert ended.results["environments"][0]["audit"]["source"] == "none"
+    assert ended.results["environments"][0]["audit"]["reason"] in undecided[0]["sentence"]
 
 
 def test_without_privilege_the_records_are_left_open(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_profile_and_abi_select(tmp_path: Path) -> None:
     assert {cell["arch"] for cell in ended.cells} - {"any"} == {"x86_64"}
     assert ended.outcomes(claim="is reported") == {"cannot_tell": 60}
     assert ended.outcomes(claim="terminates") == {"passed": 60}
-    assert ended.results["environment"]["audit"] == {
+    assert ended.results["environments"][0]["audit"] == {
         "source": "none",
         "reason": "records were not asked for (--audit-source none)",
     }
@@ -432,6 +432,8 @@ def test_interrupt_leaves_a_complete_record(workers: tuple[str, ...], tmp_path: 
     assert all(cell["outcome"] == "broken" for cell in lost)
     assert ended.outcomes()["passed"] >= 30
     assert any("exit status is 2" in line for line in ended.errors)
+    assert not ended.results["complete"]
+    assert ended.summary["verdict"] == "INCOMPLETE"
 
 
 EMPTY_FILTER = """
@@ -545,7 +547,7 @@ def pytest_collection_finish(session):
 
 
 def test_old_reports_are_not_taken_for_new_ones(tmp_path: Path) -> None:
-    """They go before the run begins; whatever else is in the folder stays."""
+    """Pages go before the run begins; the old record stays, beside the journal, until replaced."""
     folder = tmp_path / "reports"
     folder.mkdir()
     for name in ("results.json", "compliance.html", "junit.xml", "pytest.html", "notes.txt"):
@@ -559,7 +561,28 @@ def pytest_collection_finish(session):
 """,
     )
     ended = job.run(folder, *ALONE, *SMALL, "-k", "terminates", "-s", plugin=plugin)
-    assert "left: notes.txt\n" in ended.output
+    assert "left: notes.txt results.json results.partial.jsonl\n" in ended.output
+    check_complete(ended)
+    assert not (folder / "results.partial.jsonl").exists()
+
+
+def test_old_record_goes_when_a_run_selects_nothing(tmp_path: Path) -> None:
+    """It would be taken for this run's."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "results.json").write_text("old", encoding="utf-8")
+    ended = job.run(folder, *ALONE, *SMALL, "-k", "nothing_like_it")
+    assert ended.status == ExitStatus.NOTHING_ASSESSED
+    assert not [path for path in folder.iterdir() if path.name.startswith("results")]
+
+
+def test_run_that_stops_at_a_failure_is_not_complete(tmp_path: Path) -> None:
+    """With -x there is a failure, and the rest was never judged."""
+    plugin = module(tmp_path, EMPTY_FILTER)
+    ended = job.run(tmp_path / "reports", *ALONE, *SMALL, "-x", "-k", "terminates", plugin=plugin)
+    assert ended.status == ExitStatus.NOT_CONFORMANT
+    assert not ended.results["complete"]
+    assert "ended before its time" in ended.summary["sentence"]
     check_complete(ended)
 
 
@@ -568,9 +591,9 @@ def test_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
     plugin = module(
         tmp_path,
         """
-import os
+import shutil
 def pytest_collection_finish(session):
-    os.rmdir(session.config.option.report_dir)
+    shutil.rmtree(session.config.option.report_dir)
 """,
     )
     options = (*ALONE, *SMALL, "-k", "terminates")

@@ -1,0 +1,236 @@
+"""The journal of a run: what was judged so far, on the disk as soon as it is known.
+
+``results.json`` is written when a run is over. Until then ``results.partial.jsonl`` beside it
+grows by a line a test; a run that is killed leaves it there, and reports can be rendered from it.
+A line is written by one write(2), so that a kill cuts off at most the last one. It is not synced
+to the disk: a power cut may lose lines.
+
+The first line is what ``head_to_json`` says, the second how many cells are planned, each of the
+others what a test sent (``reports.plugin.record``).
+"""
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.errors import BadInputError
+from probes.waivers import JudgedWaiver, WaiverState
+from reports.results import codec
+from reports.results.fields import Fields, parse
+from reports.results.model import AuditSource, Run
+
+NAME: Final = "results.partial.jsonl"
+"""What the journal is called in its folder."""
+
+SCHEMA: Final = "syscall-conformance/journal/2"
+"""What ``schema`` says in its first line. The number is that of the records that it speaks of."""
+
+
+class Judged:
+    """What the tests of a run have judged so far.
+
+    Attributes:
+        by_test: the cells of each test by its node id.
+        controls: what the controls came to: of several instruments, the worst.
+        trails: where the instruments' audit records came from.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is judged yet."""
+        self.by_test: dict[str, list[Cell]] = {}
+        self.controls: dict[CellKey, Cell] = {}
+        self.trails: set[AuditSource] = set()
+
+    def take(self, test: str, sent: Mapping[str, Any]) -> None:
+        """Takes in what a test sent.
+
+        Args:
+            test: its node id.
+            sent: the plain data of ``reports.plugin.record``.
+        """
+        cells = [codec.cell_from_json(cell) for cell in sent["cells"]]
+        self.by_test[test] = cells
+        self._calibrate([cell for cell in cells if cell.key.claim is Claim.CONTROLS])
+        self._calibrate([codec.cell_from_json(cell) for cell in sent["controls"]])
+        self.trails.add(AuditSource(sent["audit_source"], sent["audit_reason"]))
+
+    def _calibrate(self, controls: Sequence[Cell]) -> None:
+        for cell in controls:
+            known = self.controls.get(cell.key)
+            if known is None or known.outcome is Outcome.PASSED:
+                self.controls[cell.key] = cell
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, the controls among them once."""
+        judged = [
+            cell
+            for cells in self.by_test.values()
+            for cell in cells
+            if cell.key.claim is not Claim.CONTROLS
+        ]
+        return [*judged, *self.controls.values()]
+
+    @property
+    def audit(self) -> AuditSource:
+        """Where the audit records came from: one answer, unless the instruments differ."""
+        if not self.trails:
+            return AuditSource("none", "no test reported")
+        ordered = sorted(self.trails, key=lambda trail: (trail.source, trail.reason))
+        if len(ordered) == 1:
+            return ordered[0]
+        told = "; ".join(f"{trail.source}: {trail.reason}" for trail in ordered)
+        return AuditSource(", ".join(dict.fromkeys(trail.source for trail in ordered)), told)
+
+
+class Journal:
+    """A journal that is being written."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        """Begins it; one that a killed run has left there goes.
+
+        Args:
+            folder: where it shall be.
+            run: what is known of the run before anything is judged.
+
+        Raises:
+            OSError: it cannot be written there.
+        """
+        self.path = folder / NAME
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.open(self.path, flags, 0o666)
+        self._write(
+            {
+                **codec.head_to_json(run),
+                "schema": SCHEMA,
+                "waivers": [codec.waiver_to_json(judged) for judged in run.waivers],
+            }
+        )
+
+    def plan(self, selected: Collection[CellKey], selected_of: int) -> None:
+        """Notes how many cells are to be judged.
+
+        Args:
+            selected: the cells of the selected tests.
+            selected_of: how many cells the whole job has.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        controls = sum(key.claim is Claim.CONTROLS for key in selected)
+        planned = len(selected) - controls
+        self._write({"planned": planned, "controls": controls, "selected_of": selected_of})
+
+    def note(self, test: str, sent: Mapping[str, Any], moment: datetime) -> None:
+        """Notes what a test sent.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._write({"test": test, "time": codec.time_text(moment), **sent})
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        raw = json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        while raw:
+            raw = raw[os.write(self._file, raw) :]
+
+    def close(self) -> None:
+        """Ends the writing; the file stays."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def discard(self) -> None:
+        """Takes the file away: the record is in place, or nothing was judged."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def is_journal(text: str) -> bool:
+    """Whether a text is that of a journal: told by its first line."""
+    return text.startswith(f'{{"schema": "{SCHEMA.rpartition("/")[0]}/')
+
+
+def from_text(text: str) -> Run:
+    """What a journal says, as a run that did not come to its end.
+
+    Raises:
+        BadInputError: it is damaged, or of another version.
+    """
+    # What stands after the last line's end was cut off when the run was killed.
+    lines = text.split("\n")[:-1]
+    if not lines:
+        raise BadInputError("the journal breaks off in its first line: nothing was judged")
+    run = _head(_line(lines, 0))
+    planned, controls, selected_of = 0, 0, 0
+    finished = run.started
+    judged = Judged()
+    for index in range(1, len(lines)):
+        fields = _line(lines, index)
+        if index == 1:
+            fields.only("planned", "controls", "selected_of")
+            planned, selected_of = fields.number("planned"), fields.number("selected_of")
+            controls = fields.number("controls")
+        else:
+            finished = _take(fields, judged)
+    here = replace(run.environments[0], audit=judged.audit)
+    cells = tuple(judged.cells)
+    read = replace(
+        run,
+        environments=(here,),
+        finished=finished,
+        # The controls vouch for all tests, and are judged whether selected or not.
+        planned=planned + max(controls, len(judged.controls)),
+        selected_of=selected_of,
+        cells=cells,
+        waivers=tuple(
+            _counted(one, sum(cell.waiver == index for cell in cells))
+            for index, one in enumerate(run.waivers)
+        ),
+    )
+    codec.check(read)
+    return read
+
+
+def _line(lines: Sequence[str], index: int) -> Fields:
+    try:
+        parsed = parse(lines[index])
+    except BadInputError as error:
+        raise BadInputError(f"line {index + 1}: the journal is damaged there") from error
+    return Fields(parsed, f"line {index + 1}")
+
+
+def _head(fields: Fields) -> Run:
+    fields.only(*codec.HEAD_KEYS, "waivers")
+    if fields.text("schema") != SCHEMA:
+        raise BadInputError(
+            f"schema: {fields.text('schema')!a} is not one that this version reads ({SCHEMA}): use"
+            " the version of the suite that wrote the journal"
+        )
+    waivers = tuple(codec.waiver_from_fields(one) for one in fields.children("waivers"))
+    return replace(codec.head_from_fields(fields), waivers=waivers)
+
+
+def _take(fields: Fields, judged: Judged) -> datetime:
+    fields.only("test", "time", "cells", "controls", "audit_source", "audit_reason")
+    sent = {
+        "cells": fields.items("cells"),
+        "controls": fields.items("controls"),
+        "audit_source": fields.text("audit_source"),
+        "audit_reason": fields.text("audit_reason"),
+    }
+    try:
+        judged.take(fields.text("test"), sent)
+    except BadInputError as error:
+        raise BadInputError(f"{fields.place()}: {error}") from error
+    return fields.time("time")
+
+
+def _counted(one: JudgedWaiver, waived: int) -> JudgedWaiver:
+    state = WaiverState.ACTIVE if waived else WaiverState.OUT_OF_SCOPE
+    return replace(one, state=state, waived=waived)
