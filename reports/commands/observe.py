@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from probes import arch, policy, settings
-from probes.action import Profile
+from probes import arch, policy, settings, waivers
 from probes.errors import BadInputError
+from probes.observe import grants
 from probes.observe.findings import findings
 from probes.observe.observation import observe
 from probes.observe.watch import watch
@@ -60,6 +60,11 @@ def add(commands: Subparsers) -> None:
         metavar="SECONDS",
         help="end the workload after so long; default: never",
     )
+    one.add_argument(
+        "--waivers",
+        metavar="FILE",
+        help="calls that are granted; the workload is the target command:COMMAND",
+    )
     one.add_argument("--json", metavar="FILE", help="write the report as JSON, too")
     one.add_argument(
         "-o",
@@ -79,10 +84,14 @@ def _observe(options: argparse.Namespace) -> Answer:
         _refuse_unwritable(options.json)
     documented = policy.load(filters.policy_path(options), arch.all_names())
     profiles = settings.profiles_named(options.profile)
+    waived = waivers.load(Path(options.waivers)) if options.waivers is not None else ()
+    word = f"command:{command[0]}"
     watched = watch(documented, arch.offered_by(os.uname().machine))
     observation = observe(command, watched, options.timeout, _say)
-    found = findings(observation, profiles, _nobody)
-    report = observed.Report(command, documented, profiles, observation, found)
+    today = observation.started.date()
+    found = findings(observation, profiles, grants.grants(waived, word, today))
+    late = grants.not_valid(waived, word, today, found)
+    report = observed.Report(command, documented, profiles, observation, found, late)
     if options.json is not None:
         output.write(observed.to_json(report), options.json)
     return Answer(report.status, text(observed.lines(report, width())), file=options.file)
@@ -117,7 +126,3 @@ def _say(sentence: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(f"syscall-conformance observe: {shown(sentence)}\n")
         sys.stderr.flush()
-
-
-def _nobody(_call: str, _abi: str, _profile: Profile) -> str:
-    return ""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from probes import arch, policy
+from probes import arch, policy, waivers
 from probes.action import Profile
 from probes.errors import BadInputError, ExitStatus
+from probes.observe import grants
 from probes.observe.findings import Grants, findings
 from probes.observe.observation import Observation, refuse_old_kernel
 from probes.observe.supervisor import Ending, Outcome
@@ -56,12 +57,12 @@ def _report(
     *,
     status: int = 0,
     ending: Ending = Ending.ITSELF,
-    grants: Grants = _nobody,
+    granted: Grants = _nobody,
     confined: bool = False,
 ) -> Report:
     outcome = Outcome(status, ending, 1_500_000_000)
     seen = Observation(datetime(2026, 1, 31, tzinfo=UTC), outcome, confined, rows, 0)
-    found = findings(seen, tuple(Profile), grants)
+    found = findings(seen, tuple(Profile), granted)
     return Report(("tool",), DOCUMENTED, tuple(Profile), seen, found)
 
 
@@ -154,10 +155,10 @@ def test_the_exit_status_says_what_was_seen(
 
 
 def test_a_granted_call_stops_nobody() -> None:
-    def grants(call: str, abi: str, profile: Profile) -> str:
+    def some(call: str, abi: str, profile: Profile) -> str:
         return f"by A for {call} on {abi}" if profile is not Profile.KILL else ""
 
-    report = _report({SETSID: ROWS[SETSID]}, grants=grants)
+    report = _report({SETSID: ROWS[SETSID]}, granted=some)
     assert report.status is ExitStatus.NOT_CONFORMANT
     assert report.findings[0].under == {
         Profile.KILL: "killed",
@@ -165,11 +166,66 @@ def test_a_granted_call_stops_nobody() -> None:
         Profile.LOG: "granted",
     }
     assert "granted (under errno, log): by A for setsid on x86_64" in _text(report)
-    report = _report({SETSID: ROWS[SETSID]}, grants=lambda *_: "by B")
+    report = _report({SETSID: ROWS[SETSID]}, granted=lambda *_: "by B")
     assert report.status is ExitStatus.CONFORMANT
     assert _text(report).startswith(
         "PASS: of the 60 calls of container-restrictions only granted ones were seen, 3 times\n"
     )
+
+
+WAIVERS = """
+format = 1
+[[waiver]]
+call = "setsid"
+arch = "x86_64"
+target = "command:*tool"
+reason = "old"
+owner = "O"
+approver = "P"
+created = 2025-01-01
+expires = 2025-12-31
+[[waiver]]
+call = "setsid"
+arch = "x86_64"
+target = "command:*tool"
+reason = "it detaches"
+owner = "O"
+approver = "Q"
+created = 2026-01-31
+expires = 2026-01-31
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (("", ""), ExitStatus.CONFORMANT),
+        (("command:*tool", "command:other"), ExitStatus.NOT_CONFORMANT),
+        (("command:*tool", "docker:*"), ExitStatus.NOT_CONFORMANT),
+        (("x86_64", "i386"), ExitStatus.NOT_CONFORMANT),
+        (("= 2026-01-31", "= 2026-02-01"), ExitStatus.NOT_CONFORMANT),
+        (
+            ('"O"\napprover = "Q"', '"O"\nprofile = "kill"\napprover = "Q"'),
+            ExitStatus.NOT_CONFORMANT,
+        ),
+        (('"O"\napprover = "Q"', '"O"\nclaim = "runs"\napprover = "Q"'), ExitStatus.NOT_CONFORMANT),
+    ],
+)
+def test_a_valid_waiver_grants_its_call(
+    tmp_path: Path, change: tuple[str, str], status: ExitStatus
+) -> None:
+    file = tmp_path / "waivers.toml"
+    file.write_text(WAIVERS.replace(*change))
+    loaded = waivers.load(file)
+    today = datetime(2026, 1, 31, tzinfo=UTC).date()
+    word = "command:/bin/tool"
+    report = _report({SETSID: ROWS[SETSID]}, granted=grants.grants(loaded, word, today))
+    assert report.status is status
+    if status is ExitStatus.CONFORMANT:
+        assert "granted: until 2026-01-31 by Q: it detaches" in _text(report)
+        assert grants.not_valid(loaded, word, today, report.findings) == (
+            "the waiver of setsid on x86_64 grants nothing: it expired on 2025-12-31",
+        )
 
 
 def test_an_old_kernel_is_refused_in_a_sentence() -> None:
