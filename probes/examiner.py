@@ -29,7 +29,7 @@ RECORD_DEADLINE_SECONDS = 10.0
 FURTHER_ATTEMPTS = 2
 """How often a case is tried again whose records were lost: other processes fill the trail too."""
 
-_EVERYTHING_ALLOWED = bpf.to_bytes(bpf.dispatch({}, FilterReturn(Action.ALLOW).value))
+_EVERYTHING_ALLOWED = bpf.dispatch({}, FilterReturn(Action.ALLOW).value)
 _ALL_ONES = (1 << 64) - 1
 _UNKNOWN_ARGUMENTS = (_ALL_ONES,) * 6
 """For numbers that no table knows: no valid pointer, descriptor or flag, should a kernel know."""
@@ -416,7 +416,11 @@ class Examiner:
     def _tries(self, case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
         """What is tried for one cell."""
         under_test = self._filters(case)
-        later = (_EVERYTHING_ALLOWED,) if case.cells[0].variant == Way.LATER_FILTER else ()
+        later = (
+            (bpf.to_bytes(_EVERYTHING_ALLOWED, big_endian=case.arch.big_endian),)
+            if case.cells[0].variant == Way.LATER_FILTER
+            else ()
+        )
         if recipe.witnessed:
             for attempt in self._witness.one(case.arch, call, under_test, later):
                 yield _Try(_Role.WITNESSED, attempt, recipe.route)

@@ -15,12 +15,12 @@ from probes.errors import ExitStatus, SuiteError
 from probes.prover import TooComplexError
 from probes.targets.files import shown
 from reports import output
-from reports.commands import diff, explain, export, gate, observe
+from reports.commands import diff, explain, export, gate, guest, observe
 from reports.commands.answer import carry_out
 
 PROGRAM = "syscall-conformance"
 
-_COMMANDS = (gate, observe, export, explain, diff)
+_COMMANDS = (gate, observe, guest, export, explain, diff)
 """In the order of the program's help."""
 
 

@@ -1,0 +1,1 @@
+"""Debian kernels of other architectures and releases, booted by QEMU to run the suite inside."""

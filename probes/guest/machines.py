@@ -1,0 +1,120 @@
+"""The machines that guests run on: what Debian calls their parts, and how QEMU boots them. Pure.
+
+Measured with QEMU 7.2 and Debian's kernels from 5.10 to 7.x. The options that are not plain are
+those without which a machine does not boot or is several times slower under emulation: pointer
+authentication (``-cpu max`` on arm64), page-table isolation, mitigations that pseries cannot offer.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from probes.errors import BadInputError
+
+DEFAULT_SUITE: Final = "bookworm"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine, and what is booted on it.
+
+    Attributes:
+        name: what this project calls it: the ABI that it is for, where that has a name here.
+        userland: the Debian architecture of the Python that runs the suite.
+        kernel: the Debian architecture of the kernel.
+        package: the package that depends on the newest kernel.
+        qemu: QEMU's program.
+        qemu_package: the Debian package that has it.
+        options: its options for the machine and the processor.
+        console: the serial console, as the kernel calls it.
+        append: what else stands on the kernel's command line.
+        bus: the bus of virtio devices; "" where the kernel has none.
+        suite: the first Debian suite that has all this, where DEFAULT_SUITE has not.
+        native: uname(2)'s machine on which no emulation is needed; "" where it always is.
+    """
+
+    name: str
+    userland: str
+    kernel: str
+    package: str
+    qemu: str
+    qemu_package: str
+    options: tuple[str, ...]
+    console: str
+    append: str = ""
+    bus: str = "pci"
+    suite: str = DEFAULT_SUITE
+    native: str = ""
+
+
+_PC: Final = ("qemu-system-x86_64", "qemu-system-x86", ("-M", "pc", "-cpu", "max"), "ttyS0")
+_ARM64: Final = (
+    *("qemu-system-aarch64", "qemu-system-arm"),
+    ("-M", "virt", "-cpu", "cortex-a72"),
+    *("ttyAMA0", "kpti=off"),
+)
+_ARM: Final = ("-M", "virt", "-cpu", "cortex-a15")
+_POWER: Final = (
+    "-M",
+    "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
+    "-cpu",
+    "power9",
+)
+_S390: Final = ("-M", "s390-ccw-virtio", "-cpu", "max")
+_MALTA: Final = ("-M", "malta", "-cpu", "MIPS64R2-generic")
+_CLOUD: Final = "linux-image-cloud-amd64"
+_CLOUD_ARM: Final = "linux-image-cloud-arm64"
+
+_ALL: Final = (
+    Machine("x86_64", "amd64", "amd64", _CLOUD, *_PC, native="x86_64"),
+    # Only the generic kernel is built with the x32 ABI, which is off unless it is asked for.
+    Machine("x32", "amd64", "amd64", "linux-image-amd64", *_PC, "syscall.x32=y"),
+    Machine("i386", "i386", "amd64", _CLOUD, *_PC),
+    Machine("aarch64", "arm64", "arm64", _CLOUD_ARM, *_ARM64, native="aarch64"),
+    Machine("arm", "armhf", "arm64", _CLOUD_ARM, *_ARM64),
+    Machine(
+        *("armv7", "armhf", "armhf", "linux-image-armmp-lpae"),
+        *("qemu-system-arm", "qemu-system-arm", _ARM, "ttyAMA0"),
+    ),
+    Machine(
+        *("ppc64le", "ppc64el", "ppc64el", "linux-image-powerpc64le"),
+        *("qemu-system-ppc64", "qemu-system-ppc", _POWER, "hvc0"),
+        native="ppc64le",
+    ),
+    Machine(
+        *("s390x", "s390x", "s390x", "linux-image-s390x"),
+        *("qemu-system-s390x", "qemu-system-misc", _S390, "ttysclp0"),
+        bus="ccw",
+        native="s390x",
+    ),
+    Machine(
+        *("riscv64", "riscv64", "riscv64", "linux-image-riscv64"),
+        *("qemu-system-riscv64", "qemu-system-misc", ("-M", "virt"), "ttyS0"),
+        suite="trixie",
+        native="riscv64",
+    ),
+    Machine(
+        *("mips64el", "mips64el", "mips64el", "linux-image-5kc-malta"),
+        *("qemu-system-mips64el", "qemu-system-mips", _MALTA, "ttyS0"),
+        bus="",
+        native="mips64",
+    ),
+)
+
+MACHINES: Mapping[str, Machine] = MappingProxyType({one.name: one for one in _ALL})
+"""Every machine by name."""
+
+
+def get(name: str) -> Machine:
+    """The machine of that name.
+
+    Raises:
+        BadInputError: there is none; the sentence lists them.
+    """
+    if name in MACHINES:
+        return MACHINES[name]
+    near = difflib.get_close_matches(name.lower(), MACHINES, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise BadInputError(f"unknown guest {name!r}{hint}: the guests are {', '.join(MACHINES)}")

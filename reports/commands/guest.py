@@ -1,0 +1,256 @@
+"""``syscall-conformance guest``: the main job on kernels of other architectures and releases."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from probes.errors import BadInputError, ExitStatus, InstrumentError
+from probes.guest import fleet, runner
+from probes.guest.fleet import Wanted
+from probes.guest.machines import MACHINES
+from probes.guest.runner import Ended, Guest, Job, Limits
+from probes.targets import files
+from probes.targets.files import shown
+from reports import results
+from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.results import journal
+from reports.summary import visible
+
+_GUEST = f"""\
+Boots Debian's kernel for a machine in QEMU, runs the suite inside as root, and brings the reports
+home. Nothing but Debian packages is needed, and no root. On a machine of the very kind that is
+asked for, the suite runs on the machine itself, without a guest.
+
+GUEST is {", ".join(MACHINES)}; NAME@SUITE has the kernel of another Debian suite, such
+as x86_64@bullseye; all is the whole fleet.
+
+exit status: as of the main job; of several guests the worst counts, and 7 (broken) is the status
+of a guest that did not come to its end."""
+
+_FILES_FOLDER: Final = "/files"
+_LARGEST_FILE: Final = 16 << 20
+RECORD: Final = "results.json"
+_WORST_FIRST: Final = (
+    ExitStatus.NOT_CONFORMANT,
+    ExitStatus.INTERRUPTED,
+    ExitStatus.INTERNAL_ERROR,
+    ExitStatus.USAGE,
+    ExitStatus.BROKEN,
+    ExitStatus.CANNOT_TELL,
+    ExitStatus.NOTHING_ASSESSED,
+    ExitStatus.CONFORMANT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the command line asks for."""
+
+    cache: Path
+    reports: Path
+    limits: Limits
+    pytest: tuple[str, ...]
+    files: dict[str, bytes]
+    emulate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a guest."""
+
+    wanted: Wanted
+    status: ExitStatus
+    words: str
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    one = add_command(
+        commands, "guest", _guest, words="run the suite on other kernels", description=_GUEST
+    )
+    one.add_argument("guests", nargs="+", metavar="GUEST")
+    one.add_argument(
+        "--report-dir",
+        default="reports/out/guests",
+        metavar="DIR",
+        help="a folder in it for each guest; default: %(default)s",
+    )
+    one.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help=f"what can be fetched or made again; default: {fleet.default_cache()}",
+    )
+    one.add_argument(
+        "--at-once", type=int, default=1, metavar="N", help="how many guests; default: 1"
+    )
+    one.add_argument(
+        "--deadline",
+        type=float,
+        default=runner.DEADLINE_SECONDS,
+        metavar="SECONDS",
+        help="of each guest; default: %(default).0f",
+    )
+    one.add_argument(
+        "--memory", type=int, default=runner.MEMORY_MIB, metavar="MIB", help="default: %(default)s"
+    )
+    one.add_argument(
+        "--accelerator", default="tcg", metavar="NAME", help="QEMU's, such as kvm; default: tcg"
+    )
+    one.add_argument(
+        "--emulate", action="store_true", help="boot a guest where the machine itself would do, too"
+    )
+    one.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=f"a file that pytest's words name: it is {_FILES_FOLDER}/NAME in the guest",
+    )
+    one.add_argument(
+        "--pytest", default="", metavar="WORDS", help="words for pytest, such as '-k acct'"
+    )
+
+
+def _guest(options: argparse.Namespace) -> Answer:
+    wanted = fleet.read(options.guests)
+    order = _order(options)
+    if options.at_once < 1:
+        raise BadInputError(f"--at-once {options.at_once}: at least one guest runs at a time")
+    for one in wanted:
+        if order.emulate or not one.is_native:
+            runner.check_emulator(one.machine)
+    outcomes = _all(wanted, order, options.at_once)
+    status = next(each for each in _WORST_FIRST if any(o.status is each for o in outcomes))
+    lines = [f"{outcome.wanted}: {visible(outcome.words)}" for outcome in outcomes]
+    lines.append(f"reports in {order.reports}: {', '.join(_name(o.wanted) for o in outcomes)}")
+    return Answer(status, text(lines))
+
+
+def _order(options: argparse.Namespace) -> _Order:
+    shipped: dict[str, bytes] = {}
+    for name in options.file:
+        path = Path(name)
+        place = f"{_FILES_FOLDER}/{path.name}"
+        if place in shipped:
+            raise BadInputError(f"--file {shown(name)}: there is another {path.name} already")
+        shipped[place] = files.read(path, _LARGEST_FILE, "a file for the guest")
+    return _Order(
+        cache=Path(options.cache_dir) if options.cache_dir else fleet.default_cache(),
+        reports=Path(options.report_dir),
+        limits=Limits(options.deadline, memory=options.memory, accelerator=options.accelerator),
+        pytest=_pytest_words(options.pytest),
+        files=shipped,
+        emulate=options.emulate,
+    )
+
+
+def _pytest_words(words: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(words))
+    except ValueError as error:
+        raise BadInputError(f"--pytest {shown(words)}: {error}: mend the quotes") from error
+
+
+def _name(wanted: Wanted) -> str:
+    """The folder of a guest's reports."""
+    return str(wanted).replace("@", "-")
+
+
+def _all(wanted: Sequence[Wanted], order: _Order, at_once: int) -> list[_Outcome]:
+    """The outcomes of all guests, in their order; some of them at a time."""
+    stop, making = threading.Event(), threading.Lock()
+    with ThreadPoolExecutor(at_once) as pool:
+        running = [pool.submit(_one, one, order, making, stop) for one in wanted]
+        try:
+            return [each.result() for each in running]
+        except BaseException:
+            stop.set()
+            for each in running:
+                each.cancel()
+            raise
+
+
+def _one(wanted: Wanted, order: _Order, making: threading.Lock, stop: threading.Event) -> _Outcome:
+    home = order.reports / _name(wanted)
+    results.check_folder(home)
+    for old in (RECORD, runner.JOURNAL_FILE):
+        (home / old).unlink(missing_ok=True)
+    if wanted.is_native and not order.emulate:
+        return _native(wanted, order, home)
+    say = _speaker(wanted)
+    try:
+        with making:  # two guests may be made of the same parts
+            say("getting its packages")
+            guest = fleet.prepare(wanted, order.cache, order.limits)
+        say(f"booting {guest.kernel.image.name}")
+        ended = runner.run(guest, _job(order), home, say, stop)
+    except InstrumentError as error:
+        return _Outcome(wanted, ExitStatus.BROKEN, f"BROKEN: {error}")
+    return _outcome(wanted, guest, ended, home)
+
+
+def _speaker(wanted: Wanted) -> Callable[[str], None]:
+    """What tells the user how a guest is getting on."""
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"[{wanted}] {visible(line)}\n")
+        sys.stderr.flush()
+
+    return say
+
+
+def _job(order: _Order) -> Job:
+    command = ("python3", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
+    return Job(
+        tree=Path(__file__).parents[2],
+        commands=((*command, f"--report-dir={runner.OUT_FOLDER}", *order.pytest),),
+        files=order.files,
+        journal=f"{runner.OUT_FOLDER}/{journal.NAME}",
+    )
+
+
+def _native(wanted: Wanted, order: _Order, home: Path) -> _Outcome:
+    """Runs the suite on this machine, which is of the kind that was asked for."""
+    command = [sys.executable, "-m", "pytest", f"--report-dir={home.resolve()}", *order.pytest]
+    done = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        check=False,
+        timeout=order.limits.deadline,
+    )
+    return _Outcome(wanted, _known(done.returncode), f"{_verdict(home)} (this machine, no guest)")
+
+
+def _known(status: int) -> ExitStatus:
+    """The exit status of pytest; whatever else a process may end with is none of the suite's."""
+    return ExitStatus(status) if status in set(ExitStatus) else ExitStatus.BROKEN
+
+
+def _outcome(wanted: Wanted, guest: Guest, ended: Ended, home: Path) -> _Outcome:
+    times = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in ended.seconds.items())
+    where = f"{guest.kernel.image.name.partition('-')[2]}; {times}"
+    if ended.fault:
+        partial = home / runner.JOURNAL_FILE
+        if partial.exists():
+            results.write(results.load(partial), home / RECORD)
+        last = f"; its last line: {ended.last[-1]}" if ended.last else ""
+        words = f"BROKEN: {ended.fault}{last}; {_verdict(home)} ({where})"
+        return _Outcome(wanted, ExitStatus.BROKEN, words)
+    return _Outcome(wanted, _known(ended.statuses[-1]), f"{_verdict(home)} ({where})")
+
+
+def _verdict(home: Path) -> str:
+    """What a record says of itself, in a sentence."""
+    if not (home / RECORD).exists():
+        return "it left no record"
+    ruling = results.summarize(results.load(home / RECORD)).ruling
+    return f"{ruling.verdict.value}: {ruling.sentence}"
