@@ -15,12 +15,12 @@ from probes.errors import ExitStatus, SuiteError
 from probes.prover import TooComplexError
 from probes.targets.files import shown
 from reports import output
-from reports.commands import diff, explain, export, gate, guest, observe
+from reports.commands import diff, explain, export, gate, guest, observe, report
 from reports.commands.answer import carry_out
 
 PROGRAM = "syscall-conformance"
 
-_COMMANDS = (gate, observe, guest, export, explain, diff)
+_COMMANDS = (gate, observe, guest, report, export, explain, diff)
 """In the order of the program's help."""
 
 
@@ -76,8 +76,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 _DESCRIPTION = """\
-What is not a test run of syscall-conformance: gates a container image, exports the suite's filter,
-explains a filter, and compares two."""
+What is not a test run of syscall-conformance: gates a container image, renders the record of a
+run, exports the suite's filter, explains a filter, and compares two."""
 
 
 def _parser() -> _Parser:

@@ -199,7 +199,7 @@ def _lack(
         one.strength is Strength.PRIMARY and one.counts.get(Outcome.PASSED) for one in evidence
     ):
         return f"no claim that it rests on was assessed ({', '.join(control.primary)})"
-    if run.planned != len(run.cells):
+    if run.planned != len(run.cells) or not run.complete:
         return "not every cell that was planned was judged"
     if run.planned < run.selected_of:
         return "only a part of the job was selected"

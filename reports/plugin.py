@@ -22,6 +22,7 @@ from probes.identity import RunBy
 from probes.settings import Settings
 from probes.waivers import Granted
 from reports import results, summary
+from reports.formats import markdown
 from reports.html import compliance
 from reports.pytest_page import Page
 from reports.results import AuditSource, Run
@@ -35,6 +36,7 @@ _NARROWEST = 80
 
 _RECORD: Final = "results.json"
 _PAGE: Final = "compliance.html"
+_SUMMARY: Final = "summary.md"
 _JUNIT: Final = "junit.xml"
 _PYTEST_PAGE: Final = "pytest.html"
 
@@ -159,7 +161,7 @@ class Recorder:
         self._journal: Journal | None = None
         try:
             results.check_folder(self._folder)
-            for name in (_PAGE, _JUNIT, _PYTEST_PAGE):
+            for name in (_PAGE, _SUMMARY, _JUNIT, _PYTEST_PAGE):
                 (self._folder / name).unlink(missing_ok=True)
             self._journal = Journal(self._folder, self._head)
         except BadInputError as error:
@@ -357,7 +359,11 @@ class Recorder:
         return replace(earlier, cells=tuple(cells))
 
     def _write(self, run: Run) -> None:
-        for name, render in ((_RECORD, results.to_json), (_PAGE, compliance.render)):
+        for name, render in (
+            (_RECORD, results.to_json),
+            (_PAGE, compliance.render),
+            (_SUMMARY, markdown.render),
+        ):
             path = self._folder / name
             results.write_text(render(run), path)
             self._written.append(path)

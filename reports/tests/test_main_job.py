@@ -311,7 +311,7 @@ def test_from_another_folder(tmp_path: Path) -> None:
     ended = job.run(Path("here"), *options, *ALONE, *SMALL, "-k", "terminates", cwd=tmp_path)
     assert ended.status == ExitStatus.CONFORMANT, ended.output
     names = {path.name for path in (tmp_path / "here").iterdir()}
-    assert names == {"results.json", "compliance.html", "junit.xml", "pytest.html"}
+    assert names == {"results.json", "compliance.html", "summary.md", "junit.xml", "pytest.html"}
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
     line = next(line for line in ended.closing if line.startswith("reports in here: "))
     assert all(name in line for name in names)
@@ -550,7 +550,8 @@ def test_old_reports_are_not_taken_for_new_ones(tmp_path: Path) -> None:
     """Pages go before the run begins; the old record stays, beside the journal, until replaced."""
     folder = tmp_path / "reports"
     folder.mkdir()
-    for name in ("results.json", "compliance.html", "junit.xml", "pytest.html", "notes.txt"):
+    ours = ("results.json", "compliance.html", "summary.md", "junit.xml", "pytest.html")
+    for name in (*ours, "notes.txt"):
         (folder / name).write_text("old", encoding="utf-8")
     plugin = module(
         tmp_path,

@@ -1,0 +1,82 @@
+"""``syscall-conformance report``: a record in the formats of others, also later and elsewhere."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from probes.errors import BadInputError, ExitStatus
+from probes.targets.files import shown
+from reports import output, results
+from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.formats.catalogue import FORMATS, Format
+
+_LONGEST = max(len(one.name) for one in FORMATS.values())
+_LIST = "\n".join(f"  {one.name:<{_LONGEST}}  {one.file}: {one.words}" for one in FORMATS.values())
+
+_REPORT = f"""\
+Renders a results.json in other formats. The same record always gives the same bytes.
+
+formats:
+{_LIST}
+
+exit status:
+  0  everything was rendered, whatever the verdict; with --verdict: the record's own exit status
+  4  the record is damaged or foreign, a format is unknown, or a file cannot be written; one
+     sentence says which and why"""
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    one = add_command(
+        commands, "report", _report, words="render a results.json", description=_REPORT
+    )
+    one.add_argument("record", metavar="RESULTS", help="a results.json")
+    one.add_argument(
+        "--format", default="", metavar="NAMES", help="comma-separated; default: all of them"
+    )
+    one.add_argument(
+        "-o",
+        dest="folder",
+        metavar="DIR",
+        help="default: where the record is; - for one format on standard output",
+    )
+    one.add_argument(
+        "--verdict", action="store_true", help="exit with the record's exit status, as a gate does"
+    )
+
+
+def _report(options: argparse.Namespace) -> Answer:
+    record = Path(options.record)
+    wanted = _formats(options.format)
+    run = results.load(record)
+    status = ExitStatus.CONFORMANT
+    if options.verdict:
+        status = results.summarize(run).ruling.exit_status
+    if options.folder == output.STANDARD_OUTPUT:
+        if len(wanted) != 1:
+            raise BadInputError("-o -: standard output takes one format: name it with --format")
+        return Answer(status, wanted[0].render(run))
+    folder = record.parent if options.folder is None else Path(options.folder)
+    for one in wanted:
+        results.write_text(one.render(run), folder / one.file)
+    files = ", ".join(one.file for one in wanted)
+    return Answer(status, text([f"reports in {shown(str(folder))}: {files}"]))
+
+
+def _formats(words: str) -> Sequence[Format]:
+    """The formats of a list of names, in the order of the list; all for no list.
+
+    Raises:
+        BadInputError: a name is none.
+    """
+    if not words:
+        return tuple(FORMATS.values())
+    found = []
+    for word in dict.fromkeys(words.split(",")):
+        if word not in FORMATS:
+            near = difflib.get_close_matches(word.lower(), FORMATS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(FORMATS)}"
+            raise BadInputError(f"--format {shown(words)}: {shown(word)!r} is no format: {hint}")
+        found.append(FORMATS[word])
+    return found

@@ -1,0 +1,43 @@
+"""The formats that a record can be rendered in. To add one, add a line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from reports.formats import hdf, intoto, junit, markdown, oscal, sarif, table
+from reports.html import compliance
+from reports.results import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of reports.
+
+    Attributes:
+        name: its word on the command line.
+        file: the file that holds it.
+        words: what reads it, in a few words.
+        render: makes it; the same run gives the same text.
+    """
+
+    name: str
+    file: str
+    words: str
+    render: Callable[[Run], str]
+
+
+# Not junit.xml, which is pytest's own and beside the record: it knows tests, their times and
+# what went wrong around them, and cannot be made again.
+_EVERY: Final = (
+    Format("html", "compliance.html", "the page for auditors", compliance.render),
+    Format("markdown", "summary.md", "step summaries, merge requests", markdown.render),
+    Format("junit", "results.junit.xml", "Jenkins, GitLab, test reporters", junit.render),
+    Format("sarif", "results.sarif", "GitHub code scanning (SARIF 2.1.0)", sarif.render),
+    Format("intoto", "results.intoto.json", "an in-toto Statement v1 to sign", intoto.render),
+    Format("oscal", "results.oscal.json", "OSCAL 1.1.3 assessment results", oscal.render),
+    Format("hdf", "results.hdf.json", "MITRE Heimdall (InSpec exec JSON)", hdf.render),
+    Format("csv", "results.csv", "spreadsheets (RFC 4180)", table.render),
+)
+
+FORMATS: Final = {one.name: one for one in _EVERY}
+"""Every format by its name, in the order of the help."""

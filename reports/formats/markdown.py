@@ -1,0 +1,265 @@
+"""A summary in Markdown, for the step summary of GitHub Actions, merge requests and chats.
+
+GitHub refuses a step summary of more than 1 MiB; this one stays below, and says what it left out.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from probes.cell import Outcome
+from probes.gap import GapState
+from probes.waivers import FAULTS
+from reports import controls, results
+from reports.formats.shared import RECORD, programs, run_by, subjects
+from reports.results import ChangeKind, Run, Verdict, gaps_in_order, time_text
+from reports.summary import (
+    OUTCOME_WORDS,
+    Group,
+    by_place,
+    by_reason,
+    cells_text,
+    coverage,
+    gathered,
+    names,
+    visible,
+)
+
+MOST_BYTES: Final = 1024 * 1024
+"""The limit of a step summary of GitHub Actions, GITHUB_STEP_SUMMARY."""
+
+_KEPT_BYTES: Final = 4096
+"""Room for what stands after the parts that may be cut."""
+
+_MOST_TEXT: Final = 400
+"""Characters of one text from outside; more of it is in the record."""
+
+_MOST_NAMES: Final = 70
+"""Names of calls in one row."""
+
+_GLYPHS: Final = {
+    Verdict.PASS: "✅",
+    Verdict.FAIL: "❌",
+    Verdict.INCOMPLETE: "⚠️",
+    Verdict.BROKEN: "⛔",
+}
+_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ,;()/'=+\u0080-\U0010ffff]")
+
+
+def render(run: Run) -> str:
+    """The summary; less than ``MOST_BYTES`` in UTF-8."""
+    parts = (
+        _head(run),
+        _identity(run),
+        _coverage(run),
+        _failures(run),
+        _waivers(run),
+        _undecided(run),
+        _changes(run),
+        _gaps(run),
+        _controls(run),
+    )
+    lines: list[str] = []
+    left, cut = MOST_BYTES - _KEPT_BYTES, 0
+    for part in parts:
+        for line in part:
+            left -= len(line.encode()) + 1
+            if left < 0:
+                cut += 1
+            else:
+                lines.append(line)
+    if cut:
+        lines += ["", f"**{cut:,} lines are left out, for a summary may not be longer.**"]
+    lines += ["", f"Everything, with the evidence, is in `{RECORD}` and `compliance.html`."]
+    return "\n".join(lines) + "\n"
+
+
+def _head(run: Run) -> Iterator[str]:
+    summary = results.summarize(run)
+    ruling = summary.ruling
+    yield f"## {_GLYPHS[ruling.verdict]} {ruling.verdict}: {escaped(run.policy.title)}"
+    yield ""
+    yield escaped(ruling.sentence)
+    yield ""
+    yield from _table(
+        ("planned", *OUTCOME_WORDS.values()),
+        [(f"{summary.planned:,}", *(f"{summary.counts[one]:,}" for one in OUTCOME_WORDS))],
+    )
+
+
+def _identity(run: Run) -> Iterator[str]:
+    environment = run.environment
+    yield from _table(
+        ("what", ""),
+        [
+            ("target", escaped(f"{run.target.kind}: {run.target.description}")),
+            *((f"SHA-256 of {escaped(name)}", f"`{digest}`") for name, digest in _digests(run)),
+            ("policy", f"{escaped(run.policy.name)} (SHA-256 `{run.policy.sha256}`)"),
+            ("kernel", escaped(f"{environment.kernel} on {environment.machine}")),
+            ("profiles", escaped(", ".join(run.profiles))),
+            ("ABIs", escaped(", ".join(environment.arches))),
+            (
+                "audit records",
+                escaped(f"{environment.audit.source} ({environment.audit.reason})"),
+            ),
+            ("run by", escaped(run_by(run) or "nobody knows")),
+            ("time", f"{time_text(run.started)} to {time_text(run.finished)}"),
+            ("suite", escaped(f"{run.suite.name} {run.suite.version}")),
+        ],
+    )
+
+
+def _digests(run: Run) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((*subjects(run), *programs(run))))
+
+
+def _coverage(run: Run) -> Iterator[str]:
+    places = coverage(run)
+    if not places:
+        return
+    yield from ("", "### Documented calls judged", "")
+    yield from _table(
+        ("profile", "ABI", "judged", "undecided", "not applicable"),
+        [
+            (
+                escaped(place.profile),
+                escaped(place.arch),
+                f"{place.judged:,}",
+                f"{place.undecided:,}",
+                f"{place.not_applicable:,}",
+            )
+            for place in places
+        ],
+    )
+
+
+def _failures(run: Run) -> Iterator[str]:
+    for outcome in (Outcome.FAILED, Outcome.WAIVED):
+        groups = by_place(run, (cell for cell in run.cells if cell.outcome is outcome))
+        if not groups:
+            continue
+        count = cells_text(sum(len(group.cells) for group in groups))
+        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}", "")
+        yield from _table(
+            ("claim", "calls", "the first of them"),
+            [
+                (escaped(group.title), _names(group), escaped(group.cells[0].sentence))
+                for group in groups
+            ],
+        )
+
+
+def _waivers(run: Run) -> Iterator[str]:
+    if not run.waivers:
+        return
+    yield from ("", "### Waivers", "")
+    yield from _table(
+        ("waiver", "state", "last day", "what came of it"),
+        [
+            (
+                escaped(str(one.waiver)),
+                f"**{one.state}**" if one.state in FAULTS else one.state,
+                one.waiver.expires.isoformat(),
+                escaped(one.sentence),
+            )
+            for one in run.waivers
+        ],
+    )
+
+
+def _changes(run: Run) -> Iterator[str]:
+    if run.baseline is None:
+        return
+    changes = gathered(run.baseline.changes, lambda change: change.kind)
+    yield from ("", f"### Since the run of {time_text(run.baseline.started)}", "")
+    if not changes:
+        yield "Nothing has changed."
+        return
+    yield from _table(
+        ("change", "cells", "the first of them"),
+        [
+            (kind, f"{len(changes[kind]):,}", escaped(changes[kind][0].sentence))
+            for kind in ChangeKind
+            if kind in changes
+        ],
+    )
+
+
+def _gaps(run: Run) -> Iterator[str]:
+    open_ = [gap for gap in gaps_in_order(run.gaps) if gap.state is GapState.OPEN]
+    if not open_:
+        return
+    yield from ("", "### Gaps of the policy: open ways to the power of a documented call", "")
+    yield from _table(
+        ("calls", "not documented, and gets through"),
+        [
+            (escaped(family), _listed(dict.fromkeys(gap.syscall for gap in members)))
+            for family, members in gathered(open_, lambda gap: gap.family).items()
+        ],
+    )
+
+
+def _undecided(run: Run) -> Iterator[str]:
+    for outcome in (Outcome.BROKEN, Outcome.CANNOT_TELL):
+        groups = by_reason(cell for cell in run.cells if cell.outcome is outcome)
+        if not groups:
+            continue
+        count = cells_text(sum(len(group.cells) for group in groups))
+        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}", "")
+        yield from _table(
+            ("cells", "why"),
+            [(f"{len(group.cells):,}", escaped(group.title)) for group in groups],
+        )
+
+
+def _controls(run: Run) -> Iterator[str]:
+    yield from ("", "### Controls", "")
+    yield from _table(
+        ("control", "what the claims say", "why"),
+        [
+            (
+                escaped(f"{one.control.framework} {one.control.id}: {one.control.title}"),
+                one.state,
+                escaped(one.sentence),
+            )
+            for one in controls.assess(run)
+        ],
+    )
+
+
+def _names(group: Group) -> str:
+    return _listed(names(group.cells))
+
+
+def _listed(words: Iterable[str]) -> str:
+    every = list(words)
+    more = f" and {len(every) - _MOST_NAMES:,} more" if len(every) > _MOST_NAMES else ""
+    return escaped(", ".join(every[:_MOST_NAMES]), most=_MOST_NAMES * 40) + more
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield ""
+    yield _row(head)
+    yield _row(["---"] * len(head))
+    yield from map(_row, rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def escaped(text: str, most: int = _MOST_TEXT) -> str:
+    """A text from outside in which Markdown and HTML see nothing but text.
+
+    Every sign that either could take for markup, and a colon or point that makes an address,
+    becomes a character reference. Renderers look for mail addresses and mentions in the text that
+    comes of it, so a comment stands between an at sign and what follows.
+    """
+    shown = visible(text)
+    if len(shown) > most:
+        shown = f"{shown[:most]}…"
+    return _PLAIN.sub(_reference, shown)
+
+
+def _reference(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};{'<!-- -->' if match[0] == '@' else ''}"

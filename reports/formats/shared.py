@@ -1,0 +1,203 @@
+"""What the formats share: identifiers that do not change, names, and JSON that is safe to embed."""
+
+import hashlib
+import json
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from probes.cell import Cell, Claim, Outcome
+from reports import results
+from reports.results import Run, time_text
+from reports.summary import claim_title, gathered, ordered_arches, ordered_profiles, visible
+
+RECORD: Final = "results.json"
+"""The file that every format was rendered from."""
+
+_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, results.SCHEMA)
+_SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
+_MARKUP: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def record_digest(run: Run) -> str:
+    """The SHA-256 of the record as this version writes it, in lower-case hexadecimal."""
+    return hashlib.sha256(results.to_json(run).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """UUIDs that are the same for the same record (RFC 9562, version 5).
+
+    Attributes:
+        digest: the record's.
+    """
+
+    digest: str
+
+    def __call__(self, *parts: str) -> str:
+        """The identifier of a part of the record."""
+        return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, self.digest), "\0".join(parts)))
+
+
+def json_text(document: object) -> str:
+    """JSON in ASCII, in which no text can be taken for markup when it is put into a page."""
+    return json.dumps(document, indent=1).translate(_MARKUP) + "\n"
+
+
+def slug(words: str) -> str:
+    """A name as identifiers have it: ``is reported`` becomes ``is-reported``."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", words).strip("-") or "-"
+
+
+def fingerprint(cell: Cell) -> str:
+    """What tells a cell from all others, in every run the same: a digest of its key, 32 digits."""
+    key = cell.key
+    # Only records that were put together have more than one environment.
+    where = (str(cell.environment),) if cell.environment else ()
+    parts = (key.claim, key.profile, key.arch, key.syscall, str(key.number), key.variant, *where)
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def cell_name(cell: Cell) -> str:
+    """What a cell is about, beside claim and profile: ``acct on x86_64, fork``."""
+    key = cell.key
+    call = f"number {key.number}" if key.syscall == "unknown" else key.syscall
+    where = f"environment {cell.environment + 1}" if cell.environment else ""
+    return visible(", ".join(filter(None, (f"{call} on {key.arch}", key.variant, where))))
+
+
+def required(text: str) -> str:
+    """A text on one line where a format allows none that is empty or begins or ends in blanks."""
+    return visible(text).strip() or "-"
+
+
+def subjects(run: Run) -> list[tuple[str, str]]:
+    """What was tested, as far as it has a digest: a name and the SHA-256 of each.
+
+    The container image; where there is none, the filter programs.
+    """
+    image = run.target.image
+    digest = _SHA256.fullmatch(image.digest or "") if image is not None else None
+    if image is not None and digest is not None:
+        return [(required(image.reference), digest[1])]
+    return programs(run)
+
+
+def programs(run: Run) -> list[tuple[str, str]]:
+    """The filter programs of the target, each with its profile's name and rank, and its SHA-256."""
+    ranks: Counter[str] = Counter()
+    found = []
+    for program in run.target.programs:
+        ranks[program.profile] += 1
+        name = f"filter {ranks[program.profile]} of profile {program.profile}"
+        found.append((required(name), program.sha256))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The cells of one claim, profile and ABI: what other programs call a check.
+
+    Attributes:
+        claim: the claim.
+        profile: the profile; ``none`` for the controls.
+        arch: the ABI.
+        cells: at least one, in order.
+    """
+
+    claim: Claim
+    profile: str
+    arch: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name: ``terminates/kill/x86_64``."""
+        return "/".join(map(slug, (self.claim, self.profile, visible(self.arch))))
+
+    @property
+    def title(self) -> str:
+        """Its name for people: ``terminates (kill) on x86_64``."""
+        return visible(f"{claim_title(self.claim, self.profile)} on {self.arch}")
+
+
+def checks(run: Run) -> tuple[Check, ...]:
+    """The cells by claim, profile and ABI, in the order in which the run lists them."""
+    every = results.in_order(run.cells)
+    groups = gathered(every, lambda cell: (cell.key.claim, cell.key.profile, cell.key.arch))
+    return tuple(
+        Check(claim, profile, arch, tuple(groups[claim, profile, arch]))
+        for claim in Claim
+        for profile in ordered_profiles(run, every)
+        for arch in ordered_arches(run, every)
+        if (claim, profile, arch) in groups
+    )
+
+
+def counted(cells: Iterable[Cell]) -> Iterator[tuple[Outcome, int]]:
+    """The outcomes that cells came to, with how many."""
+    for outcome, count in results.count_outcomes(cells).items():
+        if count:
+            yield outcome, count
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What a reader of any format has to know about a run, by short names; texts made visible."""
+    summary = results.summarize(run)
+    environment = run.environment
+    told = {
+        "verdict": summary.ruling.verdict.value,
+        "exit_status": str(summary.ruling.exit_status.value),
+        "sentence": summary.ruling.sentence,
+        "planned": str(summary.planned),
+        "judged": str(summary.judged),
+        "selected_of": str(summary.selected_of),
+        **{outcome.value: str(count) for outcome, count in summary.counts.items()},
+        "policy": run.policy.name,
+        "policy_title": run.policy.title,
+        "policy_sha256": run.policy.sha256,
+        "target": run.target.kind,
+        "target_description": run.target.description,
+        **_deployment(run),
+        "profiles": ", ".join(run.profiles),
+        "arches": ", ".join(environment.arches),
+        "host": environment.host or "",
+        "kernel": environment.kernel,
+        "machine": environment.machine,
+        "capabilities": environment.capabilities,
+        "uid": str(environment.uid),
+        "audit_source": environment.audit.source,
+        "audit_reason": environment.audit.reason,
+        "environments": str(len(run.environments)),
+        "run_by": run_by(run),
+        "started": time_text(run.started),
+        "finished": time_text(run.finished),
+        "suite": f"{run.suite.name} {run.suite.version}",
+    }
+    return {name: required(text) for name, text in told.items() if text}
+
+
+def _deployment(run: Run) -> dict[str, str]:
+    image, runtime = run.target.image, run.target.runtime
+    return {
+        "image": image.reference if image else "",
+        "image_digest": (image.digest or "") if image else "",
+        "runtime": f"{runtime.name} {runtime.version}" if runtime else "",
+    }
+
+
+def run_by(run: Run) -> str:
+    """Who ran the suite, in a few words; "" where nobody knows."""
+    who = run.run_by
+    words = []
+    if who.user is not None or who.uid is not None:
+        words.append(who.user or f"uid {who.uid}")
+    if who.login is not None and who.login != who.user:
+        words.append(f"logged in as {who.login}")
+    if who.pipeline is not None:
+        by = f" by {who.pipeline.actor}" if who.pipeline.actor else ""
+        words.append(f"{who.pipeline.system}{by}")
+    return ", ".join(words)
