@@ -41,7 +41,6 @@ _ROUTES = {
     Way.SETUID: Route.SETUID,
     Way.LATER_FILTER: Route.DIRECT,
     Way.REMOVAL: Route.REMOVAL,
-    Way.RUNTIME_EXEC: Route.DIRECT,
 }
 
 
@@ -100,7 +99,7 @@ def _recipe(case: Case) -> _Recipe:
         return _Recipe(free=variant == Action.LOG.name, route=Route.SIBLING, records=True)
     if case.claim in _RECIPES:
         return _RECIPES[case.claim]
-    if case.claim is Claim.IS_INHERITED:
+    if case.claim is Claim.IS_INHERITED and variant != Way.RUNTIME_EXEC:
         route = _ROUTES[Way(variant)]
     else:
         route = Route.SIBLING if case.profile is Profile.KILL else Route.DIRECT

@@ -1,6 +1,7 @@
 """What ``syscall-conformance gate`` says of a run: failures first, each with a command. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +18,30 @@ _INDENT: Final = "  "
 _MOST_NAMES: Final = 4
 
 
-def lines(run: Run, written: Sequence[Path], cases: Path, options: Sequence[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How a reader can repeat a part of the run.
+
+    Attributes:
+        cases: the folder ``cases``, as he would write it.
+        options: the options of the run.
+    """
+
+    cases: Path
+    options: Sequence[str]
+
+
+def lines(run: Run, written: Sequence[Path], again: Again, inside: Sequence[str] = ()) -> list[str]:
     """What is said at the end: at most ``MOST_LINES`` lines.
 
     Args:
         run: the run.
         written: the reports.
-        cases: the folder ``cases``, as the reader of a command would write it.
-        options: the options of the run, for the commands that repeat a part of it.
+        again: how to repeat a part of it.
+        inside: what judging from inside came to, at most four lines.
     """
-    closing = _closing(run, written)
-    troubles = [block for outcome in _TROUBLES for block in _blocks(run, outcome, cases, options)]
+    closing = [*map(summary.visible, inside), *_closing(run, written)]
+    troubles = [block for outcome in _TROUBLES for block in _blocks(run, outcome, again)]
     room = (MOST_LINES - len(closing)) // 2
     shown = troubles if len(troubles) <= room else troubles[: room - 1]
     left = troubles[len(shown) :]
@@ -37,9 +51,7 @@ def lines(run: Run, written: Sequence[Path], cases: Path, options: Sequence[str]
     return [*said, *closing]
 
 
-def _blocks(
-    run: Run, outcome: Outcome, cases: Path, options: Sequence[str]
-) -> list[tuple[str, str]]:
+def _blocks(run: Run, outcome: Outcome, again: Again) -> list[tuple[str, str]]:
     """Two lines for each claim: which cells came to it, and how to look at one of them again.
 
     ABIs on which it is the same calls stand together.
@@ -58,8 +70,8 @@ def _blocks(
         more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
         title = summary.claim_title(claim, profile)
         headline = f"{word} {title} on {arches}: {', '.join(names[:_MOST_NAMES])}{more}"
-        again = f"{_INDENT}{reproduce.command(first, cases, options)}"
-        blocks.append((summary.visible(headline), summary.visible(again)))
+        command = f"{_INDENT}{reproduce.command(first, again.cases, again.options)}"
+        blocks.append((summary.visible(headline), summary.visible(command)))
     return blocks
 
 

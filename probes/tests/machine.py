@@ -52,6 +52,7 @@ cp -a /etc /var/lib/etc
 mount --bind /var/lib/etc /etc
 # crun refuses to choose between the two hierarchies of a hybrid set-up.
 if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
+echo '{}' >/run/config.json
 cat >/run/containers.conf <<'END'
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,14 +17,19 @@ from typing import Final
 from probes.action import Profile
 from probes.errors import ExitStatus, InstrumentError, SuiteError
 from probes.targets import words
+from probes.targets.runtimes import inside
 from probes.targets.runtimes.container import RUNTIMES
 from reports import gate, results
+from reports.agreement import compare
+from reports.agreement import lines as agreement_lines
 from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.results import Run
 
 _GATE = """\
 Starts a container of IMAGE under a runtime, with the profile that is given, and judges whether it
 is confined as the policy says. The container is removed again, and nothing of the image is run, so
-it needs no Python, no shell, nothing.
+it needs no Python, no shell, nothing. With --inside or --probe-python the suite runs within such a
+container, too, and must come to the same.
 
 IMAGE is what the runtime takes: an image (docker, podman), a bundle's directory (runc, crun), or a
 root file system's (bwrap).
@@ -36,7 +42,8 @@ exit status:
   4  an option or a file is wrong, or the runtime refuses; one sentence says which and why
   5  nothing was assessed
   6  cannot tell: nothing failed, but something could not be assessed here
-  7  broken: the instrument failed, or something took too long, so no verdict counts"""
+  7  broken: the instrument failed, something took too long, or what was judged from outside and
+     from inside differs, so no verdict counts"""
 
 _SECONDS: Final = 1800.0
 """How long a run may take, of which a minute is usual."""
@@ -46,6 +53,9 @@ _SETTLING_SECONDS: Final = 120.0
 
 _PERCENT: Final = re.compile(rb"\[ *(\d+)%\]")
 _REFUSED: Final = re.compile(r"^(?:ERROR|Exit): (.*)$", re.MULTILINE)
+_HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline")
+"""Options that pytest gets as they are, where they are given."""
+_MOST_DIFFERENCES: Final = 3
 _LOG: Final = "pytest.log"
 _REPORTS: Final = "reports/out"
 
@@ -66,8 +76,23 @@ def add(commands: Subparsers) -> None:
             metavar=option.metavar,
             help=option.help,
         )
+    one.add_argument(
+        "--inside",
+        action="store_true",
+        help="judge the container from inside, too, by its own Python 3.11 or newer",
+    )
+    one.add_argument(
+        "--probe-python",
+        default="",
+        metavar="ROOT",
+        help="likewise, by the Python of another root file system, which is mounted read-only",
+    )
     one.add_argument("--policy", metavar="FILE", help="default: the policy that ships with it")
     one.add_argument("--arch", metavar="NAMES", help="ABIs, comma-separated; default: all here")
+    one.add_argument(
+        "--waivers", metavar="FILE", help="failures that are accepted for a time (TOML)"
+    )
+    one.add_argument("--baseline", metavar="FILE", help="an earlier results.json to compare with")
     one.add_argument(
         "--audit-source", metavar="SOURCE", help="netlink, auditd:FILE or none; default: the best"
     )
@@ -103,16 +128,65 @@ def _gate(options: argparse.Namespace) -> Answer:
     with contextlib.suppress(OSError):  # the reports say the same, and could be written
         (folder / _LOG).write_bytes(output)
     run = results.load(record)
+    said, status = _judge_inside(options, run, folder, status)
     here = Path.cwd()
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
-    said = gate.lines(run, written, _shown(cases, here), chosen)
-    return Answer(ExitStatus(status), text(said))
+    again = gate.Again(_shown(cases, here), chosen)
+    return Answer(ExitStatus(status), text(gate.lines(run, written, again, said)))
+
+
+def _judge_inside(
+    options: argparse.Namespace, outside: Run, folder: Path, status: int
+) -> tuple[list[str], int]:
+    """Judges the container from inside, too, where that was asked for.
+
+    Returns:
+        What is to be said of it, and the exit status: that of the judgement from outside unless
+        the two disagree, or the one from inside came to nothing.
+    """
+    python = Path(options.probe_python) if options.probe_python else None
+    if not options.inside and python is None:
+        return [], status
+    made = words.start(_profile(options), options.runtime_arg, options.runtime_command)
+    chosen = [f"--profile={options.profile}", *([f"--arch={options.arch}"] if options.arch else [])]
+    documented = Path(options.policy) if options.policy else None
+    with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as name:
+        work = Path(name)
+        work.chmod(0o755)  # the container's user may be another one
+        try:
+            found = inside.judge(
+                made.wanted(options.runtime, options.image),
+                work,
+                python,
+                chosen,
+                documented,
+            )
+            if found.record is None:
+                raise InstrumentError(f"the suite gave no results there: {_last(found.said)}")
+            theirs = results.load(found.record)
+        except SuiteError as error:
+            failed = status == ExitStatus.NOT_CONFORMANT
+            return [f"from inside: not judged: {error}"], status if failed else error.exit_status
+    place = folder / "inside"
+    place.mkdir(exist_ok=True)
+    results.write(theirs, place / "results.json")
+    agreement = compare(outside, theirs)
+    told = agreement_lines(agreement, most=_MOST_DIFFERENCES)
+    return told, ExitStatus.BROKEN if agreement.differing else status
+
+
+def _profile(options: argparse.Namespace) -> Path | None:
+    return Path(options.seccomp) if options.seccomp else None
+
+
+def _last(said: str) -> str:
+    return " / ".join(said.splitlines()[-3:])
 
 
 def _options(options: argparse.Namespace) -> list[str]:
     """The options of the run, as pytest takes them."""
     made = [f"--target={options.runtime}:{options.image}", f"--profile={options.profile}"]
-    for name in (words.SECCOMP, words.RUNTIME_COMMAND, "policy", "arch", "audit-source"):
+    for name in (words.SECCOMP, words.RUNTIME_COMMAND, *_HANDED_ON):
         value = getattr(options, name.replace("-", "_"))
         made += [f"--{name}={value}"] if value else []
     return [*made, *(f"--{words.RUNTIME_ARG}={one}" for one in options.runtime_arg)]
@@ -134,7 +208,7 @@ def _reason(output: bytes) -> str:
     """Why there is no record, by pytest's output."""
     said = output.decode(errors="replace")
     found = _REFUSED.findall(said)
-    return found[-1] if found else f"the run came to nothing: {' / '.join(said.splitlines()[-3:])}"
+    return found[-1] if found else f"the run came to nothing: {_last(said)}"
 
 
 class _Progress:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import struct
@@ -24,7 +25,7 @@ from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.tests.emitter import sharing_records, wait_for
 from probes.tests.machine import need
-from reports import export, gate, reproduce
+from reports import agreement, export, gate, reproduce
 from reports.export import Format, Request
 from reports.tests import samples
 from reports.tests.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
@@ -92,7 +93,9 @@ def failed(count: int) -> list[Cell]:
 def test_failures_come_first_and_all_fits() -> None:
     many = samples.run((*samples.controls(), *failed(30)))
 
-    said = gate.lines(many, [Path("out/results.json")], Path("cases"), ["--profile=kill"])
+    said = gate.lines(
+        many, [Path("out/results.json")], gate.Again(Path("cases"), ["--profile=kill"])
+    )
 
     assert len(said) <= gate.MOST_LINES
     assert said[0].startswith("FAILED terminates (kill) on x86_64: ")
@@ -106,7 +109,7 @@ def test_failures_come_first_and_all_fits() -> None:
 def test_abis_with_the_same_calls_stand_together() -> None:
     keys = [CellKey(Claim.DENIES, "errno", abi.name, "acct", 1) for abi in X86]
     cells = tuple(Cell(key, Outcome.FAILED, None, "s", "e", "o") for key in keys)
-    said = gate.lines(samples.run(cells), [], Path("cases"), [])
+    said = gate.lines(samples.run(cells), [], gate.Again(Path("cases"), []))
     assert said[0] == f"FAILED denies (errno) on {', '.join(abi.name for abi in X86)}: acct"
     assert sum(line.startswith("  pytest ") for line in said) == 1
 
@@ -265,3 +268,86 @@ def _until_closed(terminal: io.RawIOBase) -> Iterator[bytes]:
         if not read:
             return
         yield read
+
+
+# Outside and inside side by side.
+
+
+def cell(outcome: Outcome, claim: Claim = Claim.DENIES, observed: str = "o") -> Cell:
+    key = CellKey(claim, "errno", "x86_64", "acct", 163)
+    return Cell(key, outcome, None, f"it {outcome}", "e", observed)
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "counts"),
+    [
+        (cell(Outcome.PASSED), cell(Outcome.PASSED), (1, 0, 0)),
+        (cell(Outcome.FAILED), cell(Outcome.FAILED), (1, 0, 0)),
+        (cell(Outcome.WAIVED), cell(Outcome.FAILED), (1, 0, 0)),
+        (cell(Outcome.PASSED), cell(Outcome.FAILED), (0, 1, 0)),
+        (cell(Outcome.FAILED), cell(Outcome.PASSED), (0, 1, 0)),
+        (cell(Outcome.WAIVED), cell(Outcome.PASSED), (0, 1, 0)),
+        (cell(Outcome.PASSED), cell(Outcome.CANNOT_TELL), (0, 0, 1)),
+        (cell(Outcome.PASSED), None, (0, 0, 1)),
+        (cell(Outcome.CANNOT_TELL), cell(Outcome.PASSED), (0, 0, 0)),
+        (cell(Outcome.PASSED, Claim.IS_PROVED), cell(Outcome.FAILED, Claim.IS_PROVED), (0, 0, 0)),
+        (
+            cell(Outcome.FAILED, Claim.LEAVES_THE_REST_ALONE, "the program returns LOG for it"),
+            cell(Outcome.PASSED, Claim.LEAVES_THE_REST_ALONE),
+            (0, 0, 0),
+        ),
+    ],
+)
+def test_how_two_verdicts_agree(
+    outside: Cell, inside: Cell | None, counts: tuple[int, int, int]
+) -> None:
+    found = agreement.compare(
+        samples.run([outside]), samples.run([] if inside is None else [inside])
+    )
+    assert (found.agreed, len(found.differing), found.untold) == counts
+    said = agreement.lines(found, most=3)
+    assert len(said) == 1 + counts[1]
+    assert said[-1].endswith("(exit status 7)") == bool(counts[1])
+
+
+def test_the_words_by_which_the_program_tells() -> None:
+    """They are the judge's, which says them where the kernel showed something else."""
+    judge = (CHECKOUT / "probes/verdict.py").read_text(encoding="utf-8")
+    assert f'f"{agreement._BY_THE_PROGRAM}{{predicted}} for it"' in judge
+
+
+@starts_containers
+def test_both_ways_in_one_command(root: Path, tmp_path: Path) -> None:
+    """By this machine's own Python, which is mounted where there is nothing."""
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("needs /usr/bin/python3")
+    program = exported(tmp_path, Profile.ERRNO)
+    options = ("--profile=errno", f"--seccomp={program}", "--probe-python=/")
+
+    ended = gated(root, tmp_path, *options)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    first = ended.stdout.splitlines()[0]
+    found = re.fullmatch(r"from inside: (\d+) verdicts agree, 0 differ, \d+ cannot .*", first)
+    assert found
+    assert int(found[1]) > 350
+    inside = json.loads((tmp_path / "reports/inside/results.json").read_text())
+    assert inside["target"]["kind"] == "ambient"
+
+
+@starts_containers
+def test_inside_without_a_python(root: Path, tmp_path: Path) -> None:
+    program = exported(tmp_path, Profile.ERRNO)
+    ended = gated(root, tmp_path, "--profile=errno", f"--seccomp={program}", "--inside")
+    assert ended.returncode == 4
+    first = ended.stdout.splitlines()[0]
+    assert first.startswith("from inside: not judged: to judge from inside takes python3 in the")
+    assert "mount one (--probe-python)" in first
+
+
+@starts_containers
+def test_waivers_are_handed_on(root: Path, tmp_path: Path) -> None:
+    """An unknown file is refused by the one who reads it."""
+    ended = gated(root, tmp_path, "--profile=errno", "--waivers=/no/such/file")
+    assert ended.returncode == 4
+    assert "--waivers: /no/such/file" in ended.stderr

@@ -1,16 +1,16 @@
 """bwrap: a sandbox over a root file system."""
 
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from subprocess import Popen  # noqa: TC003 - one of few names, and cheap
 from typing import IO, Final
 
-from probes.errors import BadInputError
+from probes.errors import BadInputError, InstrumentError
 from probes.targets import files
 from probes.targets.files import shown
-from probes.targets.runtimes.command import kill
-from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.targets.runtimes.command import JOB_SECONDS, kill
+from probes.targets.runtimes.wanted import Holder, Job, Wanted
 
 _MADE_BY_BWRAP: Final = ("proc", "dev", "tmp")
 _MOST_BYTES: Final = 1 << 20
@@ -24,33 +24,56 @@ class Sandbox:
         """Notes what is asked for; nothing is started yet."""
         self._wanted = wanted
         self._holder = holder
-        self._process: Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - remove() closes it
 
     def start(self) -> None:
         """Starts bwrap over the root file system, to which nothing is written."""
         path = f"/{self._holder.name}"
+        with self._holder.in_memory() as holder:
+            more = ("--perms", "0755", "--file", str(holder.fileno()), path)
+            self._start(more, (path,), (holder.fileno(),))
+
+    def _start(self, more: Sequence[str], command: Sequence[str], fds: Sequence[int]) -> None:
         # What bwrap inherits stays open in it.
-        with (
-            self._holder.in_memory() as holder,
-            tempfile.TemporaryFile() as program,
-            tempfile.TemporaryFile() as nothing,
-        ):
+        with tempfile.TemporaryFile() as program, tempfile.TemporaryFile() as nothing:
             words = [
                 *("--unshare-all", "--die-with-parent", "--new-session"),
                 *_laid_out(Path(self._wanted.subject)),
                 *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - not ours
-                *("--perms", "0755", "--file", str(holder.fileno()), path),
+                *more,
             ]
             if self._wanted.seccomp is not None:
                 program.write(_raw_program(self._wanted.seccomp))
                 program.seek(0)
                 words += ["--seccomp", str(program.fileno())]
             self._process = self._wanted.program.start(
-                *(*words, *self._wanted.arguments, "--", path),
+                *(*words, *self._wanted.arguments, "--", *command),
                 streams=(nothing, self._said, self._said),
-                fds=(holder.fileno(), program.fileno()),
+                fds=(*fds, program.fileno()),
             )
+
+    def run(self, job: Job) -> str:
+        """Runs a command in a sandbox."""
+        more: list[str] = []
+        for name, value in job.environment.items():
+            more += ["--setenv", name, value]
+        for mount in job.mounts:
+            more += ["--bind" if mount.writable else "--ro-bind", str(mount.source), mount.place]
+        self._start(more, job.words, ())
+        if self._process is None:
+            return ""
+        try:
+            status = self._process.wait(JOB_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise InstrumentError(
+                f"bwrap: no end after {JOB_SECONDS:.0f} s: run the suite again"
+            ) from error
+        self._said.seek(0)
+        words = self._said.read()
+        if status:
+            raise self._wanted.program.refusal((), words, status)
+        return words.decode(errors="replace").strip()
 
     def execute(self) -> bool:
         """There is no way to start another process in a sandbox."""

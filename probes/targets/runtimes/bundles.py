@@ -3,17 +3,19 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from probes.errors import BadInputError
 from probes.targets import files
 from probes.targets.files import shown
-from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.targets.runtimes.command import JOB_SECONDS
+from probes.targets.runtimes.wanted import Holder, Job, Wanted
 
 _MOST_BYTES: Final = 16 << 20
 _CONFIGURATION: Final = "config.json"
+_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STANDARD_INPUT: Final = "/proc/self/fd/0"
 
 
@@ -33,15 +35,25 @@ class BundleContainer:
 
     def start(self) -> None:
         """Makes the container of a copy of the bundle's configuration, and starts it."""
-        configuration = _adapted(self._wanted)
-        self._bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
-        Path(self._bundle, _CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
+        self._write(_adapted(self._wanted, (_STANDARD_INPUT,)))
         self._file = self._holder.in_memory()
         self._wanted.program.run(
             *("create", "--bundle", self._bundle, *self._wanted.arguments, self._holder.name),
             stdin=self._file,
         )
         self._wanted.program.run("start", self._holder.name)
+
+    def _write(self, configuration: Mapping[str, Any]) -> None:
+        self._bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
+        Path(self._bundle, _CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
+
+    def run(self, job: Job) -> str:
+        """Makes the container and runs a command in it."""
+        self._write(_with_mounts(self._wanted, job))
+        return self._wanted.program.run(
+            *("run", "--bundle", self._bundle, *self._wanted.arguments, self._holder.name),
+            seconds=JOB_SECONDS,
+        )
 
     def execute(self) -> bool:
         """Has the runtime start another process in the container."""
@@ -77,8 +89,8 @@ class BundleContainer:
             shutil.rmtree(self._bundle, ignore_errors=True)
 
 
-def _adapted(wanted: Wanted) -> Mapping[str, Any]:
-    """The bundle's configuration, with the holder in place of its program.
+def _adapted(wanted: Wanted, words: Sequence[str]) -> dict[str, Any]:
+    """The bundle's configuration, with other words in place of its program.
 
     Raises:
         BadInputError: the bundle, or the profile, is not what it must be.
@@ -99,13 +111,45 @@ def _adapted(wanted: Wanted) -> Mapping[str, Any]:
             f"{shown(path)}: it mounts no proc file system, without which no program can be handed"
             " in: add the mount at /proc that runc spec writes"
         )
-    process["args"] = [_STANDARD_INPUT]
+    process["args"] = list(words)
     process["terminal"] = False
     root["path"] = str((bundle / str(root.get("path", ""))).absolute())
     # Else a container that runs from the same bundle could be in the way.
     linux.pop("cgroupsPath", None)
     if wanted.seccomp is not None:
         linux["seccomp"] = _json_object(wanted.seccomp, "a seccomp profile")
+    return configuration
+
+
+def _with_mounts(wanted: Wanted, job: Job) -> Mapping[str, Any]:
+    """The bundle's configuration for a command with mounts.
+
+    Raises:
+        BadInputError: the bundle is not what it must be.
+    """
+    configuration = _adapted(wanted, job.words)
+    mounts = configuration["mounts"]
+    # There the places to mount at are made in memory, and not in the bundle's root file system.
+    if not any(mount.get("destination") == "/dev" for mount in mounts if isinstance(mount, dict)):
+        raise BadInputError(
+            f"{shown(Path(wanted.subject) / _CONFIGURATION)}: it mounts nothing at /dev, where what"
+            " judges from inside would stand: add the mount that runc spec writes"
+        )
+    configuration["mounts"] = [
+        *mounts,
+        *(
+            {
+                "destination": mount.place,
+                "type": "bind",
+                "source": str(mount.source),
+                "options": ["rbind", "rw" if mount.writable else "ro"],
+            }
+            for mount in job.mounts
+        ),
+    ]
+    variables = [f"{name}={value}" for name, value in job.environment.items()]
+    process = configuration["process"]
+    process["env"] = [*(process.get("env") or [_PATH]), *variables]
     return configuration
 
 

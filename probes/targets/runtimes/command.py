@@ -19,6 +19,9 @@ SECONDS: Final = 120.0
 PULL_SECONDS: Final = 900.0
 """How long one may take that fetches an image first."""
 
+JOB_SECONDS: Final = 900.0
+"""How long the suite may take within a container; a minute is usual."""
+
 _SETTLING_SECONDS: Final = 10.0
 """How long an interrupted command may take to end by itself."""
 

@@ -22,7 +22,7 @@ from probes.targets.runtimes import holder
 from probes.targets.runtimes.bubblewrap import Sandbox
 from probes.targets.runtimes.bundles import BundleContainer
 from probes.targets.runtimes.images import ImageContainer
-from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.targets.runtimes.wanted import Holder, Job, Wanted
 
 START_SECONDS: Final = 30.0
 """How long a started container may take to run its program; some milliseconds are usual."""
@@ -43,6 +43,9 @@ class Container(Protocol):
 
     def execute(self) -> bool:
         """Has another holder started in it, as the runtime's exec does; False if it has none."""
+
+    def run(self, job: Job) -> str:
+        """Makes the container and runs a command in it instead; gives what it printed."""
 
     def runs(self) -> bool:
         """Whether the container runs, as far as the runtime can say."""
@@ -161,6 +164,16 @@ class Running:
             )
 
 
+def make(wanted: Wanted) -> Container:
+    """A container that is not started yet; whoever makes it removes it."""
+    return _MAKERS[wanted.program.runtime](wanted, _holder())
+
+
+def _holder() -> Holder:
+    name = f"syscall-conformance-{secrets.token_hex(6)}"
+    return Holder(name, holder.program(os.uname().machine, name))
+
+
 @contextlib.contextmanager
 def started(wanted: Wanted) -> Iterator[Running]:
     """A container for as long as the context lasts.
@@ -169,8 +182,7 @@ def started(wanted: Wanted) -> Iterator[Running]:
         BadInputError: the runtime refuses.
         InstrumentError: it takes too long.
     """
-    name = f"syscall-conformance-{secrets.token_hex(6)}"
-    held = Holder(name, holder.program(os.uname().machine, name))
+    held = _holder()
     container = _MAKERS[wanted.program.runtime](wanted, held)
     try:
         container.start()

@@ -6,8 +6,8 @@ import tarfile
 from dataclasses import dataclass
 
 from probes.errors import BadInputError
-from probes.targets.runtimes.command import PULL_SECONDS
-from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.targets.runtimes.command import JOB_SECONDS, PULL_SECONDS
+from probes.targets.runtimes.wanted import Holder, Job, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,36 @@ class ImageContainer:
     def start(self) -> None:
         """Makes the container, puts the holder into it, and starts it."""
         run, name = self.wanted.program.run, self.holder.name
-        podman = self.wanted.program.runtime == "podman"
-        profile = self.wanted.seccomp
-        # Nothing of the image runs, so it needs no network. --entrypoint drops its arguments, too.
-        run(
-            *("create", "--name", name, "--rm", "--network", "none", "--no-healthcheck"),
-            *("--entrypoint", json.dumps([self._path]) if podman else self._path),
-            *(() if profile is None else ("--security-opt", f"seccomp={profile.absolute()}")),
-            *(*self.wanted.arguments, self.wanted.subject),
-            seconds=PULL_SECONDS,
-        )
+        run("create", "--name", name, *self._options(self._path), seconds=PULL_SECONDS)
         # Through the runtime and not by a mount: its daemon may see other files than this process.
         run("cp", "-", f"{name}:/", given=self._archive())
         run("start", name)
+
+    def _options(self, program: str, *more: str) -> list[str]:
+        """What follows the name of a container that is to be made."""
+        podman = self.wanted.program.runtime == "podman"
+        profile = self.wanted.seccomp
+        # --entrypoint drops the image's own arguments, too.
+        return [
+            *("--rm", "--network", "none", "--no-healthcheck"),
+            *("--entrypoint", json.dumps([program]) if podman else program),
+            *(() if profile is None else ("--security-opt", f"seccomp={profile.absolute()}")),
+            *(*more, *self.wanted.arguments, self.wanted.subject),
+        ]
+
+    def run(self, job: Job) -> str:
+        """Makes the container and runs a command in it."""
+        more: list[str] = []
+        for name, value in job.environment.items():
+            more += ["--env", f"{name}={value}"]
+        for mount in job.mounts:
+            mode = "" if mount.writable else ",readonly"
+            more += ["--mount", f"type=bind,source={mount.source},target={mount.place}{mode}"]
+        return self.wanted.program.run(
+            *("run", "--name", self.holder.name, *self._options(job.words[0], *more)),
+            *job.words[1:],
+            seconds=JOB_SECONDS,
+        )
 
     def execute(self) -> bool:
         """Has the runtime start another process in the container."""

@@ -1,6 +1,7 @@
 """What a user asks for with a target of a container runtime."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -66,3 +67,33 @@ class Holder:
             return open(f"/proc/self/fd/{descriptor}", "rb")  # noqa: PTH123 - the caller closes it
         finally:
             os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or folder of this machine's in a container.
+
+    Attributes:
+        source: it, by its absolute path.
+        place: where it is in the container.
+        writable: whether the container may write to it.
+    """
+
+    source: Path
+    place: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command to run in a container, to its end.
+
+    Attributes:
+        words: the command.
+        environment: its variables, besides those of the container.
+        mounts: what it needs, in this order.
+    """
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: tuple[Mount, ...]
