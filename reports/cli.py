@@ -15,12 +15,22 @@ from probes.errors import ExitStatus, SuiteError
 from probes.prover import TooComplexError
 from probes.targets.files import shown
 from reports import output
-from reports.commands import diff, explain, export, gate, guest, observe, report
+from reports.commands import (
+    compare,
+    diff,
+    explain,
+    export,
+    gate,
+    guest,
+    merge,
+    observe,
+    report,
+)
 from reports.commands.answer import carry_out
 
 PROGRAM = "syscall-conformance"
 
-_COMMANDS = (gate, observe, guest, report, export, explain, diff)
+_COMMANDS = (gate, observe, guest, report, compare, merge, export, explain, diff)
 """In the order of the program's help."""
 
 

@@ -1,6 +1,5 @@
 """Collects the cells of all workers, writes the reports, and has the last word of the run."""
 
-import hashlib
 import os
 from collections import ChainMap
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -437,7 +436,8 @@ def _earlier(path: Path) -> tuple[Run, str]:
         BadInputError: it is none.
     """
     try:
-        return results.load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+        found = results.read(path)
+        return found.run(), found.sha256
     except BadInputError as error:
         raise BadInputError(f"--baseline: {error}") from error
 

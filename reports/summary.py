@@ -354,7 +354,7 @@ def _gap_lines(run: Run, width: int) -> list[str]:
     opened = calls[GapState.OPEN]
     counts = ", ".join(f"{len(names)} {state}" for state, names in calls.items() if names)
     title = f"gaps of the document: {counts}"
-    return [_name_line(f"{title}: ", opened, width) if opened else _cut(title, width)]
+    return [name_line(f"{title}: ", opened, width) if opened else _cut(title, width)]
 
 
 def _coverage_text(places: Sequence[Coverage]) -> str:
@@ -431,7 +431,7 @@ def _failed_block(where: str, groups: Sequence[Group], width: int) -> _Block:
     cells = [cell for group in groups for cell in group.cells]
     sentence = _wrapped(cells[0].sentence, width - len(_INDENT), most=2, indent=_INDENT)
     title = f"FAILED {_claim_of(groups[0])} {where}"
-    return _Block(_name_line(title, names(cells), width), tuple(sentence), len(cells))
+    return _Block(name_line(title, names(cells), width), tuple(sentence), len(cells))
 
 
 def _claim_of(group: Group) -> str:
@@ -492,7 +492,7 @@ def _fitted(blocks: Sequence[_Block], room: int, width: int) -> list[str]:
     return lines
 
 
-def _name_line(title: str, items: Sequence[str], width: int) -> str:
+def name_line(title: str, items: Sequence[str], width: int) -> str:
     """The title and as many of the names as fit: ``acct, bpf and 12 more``."""
     # No more names than this fit: each takes a letter and a comma at the least.
     for count in range(min(len(items), width // 2), 0, -1):
@@ -501,6 +501,12 @@ def _name_line(title: str, items: Sequence[str], width: int) -> str:
         if len(line) <= width or count == 1:
             return _cut(line, width)
     return _cut(title, width)
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """The text, whole, in lines of the width, each after the indent."""
+    lines = textwrap.wrap(visible(text), max(width - len(indent), _LEAST_WIDTH))
+    return [indent + line for line in lines]
 
 
 def _wrapped(text: str, width: int, most: int, indent: str = "") -> list[str]:

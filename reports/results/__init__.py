@@ -5,6 +5,8 @@
 until its record is written, ``changes`` compares two records.
 """
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from probes.errors import BadInputError
@@ -57,6 +59,7 @@ __all__ = [
     "Environment",
     "Image",
     "Policy",
+    "Read",
     "Ruling",
     "Run",
     "Runtime",
@@ -78,8 +81,10 @@ __all__ = [
     "in_order",
     "load",
     "missing",
+    "read",
     "sort_key",
     "summarize",
+    "superseded",
     "time_text",
     "to_json",
     "verdict",
@@ -97,18 +102,69 @@ def write(run: Run, path: Path) -> None:
     write_text(to_json(run), path)
 
 
-def load(path: Path) -> Run:
-    """Reads a ``results.json``, or the journal of a run that was killed, and checks all of it.
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was read and is JSON.
+
+    Attributes:
+        path: the file.
+        sha256: its digest.
+        document: what it says; None for a journal.
+        text: the text of a journal; "" for anything else.
+    """
+
+    path: Path
+    sha256: str
+    document: object
+    text: str = ""
+
+    def run(self) -> Run:
+        """The run, if it is a ``results.json`` or a journal.
+
+        Raises:
+            BadInputError: it is damaged, or is not one of ours.
+        """
+        try:
+            return journal.from_text(self.text) if self.text else from_json(self.document)
+        except BadInputError as error:
+            raise BadInputError(f"{self.path}: {error}") from error
+
+
+def read(path: Path) -> Read:
+    """Reads a file that should be a ``results.json``, or the journal of a run that was killed.
 
     Raises:
-        BadInputError: the file cannot be read, is damaged, or is not one of ours.
+        BadInputError: it cannot be read, or is not JSON.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        return journal.from_text(text) if journal.is_journal(text) else from_json(parse(text))
+        raw = path.read_bytes()
+        digest, text = hashlib.sha256(raw).hexdigest(), raw.decode()
+        if journal.is_journal(text):
+            return Read(path, digest, None, text)
+        return Read(path, digest, parse(text))
     except OSError as error:
         raise BadInputError(f"{path}: cannot read it ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path}: not a results.json, for it is not UTF-8 text") from error
     except BadInputError as error:
         raise BadInputError(f"{path}: {error}") from error
+
+
+def load(path: Path) -> Run:
+    """Reads a ``results.json``, or the journal of a run that was killed, and checks all of it.
+
+    Raises:
+        BadInputError: the file cannot be read, is damaged, or is not one of ours.
+    """
+    return read(path).run()
+
+
+def superseded(path: Path) -> str:
+    """Why a record may not be what its reader takes it for, in a sentence; "" where it is.
+
+    A run that is killed leaves the record of an earlier one, and its own journal beside it.
+    """
+    beside = path.with_name(journal.NAME)
+    if path.name == journal.NAME or not beside.exists():
+        return ""
+    return f"{path} is of an earlier run: a later one has not come to its end ({beside})"

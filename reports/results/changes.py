@@ -56,7 +56,7 @@ def changes(old: Run, new: Run) -> tuple[Change, ...]:
     host, machine and kernel.
     """
     placed = len(old.environments) > 1 or len(new.environments) > 1
-    earlier, later = _by_identity(old, placed=placed), _by_identity(new, placed=placed)
+    earlier, later = _placed(old, placed=placed), _placed(new, placed=placed)
     found = []
     for one in {**earlier, **later}:
         was, now = earlier.get(one), later.get(one)
@@ -71,12 +71,20 @@ def _outcome(cell: Cell | None) -> Outcome | None:
     return None if cell is None else cell.outcome
 
 
-def _by_identity(run: Run, *, placed: bool) -> dict[Identity, Cell]:
+def _placed(run: Run, *, placed: bool) -> dict[Identity, Cell]:
+    """The cells of a run, those of unlike environments apart where that is wanted."""
+    places = [_place(environment) if placed else () for environment in run.environments]
+    return _worst(((*identity(one.key), *places[one.environment]), one) for one in run.cells)
+
+
+def by_identity(cells: Iterable[Cell]) -> dict[Identity, Cell]:
     """The cells; where several are the same one, the worst of them."""
+    return _worst((identity(cell.key), cell) for cell in cells)
+
+
+def _worst(cells: Iterable[tuple[Identity, Cell]]) -> dict[Identity, Cell]:
     found: dict[Identity, Cell] = {}
-    for cell in run.cells:
-        where = _place(run.environments[cell.environment]) if placed else ()
-        one = (*identity(cell.key), *where)
+    for one, cell in cells:
         known = found.get(one)
         if known is None or RANKS[known.outcome] < RANKS[cell.outcome]:
             found[one] = cell

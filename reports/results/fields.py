@@ -71,6 +71,10 @@ class Fields:
         """The refusal of a value, for the caller to raise."""
         return BadInputError(f"{self.place(name)}: {what}")
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a key."""
+        return name in self._object
+
     def only(self, *names: str) -> "Fields":
         """Refuses a missing key and one that does not belong here."""
         if self._object.keys() == set(names):
@@ -176,9 +180,11 @@ class Fields:
 
     def children(self, name: str) -> tuple["Fields", ...]:
         """A list of objects."""
-        return tuple(
-            Fields(item, f"{name}[{index}]", self) for index, item in enumerate(self.items(name))
-        )
+        return tuple(self.item(name, index) for index in range(len(self.items(name))))
+
+    def item(self, name: str, index: int) -> "Fields":
+        """An object of a list."""
+        return Fields(self.items(name)[index], f"{name}[{index}]", self)
 
     def items(self, name: str) -> list[object]:
         """A list."""

@@ -1,0 +1,429 @@
+"""A fleet: what the same job came to on many machines, and which of them differ from the rest.
+
+Records are taken in one by one, and of each only its outcomes are kept, a letter a cell; nodes
+that came to the same share them. So memory grows with how unlike the nodes are, not with the size
+of their records. A fleet can take in another one, in any order, and comes to the same.
+"""
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from probes.cell import CellKey, Outcome
+from probes.errors import BadInputError, ExitStatus
+from reports import results
+from reports.results import Run, Verdict
+from reports.results.changes import RANKS, Identity, by_identity, identity
+from reports.results.codec import key_from_fields, key_to_json, time_text
+from reports.results.fields import Fields
+
+SCHEMA: Final = "syscall-conformance/fleet/1"
+"""What ``schema`` says in a file of this version."""
+
+ABSENT: Final = "."
+"""The letter of a cell that a node does not have."""
+
+LETTERS: Final = {
+    Outcome.PASSED: "p",
+    Outcome.FAILED: "f",
+    Outcome.CANNOT_TELL: "c",
+    Outcome.NOT_APPLICABLE: "n",
+    Outcome.WAIVED: "w",
+    Outcome.BROKEN: "b",
+}
+"""The letter of each outcome in a pattern."""
+
+_OUTCOMES: Final = {letter: outcome for outcome, letter in LETTERS.items()}
+_STATUSES: Final = (
+    ExitStatus.NOT_CONFORMANT,
+    ExitStatus.BROKEN,
+    ExitStatus.CANNOT_TELL,
+    ExitStatus.NOTHING_ASSESSED,
+    ExitStatus.INTERRUPTED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of the fleet, as one environment of one record tells of it.
+
+    Attributes:
+        name: the host's name; the beginning of the record's digest where that was not told.
+        kernel: its release and version.
+        machine: its hardware.
+        kind: the sort of target.
+        target: which one it was.
+        policy: the digest of the policy file.
+        started: when the run started, aware, in UTC.
+        verdict: what the run came to.
+        exit_status: the exit status that goes with it.
+        record: the digest of the record's file.
+        environment: which of the record's environments it is.
+    """
+
+    name: str
+    kernel: str
+    machine: str
+    kind: str
+    target: str
+    policy: str
+    started: datetime
+    verdict: Verdict
+    exit_status: int
+    record: str
+    environment: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCell:
+    """A cell over all nodes.
+
+    Attributes:
+        key: the cell; its number is the highest that a node has for it.
+        counts: how many nodes came to each outcome; nodes without the cell are in none.
+        majority: what most of these came to, and of several alike the best; None where most of
+            the nodes do not have the cell.
+        sentences: for each outcome but *passed*, what one of the nodes says; the first by
+            alphabet, lest it depends on the order of the files.
+    """
+
+    key: CellKey
+    counts: Mapping[Outcome, int]
+    majority: Outcome | None
+    sentences: Mapping[Outcome, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What many machines came to.
+
+    Attributes:
+        cells: every cell that a node has, in the order of keys.
+        nodes: the nodes by name, each with its pattern: a letter of ``LETTERS`` a cell.
+    """
+
+    cells: tuple[FleetCell, ...]
+    nodes: tuple[tuple[Node, str], ...]
+
+    @property
+    def majority(self) -> str:
+        """The pattern of the majority."""
+        return "".join(_letter(cell.majority) for cell in self.cells)
+
+    def differing(self) -> Iterator[tuple[Node, str, list[int]]]:
+        """The nodes that differ from the majority, with their pattern and the cells that do."""
+        majority = self.majority
+        known: dict[str, list[int]] = {}
+        for node, pattern in self.nodes:
+            if pattern not in known:
+                known[pattern] = [
+                    index
+                    for index, (mine, most) in enumerate(zip(pattern, majority, strict=True))
+                    if mine != most
+                ]
+            if known[pattern]:
+                yield node, pattern, known[pattern]
+
+    @property
+    def status(self) -> ExitStatus:
+        """The exit status of the worst node."""
+        said = {node.exit_status for node, _ in self.nodes}
+        return next((one for one in _STATUSES if one in said), ExitStatus.CONFORMANT)
+
+
+def outcome_of(letter: str) -> Outcome | None:
+    """The outcome of a letter of a pattern; None where the node does not have the cell."""
+    return _OUTCOMES.get(letter)
+
+
+def _letter(outcome: Outcome | None) -> str:
+    return ABSENT if outcome is None else LETTERS[outcome]
+
+
+class Gathering:
+    """A fleet that takes in records and other fleets."""
+
+    def __init__(self) -> None:
+        """Nothing is in it yet."""
+        self._columns: dict[Identity, int] = {}
+        self._keys: list[CellKey] = []
+        self._sentences: list[dict[Outcome, str]] = []
+        self._nodes: dict[tuple[str, int], tuple[Node, str]] = {}
+        self._patterns: dict[str, str] = {}
+
+    def take_record(self, run: Run, digest: str) -> None:
+        """Takes in a record; a record that is in it already changes nothing.
+
+        Args:
+            run: the record.
+            digest: the SHA-256 of its file.
+        """
+        ruling = results.summarize(run).ruling
+        for index, environment in enumerate(run.environments):
+            node = Node(
+                name=environment.host or f"record {digest[:12]}",
+                kernel=environment.kernel,
+                machine=environment.machine,
+                kind=run.target.kind,
+                target=run.target.description,
+                policy=run.policy.sha256,
+                started=run.started,
+                verdict=ruling.verdict,
+                exit_status=int(ruling.exit_status),
+                record=digest,
+                environment=index,
+            )
+            cells = by_identity(cell for cell in run.cells if cell.environment == index)
+            outcomes = {self._column(cell.key): cell.outcome for cell in cells.values()}
+            for cell in cells.values():
+                if cell.outcome is not Outcome.PASSED:
+                    self._say(self._column(cell.key), cell.outcome, cell.sentence)
+            self._add(node, outcomes)
+
+    def take_fleet(self, fleet: Fleet) -> None:
+        """Takes in another fleet."""
+        columns = [self._column(cell.key) for cell in fleet.cells]
+        for column, cell in zip(columns, fleet.cells, strict=True):
+            for outcome, sentence in cell.sentences.items():
+                self._say(column, outcome, sentence)
+        for node, pattern in fleet.nodes:
+            self._add(
+                node,
+                {
+                    column: _OUTCOMES[letter]
+                    for column, letter in zip(columns, pattern, strict=True)
+                    if letter != ABSENT
+                },
+            )
+
+    def _column(self, key: CellKey) -> int:
+        column = self._columns.setdefault(identity(key), len(self._keys))
+        if column == len(self._keys):
+            self._keys.append(key)
+            self._sentences.append({})
+        elif results.sort_key(self._keys[column]) < results.sort_key(key):
+            self._keys[column] = key  # its number was not known, or is another one
+        return column
+
+    def _say(self, column: int, outcome: Outcome, sentence: str) -> None:
+        known = self._sentences[column]
+        known[outcome] = min(known.get(outcome, sentence), sentence)
+
+    def _add(self, node: Node, outcomes: Mapping[int, Outcome]) -> None:
+        letters = [ABSENT] * len(self._keys)
+        for column, outcome in outcomes.items():
+            letters[column] = LETTERS[outcome]
+        pattern = "".join(letters).rstrip(ABSENT)
+        # Nodes that came to the same share one string.
+        shared = self._patterns.setdefault(pattern, pattern)
+        self._nodes[node.record, node.environment] = (node, shared)
+
+    def fleet(self) -> Fleet:
+        """What was taken in, in an order that does not depend on that of the files."""
+        order = sorted(
+            range(len(self._keys)), key=lambda column: results.sort_key(self._keys[column])
+        )
+        width = len(self._keys)
+        laid_out = {
+            pattern: "".join(map(pattern.ljust(width, ABSENT).__getitem__, order))
+            for pattern in self._patterns
+        }
+        nodes = tuple(
+            (node, laid_out[pattern])
+            for node, pattern in sorted(self._nodes.values(), key=lambda one: _node_order(one[0]))
+        )
+        weights = Counter(pattern for _, pattern in nodes)
+        cells = []
+        for place, column in enumerate(order):
+            counts: Counter[str] = Counter()
+            for pattern, weight in weights.items():
+                counts[pattern[place]] += weight
+            cells.append(_cell(self._keys[column], counts, self._sentences[column]))
+        return Fleet(tuple(cells), nodes)
+
+
+def _node_order(node: Node) -> tuple[str, str, str, int]:
+    return (node.name, time_text(node.started), node.record, node.environment)
+
+
+def _cell(key: CellKey, letters: Mapping[str, int], sentences: Mapping[Outcome, str]) -> FleetCell:
+    counts = {outcome: letters[letter] for outcome, letter in LETTERS.items()}
+    return FleetCell(
+        key=key,
+        counts=counts,
+        majority=_majority(counts, letters[ABSENT]),
+        sentences={outcome: sentences[outcome] for outcome in Outcome if outcome in sentences},
+    )
+
+
+def _majority(counts: Mapping[Outcome, int], absent: int) -> Outcome | None:
+    if absent > sum(counts.values()):
+        return None
+    return min(Outcome, key=lambda outcome: (-counts[outcome], RANKS[outcome]))
+
+
+def gather(paths: Iterable[Path]) -> Fleet:
+    """The fleet of these files, each a record, a journal or a fleet.
+
+    Raises:
+        BadInputError: a file cannot be read, or is none of these.
+    """
+    gathering = Gathering()
+    for path in paths:
+        with _without_collection():
+            _take(gathering, path)
+    return gathering.fleet()
+
+
+def _take(gathering: Gathering, path: Path) -> None:
+    read = results.read(path)
+    if not (isinstance(read.document, dict) and _is_fleet(read.document.get("schema"))):
+        gathering.take_record(read.run(), read.sha256)
+        return
+    try:
+        gathering.take_fleet(from_json(read.document))
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keeps the collector of cycles from running while a file is read, which makes none.
+
+    It would look through every object of the file again and again, for a third of the time.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _is_fleet(schema: object) -> bool:
+    return isinstance(schema, str) and schema.startswith(f"{SCHEMA.rpartition('/')[0]}/")
+
+
+def to_json(fleet: Fleet) -> str:
+    """The canonical text of a fleet's file: the same files always give the same bytes."""
+    patterns = sorted({pattern for _, pattern in fleet.nodes})
+    ranks = {pattern: rank for rank, pattern in enumerate(patterns)}
+    record = {
+        "schema": SCHEMA,
+        "cells": [
+            {
+                **key_to_json(cell.key),
+                "counts": {outcome.value: cell.counts[outcome] for outcome in Outcome},
+                "majority": None if cell.majority is None else cell.majority.value,
+                "sentences": {one.value: sentence for one, sentence in cell.sentences.items()},
+            }
+            for cell in fleet.cells
+        ],
+        "patterns": patterns,
+        "nodes": [
+            {
+                "name": node.name,
+                "kernel": node.kernel,
+                "machine": node.machine,
+                "kind": node.kind,
+                "target": node.target,
+                "policy": node.policy,
+                "started": time_text(node.started),
+                "verdict": node.verdict.value,
+                "exit_status": node.exit_status,
+                "record": node.record,
+                "environment": node.environment,
+                "pattern": ranks[pattern],
+            }
+            for node, pattern in fleet.nodes
+        ],
+    }
+    return json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def from_json(value: object) -> Fleet:
+    """Takes the plain data of a fleet's file back into a fleet, and checks it all.
+
+    Raises:
+        BadInputError: it is none, or damaged.
+    """
+    fields = Fields(value).only("schema", "cells", "patterns", "nodes")
+    if fields.text("schema") != SCHEMA:
+        raise BadInputError(
+            f"schema: {fields.text('schema')!a} is not the fleet that this version reads"
+            f" ({SCHEMA}): use the version of the suite that wrote the file"
+        )
+    cells = tuple(_cell_from_fields(one) for one in fields.children("cells"))
+    patterns = fields.texts("patterns")
+    for pattern in patterns:
+        if len(pattern) != len(cells) or not set(pattern) <= {ABSENT, *_OUTCOMES}:
+            raise fields.refusal("patterns", f"{pattern[:20]!a} is not a letter a cell")
+    nodes = tuple(_node_from_fields(one, patterns) for one in fields.children("nodes"))
+    again = Gathering()
+    again.take_fleet(Fleet(cells, nodes))
+    if again.fleet() != Fleet(cells, nodes):
+        raise BadInputError(
+            "cells: they are not what the nodes say: the file was changed or is damaged"
+        )
+    return Fleet(cells, nodes)
+
+
+def _cell_from_fields(fields: Fields) -> FleetCell:
+    fields.only(
+        "claim",
+        "profile",
+        "arch",
+        "syscall",
+        "number",
+        "variant",
+        "counts",
+        "majority",
+        "sentences",
+    )
+    counts, sentences = fields.child("counts").only(*Outcome), fields.child("sentences")
+    said = [outcome for outcome in Outcome if sentences.has(outcome)]
+    sentences.only(*said)
+    return FleetCell(
+        key=key_from_fields(fields),
+        counts={outcome: counts.number(outcome) for outcome in Outcome},
+        majority=fields.member_or_none("majority", Outcome),
+        sentences={outcome: sentences.text(outcome) for outcome in said},
+    )
+
+
+def _node_from_fields(fields: Fields, patterns: Sequence[str]) -> tuple[Node, str]:
+    fields.only(
+        "name",
+        "kernel",
+        "machine",
+        "kind",
+        "target",
+        "policy",
+        "started",
+        "verdict",
+        "exit_status",
+        "record",
+        "environment",
+        "pattern",
+    )
+    node = Node(
+        name=fields.text("name"),
+        kernel=fields.text("kernel"),
+        machine=fields.text("machine"),
+        kind=fields.text("kind"),
+        target=fields.text("target"),
+        policy=fields.digest("policy"),
+        started=fields.time("started"),
+        verdict=fields.member("verdict", Verdict),
+        exit_status=fields.number("exit_status", max(ExitStatus)),
+        record=fields.digest("record"),
+        environment=fields.number("environment"),
+    )
+    return node, patterns[fields.number("pattern", len(patterns) - 1)]
