@@ -5,6 +5,7 @@ each message is JSON and ends with a zero byte. So neither a port nor a package 
 https://chromedevtools.github.io/devtools-protocol/ describes the methods.
 """
 
+import argparse
 import base64
 import contextlib
 import json
@@ -29,6 +30,7 @@ DEADLINE: Final = 120.0
 # Chromium looks for its pipes at these two descriptors.
 _READS_FROM, _WRITES_TO = 3, 4
 _CHUNK = 1 << 16
+_PAUSE = 0.05
 
 _START = (
     "import os, sys\n"
@@ -36,6 +38,8 @@ _START = (
     # First out of the way of each other, and then to where they belong.
     "spare = [os.dup(commands), os.dup(answers)]\n"
     f"os.dup2(spare[0], {_READS_FROM}); os.dup2(spare[1], {_WRITES_TO})\n"
+    # A descriptor that already was where it belongs would be closed by what follows.
+    f"os.set_inheritable({_READS_FROM}, True); os.set_inheritable({_WRITES_TO}, True)\n"
     "os.execvp(sys.argv[3], sys.argv[3:])\n"
 )
 
@@ -261,9 +265,47 @@ class Page:
         answer = self.send("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
         return base64.b64decode(answer["data"])
 
+    def until(self, condition: str) -> None:
+        """Waits until an expression is true, also where the page's scripts may not run.
+
+        Raises:
+            BrowserError: it did not become true.
+        """
+        deadline = time.monotonic() + DEADLINE
+        while not self.evaluate(condition):
+            if time.monotonic() > deadline:
+                raise BrowserError(f"{condition}: not so after {DEADLINE:.0f} s")
+            time.sleep(_PAUSE)
+
     def frames(self, count: int = 2) -> None:
         """Waits until the page has been drawn so many times."""
         self.evaluate(
             "new Promise(done => { const next = left =>"
             f" left ? requestAnimationFrame(() => next(left - 1)) : done(); next({count}); }})"
         )
+
+
+def main() -> int:
+    """Writes pictures of a page as people see it: two widths, two colour schemes, and on paper."""
+    parser = argparse.ArgumentParser(description="pictures of a page, to look at")
+    parser.add_argument("page", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    program = find()
+    if program is None:
+        sys.stderr.write(f"browser: none of {', '.join(NAMES)} is installed\n")
+        return 1
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    with Browser(program) as browser:
+        page = browser.page()
+        for width in (360, 1400):
+            for scheme in ("light", "dark"):
+                page.look(width=width, scheme=scheme)
+                page.open(arguments.page)
+                page.screenshot(arguments.folder / f"{width}-{scheme}.png", whole=True)
+        (arguments.folder / "paper.pdf").write_bytes(page.pdf())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,9 @@ _HEAD = ("Call", "Gives the power of", "State", "What was found")
 
 def gaps(view: View) -> Markup:
     """Which siblings of documented calls get through, and which ways no filter sees."""
+    if not view.run.gaps:
+        body = paragraph("No call beside the document was looked at.", class_="none")
+        return section("gaps", "Gaps of the document", body, _routes(view))
     states = gaps_by_state(view.run)
     lead = paragraph(
         "These calls are not documented and give the power of calls that are. Where one is open,"

@@ -62,7 +62,12 @@ def calls_matrix(view: View) -> Markup:
             ),
             class_="matrix slim" if len(columns) > _MANY_COLUMNS else "matrix",
         )
-        body = join(_legend(), _claims(columns), only_notable(view), _skippable("calls", table))
+        body = join(
+            _legend(),
+            _claims(columns),
+            only_notable(view),
+            _skippable("calls", "documented calls", table),
+        )
     return section("calls", "Documented calls", body)
 
 
@@ -112,11 +117,16 @@ def _claims(columns: _Columns) -> Markup:
     return element("ul", *lines, class_="claims")
 
 
-def _skippable(name: str, table: Markup) -> Markup:
+def _skippable(name: str, title: str, table: Markup) -> Markup:
     """A table in a box of its own, so that it scrolls there and the page does not."""
     skip = element("a", text("Skip the table"), href=f"#{name}-after", class_="skip inside")
     box = element(
-        "div", table, class_="scroll", role="region", aria_labelledby=f"{name}-title", tabindex="0"
+        "div",
+        table,
+        class_="scroll",
+        role="region",
+        aria_label=f"Table: {title}",
+        tabindex="0",
     )
     return join(skip, box, element("div", id=f"{name}-after"))
 
@@ -200,11 +210,11 @@ def _calls_cell(view: View, cells: Sequence[Cell], edge: str | None) -> Markup:
     outcome = gravest(cell.outcome for cell in cells)
     alike = [cell for cell in cells if cell.outcome is outcome]
     # In a merged record a place has a cell for each kernel, and kernels can differ.
-    share = "" if len(alike) == len(cells) else f"{len(alike)} of {len(cells)}"
+    share = "" if len(alike) == len(cells) else f"{len(alike)}/{len(cells)}"
     link = element(
         "a",
         text(GLYPHS[outcome]),
-        element("small", text(f" {len(alike)}/{len(cells)}")) if share else NOTHING,
+        element("small", text(f" {share}")) if share else NOTHING,
         href=f"#{view.anchor(alike[0])}",
         aria_label=f"{OUTCOME_WORDS[outcome]} {share}".rstrip(),
     )
@@ -226,7 +236,7 @@ def others_matrix(view: View) -> Markup:
             element("tbody", *_others_rows(view)),
             class_="matrix counts",
         )
-        body = _skippable("others", table)
+        body = _skippable("others", "the other claims", table)
     return section("others", "The other claims", body)
 
 

@@ -74,7 +74,7 @@ def _card(
     count = element("span", text(cells_text(len(cells))), class_="count")
     if folded:
         summary = element("summary", element("h3", title), count)
-        return element("details", summary, *children, class_="card printed")
+        return element("details", summary, *children, class_="card")
     return element("article", element("h3", title), count, *children, class_="card")
 
 

@@ -246,7 +246,7 @@ def test_merged_record_says_on_which_kernel() -> None:
     run = samples.merged()
     page = render(run)
     matrix = part(page, "calls", "others")
-    assert matrix.count('aria-label="failed 1 of 3"') == 12
+    assert matrix.count('aria-label="failed 1/3"') == 12
     assert "✗<small> 1/3</small>" in matrix
     shown = view(run)
     told = entries(page)
@@ -293,6 +293,9 @@ def test_changes_and_gaps_and_identity() -> None:
     assert "mounts and namespaces" in opened
     assert opened.index("open</span>") < opened.index("closed</span>")
     assert "/proc/PID/mem" in gaps
+    nothing = part(render(samples.passing()), "gaps", "waivers")
+    assert "No call beside the document was looked at." in nothing
+    assert "open)" not in nothing
     identity = part(page, "identity", "environment")
     for words in ("sha256:cccc", "sha256:aaaa", "KILL; 31 instructions", "runc 1.1.5", "fooctl"):
         assert words in identity
