@@ -5,7 +5,7 @@ any diagram but FALSE has a member. What a seccomp filter compares makes small d
 comparison with a constant is one path through the bits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, TypeVar
 
 FALSE: Final = 0
@@ -44,7 +44,8 @@ class Diagrams:
         self._unique: dict[tuple[int, int, int], int] = {}
         self._both: dict[tuple[int, int], int] = {}
         self._choices: dict[tuple[int, int, int], int] = {}
-        self._inverse: dict[int, int] = {FALSE: TRUE, TRUE: FALSE}
+        self._any: dict[tuple[int, int], int] = {}
+        self._without: dict[tuple[int, int], int] = {}
 
     def __len__(self) -> int:
         """How many nodes there are."""
@@ -87,42 +88,71 @@ class Diagrams:
         """The set in which the variable is yes."""
         return self.node(variable, FALSE, TRUE)
 
-    def complement(self, a: int) -> int:
-        """Everything that is not in the set."""
-        found = self._inverse.get(a)
-        if found is None:
-            found = self.node(
-                self._variable[a], self.complement(self._no[a]), self.complement(self._yes[a])
-            )
-            self._inverse[a] = found
-            self._inverse[found] = a
-        return found
+    # The next three are written out, each with its own memory, because they are most of a proof.
 
     def both(self, a: int, b: int) -> int:
         """What is in both sets."""
-        if b in {a, TRUE}:
-            return a
-        if a == TRUE:
-            return b
-        if FALSE in {a, b}:
-            return FALSE
-        key = (a, b) if a < b else (b, a)
-        found = self._both.get(key)
+        if a > b:
+            a, b = b, a
+        if a <= TRUE or a == b:
+            return b if a == TRUE else a
+        found = self._both.get((a, b))
         if found is None:
-            found = self._split(a, b, self.both)
-            self._remember(self._both, key, found)
+            of_a, of_b = self._variable[a], self._variable[b]
+            if of_a == of_b:
+                no = self.both(self._no[a], self._no[b])
+                yes = self.both(self._yes[a], self._yes[b])
+            elif of_a < of_b:
+                no, yes = self.both(self._no[a], b), self.both(self._yes[a], b)
+            else:
+                no, yes = self.both(a, self._no[b]), self.both(a, self._yes[b])
+            found = self.node(min(of_a, of_b), no, yes)
+            self._remember(self._both, (a, b), found)
         return found
-
-    def _split(self, a: int, b: int, combine: Callable[[int, int], int]) -> int:
-        of_a, of_b = self._variable[a], self._variable[b]
-        first = min(of_a, of_b)
-        no_a, yes_a = (self._no[a], self._yes[a]) if of_a == first else (a, a)
-        no_b, yes_b = (self._no[b], self._yes[b]) if of_b == first else (b, b)
-        return self.node(first, combine(no_a, no_b), combine(yes_a, yes_b))
 
     def any_of(self, a: int, b: int) -> int:
         """What is in at least one of the sets."""
-        return self.complement(self.both(self.complement(a), self.complement(b)))
+        if a > b:
+            a, b = b, a
+        if a <= TRUE or a == b:
+            return b if a == FALSE else a
+        found = self._any.get((a, b))
+        if found is None:
+            of_a, of_b = self._variable[a], self._variable[b]
+            if of_a == of_b:
+                no = self.any_of(self._no[a], self._no[b])
+                yes = self.any_of(self._yes[a], self._yes[b])
+            elif of_a < of_b:
+                no, yes = self.any_of(self._no[a], b), self.any_of(self._yes[a], b)
+            else:
+                no, yes = self.any_of(a, self._no[b]), self.any_of(a, self._yes[b])
+            found = self.node(min(of_a, of_b), no, yes)
+            self._remember(self._any, (a, b), found)
+        return found
+
+    def without(self, a: int, b: int) -> int:
+        """What is in the first set and not in the second."""
+        if FALSE in {a, b}:
+            return a
+        if b in {a, TRUE}:
+            return FALSE
+        found = self._without.get((a, b))
+        if found is None:
+            of_a, of_b = self._variable[a], self._variable[b]
+            if of_a == of_b:
+                no = self.without(self._no[a], self._no[b])
+                yes = self.without(self._yes[a], self._yes[b])
+            elif of_a < of_b:
+                no, yes = self.without(self._no[a], b), self.without(self._yes[a], b)
+            else:
+                no, yes = self.without(a, self._no[b]), self.without(a, self._yes[b])
+            found = self.node(min(of_a, of_b), no, yes)
+            self._remember(self._without, (a, b), found)
+        return found
+
+    def complement(self, a: int) -> int:
+        """Everything that is not in the set."""
+        return self.without(TRUE, a)
 
     def choose(self, condition: int, a: int, b: int) -> int:
         """The set ``a`` where the condition holds, and ``b`` elsewhere."""

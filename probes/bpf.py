@@ -286,6 +286,23 @@ def is_arithmetic(code: int) -> bool:
     return code & ~SOURCE_X in _ARITHMETIC
 
 
+def is_jump(code: int) -> bool:
+    """Whether an opcode leads elsewhere than to the next instruction, or may."""
+    return code == JA or code & ~SOURCE_X in _CONDITIONS
+
+
+def targets(index: int, instruction: Instruction) -> tuple[int, ...]:
+    """The instructions to which one leads; none for a return."""
+    code = instruction.code
+    if code in {RET_K, RET_A}:
+        return ()
+    if code == JA:
+        return (index + 1 + instruction.k,)
+    if is_jump(code):
+        return (index + 1 + instruction.jt, index + 1 + instruction.jf)
+    return (index + 1,)
+
+
 def compute(operation: int, a: int, operand: int) -> int:
     """What an arithmetic opcode, without its source bit, makes of A; division by zero gives 0."""
     shift = operand & (_SHIFT_LIMIT - 1)  # eBPF masks the count of a shift by X

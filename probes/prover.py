@@ -7,8 +7,9 @@ for bit, what A, X and the scratch words hold under it. Sets and bits are decisi
 all returns together cover each of the 2^512 inputs once.
 
 Where an operation would need diagrams out of all proportion (a division by something that is no
-power of two, a product of two unknowns), its result counts as unknown: the analysis then says so
-(``exact`` is False) and is still sound, for it claims too many possible returns, never too few.
+power of two, a product of two unknowns, a shift by a later argument), its result counts as unknown:
+the analysis then says so (``exact`` is False) and is still sound, for it claims too many possible
+returns, never too few.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ _POINTER_BASE: Final = _ARGS_BASE + 12 * WORD_BITS
 _UNKNOWN_BASE: Final = _POINTER_BASE + 2 * WORD_BITS
 _ARGUMENTS: Final = 6
 _MOST_COMPUTED_RETURNS: Final = 256
+_COUNT_BITS: Final = 5
+"""Of the count of a shift: more of them have no effect."""
 
 Bits = tuple[int, ...]
 """A 32-bit word, the highest bit first; each bit is the set of inputs under which it is set."""
@@ -300,23 +303,73 @@ def analyze(
     for program in programs:
         bpf.check(program)
     diagrams = Diagrams(limit)
-    prover = _Prover(diagrams, big_endian=big_endian)
+    outcomes: dict[int, int] = {}
+    inexact: list[str] = []
     try:
-        combined: dict[int, int] = {}
-        for program in programs:
-            own = prover.run(program)
-            combined = prover.stack(combined, own) if combined else own
+        rest = TRUE
+        for token in _compared_tokens(programs):
+            here = _cube(diagrams, _ARCH_BASE, token)
+            prover = _Prover(diagrams, big_endian=big_endian, token=token)
+            _add(diagrams, outcomes, prover.run_all(programs, TRUE), here)
+            inexact += prover.inexact
+            rest = diagrams.without(rest, here)
+        prover = _Prover(diagrams, big_endian=big_endian, token=None)
+        _add(diagrams, outcomes, prover.run_all(programs, rest), TRUE)
     except (TooLargeError, RecursionError) as error:
         raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
-    return Analysis(diagrams, combined, prover.inexact)
+    return Analysis(diagrams, outcomes, tuple(dict.fromkeys((*inexact, *prover.inexact))))
+
+
+def _add(diagrams: Diagrams, outcomes: dict[int, int], more: Mapping[int, int], where: int) -> None:
+    """Adds what is returned in a part of the inputs."""
+    for value, inputs in more.items():
+        part = diagrams.both(where, inputs)
+        outcomes[value] = diagrams.any_of(outcomes.get(value, FALSE), part)
+
+
+def _cube(diagrams: Diagrams, base: int, value: int) -> int:
+    """The inputs in which a word has a value."""
+    node = TRUE
+    for place in reversed(range(WORD_BITS)):
+        yes = value >> (WORD_BITS - 1 - place) & 1
+        node = diagrams.node(base + place, *((FALSE, node) if yes else (node, FALSE)))
+    return node
+
+
+_MOST_TOKENS: Final = 32
+
+
+def _compared_tokens(programs: Sequence[Program]) -> tuple[int, ...]:
+    """Architecture tokens that are worth a pass of their own.
+
+    A program that compares the token does so first, and then all conditions hold for one token
+    only. With the token known beforehand they need not say so, which halves them. Which tokens
+    these are changes the work, not the result.
+    """
+    found: set[int] = set()
+    for program in programs:
+        certain = {0: False}
+        for index, instruction in enumerate(program):
+            code, k = instruction.code, instruction.k
+            holds = certain.get(index, False)
+            if code == bpf.JEQ and holds:
+                found.add(k)
+            if code == bpf.LD_ABS:
+                holds = k == bpf.OFFSET_ARCH
+            elif not bpf.is_jump(code):
+                holds = holds and code in {bpf.ST, bpf.STX, bpf.TAX}
+            for target in bpf.targets(index, instruction):
+                certain[target] = certain.get(target, True) and holds
+    return tuple(sorted(found)) if len(found) <= _MOST_TOKENS else ()
 
 
 class _Prover:
     """One pass over each program of a stack, in one store of diagrams."""
 
-    def __init__(self, diagrams: Diagrams, *, big_endian: bool) -> None:
+    def __init__(self, diagrams: Diagrams, *, big_endian: bool, token: int | None) -> None:
         self._diagrams = diagrams
         self._big_endian = big_endian
+        self._token = token
         self._words: dict[int, Bits] = {}
         self._unknowns = 0
         self.inexact: list[str] = []
@@ -332,10 +385,19 @@ class _Prover:
                     combined[value] = self._diagrams.any_of(combined.get(value, FALSE), overlap)
         return combined
 
-    def run(self, program: Program) -> dict[int, int]:
-        """Every value that the program returns, with the inputs that lead to it."""
+    def run_all(self, programs: Sequence[Program], condition: int) -> dict[int, int]:
+        """Every value that the stack returns, with the inputs under a condition that lead to it."""
+        combined: dict[int, int] = {}
+        for program in programs:
+            own = self.run(program, condition)
+            combined = self.stack(combined, own) if combined else own
+        return combined
+
+    def run(self, program: Program, condition: int) -> dict[int, int]:
+        """Every value that a program returns, with the inputs under a condition that lead to it."""
         outcomes: dict[int, int] = {}
-        states: dict[int, _State] = {0: _State(TRUE, _ZERO, _ZERO, {})}
+        alive = _alive(program)
+        states: dict[int, _State] = {0: _State(condition, _ZERO, _ZERO, {})}
         for index, instruction in enumerate(program):
             state = states.pop(index, None)
             if state is None or state.condition == FALSE:
@@ -346,7 +408,8 @@ class _Prover:
                 self._return(outcomes, state.condition, word)
             else:
                 for target, reached in self._step(index, instruction, state, outcomes):
-                    states[target] = self._merged(states.get(target), reached)
+                    kept = _without_dead_words(reached, alive[target])
+                    states[target] = self._merged(states.get(target), kept)
         return outcomes
 
     def _return(self, outcomes: dict[int, int], condition: int, word: Bits) -> None:
@@ -356,7 +419,7 @@ class _Prover:
             value = self._sample(condition, word)
             here = self._diagrams.both(condition, self._equal(word, _constant(value)))
             outcomes[value] = self._diagrams.any_of(outcomes.get(value, FALSE), here)
-            condition = self._diagrams.both(condition, self._diagrams.complement(here))
+            condition = self._diagrams.without(condition, here)
         if condition != FALSE:
             raise TooLargeError(f"more than {_MOST_COMPUTED_RETURNS} different returns of A")
 
@@ -381,7 +444,7 @@ class _Prover:
         if operation in {bpf.JEQ, bpf.JGT, bpf.JGE, bpf.JSET}:
             holds = self._holds(operation, state.a, operand)
             yes = self._diagrams.both(state.condition, holds)
-            no = self._diagrams.both(state.condition, self._diagrams.complement(holds))
+            no = self._diagrams.without(state.condition, holds)
             return [
                 (index + 1 + instruction.jt, _State(yes, state.a, state.x, state.scratch)),
                 (index + 1 + instruction.jf, _State(no, state.a, state.x, state.scratch)),
@@ -392,7 +455,7 @@ class _Prover:
                 zero = self._diagrams.both(condition, self._equal(operand, _ZERO))
                 if zero != FALSE:  # the kernel ends the program and returns 0
                     self._return(outcomes, zero, _ZERO)
-                    condition = self._diagrams.both(condition, self._diagrams.complement(zero))
+                    condition = self._diagrams.without(condition, zero)
                 if condition == FALSE:
                     return []
             a = self._compute(index, operation, a, operand)
@@ -419,6 +482,8 @@ class _Prover:
 
     def _word(self, offset: int) -> Bits:
         """The input word at an offset of ``struct seccomp_data``."""
+        if offset == bpf.OFFSET_ARCH and self._token is not None:
+            return _constant(self._token)
         if offset not in self._words:
             base = self._base(offset)
             self._words[offset] = tuple(
@@ -505,15 +570,29 @@ class _Prover:
                 bpf.XOR: self._diagrams.different,
             }[operation]
             return tuple(combine(one, other) for one, other in zip(a, operand, strict=True))
-        if operation in {bpf.LSH, bpf.RSH}:
-            return self._shifted(a, operand, left=operation == bpf.LSH)
         if _is_constant(a) and _is_constant(operand):
             return _constant(bpf.compute(operation, _value(a), _value(operand)))
+        if operation in {bpf.LSH, bpf.RSH}:
+            return self._shift(index, a, operand, left=operation == bpf.LSH)
         return self._scaled(index, operation, a, operand)
+
+    def _shift(self, index: int, word: Bits, count: Bits, *, left: bool) -> Bits:
+        """A shift by X or a constant."""
+        if self._is_tangled(word, count):
+            return self._unknown(index, "shift")
+        return self._shifted(word, count, left=left)
+
+    def _is_tangled(self, word: Bits, count: Bits) -> bool:
+        """Whether a diagram of the shifted word would have to remember all of its bits."""
+        counted = [self._diagrams.support(bit) for bit in count[-_COUNT_BITS:]]
+        shifted = [self._diagrams.support(bit) for bit in word]
+        last = max((max(found) for found in counted if found), default=-1)
+        first = min((min(found) for found in shifted if found), default=last + 1)
+        return last >= first
 
     def _shifted(self, word: Bits, count: Bits, *, left: bool) -> Bits:
         """A shift; the kernel masks the count of a shift by X to five bits."""
-        for stage in range(5):
+        for stage in range(_COUNT_BITS):
             by = 1 << stage
             moved = (*word[by:], *_ZERO[:by]) if left else (*_ZERO[:by], *word[:-by])
             word = self._either(count[WORD_BITS - 1 - stage], moved, word)
@@ -541,6 +620,52 @@ class _Prover:
         base = _UNKNOWN_BASE + WORD_BITS * self._unknowns
         self._unknowns += 1
         return tuple(self._diagrams.either_way(base + place) for place in range(WORD_BITS))
+
+
+_A: Final = 1 << bpf.SCRATCH_WORDS
+_X: Final = 2 << bpf.SCRATCH_WORDS
+"""A and X in a set of words; scratch words are the bits below."""
+
+
+def _alive(program: Program) -> list[int]:
+    """For each instruction, the words that it or a later one may still read.
+
+    What nobody reads needs no diagrams where two ways meet: that is most of the work, for the
+    returns of a filter are where all its ways meet.
+    """
+    alive = [0] * len(program)
+    for index in reversed(range(len(program))):
+        code, k = program[index].code, program[index].k
+        x = _X if code & bpf.SOURCE_X else 0
+        after = 0
+        for target in bpf.targets(index, program[index]):
+            after |= alive[target]
+        if code in {bpf.RET_K, bpf.RET_A}:
+            alive[index] = _A if code == bpf.RET_A else 0
+        elif code == bpf.JA:
+            alive[index] = after
+        elif bpf.is_jump(code) or bpf.is_arithmetic(code):
+            alive[index] = after | _A | x
+        elif code in {bpf.ST, bpf.STX}:
+            alive[index] = after & ~(1 << k) | (_A if code == bpf.ST else _X)
+        elif code == bpf.NEG:
+            alive[index] = after | _A
+        else:
+            written = _X if code in {bpf.LDX_IMM, bpf.LDX_MEM, bpf.LDX_LEN, bpf.TAX} else _A
+            read = {bpf.TAX: _A, bpf.TXA: _X}.get(code, 0)
+            if code in {bpf.LD_MEM, bpf.LDX_MEM}:
+                read = 1 << k
+            alive[index] = after & ~written | read
+    return alive
+
+
+def _without_dead_words(state: _State, alive: int) -> _State:
+    return _State(
+        state.condition,
+        state.a if alive & _A else _ZERO,
+        state.x if alive & _X else _ZERO,
+        {place: word for place, word in state.scratch.items() if alive >> place & 1},
+    )
 
 
 def _winner(older: int, newer: int) -> int:
