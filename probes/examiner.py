@@ -10,14 +10,16 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.audit.collector import Batch, Collector
 from probes.audit.record import SeccompRecord
-from probes.bpf import Program
+from probes.bpf import Program, SeccompData
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.instrument import Call, Observation, Request, Route, Zygote
+from probes.obstacles import decisive, explaining, killed_on_its_way
 from probes.plan import Case, Scope, Way
 from probes.policy import Policy
 from probes.proof import Deviation
 from probes.prover import TooComplexError
+from probes.prover_compare import run
 from probes.targets import Target
 from probes.targets.ambient import Ambient
 from probes.verdict import Counterexample, Question, Sighting, Trail
@@ -289,6 +291,11 @@ class Examiner:
     def _sweep(self, inquiry: _Inquiry) -> None:
         """One child makes all the calls, none of which can run; others make the exempt ones."""
         case, profile = inquiry.case, _profile(inquiry.case)
+        if reason := decisive(self._programs(case), self._native, Route.DIRECT):
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.cannot_tell(key, Cause.FILTER, reason) for key in case.cells
+            ]
+            return
         under_test = self._filters(case)
         exempt = [key for key in case.cells if plan.is_exempt(key)]
         swept = [key for key in case.cells if not plan.is_exempt(key)]
@@ -309,17 +316,18 @@ class Examiner:
                 made = zip(*(next(answers) for _ in tried), strict=True)
                 witnessed |= zip(keys, map(self._witness.told, made), strict=True)
             controls = {key: next(answers)[0] for key in exempt}
-            return [
-                verdict.judge(
-                    self._question(key, profile),
-                    Sighting(
-                        witnessed=witnessed[key],
-                        control=controls.get(key),
-                        predicted=self._target.predict(profile, case.arch, _number(key)),
-                    ),
+            cells = []
+            for key in case.cells:
+                call = Call(_number(key), (0, 0, 0, 0, 0, witness.SWEEP_MAGIC))
+                sighting = Sighting(
+                    witnessed=witnessed[key],
+                    control=controls.get(key),
+                    predicted=self._target.predict(profile, case.arch, _number(key)),
+                    simulated=self._simulate(case, call),
                 )
-                for key in case.cells
-            ]
+                cell = verdict.judge(self._question(key, profile), sighting)
+                cells.append(self._explained(case, Route.DIRECT, sighting, cell))
+            return cells
 
         inquiry.judge = judge
 
@@ -350,7 +358,9 @@ class Examiner:
             if found is None:
                 return [verdict.judge_proof(question, None)]
             tried = seen[0][0] if seen else None
-            text = _input_words(found)
+            elsewhere = key.syscall == Scope.OTHER_ARCHITECTURES
+            where = f" on architecture {found.data.arch:#x}" if elsewhere else ""
+            text = _input_words(found, where)
             example = Counterexample(found.returns, text, analysis.exact, tried)
             return [verdict.judge_proof(question, example)]
 
@@ -362,6 +372,9 @@ class Examiner:
         Nor a number about which it may ask no filter, so that nothing keeps the call from running.
         """
         if plan.is_exempt_number(case.arch, found.number):
+            return False
+        filters = self._target.programs(_profile(case))
+        if verdict.is_hidden(found.value) or decisive(filters, self._native, Route.SIBLING):
             return False
         offered = any(arch.name == case.arch.name for arch in self._offered)
         elsewhere = case.cells[0].syscall == Scope.OTHER_ARCHITECTURES
@@ -387,6 +400,10 @@ class Examiner:
             arguments = _UNKNOWN_ARGUMENTS
         call = Call(_number(key), arguments)
         new_session = row is not None and row.prepare is Preparation.NEW_SESSION
+        later = key.variant == Way.LATER_FILTER
+        if reason := decisive(self._programs(case), self._native, recipe.route, later=later):
+            inquiry.judge = lambda _seen, _batch: [verdict.cannot_tell(key, Cause.FILTER, reason)]
+            return
         tries = list(self._tries(case, recipe, call))
         for one in tries:
             nonce = self._zygote.nonce()
@@ -407,8 +424,10 @@ class Examiner:
                 control=next(iter(found[_Role.CONTROL]), None),
                 trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
                 predicted=self._predict(case),
+                simulated=self._simulate(case, call),
             )
-            return [verdict.judge(self._question(key, case.profile), sighting)]
+            cell = verdict.judge(self._question(key, case.profile), sighting)
+            return [self._explained(case, recipe.route, sighting, cell)]
 
         inquiry.judge = judge
 
@@ -462,9 +481,41 @@ class Examiner:
             key = case.cells[0]
             returns = verdict.expected_of(None, case.claim, key.variant)
             return (_known_filter(case.arch, _number(key), returns),)
-        by_exec = case.cells[0].variant == Way.RUNTIME_EXEC
-        programs = self._executed if by_exec else self._target.programs(case.profile)
+        programs = self._programs(case)
         return tuple(bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in programs)
+
+    def _programs(self, case: Case) -> tuple[Program, ...]:
+        """The filters under test, the oldest first; none where they are not known or a control's.
+
+        A filter of the runtime's exec is judged in place of the container's.
+        """
+        if case.profile is None:
+            return ()
+        by_exec = case.cells[0].variant == Way.RUNTIME_EXEC
+        return self._executed if by_exec else self._target.programs(case.profile)
+
+    def _simulate(self, case: Case, call: Call) -> int | None:
+        """The raw value that the filters under test return for a call, where they are known."""
+        programs = self._programs(case)
+        if not programs:
+            return None
+        arguments = (*call.arguments, 0, 0, 0, 0, 0, 0)[:6]
+        data = SeccompData(call.number, case.arch.audit_arch, arguments)
+        return run(programs, data, big_endian=case.arch.big_endian)
+
+    def _explained(self, case: Case, route: Route, sighting: Sighting, cell: Cell) -> Cell:
+        """The cell; where the filter under test kept its probe from being made, it says so."""
+        made = [one for one in (sighting.witnessed, sighting.free) if one is not None]
+        stopped = [one for one in made if verdict.is_stopped(one)]
+        programs = self._programs(case)
+        if cell.outcome is not Outcome.BROKEN or not stopped or not programs:
+            return cell
+        reason = explaining(programs, self._native, route)
+        if not reason and not any(map(killed_on_its_way, stopped)):
+            return cell
+        why = f": {reason}" if reason else ""
+        text = f"the filter under test ended the probe before its call ({cell.observed}){why}"
+        return verdict.cannot_tell(cell.key, Cause.FILTER, text)
 
 
 _KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}
@@ -526,13 +577,14 @@ def _is_absent(case: Case) -> bool:
     return key.number is None and key.syscall not in {scope.value for scope in Scope}
 
 
-def _input_words(found: Deviation) -> str:
+def _input_words(found: Deviation, where: str) -> str:
     """An input in words: the number, and the arguments that are not zero."""
     arguments = ", ".join(
         f"args[{index}]={value:#x}" for index, value in enumerate(found.data.args) if value
     )
     more = f" and {found.count - 1} more numbers" if found.count > 1 else ""
-    return f"number {found.number:#x}{f' with {arguments}' if arguments else ''}{more}"
+    with_them = f" with {arguments}" if arguments else ""
+    return f"number {found.number:#x}{where}{with_them}{more}"
 
 
 def _number(key: CellKey) -> int:

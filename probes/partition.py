@@ -65,6 +65,19 @@ def token_classes(analysis: Analysis) -> tuple[TokenClass, ...]:
     return tuple(sorted(classes, key=lambda one: (one.size, one.ranges)))
 
 
+def unnamed_tokens(analysis: Analysis) -> tuple[int, ...]:
+    """A token for each way in which architectures are treated that the filters do not name.
+
+    Together they stand for every token but those of ``Analysis.tokens``.
+    """
+    found = []
+    for one in token_classes(analysis):
+        wide = tuple((first, last) for first, last in one.ranges if last - first > 1)
+        if wide:
+            found.append(TokenClass(wide).example)
+    return tuple(found)
+
+
 def number_ranges(analysis: Analysis, token: int) -> tuple[NumberRange, ...]:
     """All 2^32 numbers of an architecture in order.
 

@@ -38,7 +38,7 @@ _MOST_COMPUTED_RETURNS: Final = 256
 _COUNT_BITS: Final = 5
 """Of the count of a shift: more of them have no effect."""
 
-Bits = tuple[int, ...]
+Word = tuple[int, ...]
 """A 32-bit word, the highest bit first; each bit is the set of inputs under which it is set."""
 
 
@@ -62,24 +62,41 @@ class NumberRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Bits:
+    """A condition on an argument: ``args[argument] & mask == value``.
+
+    Attributes:
+        argument: which one, 0 to 5.
+        mask: the bits that count, of 64.
+        value: what they must be.
+        within: False for every argument of which that is not so.
+    """
+
+    argument: int
+    mask: int
+    value: int
+    within: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """What is known at an instruction."""
 
     condition: int
-    a: Bits
-    x: Bits
-    scratch: Mapping[int, Bits]
+    a: Word
+    x: Word
+    scratch: Mapping[int, Word]
 
 
-def _constant(value: int) -> Bits:
+def _constant(value: int) -> Word:
     return tuple(TRUE if value >> bit & 1 else FALSE for bit in reversed(range(WORD_BITS)))
 
 
-def _is_constant(word: Bits) -> bool:
+def _is_constant(word: Word) -> bool:
     return all(bit in {TRUE, FALSE} for bit in word)
 
 
-def _value(word: Bits) -> int:
+def _value(word: Word) -> int:
     return sum(1 << (WORD_BITS - 1 - place) for place, bit in enumerate(word) if bit == TRUE)
 
 
@@ -165,12 +182,26 @@ class Analysis:
                 found[value] = rest
         return found
 
-    def witness(self, token: int, number: int, value: int) -> SeccompData | None:
+    def witness(
+        self, token: int, number: int, value: int, where: Bits | None = None
+    ) -> SeccompData | None:
         """An input with which a number returns a value; None where there is none.
 
         Only certain where the analysis is exact.
+
+        Args:
+            token: the architecture.
+            number: the number.
+            value: the raw return value.
+            where: only inputs of which this is so.
+
+        Raises:
+            TooComplexError: the condition outgrew the analysis' bound.
         """
-        chosen = self._diagrams.member(self._conditions(token, number).get(value, FALSE))
+        possible = self._conditions(token, number).get(value, FALSE)
+        if where is not None:
+            possible = self._restricted(possible, where)
+        chosen = self._diagrams.member(possible)
         if chosen is None:
             return None
         words = [0] * (2 * _ARGUMENTS + 2)
@@ -180,6 +211,20 @@ class Analysis:
                 words[word] |= 1 << (WORD_BITS - 1 - place)
         pairs = [words[i] << WORD_BITS | words[i + 1] for i in range(0, len(words), 2)]
         return SeccompData(number, token, tuple(pairs[:_ARGUMENTS]), pairs[_ARGUMENTS])
+
+    def _restricted(self, node: int, where: Bits) -> int:
+        cube = TRUE
+        base = _ARGS_BASE + 2 * WORD_BITS * where.argument
+        try:
+            for place in reversed(range(2 * WORD_BITS)):
+                bit = 1 << (2 * WORD_BITS - 1 - place)
+                if where.mask & bit:
+                    branches = (FALSE, cube) if where.value & bit else (cube, FALSE)
+                    cube = self._diagrams.node(base + place, *branches)
+            combine = self._diagrams.both if where.within else self._diagrams.without
+            return combine(node, cube)
+        except TooLargeError as error:
+            raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
 
     def condition(self, token: int, number: int, value: int, most: int = 8) -> tuple[str, ...]:
         """In words, the arguments with which a number returns a value.
@@ -370,7 +415,7 @@ class _Prover:
         self._diagrams = diagrams
         self._big_endian = big_endian
         self._token = token
-        self._words: dict[int, Bits] = {}
+        self._words: dict[int, Word] = {}
         self._unknowns = 0
         self.inexact: list[str] = []
 
@@ -412,7 +457,7 @@ class _Prover:
                     states[target] = self._merged(states.get(target), kept)
         return outcomes
 
-    def _return(self, outcomes: dict[int, int], condition: int, word: Bits) -> None:
+    def _return(self, outcomes: dict[int, int], condition: int, word: Word) -> None:
         for _ in range(_MOST_COMPUTED_RETURNS):
             if condition == FALSE:
                 return
@@ -423,7 +468,7 @@ class _Prover:
         if condition != FALSE:
             raise TooLargeError(f"more than {_MOST_COMPUTED_RETURNS} different returns of A")
 
-    def _sample(self, condition: int, word: Bits) -> int:
+    def _sample(self, condition: int, word: Word) -> int:
         """A value that the word has somewhere under the condition."""
         value = 0
         for bit in word:
@@ -471,7 +516,7 @@ class _Prover:
             a, x = (a, word) if to_x else (word, x)
         return [(index + 1, _State(condition, a, x, scratch))]
 
-    def _loaded(self, code: int, k: int, scratch: Mapping[int, Bits]) -> Bits:
+    def _loaded(self, code: int, k: int, scratch: Mapping[int, Word]) -> Word:
         if code in {bpf.LD_IMM, bpf.LDX_IMM}:
             return _constant(k)
         if code in {bpf.LD_LEN, bpf.LDX_LEN}:
@@ -480,7 +525,7 @@ class _Prover:
             return scratch[k]
         return self._word(k)
 
-    def _word(self, offset: int) -> Bits:
+    def _word(self, offset: int) -> Word:
         """The input word at an offset of ``struct seccomp_data``."""
         if offset == bpf.OFFSET_ARCH and self._token is not None:
             return _constant(self._token)
@@ -516,13 +561,13 @@ class _Prover:
         a = self._either(one.condition, one.a, other.a)
         return _State(condition, a, self._either(one.condition, one.x, other.x), scratch)
 
-    def _either(self, condition: int, one: Bits, other: Bits) -> Bits:
+    def _either(self, condition: int, one: Word, other: Word) -> Word:
         if one == other:
             return one
         choose = self._diagrams.choose
         return tuple(choose(condition, a, b) for a, b in zip(one, other, strict=True))
 
-    def _holds(self, operation: int, a: Bits, operand: Bits) -> int:
+    def _holds(self, operation: int, a: Word, operand: Word) -> int:
         if operation == bpf.JEQ:
             return self._equal(a, operand)
         if operation == bpf.JSET:
@@ -532,14 +577,14 @@ class _Prover:
             return found
         return self._not_less(a, operand, equal=operation == bpf.JGE)
 
-    def _equal(self, one: Bits, other: Bits) -> int:
+    def _equal(self, one: Word, other: Word) -> int:
         choose = self._diagrams.choose
         same = TRUE
         for a, b in zip(reversed(one), reversed(other), strict=True):
             same = choose(a, choose(b, same, FALSE), choose(b, FALSE, same))
         return same
 
-    def _not_less(self, one: Bits, other: Bits, *, equal: bool) -> int:
+    def _not_less(self, one: Word, other: Word, *, equal: bool) -> int:
         """Where one word is greater than another, or equal to it if that counts."""
         choose = self._diagrams.choose
         found = TRUE if equal else FALSE
@@ -547,10 +592,10 @@ class _Prover:
             found = choose(a, choose(b, found, TRUE), choose(b, FALSE, found))
         return found
 
-    def _inverted(self, word: Bits) -> Bits:
+    def _inverted(self, word: Word) -> Word:
         return tuple(self._diagrams.complement(bit) for bit in word)
 
-    def _sum(self, one: Bits, other: Bits, *, carry: int = FALSE) -> Bits:
+    def _sum(self, one: Word, other: Word, *, carry: int = FALSE) -> Word:
         digits: list[int] = []
         for a, b in zip(reversed(one), reversed(other), strict=True):
             unequal = self._diagrams.different(a, b)
@@ -558,7 +603,7 @@ class _Prover:
             carry = self._diagrams.choose(unequal, carry, a)
         return tuple(reversed(digits))
 
-    def _compute(self, index: int, operation: int, a: Bits, operand: Bits) -> Bits:
+    def _compute(self, index: int, operation: int, a: Word, operand: Word) -> Word:
         if operation == bpf.ADD:
             return self._sum(a, operand)
         if operation == bpf.SUB:
@@ -576,13 +621,13 @@ class _Prover:
             return self._shift(index, a, operand, left=operation == bpf.LSH)
         return self._scaled(index, operation, a, operand)
 
-    def _shift(self, index: int, word: Bits, count: Bits, *, left: bool) -> Bits:
+    def _shift(self, index: int, word: Word, count: Word, *, left: bool) -> Word:
         """A shift by X or a constant."""
         if self._is_tangled(word, count):
             return self._unknown(index, "shift")
         return self._shifted(word, count, left=left)
 
-    def _is_tangled(self, word: Bits, count: Bits) -> bool:
+    def _is_tangled(self, word: Word, count: Word) -> bool:
         """Whether a diagram of the shifted word would have to remember all of its bits."""
         counted = [self._diagrams.support(bit) for bit in count[-_COUNT_BITS:]]
         shifted = [self._diagrams.support(bit) for bit in word]
@@ -590,7 +635,7 @@ class _Prover:
         first = min((min(found) for found in shifted if found), default=last + 1)
         return last >= first
 
-    def _shifted(self, word: Bits, count: Bits, *, left: bool) -> Bits:
+    def _shifted(self, word: Word, count: Word, *, left: bool) -> Word:
         """A shift; the kernel masks the count of a shift by X to five bits."""
         for stage in range(_COUNT_BITS):
             by = 1 << stage
@@ -598,7 +643,7 @@ class _Prover:
             word = self._either(count[WORD_BITS - 1 - stage], moved, word)
         return word
 
-    def _scaled(self, index: int, operation: int, a: Bits, operand: Bits) -> Bits:
+    def _scaled(self, index: int, operation: int, a: Word, operand: Word) -> Word:
         """A product or quotient."""
         if operation == bpf.MUL and _is_constant(a):
             a, operand = operand, a
@@ -614,7 +659,7 @@ class _Prover:
                 return total
         return self._unknown(index, "product" if operation == bpf.MUL else "quotient")
 
-    def _unknown(self, index: int, what: str) -> Bits:
+    def _unknown(self, index: int, what: str) -> Word:
         """A word of which nothing is known."""
         self.inexact.append(f"instruction {index}: a {what} whose value is not tracked")
         base = _UNKNOWN_BASE + WORD_BITS * self._unknowns

@@ -148,7 +148,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     shut = {one.name: trouble for one, trouble in tried.items() if trouble}
     if known[0] not in offered:
         raise InstrumentError(f"this kernel's own ABI cannot be called: {shut[known[0].name]}")
-    elsewhere = where is not None and where.native is not known[0]
+    elsewhere = where is not None and where.native.machine != known[0].machine
     arches = () if elsewhere else _arches(words.arch, offered, machine)
     target: Target
     if handed is not None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from probes import witness
-from probes.action import MAX_ERRNO, Action, FilterReturn, Profile, errno_name
+from probes.action import ACTION_MASK, MAX_ERRNO, Action, FilterReturn, Profile, errno_name
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
 from probes.instrument import Observation, Stage
@@ -27,6 +27,7 @@ class Effect(StrEnum):
     KILLED_THREAD = "only the thread that made the call ended; its process lived on"
     TRAPPED = "SIGSYS went to a handler, which a program can survive"
     REFUSED = "the filter answered in the kernel's place"
+    HANDED_ON = "a tracer or a supervisor decides"
     REACHED = "the call reached the kernel"
     ENDED_OTHERWISE = "the process ended otherwise"
     FAULT = "the probe failed"
@@ -77,6 +78,8 @@ class Sighting:
         control: the same call without any filter.
         trail: the audit records of the call.
         predicted: what the program returns for the number, by simulation, where that is certain.
+        simulated: the raw value that the filters under test return for the very call; None where
+            they are not known.
     """
 
     witnessed: Observation | None = None
@@ -84,6 +87,14 @@ class Sighting:
     control: Observation | None = None
     trail: Trail = NO_TRAIL
     predicted: FilterReturn | None = None
+    simulated: int | None = None
+
+    @property
+    def returns(self) -> FilterReturn | None:
+        """What the filters return for the very call, where that is known."""
+        if self.predicted is None and self.simulated is not None:
+            return FilterReturn.decode(self.simulated)
+        return self.predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,14 @@ def read(observation: Observation) -> Seen:  # noqa: PLR0911 - one return for ea
     return Seen(Effect.ENDED_OTHERWISE, _ending(observation))
 
 
+def is_stopped(observation: Observation) -> bool:
+    """Whether the child came to its end otherwise than by what the filter did at the call."""
+    return read(observation).effect in _STOPPED
+
+
+_STOPPED: Final = frozenset({Effect.FAULT, Effect.ENDED_OTHERWISE})
+
+
 def _read_answer(observation: Observation) -> Seen:
     if observation.errno in witness.ERRNOS:
         detail = f"{Effect.REACHED} (witness errno {observation.errno})"
@@ -159,7 +178,7 @@ def answer(observation: Observation) -> str:
 
 def judge(question: Question, sighting: Sighting) -> Cell:
     """The verdict on one cell."""
-    finding = _JUDGES[question.key.claim](question, sighting)
+    finding = _hidden(question, sighting) or _JUDGES[question.key.claim](question, sighting)
     if question.confined and finding.outcome is Outcome.BROKEN:
         finding = _prevented(sighting) or finding
     expected = _EXPECTED[question.key.claim](question)
@@ -172,6 +191,27 @@ def judge(question: Question, sighting: Sighting) -> Cell:
         observed=finding.observed,
         evidence=_evidence(question, sighting),
     )
+
+
+def _hidden(question: Question, sighting: Sighting) -> _Finding | None:
+    """What is judged by the program alone, for the witness outranks an action that nobody knows.
+
+    The kernel ends the process for it (since Linux 4.14; SECCOMP_RET_KILL_PROCESS in seccomp(2)),
+    which is no claim's wording but the one that it must be terminated.
+    """
+    value = sighting.simulated
+    if value is None or sighting.witnessed is None or not is_hidden(value):
+        return None
+    text = f"the program returns {value:#x}, an action that no kernel knows and kills for"
+    if question.returns.action is Action.KILL_PROCESS:
+        return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"{text}, and the witness hides it")
+    return _Finding(Outcome.FAILED, Cause.FILTER, text)
+
+
+def is_hidden(value: int) -> bool:
+    """Whether a raw return value is no action and ranks below the marker's, which then counts."""
+    action = value & ACTION_MASK
+    return action not in set(Action) and Action.ERRNO < action < Action.KILL_PROCESS
 
 
 def _prevented(sighting: Sighting) -> _Finding | None:
@@ -346,6 +386,8 @@ def _blame(question: Question, finding: _Finding) -> str:
     """Which rule is wrong, where the filter's own answer shows it."""
     if finding.cause is not Cause.FILTER or question.key.claim is Claim.IS_PROVED:
         return ""
+    if finding.observed.startswith("the program returns"):
+        return f" ({question.program})"
     if finding.observed.startswith(Effect.REACHED):
         return f": {question.program} lets it through"
     return f": {question.program} has another rule for it"
@@ -377,8 +419,9 @@ def _evidence(question: Question, sighting: Sighting) -> tuple[Evidence, ...]:
     if sighting.trail.complete and not sighting.trail.records:
         text = "no record, and a later event's record arrived"
         found.append(Evidence(EvidenceKind.RECORDED, sighting.trail.source, text))
-    if sighting.predicted is not None:
-        text = f"the program returns {sighting.predicted} for this number, whatever the arguments"
+    if sighting.returns is not None:
+        how = "whatever the" if sighting.predicted is not None else "with these"
+        text = f"the program returns {sighting.returns} for this number, {how} arguments"
         found.append(Evidence(EvidenceKind.PROVED, "simulation", text))
     return tuple(found)
 
@@ -387,7 +430,7 @@ _CONFINED_CONTROL: Final = "under a filter that kills where no other one answers
 
 
 def _instrument_failed(seen: Seen) -> _Finding | None:
-    if seen.effect in {Effect.FAULT, Effect.ENDED_OTHERWISE}:
+    if seen.effect in _STOPPED:
         return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, seen.detail)
     return None
 
@@ -417,7 +460,16 @@ _EFFECTS: Final[Mapping[Action, Effect]] = {
 def _witnessed(sighting: Sighting) -> Seen:
     if sighting.witnessed is None:
         return Seen(Effect.FAULT, "no witnessed call was made")
-    return read(sighting.witnessed)
+    seen = read(sighting.witnessed)
+    returns = sighting.returns
+    if seen.effect is Effect.REACHED and returns and returns.action in _HANDED_ON:
+        whom = _HANDED_ON[returns.action]
+        return Seen(Effect.HANDED_ON, f"the program returns {returns}, which leaves it to {whom}")
+    return seen
+
+
+_HANDED_ON: Final = {Action.TRACE: "a tracer", Action.USER_NOTIF: "a supervisor"}
+"""These rank below the witness; with nobody there the call answers ENOSYS (seccomp(2))."""
 
 
 def _judge_act(question: Question, sighting: Sighting) -> _Finding:
@@ -489,8 +541,8 @@ def _judge_run(question: Question, sighting: Sighting) -> _Finding:
     let_through = _act(question, _witnessed(sighting))
     if let_through.outcome is not Outcome.PASSED:
         return let_through
-    if sighting.predicted is not None and not sighting.predicted.action.reaches_kernel:
-        text = f"the program returns {sighting.predicted} for it"
+    if sighting.returns is not None and not sighting.returns.action.reaches_kernel:
+        text = f"the program returns {sighting.returns} for it"
         return _Finding(Outcome.FAILED, Cause.FILTER, text)
     failed = _failure_of(sighting.free) or _failure_of(sighting.control)
     if failed or sighting.free is None or sighting.control is None:
@@ -541,7 +593,7 @@ def _judge_confined(question: Question, sighting: Sighting) -> _Finding:
 def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
     """Whether a call that is not documented goes through, and unlogged."""
     let_through = _act(question, _witnessed(sighting))
-    predicted = sighting.predicted
+    predicted = sighting.returns
     allowed = predicted is None or predicted.action is Action.ALLOW
     exempt, without = False, ""
     if let_through.outcome is not Outcome.PASSED and sighting.witnessed and sighting.control:

@@ -479,6 +479,12 @@ class _Child:
     def perform(self) -> None:
         kernel.perform(self.page, self.calls, self.first)
 
+    def perform_and_end(self) -> None:
+        """For a thread: it ends the process, since a filter may keep threads from ending alone."""
+        self.perform()
+        self.page.header.phase = kernel.DONE
+        os._exit(0)
+
     def note_survivor(self) -> None:
         """Leaves word that the process lives on although the calling thread has ended."""
         if self.page.slots[self.first].stage == kernel.ARMED:
@@ -529,7 +535,7 @@ def _sibling(child: _Child) -> None:
         except OSError as error:
             failure.append(error)
             return
-        child.perform()
+        child.perform_and_end()
 
     kernel.join_thread(kernel.start_thread(body))
     if failure:
@@ -565,7 +571,7 @@ def _thread(child: _Child) -> None:
     child.confine()
     child.install()
     child.page.step("starting the thread that makes the call")
-    kernel.join_thread(kernel.start_thread(child.perform))
+    kernel.join_thread(kernel.start_thread(child.perform_and_end))
     child.note_survivor()
 
 
@@ -598,6 +604,10 @@ def _execve(child: _Child) -> None:
     os.set_inheritable(memory_fd, True)  # noqa: FBT003 - os has it so
     words = marshal.dumps((memory_fd, child.request, child.machine.trouble)).hex()
     arguments = [*interpreter("after_exec(sys.argv[1])"), words]
+    # What an interpreter has to say that cannot start is not for the user's terminal.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     child.install()
     child.page.step("starting a fresh interpreter")
     os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
