@@ -345,6 +345,24 @@ def fork_sharing_descriptors(clone: int) -> int:
     return pid
 
 
+def take_descriptor(number: int, process: int, descriptor: int) -> int:
+    """A duplicate of another process' descriptor, closed on execve(2): pidfd_getfd(2).
+
+    Args:
+        number: the call's number on the kernel's native ABI.
+        process: a descriptor of the process, as os.pidfd_open() gives it.
+        descriptor: the number of its descriptor.
+
+    Raises:
+        OSError: this user may not trace the process, or it has no such descriptor.
+    """
+    words = [ctypes.c_ulong(value) for value in (process, descriptor, 0)]
+    taken = int(_libc.syscall(ctypes.c_ulong(number), *words))
+    if taken == -1:
+        raise _error()
+    return taken
+
+
 def open_signalfd(signals: Sequence[int]) -> int:
     """A descriptor from which blocked signals are read as ``struct signalfd_siginfo``.
 

@@ -32,6 +32,7 @@ class Report:
 
     Attributes:
         command: the words of the command.
+        image: the image or the bundle, as a target's word; "" for a plain command.
         policy: what the platform does not allow.
         profiles: those that are told about.
         observation: how it went.
@@ -45,6 +46,7 @@ class Report:
     observation: Observation
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    image: str = ""
 
     @property
     def status(self) -> ExitStatus:
@@ -218,12 +220,39 @@ def notes(report: Report) -> list[str]:
             "for a process can have one only, and that is this observer's: without it the "
             "workload may go on differently"
         )
-    if report.status is ExitStatus.CANNOT_TELL:
+    said += _hidden(observation.hidden)
+    outcome = observation.outcome
+    if (
+        report.status is ExitStatus.CANNOT_TELL
+        and outcome.status
+        and outcome.ending is Ending.ITSELF
+    ):
         said.append(
             "the command failed, so it may not have come to the calls that it makes when it works"
         )
     if report.status is ExitStatus.INTERRUPTED:
         said.append("what the command would have done later was not seen")
+    return said
+
+
+def _hidden(hidden: Mapping[str, Mapping[str, str]] | None) -> list[str]:
+    if hidden is None:
+        unread = "the container's own filters could not be read, and what they answer is not seen"
+        return [f"{unread}: run this as root"]
+    said = []
+    for abi, calls in hidden.items():
+        by_answer: dict[str, list[str]] = {}
+        for name, answer in calls.items():
+            by_answer.setdefault(answer, []).append(name)
+        words = "; ".join(
+            f"{answer} to {', '.join(sorted(names))}" for answer, names in by_answer.items()
+        )
+        said.append(
+            f"the container's own profile answers {_some(len(calls), 'documented call')} of {abi} "
+            f"before they can be seen here: {words}"
+        )
+    if hidden:
+        said.append("to see whether those are made, run it with --seccomp=unconfined")
     return said
 
 
@@ -233,6 +262,7 @@ def document(report: Report) -> Mapping[str, Any]:
     return {
         "format": FORMAT,
         "command": list(report.command),
+        "image": report.image,
         "policy": {
             "name": report.policy.name,
             "sha256": report.policy.sha256,
@@ -246,6 +276,9 @@ def document(report: Report) -> Mapping[str, Any]:
         "exit_status": int(report.status),
         "profiles": [profile.value for profile in report.profiles],
         "no_new_privs": observation.no_new_privs,
+        "hidden": None
+        if observation.hidden is None
+        else {abi: dict(calls) for abi, calls in observation.hidden.items()},
         "calls": [_call(one) for one in report.findings],
         "notes": [*notes(report), *report.notes],
     }

@@ -129,12 +129,14 @@ def _ranked(sites: Counter[str]) -> tuple[tuple[str, int], ...]:
 def exit_status(observation: Observation, found: Sequence[Finding]) -> ExitStatus:
     """What an observation comes to.
 
-    A workload that failed by itself may not have come to the calls that it makes when it works.
+    A workload that failed by itself may not have come to the calls that it makes when it works,
+    and one in a container of its own profile may make calls that nobody sees.
     """
     if any(one.stopped_by for one in found):
         return ExitStatus.NOT_CONFORMANT
     if observation.outcome.ending is Ending.INTERRUPTED:
         return ExitStatus.INTERRUPTED
-    if observation.outcome.ending is Ending.ITSELF and observation.outcome.status != 0:
+    failed = observation.outcome.ending is Ending.ITSELF and observation.outcome.status != 0
+    if failed or observation.hidden is None or observation.hidden:
         return ExitStatus.CANNOT_TELL
     return ExitStatus.CONFORMANT

@@ -3,8 +3,8 @@
 import os
 import re
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ from probes import bpf, kernel
 from probes.errors import BadInputError
 from probes.observe import processes
 from probes.observe.launch import Launched, launch, not_executable
-from probes.observe.supervisor import Outcome, Supervisor, signals_held, supervise
+from probes.observe.supervisor import Outcome, Supervisor, Workload, signals_held, supervise
 from probes.observe.tally import Key, Row, Tally
 from probes.observe.watch import Watch, program
 
@@ -29,6 +29,8 @@ class Observation:
         outcome: how it went.
         no_new_privs: whether it ran with no_new_privs only because it was observed.
         rows: its watched calls.
+        hidden: the documented calls that a filter of the container's own answers before they can be
+            seen, by ABI, with what it answers; None where that could not be read.
         listeners_refused: how often the kernel refused it a filter with a listener, because the
             observer has the one that a process may have.
     """
@@ -38,6 +40,7 @@ class Observation:
     no_new_privs: bool
     rows: dict[Key, Row]
     listeners_refused: int
+    hidden: Mapping[str, Mapping[str, str]] | None = field(default_factory=dict)
 
 
 def observe(
@@ -67,15 +70,20 @@ def observe(
         launched = launch(command, code, native.numbers, before)
         try:
             supervisor = Supervisor(launched.listener, tally)
-            outcome = supervise(supervisor, launched.listener, launched.pid, timeout, say)
+            workload = Workload(launched.pid, launched.listener, _signal_all)
+            outcome = supervise(supervisor, workload, timeout, say)
         except BaseException:
             # Without an answer its calls would fail one after the other.
-            processes.signal_descendants(os.getpid(), signal.SIGKILL)
+            _signal_all(signal.SIGKILL)
             raise
         finally:
             os.close(launched.listener)
     _refuse_failure(command, launched)
     return Observation(started, outcome, launched.no_new_privs, tally.rows, tally.listeners_refused)
+
+
+def _signal_all(number: signal.Signals) -> None:
+    processes.signal_descendants(os.getpid(), number)
 
 
 def refuse_old_kernel(release: str) -> None:

@@ -115,11 +115,28 @@ class Supervisor:
         return time.monotonic_ns() - self._begin
 
 
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is observed.
+
+    Attributes:
+        command: the process that ends when the workload's own program does, with its status; a
+            child of this one.
+        listener: where the calls are reported.
+        signal_all: sends a signal to every process of the workload.
+    """
+
+    command: int
+    listener: int
+    signal_all: Callable[[signal.Signals], None]
+
+
 class _Family:
     """The command, and the processes that it started: all below this one."""
 
-    def __init__(self, command: int, say: Callable[[str], None]) -> None:
-        self.command = command
+    def __init__(self, workload: Workload, say: Callable[[str], None]) -> None:
+        self.command = workload.command
+        self._signal_all = workload.signal_all
         self.status: int | None = None
         self.alive = True
         self._say = say
@@ -150,7 +167,7 @@ class _Family:
         """Asks all of them to end, now or, where that was done already, for good."""
         if self._kill_at is None:
             self._kill_at = time.monotonic() + GRACE_SECONDS
-            processes.signal_descendants(os.getpid(), signal.SIGTERM)
+            self._signal_all(signal.SIGTERM)
         else:
             self._kill_at = 0.0
             self.end_late_ones()
@@ -158,7 +175,7 @@ class _Family:
     def end_late_ones(self) -> None:
         """Ends for good who had time to end."""
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            processes.signal_descendants(os.getpid(), signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
 
     @property
     def ending(self) -> bool:
@@ -168,8 +185,7 @@ class _Family:
 
 def supervise(
     supervisor: Supervisor,
-    descriptor: int,
-    command: int,
+    workload: Workload,
     timeout: float | None,
     say: Callable[[str], None],
 ) -> Outcome:
@@ -180,22 +196,21 @@ def supervise(
 
     Args:
         supervisor: answers the calls.
-        descriptor: its listener.
-        command: the command's process.
+        workload: what they come from.
         timeout: after how many seconds all are ended; None for never.
         say: tells the user a sentence.
 
     Raises:
         InstrumentError: the kernel cannot let a call run.
     """
-    family = _Family(command, say)
+    family = _Family(workload, say)
     ending = Ending.ITSELF
     deadline = None if timeout is None else time.monotonic() + timeout
     signals = kernel.open_signalfd(sorted(WATCHED_SIGNALS))
     try:
         with select.epoll() as events:
             events.register(signals, select.EPOLLIN)
-            events.register(descriptor, select.EPOLLIN)
+            events.register(workload.listener, select.EPOLLIN)
             family.reap()
             while family.alive:
                 for which, what in events.poll(_patience(deadline, family)):
@@ -205,7 +220,7 @@ def supervise(
                     elif what & select.EPOLLIN:
                         supervisor.answer()
                     else:  # EPOLLHUP: nobody is under the filter any more
-                        events.unregister(descriptor)
+                        events.unregister(workload.listener)
                 if deadline is not None and time.monotonic() >= deadline:
                     deadline = None
                     ending = Ending.DEADLINE

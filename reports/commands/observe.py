@@ -10,9 +10,12 @@ from probes import arch, policy, settings, waivers
 from probes.errors import BadInputError
 from probes.observe import grants
 from probes.observe.findings import findings
+from probes.observe.image import RUNTIMES, observe_image
 from probes.observe.observation import observe
 from probes.observe.watch import watch
+from probes.targets import words
 from probes.targets.files import shown
+from probes.targets.runtimes.wanted import Start
 from reports import observed, output
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -21,6 +24,11 @@ _OBSERVE = """\
 Runs a command unhindered and counts every call that the platform would not allow: the calls that
 the policy documents, numbers that no table knows, and calls with the power of documented ones,
 from every process that the command starts, through every ABI.
+
+With --image it is the program of an image (docker, podman) or of a bundle's directory (runc, crun),
+in a container that the runtime makes as ever, with its own profile, and that is removed again. What
+that profile answers itself is not seen; the report says which calls those are. --seccomp=unconfined
+starts it without one.
 
 The command has this terminal, directory and environment; what it writes is its own. The report
 goes to standard error. A filter is inherited for good, so the observer stays until the last
@@ -73,11 +81,26 @@ def add(commands: Subparsers) -> None:
         metavar="FILE",
         help="where the report goes; default: standard error",
     )
+    one.add_argument(
+        "--image", metavar="IMAGE", help="observe this image's program, or COMMAND in it"
+    )
+    one.add_argument(
+        "--runtime", default="docker", choices=RUNTIMES, help="of --image; default: docker"
+    )
+    for option in words.START_OPTIONS:
+        many = option.name == words.RUNTIME_ARG
+        one.add_argument(
+            f"--{option.name}",
+            default=[] if many else "",
+            action="append" if many else "store",
+            metavar=option.metavar,
+            help=f"of --image: {option.help}",
+        )
     one.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
 
 
 def _observe(options: argparse.Namespace) -> Answer:
-    command = _command(options.words)
+    command = _command(options.words, needed=options.image is None)
     if options.timeout is not None and not options.timeout > 0:
         raise BadInputError(f"--timeout {options.timeout:g}: give a number of seconds above 0")
     if options.json is not None:
@@ -85,26 +108,37 @@ def _observe(options: argparse.Namespace) -> Answer:
     documented = policy.load(filters.policy_path(options), arch.all_names())
     profiles = settings.profiles_named(options.profile)
     waived = waivers.load(Path(options.waivers)) if options.waivers is not None else ()
-    word = f"command:{command[0]}"
+    image = "" if options.image is None else f"{options.runtime}:{options.image}"
+    word = image or f"command:{command[0]}"
     watched = watch(documented, arch.offered_by(os.uname().machine))
-    observation = observe(command, watched, options.timeout, _say)
+    if options.image is not None:
+        wanted = _start(options).wanted(options.runtime, options.image)
+        observation = observe_image(wanted, command, watched, options.timeout, _say)
+    else:
+        observation = observe(command, watched, options.timeout, _say)
     today = observation.started.date()
     found = findings(observation, profiles, grants.grants(waived, word, today))
     late = grants.not_valid(waived, word, today, found)
-    report = observed.Report(command, documented, profiles, observation, found, late)
+    report = observed.Report(command, documented, profiles, observation, found, late, image)
     if options.json is not None:
         output.write(observed.to_json(report), options.json)
     return Answer(report.status, text(observed.lines(report, width())), file=options.file)
 
 
-def _command(words: Sequence[str]) -> tuple[str, ...]:
+def _start(options: argparse.Namespace) -> Start:
+    """How the container is started."""
+    seccomp = Path(options.seccomp) if options.seccomp else None
+    return words.start(seccomp, options.runtime_arg, options.runtime_command)
+
+
+def _command(given: Sequence[str], *, needed: bool) -> tuple[str, ...]:
     """The command's words.
 
     Raises:
-        BadInputError: there are none.
+        BadInputError: there are none, or an empty one.
     """
-    command = tuple(words[1:] if words[:1] == ["--"] else words)
-    if not command or not command[0]:
+    command = tuple(given[1:] if given[:1] == ["--"] else given)
+    if (needed and not command) or not all(command[:1]):
         raise BadInputError("name the command after --, such as: observe -- sh -c 'unshare true'")
     return command
 

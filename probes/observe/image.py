@@ -1,0 +1,430 @@
+"""Observes the program of a container image, or of an OCI bundle, in a container.
+
+The runtime makes the container as ever; only its first process is the launcher, which becomes the
+image's own program under the observer's filter. The container's own profile is there before, and
+what it answers itself is not seen: which calls that are is read from the kernel.
+"""
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, Final, Protocol
+
+from probes import bpf, harvest, kernel, prover
+from probes.action import Action, FilterReturn
+from probes.errors import BadInputError, InstrumentError
+from probes.observe import launcher
+from probes.observe.launch import candidates
+from probes.observe.observation import Observation, refuse_old_kernel
+from probes.observe.supervisor import (
+    Supervisor,
+    Workload,
+    signals_held,
+    supervise,
+)
+from probes.observe.tally import Tally
+from probes.observe.watch import Kind, Watch, program
+from probes.prover import TooComplexError
+from probes.targets import files
+from probes.targets.files import shown
+from probes.targets.runtimes.command import PULL_SECONDS
+from probes.targets.runtimes.container import START_SECONDS, processes_of
+from probes.targets.runtimes.wanted import Holder, Wanted
+
+RUNTIMES: Final = ("docker", "podman", "runc", "crun")
+
+UNCONFINED: Final = "unconfined"
+"""The profile that is none, as docker and podman say it."""
+
+_POLL_SECONDS: Final = 0.01
+_MOST_BYTES: Final = 16 << 20
+_USUAL_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PASSED_ON: Final = 3
+"""The first descriptor after the standard ones, by which runc and crun hand one on."""
+
+
+class _Container(Protocol):
+    """A runtime's way of running the launcher and with it the image's program.
+
+    Attributes:
+        image: the launcher, once the container is prepared.
+    """
+
+    image: bytes
+
+    def prepare(self) -> None:
+        """Makes ready what the start needs."""
+
+    def start(self) -> int:
+        """Starts the runtime's command, with this terminal; the process that lasts as long."""
+
+    def remove(self) -> None:
+        """Removes whatever is there, at any time, also repeatedly."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """Makes a launcher for the words of an image.
+
+    Attributes:
+        name: the container's.
+        code: the filter.
+    """
+
+    name: str
+    code: bytes
+
+    def launcher(self, command: str, environment: Sequence[str], *, spare: int = -1) -> bytes:
+        """The executable that becomes a command, looked for on the container's PATH."""
+        given = dict(word.partition("=")[::2] for word in environment)
+        path = (given.get("PATH") or _USUAL_PATH).split(":")
+        return launcher.program(self.code, candidates(command, path), self.name, spare=spare)
+
+
+@dataclass(slots=True)
+class _ImageContainer:
+    """docker and podman."""
+
+    wanted: Wanted
+    words: Sequence[str]
+    build: _Build
+    image: bytes = b""
+
+    def prepare(self) -> None:
+        """Makes the container and puts the launcher into it."""
+        run, name = self.wanted.program.run, self.build.name
+        configuration = self._configuration()
+        entry = _words(configuration.get("Entrypoint"))
+        command = [*entry, *(self.words or _words(configuration.get("Cmd")))]
+        if not command:
+            raise BadInputError(
+                f"{shown(self.wanted.subject)}: the image names no program: name one after --"
+            )
+        self.image = self.build.launcher(command[0], _words(configuration.get("Env")))
+        podman = self.wanted.program.runtime == "podman"
+        path, profile = f"/{name}", self.wanted.seccomp
+        run(
+            *("create", "--name", name, "--interactive", "--no-healthcheck"),
+            *(("--tty",) if _on_terminal() else ()),
+            *("--entrypoint", json.dumps([path]) if podman else path),
+            *(() if profile is None else ("--security-opt", f"seccomp={_profile(profile)}")),
+            *(*self.wanted.arguments, self.wanted.subject, *command),
+        )
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as archive:
+            file = tarfile.TarInfo(name)
+            file.size, file.mode = len(self.image), 0o755
+            archive.addfile(file, io.BytesIO(self.image))
+        run("cp", "-", f"{name}:/", given=made.getvalue())
+
+    def _configuration(self) -> Mapping[str, Any]:
+        inspect = ("image", "inspect", "--format", "{{json .Config}}", self.wanted.subject)
+        try:
+            said = self.wanted.program.run(*inspect)
+        except BadInputError:
+            self.wanted.program.run("pull", self.wanted.subject, seconds=PULL_SECONDS)
+            said = self.wanted.program.run(*inspect)
+        found = json.loads(said)
+        return found if isinstance(found, dict) else {}
+
+    def start(self) -> int:
+        """Starts it attached."""
+        words = ("start", "--attach", "--interactive", self.build.name)
+        return _spawn((*self.wanted.program.words, *words))
+
+    def remove(self) -> None:
+        """Removes the container, whether it runs, is only made, or never was."""
+        waits_not = ("--time", "0") if self.wanted.program.runtime == "podman" else ()
+        try:
+            self.wanted.program.run("rm", "--force", *waits_not, self.build.name)
+        except BadInputError as error:
+            if "no such container" not in str(error).lower():
+                raise
+
+
+@dataclass(slots=True)
+class _BundleContainer:
+    """runc and crun. The launcher comes in by a descriptor: nothing is written to the bundle."""
+
+    wanted: Wanted
+    words: Sequence[str]
+    build: _Build
+    image: bytes = b""
+    bundle: str = ""
+    file: IO[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Writes a copy of the bundle's configuration."""
+        configuration = self._adapted()
+        self.bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
+        Path(self.bundle, "config.json").write_text(json.dumps(configuration), encoding="utf-8")
+        self.file = Holder(self.build.name, self.image).in_memory()
+
+    def _adapted(self) -> Mapping[str, Any]:
+        path = Path(self.wanted.subject, "config.json")
+        configuration = _json_object(path, "a bundle's config.json")
+        process, root = configuration.get("process"), configuration.get("root")
+        linux = configuration.setdefault("linux", {})
+        if not (isinstance(process, dict) and isinstance(root, dict) and isinstance(linux, dict)):
+            raise BadInputError(
+                f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
+            )
+        command = [*(self.words or _words(process.get("args")))]
+        if not command:
+            raise BadInputError(f"{shown(path)}: process.args names no program")
+        environment = _words(process.get("env"))
+        self.image = self.build.launcher(command[0], environment, spare=_PASSED_ON)
+        process["terminal"] = _on_terminal()
+        process["args"] = [f"/proc/self/fd/{_PASSED_ON}", *command]
+        root["path"] = str(Path(self.wanted.subject, str(root.get("path", ""))).absolute())
+        linux.pop("cgroupsPath", None)
+        profile = self.wanted.seccomp
+        if profile is not None and str(profile) == UNCONFINED:
+            linux.pop("seccomp", None)
+        elif profile is not None:
+            linux["seccomp"] = _json_object(profile, "a seccomp profile")
+        return configuration
+
+    def start(self) -> int:
+        """Runs it in the foreground."""
+        words = ("run", "--bundle", self.bundle, "--preserve-fds", "1", *self.wanted.arguments)
+        if self.file is None:
+            raise InstrumentError("the bundle was not prepared")
+        return _spawn((*self.wanted.program.words, *words, self.build.name), self.file.fileno())
+
+    def remove(self) -> None:
+        """Removes the container, whether it runs, is only made, or never was."""
+        try:
+            if self.bundle:
+                self._delete()
+        finally:
+            if self.file is not None:
+                self.file.close()
+            shutil.rmtree(self.bundle, ignore_errors=True)
+
+    def _delete(self) -> None:
+        """Deletes the container, which its runtime may be removing just now, since it has ended."""
+        until = time.monotonic() + START_SECONDS
+        while self._exists():
+            try:
+                self.wanted.program.run("delete", "--force", self.build.name)
+            except BadInputError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_POLL_SECONDS)
+
+    def _exists(self) -> bool:
+        try:
+            self.wanted.program.run("state", self.build.name)
+        except BadInputError:
+            return False
+        return True
+
+
+def _spawn(command: Sequence[str], handed: int | None = None) -> int:
+    """Starts a runtime's command as a shell would."""
+    actions = [] if handed is None else [(os.POSIX_SPAWN_DUP2, handed, _PASSED_ON)]
+    try:
+        return os.posix_spawnp(
+            command[0],
+            list(command),
+            os.environ,
+            file_actions=actions,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )
+    except OSError as error:
+        raise BadInputError(f"{shown(command[0])}: cannot be started ({error.strerror})") from error
+
+
+def _words(found: object) -> list[str]:
+    if isinstance(found, str):  # podman may say so
+        return [found]
+    return [str(word) for word in found] if isinstance(found, list) else []
+
+
+def _profile(profile: Path) -> str:
+    return UNCONFINED if str(profile) == UNCONFINED else str(profile.absolute())
+
+
+def _on_terminal() -> bool:
+    streams = (sys.stdin, sys.stdout)
+    return all(stream is not None and stream.isatty() for stream in streams)
+
+
+def _json_object(path: Path, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(files.read(path, _MOST_BYTES, what))
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{shown(path)}: {what} is JSON, and this is none ({error})") from error
+    if not isinstance(found, dict):
+        raise BadInputError(f"{shown(path)}: {what} is a JSON object, and this is none")
+    return found
+
+
+def observe_image(
+    wanted: Wanted,
+    words: Sequence[str],
+    watched: Watch,
+    timeout: float | None,
+    say: Callable[[str], None],
+) -> Observation:
+    """Runs the program of an image or a bundle to its end, in a container that is then removed.
+
+    Args:
+        wanted: the container.
+        words: the command, as ``docker run IMAGE`` takes it; empty for the image's own.
+        watched: what is watched.
+        timeout: after how many seconds it is ended; None for never.
+        say: tells the user a sentence while it runs.
+
+    Raises:
+        BadInputError: the runtime refuses, or this user may not look into the container.
+        InstrumentError: this kernel cannot do it, or something takes too long.
+    """
+    refuse_old_kernel(os.uname().release)
+    native = watched.arches[0]
+    code = bpf.to_bytes(program(watched), big_endian=native.big_endian)
+    build = _Build(f"syscall-conformance-{secrets.token_hex(6)}", code)
+    container: _Container = (
+        _ImageContainer(wanted, words, build)
+        if wanted.program.runtime in {"docker", "podman"}
+        else _BundleContainer(wanted, words, build)
+    )
+    tally = Tally(watched)
+    with contextlib.ExitStack() as stack:
+        stack.callback(container.remove)
+        container.prepare()
+        started = datetime.now(UTC)
+        stack.enter_context(signals_held())
+        command = container.start()
+        pid = _launched(command, Holder(build.name, container.image), wanted)
+        said = launcher.ask(pid)
+        listener = _take(pid, said, watched)
+        stack.callback(os.close, listener)
+        hidden = _hidden(pid, watched)
+        launcher.let_go(pid)
+        workload = Workload(command, listener, _Signals(container, command))
+        outcome = supervise(Supervisor(listener, tally), workload, timeout, say)
+    return Observation(
+        started,
+        outcome,
+        said.no_new_privs,
+        tally.rows,
+        tally.listeners_refused,
+        hidden,
+    )
+
+
+def _launched(command: int, held: Holder, wanted: Wanted) -> int:
+    """Waits until the launcher says something; its process, by our pid."""
+    name = wanted.program.runtime
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        for pid in processes_of(held):
+            try:
+                if launcher.ask(pid).state:
+                    return pid
+            except PermissionError as error:
+                raise _not_ours(name) from error
+            except OSError:
+                continue  # it has ended meanwhile
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        if os.waitid(os.P_PID, command, options) is not None:
+            raise BadInputError(
+                f"{name}: the container ended before its program began: the runtime says why, or "
+                "its profile forbids seccomp, prctl or execve"
+            )
+        time.sleep(_POLL_SECONDS)
+    raise BadInputError(
+        f"{name}: the container's first process cannot be seen from here: run this as root on the "
+        "machine, and in the pid namespace, in which the runtime starts containers"
+    )
+
+
+def _not_ours(name: str) -> BadInputError:
+    return BadInputError(
+        f"{name}: this user may not look into the container's process: run this as root"
+    )
+
+
+def _take(pid: int, said: launcher.Said, watched: Watch) -> int:
+    """The listener of a launcher's filter."""
+    if said.state != launcher.READY:
+        launcher.let_go(pid)
+        raise BadInputError(
+            f"the observer's filter was refused in the container ({os.strerror(-said.listener)}): "
+            "its own profile forbids seccomp(2), or has a listener: give another by --seccomp"
+        )
+    process = os.pidfd_open(pid)
+    try:
+        return kernel.take_descriptor(
+            watched.arches[0].numbers["pidfd_getfd"], process, said.listener
+        )
+    except PermissionError as error:
+        raise _not_ours("the observer") from error
+    finally:
+        os.close(process)
+
+
+def _hidden(pid: int, watched: Watch) -> Mapping[str, Mapping[str, str]] | None:
+    """What the container's own filters answer before a documented call can be seen."""
+    try:
+        (thread,) = harvest.filters_of(pid).threads
+    except (BadInputError, InstrumentError):
+        return None
+    big_endian = watched.arches[0].big_endian
+    own = [bpf.from_bytes(raw, big_endian=big_endian) for raw in thread.programs[:-1]]
+    if not own:
+        return MappingProxyType({})
+    try:
+        analysis = prover.analyze(own, big_endian=big_endian)
+        found: dict[str, dict[str, str]] = {}
+        for one in watched.calls.values():
+            if one.kind is Kind.DOCUMENTED:
+                values = analysis.returns(one.arch.audit_arch, one.number)
+                answers = {FilterReturn.decode(value) for value in values}
+                first = [a for a in answers if a.action.precedence < _SEEN]
+                if first:
+                    words = " or ".join(sorted(map(str, first)))
+                    some = "" if len(first) == len(answers) else " for some arguments"
+                    found.setdefault(one.arch.name, {})[one.name] = words + some
+    except TooComplexError:
+        return None
+    return MappingProxyType(found)
+
+
+_SEEN: Final = Action.USER_NOTIF.precedence
+
+
+@dataclass(slots=True)
+class _Signals:
+    """Ends a container: by the runtime's command, which passes signals on, or by removing it."""
+
+    container: _Container
+    command: int
+    removed: bool = False
+
+    def __call__(self, number: signal.Signals) -> None:
+        """Sends a signal to all processes of the container."""
+        if number != signal.SIGKILL:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.command, number)
+        elif not self.removed:
+            self.removed = True
+            self.container.remove()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.command, signal.SIGKILL)
