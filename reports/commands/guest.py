@@ -20,6 +20,8 @@ from probes.targets import files
 from probes.targets.files import shown
 from reports import results
 from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.formats.catalogue import FORMATS
+from reports.formats.shared import RECORD
 from reports.results import journal
 from reports.summary import visible
 
@@ -36,7 +38,7 @@ of a guest that did not come to its end."""
 
 _FILES_FOLDER: Final = "/files"
 _LARGEST_FILE: Final = 16 << 20
-RECORD: Final = "results.json"
+_TOGETHER: Final = (FORMATS["html"], FORMATS["markdown"])
 _WORST_FIRST: Final = (
     ExitStatus.NOT_CONFORMANT,
     ExitStatus.INTERRUPTED,
@@ -129,8 +131,29 @@ def _guest(options: argparse.Namespace) -> Answer:
     outcomes = _all(wanted, order, options.at_once)
     status = next(each for each in _WORST_FIRST if any(o.status is each for o in outcomes))
     lines = [f"{outcome.wanted}: {visible(outcome.words)}" for outcome in outcomes]
-    lines.append(f"reports in {order.reports}: {', '.join(_name(o.wanted) for o in outcomes)}")
+    lines += _joined(outcomes, order)
     return Answer(status, text(lines))
+
+
+def _joined(outcomes: Sequence[_Outcome], order: _Order) -> list[str]:
+    """Writes one record of all guests with its pages, and says what they come to together."""
+    folders = [order.reports / _name(outcome.wanted) for outcome in outcomes]
+    runs = [results.load(folder / RECORD) for folder in folders if (folder / RECORD).exists()]
+    if not runs:
+        return [f"no guest left a record; what there is, is in {order.reports}"]
+    run = results.join(runs)
+    results.write(run, order.reports / RECORD)
+    for form in _TOGETHER:
+        results.write_text(form.render(run), order.reports / form.file)
+    ruling = results.summarize(run).ruling
+    lost = len(outcomes) - len(runs)
+    without = f" {lost} of {len(outcomes)} guests left no record." if lost else ""
+    names = ", ".join([RECORD, *(form.file for form in _TOGETHER)])
+    each = ", ".join(folder.name for folder in folders)
+    return [
+        f"together: {ruling.verdict.value}: {ruling.sentence}{without}",
+        f"reports in {order.reports}: {names}, and of each guest: {each}",
+    ]
 
 
 def _order(options: argparse.Namespace) -> _Order:

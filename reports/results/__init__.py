@@ -23,6 +23,7 @@ from reports.results.codec import (
 )
 from reports.results.fields import parse
 from reports.results.files import check_folder, write_text
+from reports.results.joining import join
 from reports.results.model import (
     MAX_NUMBER,
     AuditSource,
@@ -79,6 +80,7 @@ __all__ = [
     "gaps_in_order",
     "identity",
     "in_order",
+    "join",
     "load",
     "missing",
     "read",

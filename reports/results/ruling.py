@@ -92,16 +92,20 @@ def _is_observed_pass(cell: Cell) -> bool:
     return cell.outcome is Outcome.PASSED and cell.key.claim not in unobserved
 
 
+def _place(cell: Cell) -> tuple[int, str]:
+    """What a control vouches for: an ABI of the kernel on which it was judged."""
+    return cell.environment, cell.key.arch
+
+
 def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     controls = [cell for cell in cells if cell.key.claim is Claim.CONTROLS]
     off = sum(cell.outcome not in {Outcome.PASSED, Outcome.CANNOT_TELL} for cell in controls)
-    untold = {cell.key.arch for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
-    calibrated = {cell.key.arch for cell in controls} - untold
+    untold = {_place(cell) for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
+    calibrated = {_place(cell) for cell in controls} - untold
     decided = {Outcome.PASSED, Outcome.FAILED}
     observed = [cell for cell in cells if cell.key.claim is not Claim.IS_PROVED]
-    uncalibrated = sorted(
-        {cell.key.arch for cell in observed if cell.outcome in decided} - calibrated
-    )
+    used = {_place(cell) for cell in observed if cell.outcome in decided}
+    uncalibrated = sorted({arch for _, arch in used - calibrated})
     if off:
         sentence = (
             f"The instrument is out of calibration: {off:,} of {_count(len(controls), 'control')}"

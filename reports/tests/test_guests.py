@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cases.fixtures import DEFAULT_POLICY
-from probes import arch, bpf, plan, policy
+from probes import arch, bpf, catalogue, plan, policy
 from probes.action import Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Cell, Claim, Outcome
@@ -107,6 +107,7 @@ def test_a_real_kernel_is_judged_rightly(name: str | None, tmp_path: Path) -> No
     assert not ended.fault, ended
     say(f"{name}: {dict(ended.seconds)}")
     check_main_job(results.load(tmp_path / "main/results.json"), ended, name, abis)
+    check_answers(results.load(tmp_path / "main/results.json"))
     for mutant in made:
         check_mutant(results.load(tmp_path / mutant.name / "results.json"), mutant)
 
@@ -141,6 +142,24 @@ def check_main_job(run: Run, ended: Ended, name: str, abis: tuple[Arch, ...]) ->
                     and cell.outcome is not Outcome.NOT_APPLICABLE
                 }
                 assert judged == calls
+
+
+def check_answers(run: Run) -> None:
+    """Without a filter this kernel answers, too, what the catalogue says."""
+    prefix = "without a filter: "
+    answers = {
+        (cell.key.arch, cell.key.syscall): evidence.text.removeprefix(prefix)
+        for cell in run.cells
+        if cell.key.claim is Claim.RUNS
+        for evidence in cell.evidence
+        if evidence.source == "control"
+    }
+    assert answers
+    for (abi, call), answer in answers.items():
+        row = catalogue.probe_for(call)
+        assert row is not None
+        told = "PID" if answer == "the caller's pid" else answer
+        assert told in row.answers(root=False), f"{call} on {abi} answers {answer}"
 
 
 def check_mutant(run: Run, mutant: Mutant) -> None:
