@@ -149,6 +149,11 @@ def _assess(run: Run, control: Control, cells: _Tally) -> Assessment:
     return Assessment(control, state, sentence, evidence)
 
 
+def is_about(run: Run, control: Control) -> bool:
+    """Whether the run tested a filter that the control is about."""
+    return not control.deployed or run.target.kind in DEPLOYED
+
+
 def _calls(run: Run, technique: str | None) -> frozenset[str] | None:
     """The calls that the policy maps to a technique; None for any call."""
     if technique is None:
@@ -175,7 +180,7 @@ def _state(run: Run, control: Control, evidence: Sequence[ClaimEvidence]) -> tup
     # Where a cell failed, only a lost calibration makes a run a broken one: then none counts.
     if ruling.verdict is Verdict.BROKEN:
         return State.NOT_ASSESSED, f"the run is broken: {visible(ruling.sentence).rstrip('.')}"
-    if control.deployed and run.target.kind not in DEPLOYED:
+    if not is_about(run, control):
         return State.NOT_ASSESSED, (
             "no container was seen under the filter of a target of the kind"
             f" {visible(run.target.kind)}: test one that is in force"
@@ -184,7 +189,10 @@ def _state(run: Run, control: Control, evidence: Sequence[ClaimEvidence]) -> tup
         return State.CONTRADICTED, f"{_cells(failed)} of the claims about it failed"
     if lack := _lack(run, control, evidence, total):
         return State.NOT_ASSESSED, lack
-    return State.SUPPORTED, f"all {_cells(total[Outcome.PASSED])} of the claims about it passed"
+    absent = total[Outcome.NOT_APPLICABLE]
+    tail = f", and {absent:,} do not apply" if absent else ""
+    passed = _cells(total[Outcome.PASSED])
+    return State.SUPPORTED, f"all {passed} of the claims about it passed{tail}"
 
 
 def _lack(

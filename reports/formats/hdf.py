@@ -122,7 +122,9 @@ def _split(check: Check) -> list[tuple[str, list[Cell]]]:
     groups: dict[str, list[Cell]] = {}
     for cell in check.cells:
         suffix = "" if cell.outcome in _DECIDED else f"/{slug(OUTCOME_WORDS[cell.outcome])}"
-        groups.setdefault(f"{check.name}{suffix}", []).append(cell)
+        # Heimdall knows one waiver for a control.
+        which = "" if cell.waiver is None else f"/{cell.waiver + 1}"
+        groups.setdefault(f"{check.name}{suffix}{which}", []).append(cell)
     return list(groups.items())
 
 
@@ -145,6 +147,7 @@ def _control(run: Run, identifier: str, check: Check, cells: list[Cell]) -> dict
         if one.framework.startswith("NIST")
         and check.claim in one.claims
         and check.profile in one.profiles
+        and controls.is_about(run, one)
     ]
     suffix = "" if outcome in _DECIDED else f": {OUTCOME_WORDS[outcome]}"
     return {
@@ -156,7 +159,21 @@ def _control(run: Run, identifier: str, check: Check, cells: list[Cell]) -> dict
             "profile": visible(check.profile),
             "arch": visible(check.arch),
         },
+        "waiver_data": _waiver_data(run, cells[0]),
         "results": [_result(run, cell) for cell in cells],
+    }
+
+
+def _waiver_data(run: Run, cell: Cell) -> dict[str, object]:
+    """The waiver of a control's cells. It was run all the same, and is not "not applicable"."""
+    if cell.waiver is None:
+        return {}
+    waiver = run.waivers[cell.waiver].waiver
+    return {
+        "justification": visible(f"{waiver.reason} ({waiver.approver})"),
+        "expiration_date": waiver.expires.isoformat(),
+        "run": True,
+        "skipped_due_to_waiver": False,
     }
 
 

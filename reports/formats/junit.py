@@ -52,7 +52,10 @@ def _whole(run: Run) -> ET.Element:
     properties = ET.SubElement(suite, "properties")
     for name, value in facts(run).items():
         properties.append(_element("property", name=name, value=value))
-    case = _element("testcase", classname="run", name="verdict")
+    # The record knows how long the run took, not each cell; readers sum up what they find.
+    seconds = f"{max(0, (run.finished - run.started).total_seconds()):.0f}"
+    suite.set("time", seconds)
+    case = _element("testcase", classname="run", name="verdict", time=seconds)
     if tag:
         case.append(_element(tag, ruling.sentence, type=ruling.verdict, message=ruling.sentence))
     suite.append(case)
@@ -65,7 +68,7 @@ def _waivers(every: Sequence[JudgedWaiver]) -> ET.Element:
     suite = _element("testsuite", name="waivers", tests=str(len(every)), errors="0", skipped="0")
     suite.set("failures", str(faults))
     for rank, one in enumerate(every, 1):
-        case = _element("testcase", classname="waivers", name=f"{rank}: {one.waiver}")
+        case = _element("testcase", classname="waivers", name=f"{rank}: {one.waiver}", time="0")
         if one.state in FAULTS:
             case.append(_element("failure", one.sentence, type=one.state, message=one.sentence))
         case.append(_element("system-out", one.sentence))
@@ -91,7 +94,7 @@ def _suite(check: Check) -> ET.Element:
 def _case(check: Check, cell: Cell) -> ET.Element:
     # Jenkins takes the last point of a class for the end of its package.
     classname = check.name.replace(".", "_").replace("/", ".")
-    case = _element("testcase", classname=classname, name=cell_name(cell))
+    case = _element("testcase", classname=classname, name=cell_name(cell), time="0")
     if cell.outcome in _TROUBLE:
         detail = f"expected: {cell.expected}\nobserved: {cell.observed}"
         case.append(

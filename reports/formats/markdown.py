@@ -43,7 +43,12 @@ _GLYPHS: Final = {
     Verdict.INCOMPLETE: "⚠️",
     Verdict.BROKEN: "⛔",
 }
-_PLAIN: Final = re.compile(r"[^A-Za-z0-9 ,;()/'=+\u0080-\U0010ffff]")
+_ACTIVE: Final = re.compile(
+    r"(?<=www)\.|:(?=//)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    r"|[^A-Za-z0-9 _.:,;()/'=+\-\u0080-\U0010ffff]",
+    re.IGNORECASE,
+)
+"""What Markdown, as GitHub reads it, or HTML could take for more than text."""
 
 
 def render(run: Run) -> str:
@@ -80,7 +85,6 @@ def _head(run: Run) -> Iterator[str]:
     yield f"## {_GLYPHS[ruling.verdict]} {ruling.verdict}: {escaped(run.policy.title)}"
     yield ""
     yield escaped(ruling.sentence)
-    yield ""
     yield from _table(
         ("planned", *OUTCOME_WORDS.values()),
         [(f"{summary.planned:,}", *(f"{summary.counts[one]:,}" for one in OUTCOME_WORDS))],
@@ -117,7 +121,7 @@ def _coverage(run: Run) -> Iterator[str]:
     places = coverage(run)
     if not places:
         return
-    yield from ("", "### Documented calls judged", "")
+    yield from ("", "### Documented calls judged")
     yield from _table(
         ("profile", "ABI", "judged", "undecided", "not applicable"),
         [
@@ -139,7 +143,7 @@ def _failures(run: Run) -> Iterator[str]:
         if not groups:
             continue
         count = cells_text(sum(len(group.cells) for group in groups))
-        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}", "")
+        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}")
         yield from _table(
             ("claim", "calls", "the first of them"),
             [
@@ -152,7 +156,7 @@ def _failures(run: Run) -> Iterator[str]:
 def _waivers(run: Run) -> Iterator[str]:
     if not run.waivers:
         return
-    yield from ("", "### Waivers", "")
+    yield from ("", "### Waivers")
     yield from _table(
         ("waiver", "state", "last day", "what came of it"),
         [
@@ -171,9 +175,9 @@ def _changes(run: Run) -> Iterator[str]:
     if run.baseline is None:
         return
     changes = gathered(run.baseline.changes, lambda change: change.kind)
-    yield from ("", f"### Since the run of {time_text(run.baseline.started)}", "")
+    yield from ("", f"### Since the run of {time_text(run.baseline.started)}")
     if not changes:
-        yield "Nothing has changed."
+        yield from ("", "Nothing has changed.")
         return
     yield from _table(
         ("change", "cells", "the first of them"),
@@ -189,7 +193,7 @@ def _gaps(run: Run) -> Iterator[str]:
     open_ = [gap for gap in gaps_in_order(run.gaps) if gap.state is GapState.OPEN]
     if not open_:
         return
-    yield from ("", "### Gaps of the policy: open ways to the power of a documented call", "")
+    yield from ("", "### Gaps of the policy: open ways to the power of a documented call")
     yield from _table(
         ("calls", "not documented, and gets through"),
         [
@@ -205,7 +209,7 @@ def _undecided(run: Run) -> Iterator[str]:
         if not groups:
             continue
         count = cells_text(sum(len(group.cells) for group in groups))
-        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}", "")
+        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}")
         yield from _table(
             ("cells", "why"),
             [(f"{len(group.cells):,}", escaped(group.title)) for group in groups],
@@ -213,16 +217,17 @@ def _undecided(run: Run) -> Iterator[str]:
 
 
 def _controls(run: Run) -> Iterator[str]:
-    yield from ("", "### Controls", "")
+    alike = gathered(controls.assess(run), lambda one: (one.state, one.sentence))
+    yield from ("", "### Controls")
     yield from _table(
-        ("control", "what the claims say", "why"),
+        ("what the claims say", "about", "why"),
         [
             (
-                escaped(f"{one.control.framework} {one.control.id}: {one.control.title}"),
-                one.state,
-                escaped(one.sentence),
+                state,
+                _listed(f"{one.control.framework} {one.control.id}" for one in members),
+                escaped(sentence),
             )
-            for one in controls.assess(run)
+            for (state, sentence), members in alike.items()
         ],
     )
 
@@ -252,13 +257,14 @@ def escaped(text: str, most: int = _MOST_TEXT) -> str:
     """A text from outside in which Markdown and HTML see nothing but text.
 
     Every sign that either could take for markup, and a colon or point that makes an address,
-    becomes a character reference. Renderers look for mail addresses and mentions in the text that
-    comes of it, so a comment stands between an at sign and what follows.
+    becomes a character reference; others stay, so that the source can be read, too. Renderers
+    look for mail addresses and mentions in the text that comes of it, so a comment stands between
+    an at sign and what follows.
     """
     shown = visible(text)
     if len(shown) > most:
         shown = f"{shown[:most]}…"
-    return _PLAIN.sub(_reference, shown)
+    return _ACTIVE.sub(_reference, shown)
 
 
 def _reference(match: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ run is broken above all, is said in the invocation, for a log without results re
 """
 
 import hashlib
+from itertools import chain, islice
 from typing import Final
 from urllib.parse import quote
 
@@ -44,10 +45,11 @@ def render(run: Run) -> str:
     # What nobody has accepted comes first, so that a cut never hides it behind what somebody has.
     telling.sort(key=lambda cell: cell.outcome is Outcome.WAIVED)
     faults = [one for one in run.waivers if one.state in FAULTS]
-    found = [
-        *(_waiver(run, rank, one, uuids) for rank, one in enumerate(faults)),
-        *(_cell(run, cell, uuids) for cell in telling),
-    ]
+    every = chain(
+        (_waiver(run, rank, one, uuids) for rank, one in enumerate(faults)),
+        (_cell(run, cell, uuids) for cell in telling),
+    )
+    hidden = len(faults) + len(telling) - MOST_RESULTS
     log = {
         "$schema": _SCHEMA,
         "version": "2.1.0",
@@ -62,8 +64,8 @@ def render(run: Run) -> str:
                 "originalUriBaseIds": {
                     "%SRCROOT%": {"description": {"text": "The root of the repository."}}
                 },
-                "invocations": [_invocation(run, len(found) - MOST_RESULTS)],
-                "results": found[:MOST_RESULTS],
+                "invocations": [_invocation(run, hidden)],
+                "results": list(islice(every, MOST_RESULTS)),
                 "properties": {**facts(run), "record_sha256": uuids.digest},
             }
         ],

@@ -274,11 +274,33 @@ def wanted(run: Run) -> dict[str, str]:
     found = {}
     for check in checks(run):
         outcomes = {cell.outcome for cell in check.cells}
-        for outcome in outcomes & set(apart):
-            found[f"{check.name}/{outcome.replace('_', '-')}"] = apart[outcome]
+        for cell in check.cells:
+            if cell.outcome in apart:
+                which = "" if cell.waiver is None else f"/{cell.waiver + 1}"
+                name = f"{check.name}/{cell.outcome.replace('_', '-')}{which}"
+                found[name] = apart[cell.outcome]
         if outcomes & {Outcome.PASSED, Outcome.FAILED}:
             found[check.name] = "Failed" if Outcome.FAILED in outcomes else "Passed"
     return found
+
+
+def test_heimdall_shows_no_control_of_nist_that_the_run_is_not_about() -> None:
+    """The suite's own filter says nothing about least privilege of any container."""
+
+    def tags(name: str) -> set[str]:
+        (profile,) = parsed("hdf", name)["profiles"]
+        return {tag for one in profile["controls"] for tag in one["tags"]["nist"]}
+
+    assert {"SI-6", "AU-12"} < tags("passing")
+    assert not {"AC-6", "CM-7", "SC-39"} & tags("passing")
+    assert {"SI-6", "AU-12", "AC-6", "CM-7", "SC-39"} < tags("deployed")
+
+
+def test_heimdall_is_told_of_each_waiver() -> None:
+    (profile,) = parsed("hdf", "waived")["profiles"]
+    told = [one["waiver_data"] for one in profile["controls"] if one["waiver_data"]]
+    assert {one["expiration_date"] for one in told} == {"2026-03-31"}
+    assert all("TICKET-17" in one["justification"] for one in told)
 
 
 # What stands in them

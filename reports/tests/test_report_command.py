@@ -2,13 +2,16 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from probes.cell import Claim
 from probes.errors import ExitStatus
 from reports import cli, results
 from reports.formats.catalogue import FORMATS
+from reports.results.journal import Journal
 from reports.tests.format_samples import runs
 
 
@@ -71,6 +74,30 @@ def test_status_is_that_of_the_rendering_unless_the_verdict_is_asked_for(
     words = ["report", str(path), "--format", "intoto"]
     assert cli.main(words) == ExitStatus.CONFORMANT
     assert cli.main([*words, "--verdict"]) == status
+
+
+def test_journal_of_a_killed_run_is_rendered_as_incomplete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was judged until then is shown, and no reader takes it for the whole."""
+    run = runs()["passing"]
+    controls = [cell for cell in run.cells if cell.key.claim is Claim.CONTROLS]
+    some = [cell for cell in run.cells if cell.key.claim is Claim.TERMINATES]
+    journal = Journal(tmp_path, replace(run, cells=()))
+    journal.plan([cell.key for cell in run.cells], run.selected_of)
+    sent = {
+        "cells": list(map(results.cell_to_json, some)),
+        "controls": list(map(results.cell_to_json, controls)),
+        "audit_source": "netlink",
+        "audit_reason": "a record arrived",
+    }
+    journal.note("test[x]", sent, run.finished)
+    journal.close()
+    words = ["report", str(journal.path), "--format", "markdown", "-o", "-"]
+    assert cli.main([*words, "--verdict"]) == ExitStatus.INTERRUPTED
+    said = capsys.readouterr().out
+    assert "INCOMPLETE" in said
+    assert "ended before its time" in said
 
 
 @pytest.mark.parametrize(
