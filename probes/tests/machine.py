@@ -113,14 +113,14 @@ class Machine:
         settings = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
         return (*enter, "env", *settings, *command)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, seconds: float = START_SECONDS) -> str:
         """Runs a command on the machine, and gives what it printed."""
         ended = subprocess.run(
             self.words(*command),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=START_SECONDS,
+            timeout=seconds,
             check=False,
         )
         assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
