@@ -120,6 +120,10 @@ class Analysis:
         self.outcomes = dict(sorted(outcomes.items()))
         self.inexact = tuple(inexact)
 
+    def __len__(self) -> int:
+        """How many nodes its diagrams have: what it costs in memory."""
+        return len(self._diagrams)
+
     @property
     def exact(self) -> bool:
         """Whether every return that is claimed to be possible is."""
