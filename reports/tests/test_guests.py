@@ -155,7 +155,10 @@ def check_answers(run: Run) -> None:
         if evidence.source == "control"
     }
     assert answers
+    shut = {"x32"} if {a for (abi, _), a in answers.items() if abi == "x32"} == {"ENOSYS"} else {}
     for (abi, call), answer in answers.items():
+        if abi in shut:  # this kernel has no x32, and says so after any filter
+            continue
         row = catalogue.probe_for(call)
         assert row is not None
         told = "PID" if answer == "the caller's pid" else answer
