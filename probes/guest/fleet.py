@@ -70,7 +70,10 @@ def _read(word: str) -> Wanted:
         raise BadInputError(
             f"guest {word!r}: {suite!r} is no suite of Debian: write such as {name}@bullseye"
         )
-    return Wanted(machine, suite or machine.suite, machine.suite, bool(at))
+    # An older kernel runs a newer Python; a machine that is new to Debian has no older one.
+    kernel = suite or machine.suite
+    userland = machine.suite if machine.suite == machines.DEFAULT_SUITE else kernel
+    return Wanted(machine, kernel, userland, bool(at))
 
 
 def prepare(wanted: Wanted, cache: Path, limits: Limits) -> Guest:

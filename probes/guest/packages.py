@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ MIRROR_VARIABLE: Final = "SYSCALL_CONFORMANCE_MIRROR"
 KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DOWNLOAD_SECONDS: Final = 900
 _QUERY_SECONDS: Final = 120
+_PAUSES: Final = (5.0, 15.0)
+"""Seconds between attempts to fetch the lists of packages."""
+
 _TOOLS: Final = {
     "apt-get": "apt",
     "apt-cache": "apt",
@@ -135,6 +139,13 @@ class Archive:
         Raises:
             InstrumentError: as ``update``.
         """
+        for pause in _PAUSES:
+            try:
+                self._apt("apt-get", "-qq", "update", deadline=_DOWNLOAD_SECONDS)
+            except InstrumentError:
+                time.sleep(pause)  # a mirror that is being synchronized contradicts itself
+            else:
+                return
         self._apt("apt-get", "-qq", "update", deadline=_DOWNLOAD_SECONDS)
 
     def closure(self, names: Sequence[str]) -> tuple[Package, ...]:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,37 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         packages.Archive("bookworm", "amd64", blocked)
 
 
+def test_lists_are_fetched_again_before_it_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror that is being synchronized contradicts itself for a while."""
+    tried: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv(packages.MIRROR_VARIABLE, "file:/nowhere")
+    archive = packages.Archive("bookworm", "amd64", tmp_path)
+
+    def fails(*command: str, **_: object) -> str:
+        tried.append(command[2])
+        raise InstrumentError("unexpected size")
+
+    monkeypatch.setattr(archive, "_apt", fails)
+    with pytest.raises(InstrumentError, match="unexpected size"):
+        archive.update()
+    assert tried == ["update"] * 3
+
+
+def test_an_archive_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv(packages.MIRROR_VARIABLE, f"file:{tmp_path}/nowhere")
+
+    with pytest.raises(
+        InstrumentError, match=r"Debian's bookworm for amd64 cannot be had from file:.*try again$"
+    ):
+        packages.Archive("bookworm", "amd64", tmp_path).update()
+
+
 def module(folder: Path, name: str, *depends: str) -> None:
     info = f"\x7fELF\0license=GPL\0depends={','.join(depends)}\0name={name}\0"
     (folder / f"{name}.ko").write_bytes(info.encode())
@@ -204,11 +236,12 @@ def test_python_that_does_not_compile_is_told(tmp_path: Path) -> None:
 
 
 def test_words_stand_for_guests() -> None:
-    found = fleet.read(["aarch64", "x86_64@bullseye", "aarch64", "riscv64"])
+    words = ["aarch64", "x86_64@bullseye", "aarch64", "riscv64", "riscv64@sid"]
+    found = fleet.read(words)
 
-    assert [str(one) for one in found] == ["aarch64", "x86_64@bullseye", "riscv64"]
-    assert [one.kernel_suite for one in found] == ["bookworm", "bullseye", "trixie"]
-    assert [one.userland_suite for one in found] == ["bookworm", "bookworm", "trixie"]
+    assert [str(one) for one in found] == list(dict.fromkeys(words))
+    assert [one.kernel_suite for one in found] == ["bookworm", "bullseye", "trixie", "sid"]
+    assert [one.userland_suite for one in found] == ["bookworm", "bookworm", "trixie", "sid"]
 
 
 def test_the_whole_fleet_has_every_machine() -> None:
