@@ -91,7 +91,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--audit-source",
         default=settings.AUDIT_BEST,
         metavar="SOURCE",
-        help="netlink, auditd:FILE or none; default: the best that works here",
+        help="netlink, auditd:FILE, fd:N or none; default: the best that works here",
+    )
+    group.addoption(
+        "--audit-fd",
+        default="",
+        metavar="N",
+        help="a descriptor of with-audit, for one process: without -n; as --audit-source=fd:N",
     )
     group.addoption(
         "--report-dir",
@@ -126,7 +132,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 profile=config.getoption("profile"),
                 arch=config.getoption("arch"),
                 target=config.getoption("target"),
-                audit_source=config.getoption("audit_source"),
+                audit_source=_audit_source(config),
                 container=Container(*(config.getoption(option.name) for option in OPTIONS)),
                 start=start_of(
                     Path(_path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
@@ -181,6 +187,31 @@ def _granted(config: pytest.Config, today: date) -> Granted:
     except BadInputError as error:
         raise BadInputError(f"--waivers: {error}") from error
     return Granted(loaded, config.getoption("target"), today)
+
+
+def _audit_source(config: pytest.Config) -> str:
+    """Where records come from.
+
+    Raises:
+        BadInputError: the options contradict each other, or several processes would read one
+            descriptor, and take records from each other.
+    """
+    source: str = config.getoption("audit_source")
+    descriptor: str = config.getoption("audit_fd")
+    if descriptor:
+        if source != settings.AUDIT_BEST:
+            raise BadInputError(
+                f"--audit-fd {descriptor}: --audit-source {source} names another source: leave one"
+                " of them out"
+            )
+        source = f"{settings.AUDIT_DESCRIPTOR}{descriptor}"
+    workers = config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
+    if source.startswith(settings.AUDIT_DESCRIPTOR) and workers:
+        raise BadInputError(
+            f"--audit-source {source}: workers would take records from each other, so one process"
+            " must read the descriptor: leave -n out"
+        )
+    return source
 
 
 def _any_of(config: pytest.Config, options: Iterable[str]) -> bool:

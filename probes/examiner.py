@@ -409,7 +409,8 @@ class Examiner:
             nonce = self._zygote.nonce()
             if one.role is not _Role.CONTROL:
                 inquiry.nonces.append(nonce)
-            runs = one.role is not _Role.WITNESSED
+            # A canary does no harm with capabilities either.
+            runs = one.role is not _Role.WITNESSED and case.claim is not Claim.CONTROLS
             made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
             request = Request(*made, one.route, new_session and runs, runs=runs)
             inquiry.requests.append(request)
@@ -563,7 +564,11 @@ def emit_and_read(
     number = plan.canary(native)[1] if number is None else number
     raw = _known_filter(native, number, Profile.LOG.returns)
     sentinel = zygote.nonce()
-    zygote.run([Request(_entry(native), (Call(number),), (raw,), sentinel)])
+    request = Request(_entry(native), (Call(number),), (raw,), sentinel, runs=False)
+    emitted = zygote.run([request])[0][0]
+    if emitted.fault:
+        reason = f"the sentinel, whose record would come last, cannot be emitted: {emitted.fault}"
+        return Batch((), complete=False, reason=reason)
     return collector.read_until(sentinel, deadline)
 
 

@@ -65,8 +65,8 @@ class Request:
         route: who makes the call.
         new_session: whether the child leaves its session, and so any terminal, beforehand.
         deadline: seconds that a child may take.
-        runs: whether the call may run; a child that cannot drop its capabilities makes none that
-            does.
+        runs: whether the call may run, and could do harm with capabilities: a child that cannot
+            drop its own makes no such call.
     """
 
     entry: str

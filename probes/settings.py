@@ -42,7 +42,7 @@ AUDIT_NETLINK = "netlink"
 AUDIT_NONE = "none"
 AUDIT_BEST = "best"
 _AUDITD = "auditd:"
-_DESCRIPTOR = "fd:"
+AUDIT_DESCRIPTOR = "fd:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,11 +387,11 @@ def check_audit_source(text: str) -> None:
     """
     known = text in {AUDIT_BEST, AUDIT_NETLINK, AUDIT_NONE}
     known |= text.startswith(_AUDITD) and text != _AUDITD
-    known |= bool(re.fullmatch(rf"{_DESCRIPTOR}[0-9]{{1,9}}", text))
+    known |= bool(re.fullmatch(rf"{AUDIT_DESCRIPTOR}[0-9]{{1,9}}", text))
     if not known:
         raise BadInputError(
             f"--audit-source {text}: unknown source; it is {AUDIT_NETLINK}, {_AUDITD}FILE, "
-            f"{_DESCRIPTOR}N or {AUDIT_NONE}, and without the option the best that works here"
+            f"{AUDIT_DESCRIPTOR}N or {AUDIT_NONE}, and without the option the best that works here"
         )
 
 
@@ -458,8 +458,8 @@ def _collector(source: str) -> Collector:
     """
     if source == AUDIT_NETLINK:
         return NetlinkCollector()
-    if source.startswith(_DESCRIPTOR):
-        return NetlinkCollector(fileno=int(source.removeprefix(_DESCRIPTOR)))
+    if source.startswith(AUDIT_DESCRIPTOR):
+        return NetlinkCollector(fileno=int(source.removeprefix(AUDIT_DESCRIPTOR)))
     return AuditdCollector(Path(source.removeprefix(_AUDITD)))
 
 

@@ -227,21 +227,22 @@ def _try_to_supervise(marking: kernel.Filter, orders: Request) -> None:
         OSError: something of it is refused, or none of the canary calls arrives.
     """
     listener = kernel.install_listener(marking, orders["number"])
-    calls = [kernel.prepare_call(kernel.ENTRY_SYSCALL, *canary) for canary in orders["canaries"]]
-    pid = os.fork()
-    if pid == 0:
-        os.close(listener)
-        for call in calls:
-            call()
-        os._exit(0)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
-    answered = 0
-    while os.waitpid(pid, os.WNOHANG)[0] == 0:
-        if poll.poll(1):
-            answered += kernel.answer(listener, orders["error"])
-    if not answered:
-        raise OSError(errno.ENOMSG, os.strerror(errno.ENOMSG))
+    for canary in orders["canaries"]:
+        call = kernel.prepare_call(kernel.ENTRY_SYSCALL, *canary)
+        answered = False
+        pid = os.fork()  # one for each: this process may be killed for the first
+        if pid == 0:
+            os.close(listener)
+            call()
+            os._exit(0)
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if poll.poll(1):
+                answered = kernel.answer(listener, orders["error"]) or answered
+        if answered:
+            return
+    raise OSError(errno.ENOMSG, os.strerror(errno.ENOMSG))
 
 
 def _scout(attempt: Callable[[], None], deadline: float) -> str:
@@ -637,7 +638,8 @@ def _setuid(child: _Child) -> None:
     try:
         os.setresuid(NOBODY, NOBODY, NOBODY)
         child.page.header.dropped_user = 1
-    except PermissionError:
+    except OSError:
+        # It may become no other (EPERM), or its user namespace has no nobody (EINVAL).
         user = os.getuid()
         os.setresuid(user, user, user)
     child.end_with_parent()  # a change of user has cleared it

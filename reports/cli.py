@@ -25,12 +25,13 @@ from reports.commands import (
     merge,
     observe,
     report,
+    with_audit,
 )
 from reports.commands.answer import carry_out
 
 PROGRAM = "syscall-conformance"
 
-_COMMANDS = (gate, observe, guest, report, compare, merge, export, explain, diff)
+_COMMANDS = (gate, observe, guest, report, compare, merge, export, explain, diff, with_audit)
 """In the order of the program's help."""
 
 

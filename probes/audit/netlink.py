@@ -142,7 +142,7 @@ class NetlinkCollector(SequencedCollector):
             CollectorUnavailableError: this process may not join, this kernel has no audit, or
                 ``fileno`` is another kind of socket.
         """
-        self._socket = _joined(receive_buffer) if fileno is None else _passed(fileno)
+        self._socket = joined(receive_buffer) if fileno is None else _passed(fileno)
         self._socket.setblocking(False)  # noqa: FBT003 - socket's own signature
         _tell_losses(self._socket)
         self._poll = select.poll()
@@ -216,8 +216,15 @@ def _answer(control: socket.socket, request: int) -> AuditStatus:
                 raise OSError(code, os.strerror(code))
 
 
-def _joined(receive_buffer: int) -> socket.socket:
-    """A socket of our own in the group."""
+def joined(receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
+    """A socket of our own in the group.
+
+    Args:
+        receive_buffer: bytes to ask for.
+
+    Raises:
+        CollectorUnavailableError: this process may not join, or this kernel has no audit.
+    """
     try:
         own = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
     except OSError as problem:
@@ -240,7 +247,13 @@ def _joined(receive_buffer: int) -> socket.socket:
 
 def _passed(fileno: int) -> socket.socket:
     """The caller's socket, duplicated and looked at."""
-    duplicate = os.dup(fileno)
+    try:
+        duplicate = os.dup(fileno)
+    except OSError as problem:
+        raise CollectorUnavailableError(
+            f"File descriptor {fileno} is not open ({problem.strerror}): have with-audit, or "
+            "whatever opened it on the host, pass it on to this process."
+        ) from problem
     try:
         passed = socket.socket(fileno=duplicate)
     except OSError as problem:

@@ -1,12 +1,17 @@
 """Runs a command under raw filters, and judges a confinement from inside; a program of its own.
 
-``python -m probes.tests.confined [FILE...] -- COMMAND`` installs the filters
-and becomes the command. ``python -m probes.tests.confined judge PROFILE AUDIT`` judges the process
-that runs it, and prints what came of it as one line of JSON.
+``python -m probes.tests.confined [PROGRAM...] -- COMMAND`` installs the filters, in hexadecimal,
+and becomes the command. ``... supervise PROGRAM -- COMMAND`` has a process at the listener of such
+a filter let every call run; it prints how many there were when all is over. ``... judge PROFILE
+AUDIT`` judges the process that runs it, and prints what came of it as one line of JSON.
 """
 
+import fcntl
 import json
 import os
+import select
+import socket
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ from subprocess import CompletedProcess, run
 from typing import Any
 
 from cases.fixtures import DEFAULT_POLICY
-from probes import kernel, settings
+from probes import arch, kernel, settings
 from probes.cell import Cell, Claim, Outcome
 from probes.examiner import Examiner, cannot_tell
 from probes.settings import Words
@@ -61,36 +66,35 @@ def key_of(cell: Cell) -> Key:
 
 
 def under(
-    programs: Sequence[bytes], directory: Path, *command: str, by: Sequence[str] = ()
+    programs: Sequence[bytes],
+    *command: str,
+    by: Sequence[str] = (),
+    python: str = sys.executable,
 ) -> CompletedProcess[bytes]:
     """Runs a command under filters, and gives what ``subprocess.run`` does.
 
     Args:
         programs: raw filters, the oldest first.
-        directory: for the files.
         command: what to run.
         by: a command in front, such as ``setpriv`` with its options.
+        python: the interpreter.
     """
-    files = []
-    for index, program in enumerate(programs):
-        path = directory / f"confine-{index}"
-        path.write_bytes(program)
-        files.append(str(path))
-    words = [*by, sys.executable, "-m", "probes.tests.confined", *files, "--", *command]
+    filters = [program.hex() for program in programs]  # a file may be out of somebody's reach
+    words = [*by, python, "-m", "probes.tests.confined", *filters, "--", *command]
     return run(words, cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE)
 
 
 def judged(
     programs: Sequence[bytes],
     profile: str,
-    directory: Path,
     audit: str = "none",
     *,
     by: Sequence[str] = (),
+    python: str = sys.executable,
 ) -> Judged:
     """Has a process confined by the filters judge itself; see ``under``."""
-    command = (sys.executable, "-m", "probes.tests.confined", "judge", profile, audit)
-    done = under(programs, directory, *command, by=by)
+    command = (python, "-m", "probes.tests.confined", "judge", profile, audit)
+    done = under(programs, *command, by=by, python=python)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
     return read(done.stdout)
 
@@ -155,15 +159,47 @@ def judge(profile: str, audit: str) -> str:
     )
 
 
+def supervise(program: bytes, command: Sequence[str]) -> None:
+    """Runs the command under a filter whose calls a process outside of it lets run."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        kernel.set_no_new_privs()
+        seccomp = arch.of_this_process()[0].numbers["seccomp"]
+        listener = kernel.install_listener(kernel.Filter(program), seccomp)
+        socket.send_fds(theirs, [b"."], [listener])
+        os.close(listener)
+        os.execvp(command[0], list(command))  # noqa: S606 - no shell is wanted
+    _, (listener, *_), _, _ = socket.recv_fds(ours, 1, 1)
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    seen = 0
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if any(event & select.POLLIN for _, event in poll.poll(10)):
+            told = bytearray(80)
+            fcntl.ioctl(listener, _RECEIVE, told)
+            reply = struct.pack("=QqiI", int.from_bytes(told[:8], sys.byteorder), 0, 0, _CONTINUE)
+            fcntl.ioctl(listener, _SEND, reply)
+            seen += 1
+    sys.stderr.write(f"{seen} calls were supervised\n")
+
+
+# linux/seccomp.h: SECCOMP_IOCTL_NOTIF_RECV and _SEND as on x86, SECCOMP_USER_NOTIF_FLAG_CONTINUE
+_RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
+
+
 def main(words: Sequence[str]) -> None:
     """See the module."""
     if words[0] == "judge":
         sys.stdout.write(judge(*words[1:]))
         return
+    if words[0] == "supervise":
+        supervise(bytes.fromhex(words[1]), words[3:])
+        return
     split = words.index("--")
     kernel.set_no_new_privs()
-    for file in words[:split]:
-        kernel.install(kernel.Filter(Path(file).read_bytes()))
+    for program in words[:split]:
+        kernel.install(kernel.Filter(bytes.fromhex(program)))
     os.execvp(words[split + 1], list(words[split + 1 :]))  # noqa: S606 - no shell is wanted
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,14 @@ from probes import arch, bpf, examiner, plan, verdict, witness
 from probes.action import Action, FilterReturn
 from probes.arch import ARCHES, Arch, Entry
 from probes.bpf import SeccompData
+from probes.errors import InstrumentError
 from probes.instrument import Call, Observation, Request, Route, Stage, Standing, Zygote
+from probes.tests.test_instrument import (
+    children_of,
+    free_descriptors,
+    open_files,
+    resident_bytes,
+)
 from probes.verdict import Effect
 
 KERNEL = arch.offered_by(os.uname().machine)
@@ -308,3 +316,47 @@ def test_unknown_actions_are_none_that_the_kernel_has() -> None:
     assert ranks[Action.TRACE] < witness.BELOW_TRACE < ranks[Action.LOG]
     for unknown in witness.UNKNOWN_ACTIONS:
         assert FilterReturn.decode(unknown).action is Action.KILL_PROCESS
+
+
+@ALIKE
+def test_ten_thousand_confined_probes_leave_nothing_behind(standing: Standing) -> None:
+    number = NATIVE.numbers["getppid"]
+    one = witness.WITNESSES[standing]
+    filters = [(filtering(NATIVE, number, each.value),) for each in ACTIONS if each.data != 4095]
+
+    def probes(zygote: Zygote, count: int) -> None:
+        for _ in range(count // 100):
+            attempts = [
+                attempt
+                for index in range(100)
+                for attempt in one.one(NATIVE, Call(number), filters[index % len(filters)], ())
+            ]
+            batch = [
+                Request("syscall", each.calls, each.programs, zygote.nonce())
+                for each in attempts[:100]
+            ]
+            assert not [seen for (seen,) in zygote.run(batch) if seen.fault]
+
+    with Zygote(confined=True) as zygote:
+        zygote.put_up_witness(witness.orders(NATIVE, CANARIES))
+        probes(zygote, 500)
+        before = (free_descriptors(zygote), open_files())
+        memory = resident_bytes(zygote.pid)
+        probes(zygote, 10_000)
+
+        assert children_of(zygote.pid) == []
+        assert (free_descriptors(zygote), open_files()) == before
+        assert resident_bytes(zygote.pid) - memory < 1 << 20
+
+
+def test_a_confined_zygote_that_does_not_answer_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is stopped, and killed after a while; the worker does not wait for ever."""
+    monkeypatch.setattr("probes.instrument.DEADLINE_SECONDS", 0.1)
+    with Zygote(confined=True) as zygote:
+        zygote.put_up_witness(witness.orders(NATIVE, CANARIES))
+        os.kill(zygote.pid, signal.SIGSTOP)
+        request = Request("syscall", (Call(CANARIES[0]),), (), zygote.nonce(), deadline=0.1)
+        with pytest.raises(InstrumentError, match="did not answer in time"):
+            zygote.run([request])

@@ -166,7 +166,7 @@ def run_as_nobody(place: Path, *options: str) -> Job:
     folder = place / "reports"
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
-    python = _python_for_nobody(place)
+    python = python_for_nobody(place)
     ended = subprocess.run(
         command(folder, *options, python=python),
         cwd=checkout,
@@ -183,7 +183,7 @@ def run_as_nobody(place: Path, *options: str) -> Job:
     return Job(ended.returncode, ended.stdout, folder)
 
 
-def _python_for_nobody(place: Path) -> str:
+def python_for_nobody(place: Path) -> str:
     """An interpreter with this one's packages that everybody may run; the test ends without one."""
     if _serves_nobody(sys.executable):
         return sys.executable
