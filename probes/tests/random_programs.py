@@ -204,10 +204,51 @@ def anything(rng: Random, length: int, offsets: Sequence[int] = LOADABLE) -> Pro
 
 
 def a_length(rng: Random) -> int:
-    """1 to 60 as a rule, and now and then up to what the kernel takes, less a prefix of four."""
+    """1 to 60 as a rule, and now and then up to what the kernel takes, less a gate of six."""
     if rng.random() < 0.99:
         return rng.randint(1, 60)
-    return rng.randint(60, bpf.MAX_INSTRUCTIONS - 4)
+    return rng.randint(60, bpf.MAX_INSTRUCTIONS - 6)
+
+
+_COMPUTATIONS: Final = (
+    *(bpf.ADD, bpf.SUB, bpf.OR, bpf.AND, bpf.XOR, bpf.LSH, bpf.RSH),
+    *(bpf.MUL, bpf.DIV, bpf.NEG, bpf.LD_MEM, bpf.LDX_MEM),
+)
+_RETURNED_BITS: Final = 4
+
+
+def computing(rng: Random, offsets: Sequence[int] = LOADABLE) -> Program:
+    """A program that answers with an errno of some bits of what it computes.
+
+    In other programs a wrong result seldom changes a comparison; here it shows.
+    """
+    code = [
+        statement(bpf.LD_ABS, rng.choice(offsets)),
+        statement(bpf.ST, 0),
+        statement(bpf.TAX),
+        statement(bpf.LD_ABS, rng.choice(offsets)),
+    ]
+    if rng.random() < 0.6:
+        code.append(statement(bpf.LDX_IMM, rng.choice((*HALVES, *_OPERANDS))))
+    for _ in range(rng.randint(1, 3)):
+        operation = rng.choice(_COMPUTATIONS)
+        k = rng.choice((*HALVES, *_OPERANDS, rng.getrandbits(32)))
+        if operation in {bpf.LD_MEM, bpf.LDX_MEM}:
+            code.append(statement(operation, 0))
+        elif operation == bpf.NEG:
+            code.append(statement(bpf.NEG))
+        elif rng.random() < 0.4:
+            code.append(statement(operation | bpf.SOURCE_X))
+        else:
+            k = k % 32 if operation in {bpf.LSH, bpf.RSH} else k
+            code.append(statement(operation, k or 1))
+    code += (
+        statement(bpf.RSH, rng.choice((0, 1, 7, 16, 28, 31))),
+        statement(bpf.AND, (1 << _RETURNED_BITS) - 1),
+        statement(bpf.OR, FilterReturn(Action.ERRNO, 0x100).value),
+        statement(bpf.RET_A),
+    )
+    return tuple(code)
 
 
 class _Backwards:
