@@ -7,6 +7,7 @@ must not happen, as in CI, set ``SYSCALL_CONFORMANCE_REQUIRE_ORACLES=1``: they f
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -24,9 +25,14 @@ def require(tool_or_path: str, apt_package: str) -> str:
         found = tool_or_path if Path(tool_or_path).exists() else None
     else:
         found = shutil.which(tool_or_path)
-    if found is not None:
-        return found
-    sentence = f"needs {tool_or_path}: apt-get install {apt_package}"
+    if found is None:
+        missing(tool_or_path, apt_package)
+    return found
+
+
+def missing(what: str, apt_package: str) -> NoReturn:
+    """Ends the test, which needs something that these Debian packages bring."""
+    sentence = f"needs {what}: apt-get install {apt_package}"
     if os.environ.get(REQUIRE_VARIABLE) == "1":
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)
