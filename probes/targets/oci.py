@@ -15,7 +15,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -27,6 +27,7 @@ from probes.action import Action, FilterReturn
 from probes.arch import Arch
 from probes.bpf import IllegalProgramError, Instruction, Program, jump, statement
 from probes.errors import BadInputError
+from probes.targets import oci_kept
 from probes.targets.oci_profile import ARCHITECTURES, read
 from probes.targets.oci_resolve import (
     Engine,
@@ -129,7 +130,7 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     findings = (
         *resolved.findings,
         *_unknown_names(resolved, unknown),
-        *_not_enforced(resolved, program, names, unknown),
+        *oci_kept.findings(resolved, program, names, unknown),
     )
     return Compiled((program,), names, resolved.flags, findings)
 
@@ -320,32 +321,3 @@ def _unknown_names(resolved: Resolved, unknown: Sequence[str]) -> Iterator[str]:
         f"about them is silently unenforced"
         + (f", although {resolved.native} has {listed(known)}" if known else "")
     )
-
-
-def _not_enforced(
-    resolved: Resolved, program: Program, names: Sequence[str], unknown: Collection[str]
-) -> Iterator[str]:
-    """Findings about unconditional rules that the program does not keep on some architecture."""
-    wanted: dict[str, ResolvedRule] = {}
-    for rule in resolved.rules:
-        if not rule.conditions and rule.returns != resolved.default and rule.name not in unknown:
-            wanted.setdefault(rule.name, rule)
-    for each in abi.ARCHES.values():
-        if each.scmp not in names:
-            continue
-        missed = [
-            rule.name
-            for rule in wanted.values()
-            if (number := each.number(rule.name)) is not None
-            and bpf.simulate(
-                program,
-                bpf.SeccompData(number, each.audit_arch),
-                big_endian=resolved.native.big_endian,
-            )
-            != rule.returns.value
-        ]
-        if missed:
-            yield (
-                f"{resolved.path}: libseccomp leaves out the rules for {listed(missed)} on "
-                f"{each}, which has them: a newer libseccomp may know their numbers"
-            )
