@@ -1,9 +1,9 @@
-"""What the kernel makes of a stack of filters, and what each filter of it says."""
+"""What the kernel, the simulator and the prover make of a stack of filters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from probes import bpf, witness
+from probes import bpf, prover, witness
 from probes.action import MAX_ERRNO, Action, FilterReturn
 from probes.arch import Arch, Entry
 from probes.instrument import Call, Request, Zygote
@@ -13,12 +13,12 @@ from probes.zygote import MAX_CALLS
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The kernel against the simulation.
+    """The kernel against the simulation and the proof.
 
     Attributes:
         asked: how many calls were made.
         effects: how many of them had each effect.
-        mismatches: a sentence for each call of which the two say different things.
+        mismatches: a sentence for each call of which the three do not say the same.
     """
 
     asked: int
@@ -29,7 +29,7 @@ class Comparison:
 def replay(
     prober: Zygote, arch: Arch, programs: Sequence[bytes], calls: Sequence[Call]
 ) -> Comparison:
-    """Has children make calls under a stack of filters and compares with simulation.
+    """Has children make calls under a stack of filters; compares with simulation and proof.
 
     A marker below the stack keeps every call from running: see ``probes.witness``.
 
@@ -48,11 +48,16 @@ def replay(
         for first in range(0, len(marked), MAX_CALLS)
     ]
     seen = [read(one) for answer in prober.run(requests) for one in answer]
+    analysis = prover.analyze(stack, big_endian=arch.big_endian)
     effects: dict[Effect, int] = {}
-    mismatches = []
+    mismatches = list(analysis.inexact)
     for call, found in zip(marked, seen, strict=True):
         effects[found.effect] = effects.get(found.effect, 0) + 1
-        returned = combined(stack, _as_seen(arch, call), big_endian=arch.big_endian)
+        data = _as_seen(arch, call)
+        returned = combined(stack, data, big_endian=arch.big_endian)
+        proved = analysis.value_at(data)
+        if proved != {returned.value}:
+            mismatches.append(f"{arch} {call.number:#x}: simulated {returned}, proved {proved}")
         if (found.effect, found.errno) != _effect_of(returned):
             mismatches.append(
                 f"{arch} {call.number:#x}{call.arguments}: simulated {returned}, {found.detail}"
