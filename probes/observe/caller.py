@@ -14,7 +14,9 @@ NOBODY_KNOWS: Final = "?"
 _STAT_SIZE: Final = 1024
 _START_TIME: Final = 19
 """Field 22 of proc_pid_stat(5), the twentieth after the name."""
-_REMEMBERED: Final = 65536
+_COMM_SIZE: Final = 64
+_REMEMBERED: Final = 256
+"""Threads whose file is kept open, well below the usual limit of 1024 descriptors."""
 
 Process = tuple[int, int]
 """A process id, and when the process started in clock ticks: an id can be used again."""
@@ -39,30 +41,58 @@ _NOBODY: Final = Caller((0, 0), NOBODY_KNOWS, NOBODY_KNOWS)
 
 
 class Callers:
-    """Tells callers; remembers of each thread which process it is of."""
+    """Tells callers.
+
+    Of the last threads it keeps /proc/TID/comm open. That costs less than opening it for each call,
+    and what is read there can only be of the same thread: once it has ended, nothing is, even if
+    its id has been given to another.
+    """
 
     def __init__(self) -> None:
         """Knows nobody yet."""
-        self._processes: dict[Process, Process] = {}
+        self._known: dict[int, tuple[int, Process]] = {}
 
     def of(self, tid: int) -> Caller:
         """The thread that waits for an answer; what cannot be read is ``NOBODY_KNOWS``."""
-        stat = _stat(tid)
-        if stat is None:
-            return _NOBODY
-        comm, start = stat
-        thread = (tid, start)
-        process = self._processes.get(thread)
-        if process is None:
-            process = _process(tid, start)
-            if len(self._processes) >= _REMEMBERED:
-                del self._processes[next(iter(self._processes))]
-            self._processes[thread] = process
+        known = self._known.get(tid)
+        raw = _reread(known[0]) if known is not None else None
+        if known is None or raw is None:
+            known = self._meet(tid)
+            raw = _reread(known[0]) if known is not None else None
+            if known is None or raw is None:
+                return _NOBODY
         try:
             executable = shown(os.readlink(f"/proc/{tid}/exe"))  # noqa: PTH115 - as often as a call
         except OSError:  # EACCES: another user's, such as that of a set-user-ID program
             executable = NOBODY_KNOWS
-        return Caller(process, comm, executable)
+        comm = raw.removesuffix(b"\n").decode(errors="backslashreplace")
+        return Caller(known[1], shown(comm), executable)
+
+    def close(self) -> None:
+        """Forgets everybody."""
+        for descriptor, _ in self._known.values():
+            os.close(descriptor)
+        self._known.clear()
+
+    def _meet(self, tid: int) -> tuple[int, Process] | None:
+        before = self._known.pop(tid, None)
+        if before is None and len(self._known) >= _REMEMBERED:
+            before = self._known.pop(next(iter(self._known)))
+        if before is not None:
+            os.close(before[0])
+        try:
+            descriptor = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        known = self._known[tid] = (descriptor, _process(tid))
+        return known
+
+
+def _reread(descriptor: int) -> bytes | None:
+    try:
+        return os.pread(descriptor, _COMM_SIZE, 0)
+    except OSError:  # ESRCH: it has ended
+        return None
 
 
 def _read(path: str, size: int) -> bytes | None:
@@ -78,23 +108,13 @@ def _read(path: str, size: int) -> bytes | None:
         os.close(descriptor)
 
 
-def _stat(tid: int) -> tuple[str, int] | None:
-    raw = _read(f"/proc/{tid}/stat", _STAT_SIZE)
-    if not raw:
-        return None
-    head, _, tail = raw.rpartition(b")")
-    comm = head.partition(b"(")[2].decode(errors="backslashreplace")
-    return shown(comm), int(tail.split()[_START_TIME])
-
-
-def _process(tid: int, start: int) -> Process:
-    raw = _read(f"/proc/{tid}/status", 4 * _STAT_SIZE) or b""
-    _, _, tail = raw.partition(b"\nTgid:")
+def _process(tid: int) -> Process:
+    """The process of a thread."""
+    status = _read(f"/proc/{tid}/status", 4 * _STAT_SIZE) or b""
+    _, _, tail = status.partition(b"\nTgid:")
     leader = int(tail.split(maxsplit=1)[0]) if tail else tid
-    if leader == tid:
-        return tid, start
-    stat = _stat(leader)
-    return leader, stat[1] if stat else start
+    stat = _read(f"/proc/{leader}/stat", _STAT_SIZE)
+    return leader, int(stat.rpartition(b")")[2].split()[_START_TIME]) if stat else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ _PASSED_ON: Final = (
     signal.SIGUSR2,
     signal.SIGWINCH,
 )
+_ENDING: Final = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
 WATCHED_SIGNALS: Final = frozenset({*_PASSED_ON, signal.SIGCHLD})
 
 
@@ -109,6 +110,10 @@ class Supervisor:
         if not listener.let_run(self._listener, seen) and row is not None:
             self._tally.interrupted(row, seen, caller)
 
+    def close(self) -> None:
+        """Lets go of what it holds, but for the listener."""
+        self._callers.close()
+
     @property
     def elapsed(self) -> int:
         """Nanoseconds since the start."""
@@ -139,6 +144,8 @@ class _Family:
         self._signal_all = workload.signal_all
         self.status: int | None = None
         self.alive = True
+        self.told = False
+        self._typed = False
         self._say = say
         self._kill_at: float | None = None
 
@@ -162,6 +169,20 @@ class _Family:
                     f"the command has ended; waiting for {count} of the processes that it started "
                     f"(Ctrl-C ends them)"
                 )
+
+    def interrupt(self, number: int, *, typed: bool) -> None:
+        """Passes a signal on to the command, unless the terminal has sent it there itself."""
+        if number in _ENDING:
+            self.told = self.told or not typed
+            self._typed = self._typed or typed
+        if not typed:
+            os.kill(self.command, number)
+
+    @property
+    def came_to(self) -> Ending:
+        """Why it ended: by itself, too, if it took Ctrl-C for something else, as a shell does."""
+        failed = self._typed and self.status != 0
+        return Ending.INTERRUPTED if self.told or failed else Ending.ITSELF
 
     def end(self) -> None:
         """Asks all of them to end, now or, where that was done already, for good."""
@@ -201,10 +222,10 @@ def supervise(
         say: tells the user a sentence.
 
     Raises:
-        InstrumentError: the kernel cannot let a call run.
+        InstrumentError: the command was waited for by somebody else.
     """
     family = _Family(workload, say)
-    ending = Ending.ITSELF
+    ending = None
     deadline = None if timeout is None else time.monotonic() + timeout
     signals = kernel.open_signalfd(sorted(WATCHED_SIGNALS))
     try:
@@ -215,8 +236,7 @@ def supervise(
             while family.alive:
                 for which, what in events.poll(_patience(deadline, family)):
                     if which == signals:
-                        if _handle_signals(signals, family):
-                            ending = Ending.INTERRUPTED
+                        _handle_signals(signals, family)
                     elif what & select.EPOLLIN:
                         supervisor.answer()
                     else:  # EPOLLHUP: nobody is under the filter any more
@@ -227,44 +247,38 @@ def supervise(
                     say(f"the deadline of {timeout:g} s has passed: ending the command")
                     family.end()
                 family.end_late_ones()
-    except OSError as error:
-        raise InstrumentError(
-            f"the kernel does not take the answer to a call ({error.strerror}): it takes Linux 5.5 "
-            f"or newer"
-        ) from error
     finally:
         os.close(signals)
+        supervisor.close()
     if family.status is None:
         raise InstrumentError("the command's own exit status was lost")
-    return Outcome(family.status, ending, supervisor.elapsed)
+    return Outcome(family.status, ending or family.came_to, supervisor.elapsed)
 
 
 _LATE_SECONDS: Final = 0.2
+_LONGEST_SECONDS: Final = 3600.0  # epoll_wait(2) takes no more than some weeks
 
 
 def _patience(deadline: float | None, family: _Family) -> float | None:
     if family.ending:
         return _LATE_SECONDS
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+    if deadline is None:
+        return None
+    return min(_LONGEST_SECONDS, max(0.0, deadline - time.monotonic()))
 
 
-def _handle_signals(descriptor: int, family: _Family) -> bool:
-    """Reaps and passes signals on; returns whether the user wants the workload to end.
+def _handle_signals(descriptor: int, family: _Family) -> None:
+    """Reaps, and passes signals on.
 
     What the terminal sends goes to the whole foreground process group, the command included.
     """
-    wanted = False
     with contextlib.suppress(BlockingIOError):
         while raw := os.read(descriptor, _SIGINFO.size):
             number, _, code, _ = _SIGINFO.unpack(raw)
             if number == signal.SIGCHLD:
                 family.reap()
-                continue
-            ends = number in {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-            wanted = wanted or ends
-            if family.status is not None:
-                if ends:
-                    family.end()
-            elif code != _SI_KERNEL:
-                os.kill(family.command, number)
-    return wanted
+            elif family.status is None:
+                family.interrupt(number, typed=code == _SI_KERNEL)
+            elif number in _ENDING:
+                family.told = True
+                family.end()

@@ -1,8 +1,11 @@
 """The observer, asked about real programs; strace is the oracle, in the same run."""
 
+import contextlib
 import json
 import os
+import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +161,13 @@ int main(void)
         return 2;
     return setsid() == -1 && errno == ENOENT ? 0 : 3;
 }
+"""
+
+
+_WHO = r"""
+#include <stdio.h>
+#include <unistd.h>
+int main(void) { return printf("%d %d\n", getuid(), geteuid()) < 0; }
 """
 
 
@@ -381,6 +391,55 @@ def test_a_signal_from_outside_reaches_the_command(tmp_path: Path) -> None:
     assert report["workload"] == {"exit_status": 6, "signal": None}
     assert report["ending"] == "interrupted"
     assert observer.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "ending", "status"),
+    [
+        ("trap 'echo INT; exit 5' INT; echo ready; while :; do sleep 0.05; done", "interrupted", 2),
+        ("trap 'echo INT; exit 0' INT; echo ready; while :; do sleep 0.05; done", "itself", 0),
+        ("echo ready; read -r _; exec sleep 1000", "interrupted", 2),
+    ],
+)
+def test_the_terminal_is_the_commands(
+    tmp_path: Path, script: str, ending: str, status: int
+) -> None:
+    file = tmp_path / "report.json"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(  # noqa: S606 - on a terminal of its own
+            sys.executable, [*COMMAND, "observe", "--json", str(file), "--", "sh", "-c", script]
+        )
+    said = b""
+    try:
+        while b"ready" not in said:
+            said += os.read(terminal, 1000)
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):  # EIO: all have closed it
+            while more := os.read(terminal, 1000):
+                said += more
+        _, ended = os.waitpid(pid, 0)
+    finally:
+        os.close(terminal)
+    assert (b"INT\r\n" in said) == ("trap" in script)
+    assert os.waitstatus_to_exitcode(ended) == status, said
+    report = json.loads(file.read_text())
+    assert report["ending"] == ending
+
+
+@_root
+def test_a_set_user_id_program_has_its_privilege(tmp_path: Path) -> None:
+    demote = require("setpriv", "util-linux")
+    program = _compiled(tmp_path, _WHO, "-static")
+    folder = Path(tempfile.mkdtemp(prefix="observed-"))
+    try:
+        folder.chmod(0o755)
+        mine = Path(shutil.copy(program, folder / "who"))
+        mine.chmod(0o4755)
+        seen = run(tmp_path, [demote, "--reuid=65534", "--regid=65534", "--clear-groups", mine])
+    finally:
+        shutil.rmtree(folder)
+    assert seen.output == "65534 0\n"
 
 
 def test_the_deadline_ends_everything_that_was_started(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``syscall-conformance observe``: will this workload survive on the platform?"""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -101,7 +102,7 @@ def add(commands: Subparsers) -> None:
 
 def _observe(options: argparse.Namespace) -> Answer:
     command = _command(options.words, needed=options.image is None)
-    if options.timeout is not None and not options.timeout > 0:
+    if options.timeout is not None and not 0 < options.timeout < math.inf:
         raise BadInputError(f"--timeout {options.timeout:g}: give a number of seconds above 0")
     if options.json is not None:
         _refuse_unwritable(options.json)

@@ -252,6 +252,7 @@ def test_an_old_kernel_is_refused_in_a_sentence() -> None:
         (["--"], 4, "name the command after --"),
         ([], 4, "name the command after --"),
         (["--timeout", "0", "true"], 4, "--timeout 0: give a number of seconds above 0"),
+        (["--timeout", "inf", "true"], 4, "--timeout inf: give a number of seconds above 0"),
         (["--timeout", "nan", "true"], 4, "--timeout nan: give a number of seconds above 0"),
         (["--profile", "kil", "true"], 4, "unknown profile 'kil' (did you mean kill?)"),
         (["--json", "/nowhere/x", "true"], 4, "--json /nowhere/x: /nowhere is no directory"),
