@@ -39,6 +39,7 @@ class Load:
 
 
 LOADS: Final = (
+    Load("calls: the start alone", 0, ("getppid",)),
     Load("watched calls", 1_000),
     Load("other calls", 4_000, ("getppid",)),
 )
