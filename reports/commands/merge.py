@@ -23,6 +23,10 @@ before. The order of the files does not matter, and one that is given twice coun
 environment of a record is a node. OUT is JSON: every cell with its counts, every node with its
 outcomes, a letter a cell.
 
+With --record OUT is one results.json instead, in which each environment has its cells, such as
+those of several kernels: reports show them side by side. All must be of one policy, one sort of
+target and one version of the suite.
+
 exit status: that of the worst node, for what failed 1, for what is broken 7, for what could not be
 told 6; then 5 and 2. It is 4 where a file is not what it must be: then nothing is written."""
 
@@ -37,12 +41,26 @@ def add(commands: Subparsers) -> None:
     )
     one.add_argument("files", metavar="FILE", nargs="+", type=Path)
     one.add_argument("-o", dest="out", required=True, metavar="OUT", type=Path)
+    one.add_argument(
+        "--record", action="store_true", help="make one results.json of all, and no fleet"
+    )
 
 
 def _merge(options: argparse.Namespace) -> Answer:
+    if options.record:
+        return _merge_records(options.files, options.out)
     fleet = fleets.gather(options.files)
     results.write_text(fleets.to_json(fleet), options.out)
     return Answer(fleet.status, text(_lines(fleet)), _notes(fleet))
+
+
+def _merge_records(files: Sequence[Path], out: Path) -> Answer:
+    run = results.join([results.load(path) for path in files])
+    results.write(run, out)
+    ruling = results.summarize(run).ruling
+    kernels = [f"  {one.host or '-'}: {one.machine} {one.kernel}" for one in run.environments]
+    lines = [f"{ruling.verdict}: {ruling.sentence}", *kernels]
+    return Answer(ruling.exit_status, text([summary.visible(line) for line in lines]))
 
 
 def _notes(fleet: Fleet) -> tuple[str, ...]:

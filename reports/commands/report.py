@@ -31,7 +31,9 @@ def add(commands: Subparsers) -> None:
     one = add_command(
         commands, "report", _report, words="render a results.json", description=_REPORT
     )
-    one.add_argument("record", metavar="RESULTS", help="a results.json")
+    one.add_argument(
+        "record", metavar="RESULTS", help="a results.json, or the journal of a run that was killed"
+    )
     one.add_argument(
         "--format", default="", metavar="NAMES", help="comma-separated; default: all of them"
     )
@@ -50,18 +52,19 @@ def _report(options: argparse.Namespace) -> Answer:
     record = Path(options.record)
     wanted = _formats(options.format)
     run = results.load(record)
+    notes = tuple(filter(None, [results.superseded(record)]))
     status = ExitStatus.CONFORMANT
     if options.verdict:
         status = results.summarize(run).ruling.exit_status
     if options.folder == output.STANDARD_OUTPUT:
         if len(wanted) != 1:
             raise BadInputError("-o -: standard output takes one format: name it with --format")
-        return Answer(status, wanted[0].render(run))
+        return Answer(status, wanted[0].render(run), notes)
     folder = record.parent if options.folder is None else Path(options.folder)
     for one in wanted:
         results.write_text(one.render(run), folder / one.file)
     files = ", ".join(one.file for one in wanted)
-    return Answer(status, text([f"reports in {shown(str(folder))}: {files}"]))
+    return Answer(status, text([f"reports in {shown(str(folder))}: {files}"]), notes)
 
 
 def _formats(words: str) -> Sequence[Format]:

@@ -1,21 +1,39 @@
 """One record of several: the same job on several kernels, each cell saying on which. Pure."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import accumulate
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from probes.errors import BadInputError
-from reports.results.model import Run, Target
+from probes.gap import Gap, GapState
+from probes.identity import RunBy
+from probes.waivers import JudgedWaiver, Waiver, WaiverState
+from reports.results.model import Run, Target, gap_key, gaps_in_order
 
-_Item = TypeVar("_Item", bound=Hashable)
+_Item = TypeVar("_Item")
+
+_APART: Final = "; "
+"""What stands between descriptions that differ."""
+
+_WAIVER_STATES: Final = (
+    WaiverState.EXPIRED,
+    WaiverState.ACTIVE,
+    WaiverState.NOT_YET_VALID,
+    WaiverState.UNUSED,
+    WaiverState.UNKNOWN,
+    WaiverState.OUT_OF_SCOPE,
+)
+"""Which state of a waiver stands where runs differ: needed by one, it is needed."""
+
+_GAP_STATES: Final = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
+"""Which state of a gap stands where runs differ."""
 
 
 def join(runs: Sequence[Run]) -> Run:
-    """The records of one job on several kernels as one record.
+    """The records of one job on several kernels as one record, complete where each of them is.
 
-    Joining what was joined gives the same as joining all at once. A baseline is left out, for it
-    was compared with one of the runs.
+    Joining what was joined gives the same as joining all at once. What is of one run only is left
+    out: a baseline, and who ran it, an image or a runtime where they differ.
 
     Args:
         runs: at least one; the environments of the first stand first.
@@ -26,36 +44,38 @@ def join(runs: Sequence[Run]) -> Run:
     first, *others = runs
     for other in others:
         _check_alike(first, other)
-    waivers = _once(judged for run in runs for judged in run.waivers)
-    offsets = accumulate((len(run.environments) for run in runs), initial=0)
-    cells = (
-        replace(
-            cell,
-            environment=cell.environment + offset,
-            waiver=None if cell.waiver is None else waivers.index(run.waivers[cell.waiver]),
-        )
-        for run, offset in zip(runs, offsets, strict=False)
-        for cell in run.cells
-    )
-    return replace(
-        first,
-        target=_together([run.target for run in runs]),
+    if not others:
+        return first
+    waivers = _waivers(runs)
+    places = {judged.waiver: place for place, judged in enumerate(waivers)}
+    cells = []
+    offset = 0
+    for run in runs:
+        for cell in run.cells:
+            waiver = None if cell.waiver is None else places[run.waivers[cell.waiver].waiver]
+            cells.append(replace(cell, environment=cell.environment + offset, waiver=waiver))
+        offset += len(run.environments)
+    return Run(
+        suite=first.suite,
+        policy=first.policy,
+        target=_target([run.target for run in runs]),
         environments=tuple(one for run in runs for one in run.environments),
-        profiles=_once(profile for run in runs for profile in run.profiles),
+        profiles=_union(run.profiles for run in runs),
         started=min(run.started for run in runs),
         finished=max(run.finished for run in runs),
         planned=sum(run.planned for run in runs),
         selected_of=sum(run.selected_of for run in runs),
         cells=tuple(cells),
+        run_by=_same([run.run_by for run in runs]) or RunBy(),
         complete=all(run.complete for run in runs),
         waivers=waivers,
-        gaps=_once(gap for run in runs for gap in run.gaps),
-        baseline=None,
+        gaps=_gaps(runs),
     )
 
 
 def _check_alike(one: Run, other: Run) -> None:
     for what, mine, others in (
+        ("suite", one.suite.version, other.suite.version),
         ("policy", one.policy.sha256, other.policy.sha256),
         ("target", one.target.kind, other.target.kind),
     ):
@@ -66,15 +86,50 @@ def _check_alike(one: Run, other: Run) -> None:
             )
 
 
-def _together(targets: Sequence[Target]) -> Target:
-    """The target: what stands for it differs from architecture to architecture."""
-    return replace(
-        targets[0],
-        description=", ".join(_once(target.description for target in targets)),
-        findings=_once(finding for target in targets for finding in target.findings),
-        programs=_once(program for target in targets for program in target.programs),
+def _same(items: Sequence[_Item]) -> _Item | None:
+    return items[0] if all(item == items[0] for item in items) else None
+
+
+def _union(lists: Iterable[Iterable[_Item]]) -> tuple[_Item, ...]:
+    return tuple(dict.fromkeys(item for items in lists for item in items))
+
+
+def _target(targets: Sequence[Target]) -> Target:
+    return Target(
+        kind=targets[0].kind,
+        description=_APART.join(_union(target.description.split(_APART) for target in targets)),
+        findings=_union(target.findings for target in targets),
+        programs=_union(target.programs for target in targets),
+        image=_same([target.image for target in targets]),
+        runtime=_same([target.runtime for target in targets]),
     )
 
 
-def _once(items: Iterable[_Item]) -> tuple[_Item, ...]:
-    return tuple(dict.fromkeys(items))
+def _waivers(runs: Iterable[Run]) -> tuple[JudgedWaiver, ...]:
+    found: dict[Waiver, list[JudgedWaiver]] = {}
+    for run in runs:
+        for judged in run.waivers:
+            found.setdefault(judged.waiver, []).append(judged)
+    return tuple(map(_waiver, found.values()))
+
+
+def _waiver(same: Sequence[JudgedWaiver]) -> JudgedWaiver:
+    worst = min(same, key=lambda judged: _WAIVER_STATES.index(judged.state))
+    waived = sum(judged.waived for judged in same)
+    sentence = worst.sentence
+    if worst.state is WaiverState.ACTIVE and waived > worst.waived:
+        sentence = (
+            f"the waiver of {worst.waiver} covers {waived} failures until {worst.waiver.expires}"
+        )
+    days_left = min(judged.days_left for judged in same)
+    return replace(worst, waived=waived, days_left=days_left, sentence=sentence)
+
+
+def _gaps(runs: Iterable[Run]) -> tuple[Gap, ...]:
+    found: dict[tuple[str, str, str, int, str], Gap] = {}
+    for run in runs:
+        for gap in run.gaps:
+            known = found.setdefault(gap_key(gap), gap)
+            if _GAP_STATES.index(gap.state) < _GAP_STATES.index(known.state):
+                found[gap_key(gap)] = gap
+    return gaps_in_order(found.values())

@@ -283,20 +283,15 @@ def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     return tuple(sorted(cells, key=lambda cell: (sort_key(cell.key), cell.environment)))
 
 
+def gap_key(gap: Gap) -> tuple[str, str, str, int, str]:
+    """What identifies a gap, in the order in which a report lists them."""
+    number = -1 if gap.number is None else gap.number
+    return (gap.family, gap.syscall, gap.arch, number, gap.profile)
+
+
 def gaps_in_order(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
     """The gaps in the order in which every record and report lists them."""
-    return tuple(
-        sorted(
-            gaps,
-            key=lambda gap: (
-                gap.family,
-                gap.syscall,
-                gap.arch,
-                -1 if gap.number is None else gap.number,
-                gap.profile,
-            ),
-        )
-    )
+    return tuple(sorted(gaps, key=gap_key))
 
 
 def count_outcomes(cells: Iterable[Cell]) -> dict[Outcome, int]:

@@ -102,7 +102,7 @@ def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     off = sum(cell.outcome not in {Outcome.PASSED, Outcome.CANNOT_TELL} for cell in controls)
     untold = {_place(cell) for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
     calibrated = {_place(cell) for cell in controls} - untold
-    decided = {Outcome.PASSED, Outcome.FAILED}
+    decided = {Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED}
     observed = [cell for cell in cells if cell.key.claim is not Claim.IS_PROVED]
     used = {_place(cell) for cell in observed if cell.outcome in decided}
     uncalibrated = sorted({arch for _, arch in used - calibrated})

@@ -8,7 +8,7 @@ import pytest
 
 from probes.cell import Outcome
 from probes.errors import ExitStatus
-from reports import results
+from reports import cli, results
 from reports.tests import job, samples
 from reports.tests.job import ALONE, SMALL, module
 from reports.tests.test_main_job import EMPTY_FILTER, check_complete
@@ -150,6 +150,10 @@ def test_killed_run_leaves_what_it_judged(workers: tuple[str, ...], tmp_path: Pa
     assert 20 <= len(run.cells) < run.planned
     assert results.summarize(run).ruling.verdict is results.Verdict.INCOMPLETE
     assert {cell.outcome for cell in run.cells} <= {Outcome.PASSED, Outcome.NOT_APPLICABLE}
+    journal = str(folder / "results.partial.jsonl")
+    assert cli.main(["report", journal, "--format", "html,markdown", "--verdict"]) == 2
+    for path in (folder / "compliance.html", folder / "summary.md"):
+        assert "INCOMPLETE" in path.read_text(encoding="utf-8")
     again = job.run(folder, *ALONE, *SMALL, "-k", "x86_64-acct")
     check_complete(again)
     assert not (folder / "results.partial.jsonl").exists()
