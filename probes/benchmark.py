@@ -18,13 +18,20 @@ from pathlib import Path
 from probes import bpf, plan, settings, witness
 from probes.action import Profile
 from probes.errors import SuiteError
-from probes.instrument import Call, Request, Route, Zygote
+from probes.instrument import Call, Request, Route, Standing, Zygote
 from probes.settings import Settings, Words
+from probes.targets import ambient
+from probes.witness import Witness
 
 REFERENCE = Path(__file__).with_name("benchmark_reference.c")
 POLICY = Path(__file__).parents[1] / "cases" / "policies" / "container-restrictions.toml"
 TURNS = 7
 CALL = "keyctl"
+CONFINED = {
+    Standing.LISTENER: "a listener (target ambient)",
+    Standing.ORDER: "precedence (where none can be)",
+}
+"""The witnesses of a confined process, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,23 @@ def measure(resolved: Settings, rounds: int) -> list[Figure]:
         witness.marker(arch, number),
         bpf.to_bytes(resolved.target.programs(Profile.ERRNO)[0], big_endian=arch.big_endian),
     )
-    with tempfile.TemporaryDirectory() as folder, Zygote() as zygote:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Zygote() as zygote,
+        Zygote(confined=True) as confined,
+    ):
+        ambient.put_up(confined, arch)
         reference = _reference(Path(folder), programs, number, rounds)
 
         def probe(route: Route) -> Callable[[], object]:
             one = Request("syscall", (Call(number),), programs, "benchmark", route)
             return lambda: zygote.run([one] * rounds)
+
+        def let_through(prober: Zygote, told_by: Witness) -> Callable[[], object]:
+            _, canary = plan.canary(arch)
+            attempts = told_by.one(arch, Call(canary), (programs[1],), ())
+            one = [Request("syscall", each.calls, each.programs, "benchmark") for each in attempts]
+            return lambda: prober.run(one * rounds)
 
         rest = sorted(plan.rest_of(resolved.policy, arch))
         calls = tuple(Call(n, (0, 0, 0, 0, 0, witness.SWEEP_MAGIC)) for n in rest)
@@ -76,6 +94,11 @@ def measure(resolved: Settings, rounds: int) -> list[Figure]:
             ("the same in a thread of its own", probe(Route.SIBLING), rounds),
             ("the same after execve", probe(Route.EXECVE), rounds),
             (f"one number of a sweep over {len(rest)}", lambda: zygote.run([sweep]), len(rest)),
+            ("a call let through, by a marker", let_through(zygote, witness.MARKER), rounds),
+            *(
+                (f"the same by {words}", let_through(confined, witness.WITNESSES[one]), rounds)
+                for one, words in CONFINED.items()
+            ),
         ]
         turns = [
             (reference(), [_timed(action, count) for _, action, count in work])
