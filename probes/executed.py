@@ -8,7 +8,7 @@ profile in varying order.
 from collections.abc import Sequence
 from functools import lru_cache
 
-from probes import plan
+from probes import partition
 from probes.arch import Arch
 from probes.bpf import Program
 from probes.prover_compare import Comparison, compare
@@ -46,9 +46,11 @@ def difference(
         return ""
     comparison = _comparison(tuple(first), tuple(executed), big_endian)
     found = [
-        (part.first, part.last)
+        (max(part.first, low), min(part.last, high))
         for part in comparison.analysis.numbers(arch.audit_arch)
         if part.returns & comparison.differing
+        for low, high in partition.share(arch)
+        if part.first <= high and low <= part.last
     ]
     names = [
         name
@@ -58,5 +60,4 @@ def difference(
     if names:
         more = f" and {len(names) - _MOST_NAMES} more calls" if len(names) > _MOST_NAMES else ""
         return f"about {', '.join(names[:_MOST_NAMES])}{more}"
-    beyond = [low for low, high in found if any(plan.belongs_to(arch, one) for one in (low, high))]
-    return f"about numbers that no table knows, from {beyond[0]:#x} on" if beyond else ""
+    return f"about numbers that no table knows, from {found[0][0]:#x} on" if found else ""

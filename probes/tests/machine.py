@@ -12,15 +12,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from probes.errors import SuiteError
+from probes.targets.runtimes import container
 from probes.targets.runtimes.command import Program
 from probes.targets.runtimes.wanted import Wanted
 from probes.tests.emitter import wait_for
-from probes.tests.oracles import require
+from probes.tests.oracles import require, unavailable
 
 START_SECONDS: Final = 60.0
 """How long the machine or a daemon may take to start; a second is usual."""
@@ -105,6 +107,7 @@ class Machine:
     pid: int
     _subjects: dict[tuple[str, Path], str] = field(default_factory=dict)
     _files: int = 0
+    _troubles: dict[str, str] = field(default_factory=dict)
     _daemon: subprocess.Popen[bytes] | None = None
 
     def words(self, *command: str) -> tuple[str, ...]:
@@ -135,18 +138,43 @@ class Machine:
     ) -> Wanted:
         """A container of a root file system under a runtime.
 
+        Ends the test where the runtime is missing, or cannot start any on this machine.
+
         Args:
             runtime: one of ``probes.targets.runtimes.container.RUNTIMES``.
             root: the root file system.
             profile: as the runtime takes it: JSON, a raw program for bwrap; None for its default.
-            arguments: further words for the command that makes the container.
+            *arguments: further words for the command that makes the container.
         """
-        program = Program(runtime, self.words(runtime))
-        if runtime == "docker":
-            self._start_dockerd()
-        parent = (f"--cgroup-parent=/{self.name}",) if runtime in {"docker", "podman"} else ()
+        need(runtime)
+        if runtime not in self._troubles:
+            self._troubles[runtime] = self._try(runtime)
+        if trouble := self._troubles[runtime]:
+            unavailable(f"{runtime} cannot start a container on this machine: {trouble}")
         path = None if profile is None else self.file(profile)
-        return Wanted(program, self.subject(runtime, root), path, (*parent, *arguments))
+        return self._wanted(runtime, root, path, arguments)
+
+    def _try(self, runtime: str) -> str:
+        """Starts a container that is not confined; what is in the way, or ""."""
+        root = self.folder / f"try-{runtime}"
+        for place in ("proc", "dev"):
+            (root / place).mkdir(parents=True)
+        try:
+            if runtime == "docker":
+                self._start_dockerd()
+            # To be confined is what the tests are about; to start is what they need.
+            with container.started(self._wanted(runtime, root, None, ())) as running:
+                running.first_process()
+        except (SuiteError, AssertionError) as error:
+            return str(error)
+        return ""
+
+    def _wanted(
+        self, runtime: str, root: Path, profile: Path | None, arguments: Sequence[str]
+    ) -> Wanted:
+        program = Program(runtime, self.words(runtime))
+        parent = (f"--cgroup-parent=/{self.name}",) if runtime in {"docker", "podman"} else ()
+        return Wanted(program, self.subject(runtime, root), profile, (*parent, *arguments))
 
     def file(self, profile: Mapping[str, Any] | bytes) -> Path:
         """Writes a profile."""
@@ -215,7 +243,10 @@ def private_machine() -> Iterator[Machine]:
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", "the namespaces cannot be made"
+        if process.stdout.readline() != "ready\n":
+            unavailable(
+                "no machine of its own can be made for containers: unshare(1) or mount(8) fail"
+            )
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         made = Machine(name, folder, process, int(children))
         yield made

@@ -32,7 +32,11 @@ def require(tool_or_path: str, apt_package: str) -> str:
 
 def missing(what: str, apt_package: str) -> NoReturn:
     """Ends the test, which needs something that these Debian packages bring."""
-    sentence = f"needs {what}: apt-get install {apt_package}"
+    unavailable(f"needs {what}: apt-get install {apt_package}")
+
+
+def unavailable(sentence: str) -> NoReturn:
+    """Ends the test for want of an oracle: it is skipped, or fails where none may be missing."""
     if os.environ.get(REQUIRE_VARIABLE) == "1":
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)

@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import capstone
+import execnet
 import pytest
 
 from probes import bpf, executed
-from probes.action import Action, FilterReturn
+from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.instrument import Call, Zygote
 from probes.prover_compare import compare
-from probes.targets import oci
+from probes.targets import StackTarget, oci
 from probes.targets.runtimes import container, holder, target
 from probes.targets.runtimes.command import Program
 from probes.targets.runtimes.container import RUNTIMES
@@ -35,7 +36,7 @@ from probes.targets.runtimes.wanted import Holder, Wanted
 from probes.tests import replay
 from probes.tests.emitter import wait_for
 from probes.tests.machine import Machine, bundle, need, static_root
-from probes.tests.oracles import require
+from probes.tests.oracles import REQUIRE_VARIABLE, require
 from probes.verdict import Effect
 
 pytestmark = [
@@ -256,6 +257,64 @@ def test_arguments_of_the_user_s_count(machine: Machine, root: Path) -> None:
     assert answers == [FilterReturn(Action.ERRNO, errno.EPERM).value, ALLOW]
 
 
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_a_bundle_of_another_user(runtime: str, machine: Machine, tmp_path: Path) -> None:
+    """Without any capability, and with a root file system that nobody may write to."""
+    root = static_root(tmp_path, PROGRAM)
+    made = tmp_path / "bundle"
+    made.mkdir()
+    bundle(made, root, CUSTOM)
+    path = made / "config.json"
+    configuration = json.loads(path.read_text())
+    configuration["process"]["user"] = {"uid": 1234, "gid": 1234}
+    configuration["process"]["capabilities"] = {}
+    configuration["root"]["readonly"] = True
+    path.write_text(json.dumps(configuration))
+
+    held = container.hold(replace(machine.wanted(runtime, root), subject=str(made)))
+
+    assert len(held.first) >= 1
+    assert held.executed is not None
+    assert same(held.first, held.executed)
+
+
+def test_workers_get_the_very_container(machine: Machine, root: Path) -> None:
+    """The controller starts one, and its workers judge by what it hands on."""
+    found = target.load(machine.wanted("crun", root, CUSTOM))
+    judged = StackTarget(
+        "crun", found.description, {Profile.KILL: found.programs}, origin=found.origin
+    )
+    # As execnet sends it from pytest's controller to its workers.
+    sent = execnet.loads(execnet.dumps(judged.to_plain()))
+    assert StackTarget.from_plain(sent) == judged
+    assert judged.origin is not None
+    assert judged.origin.executed is not None
+
+
+class Broken(Machine):
+    """A machine on which no runtime starts."""
+
+    def words(self, *command: str) -> tuple[str, ...]:
+        """Another command."""
+        return ("sh", "-c", f"echo {command[0]}: no room in the cgroup >&2; exit 1")
+
+
+def test_a_runtime_that_cannot_start_here(
+    machine: Machine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tests are skipped with the reason, which the summary counts, but not in CI."""
+    need("crun")
+    broken = Broken(machine.name, machine.folder / "none", machine.process, machine.pid)
+    monkeypatch.delenv(REQUIRE_VARIABLE, raising=False)
+    with pytest.raises(pytest.skip.Exception) as skipped:
+        broken.wanted("crun", root)
+    assert "crun cannot start a container on this machine: " in str(skipped.value)
+    assert "no room in the cgroup" in str(skipped.value)
+    monkeypatch.setenv(REQUIRE_VARIABLE, "1")
+    with pytest.raises(pytest.fail.Exception):
+        broken.wanted("crun", root)
+
+
 # exec.
 
 EXEC_WITHOUT_A_FILTER = """\
@@ -460,7 +519,6 @@ def test_a_profile_under_which_nothing_can_run(runtime: str, machine: Machine, r
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_runtime_that_is_not_installed(runtime: str, root: Path) -> None:
-    (Path(root) / "config.json").unlink(missing_ok=True)
     subject = str(bundle(Path(tempfile.mkdtemp(dir=root.parent)), root))
     wanted = Wanted(Program(runtime, ("/no/such/program",)), subject)
     assert refusal(wanted) == (

@@ -17,7 +17,8 @@ from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.instrument import Zygote
 from probes.settings import Settings, Words
 from probes.targets import builtin
-from probes.targets.words import Container
+from probes.targets.runtimes.wanted import Start
+from probes.targets.words import Container, start
 
 POLICY = str(Path(__file__).parents[2] / "cases" / "policies" / "container-restrictions.toml")
 KERNEL = arch.offered_by(os.uname().machine)
@@ -281,6 +282,15 @@ def proved(resolved: Settings) -> list[str]:
 
 
 BAD_TARGETS = [
+    (Words(POLICY, start=Start(Path("p.json"))), "--seccomp", "starts no container"),
+    (
+        Words(POLICY, target="pid:1", profile="kill", start=Start(arguments=("-x",))),
+        "--runtime-arg",
+        "docker:...",
+    ),
+    (Words(POLICY, target="docker:x"), "--target", "--profile=kill or --profile=errno"),
+    (Words(POLICY, target="docker:", profile="kill"), "--target", "docker:IMAGE"),
+    (Words(POLICY, target="dokcer:x", profile="kill"), "--target", "did you mean docker?"),
     (Words(POLICY, target="oci:x.json"), "--target", "--profile=kill or --profile=errno"),
     (Words(POLICY, target="pid:1", profile="kill,log"), "--target", "name it"),
     (Words(POLICY, target="ocj:x.json", profile="kill"), "--target", "did you mean oci?"),
@@ -318,6 +328,16 @@ BAD_TARGETS = [
 )
 def test_a_bad_target_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
     test_a_bad_word_is_refused_in_one_sentence(words, option, hint)
+
+
+def test_the_words_of_a_runtime_s_command() -> None:
+    assert start(None, ["-x"], "podman --log-level 'a b'").command == (
+        "podman",
+        "--log-level",
+        "a b",
+    )
+    with pytest.raises(BadInputError, match=r"--runtime-command .*no closing quotation"):
+        start(None, [], "podman 'a")
 
 
 def test_a_raw_program_is_judged_as_it_is(tmp_path: Path, entered: tuple[Arch, ...]) -> None:

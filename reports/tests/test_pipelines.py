@@ -19,7 +19,7 @@ from probes import policy
 from probes.action import Profile
 from probes.tests.emitter import sharing_records
 from probes.tests.machine import Machine, need, private_machine
-from probes.tests.oracles import REQUIRE_VARIABLE, require
+from probes.tests.oracles import require, unavailable
 from reports import export
 from reports.export import Format, Request
 from reports.tests.job import CHECKOUT, environment, is_root
@@ -41,12 +41,9 @@ starts_containers = pytest.mark.skipif(
 def tool(name: str) -> str:
     """A linter from this interpreter's packages; the test ends where it is not installed."""
     found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if found is not None:
-        return found
-    sentence = f"needs {name}: pip install -e '.[oracles]'"
-    if os.environ.get(REQUIRE_VARIABLE) == "1":
-        pytest.fail(sentence, pytrace=False)
-    pytest.skip(sentence)
+    if found is None:
+        unavailable(f"needs {name}: pip install -e '.[oracles]'")
+    return found
 
 
 # The linters.

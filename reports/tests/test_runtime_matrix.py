@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from probes import arch as abis
 from probes import bpf, plan, policy, settings
 from probes.action import Profile
 from probes.arch import ARCHES
+from probes.bpf import Program
 from probes.catalogue import probe_for
-from probes.cell import Cell, Outcome
+from probes.cell import Cell, Claim, Outcome
 from probes.examiner import AuditTrail, Examiner
 from probes.instrument import Zygote
 from probes.plan import Case
-from probes.targets import StackTarget, oci
+from probes.targets import Origin, StackTarget, builtin, oci
 from probes.targets.runtimes import inside, target
 from probes.targets.runtimes.container import RUNTIMES
 from probes.targets.runtimes.wanted import Wanted
@@ -190,6 +191,33 @@ def test_the_verdict_from_outside(
 
 
 SAMPLE = {abi.name: plan.sample_call(SHIPPED, abi) for abi in X86}
+
+
+WRONG_BY_EXEC = {
+    "no filter": lambda _: (bpf.statement(bpf.RET_K, 0x7FFF0000),),
+    # It answers the same as the right one about every number but those that no table knows.
+    "unknown numbers": lambda right: (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JGE, 0x50000000, 0, 1),
+        bpf.statement(bpf.RET_K, 0x7FFF0000),
+        *right,
+    ),
+}
+
+
+@every_profile
+@pytest.mark.parametrize("wrong", WRONG_BY_EXEC.values(), ids=WRONG_BY_EXEC)
+def test_an_exec_that_confines_otherwise(
+    profile: Profile, wrong: Callable[[Program], Program], judge: Judge
+) -> None:
+    right = builtin.build(SHIPPED, X86, profile)
+    for executed, outcome in (((right,), Outcome.PASSED), ((wrong(right),), Outcome.FAILED)):
+        origin = Origin("docker", "1", "image", "", executed)
+        found = target.ContainerFilters("docker container of image", (right,), (), origin)
+        cases = plan.executed(SHIPPED, (profile,), X86)
+        cells = [c for c in judge.cells(found, profile, cases) if c.key.claim is not Claim.CONTROLS]
+        assert {cell.key.arch for cell in cells} == {abi.name for abi in X86}
+        assert {cell.outcome for cell in cells} == {outcome}, [cell.sentence for cell in cells]
 
 
 @pytest.mark.parametrize("runtime", ["runc", "crun", "bwrap"])
