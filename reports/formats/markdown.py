@@ -12,7 +12,7 @@ from probes.gap import GapState
 from probes.waivers import FAULTS
 from reports import controls, results
 from reports.formats.shared import RECORD, programs, run_by, subjects
-from reports.results import ChangeKind, Run, Verdict, gaps_in_order, time_text
+from reports.results import ChangeKind, Environment, Run, Verdict, gaps_in_order, time_text
 from reports.summary import (
     OUTCOME_WORDS,
     Group,
@@ -36,6 +36,9 @@ _MOST_TEXT: Final = 400
 
 _MOST_NAMES: Final = 70
 """Names of calls in one row."""
+
+_MOST_ENVIRONMENTS: Final = 20
+"""Environments of a record that was put together."""
 
 _GLYPHS: Final = {
     Verdict.PASS: "✅",
@@ -92,25 +95,34 @@ def _head(run: Run) -> Iterator[str]:
 
 
 def _identity(run: Run) -> Iterator[str]:
-    environment = run.environment
     yield from _table(
         ("what", ""),
         [
             ("target", escaped(f"{run.target.kind}: {run.target.description}")),
             *((f"SHA-256 of {escaped(name)}", f"`{digest}`") for name, digest in _digests(run)),
             ("policy", f"{escaped(run.policy.name)} (SHA-256 `{run.policy.sha256}`)"),
-            ("kernel", escaped(f"{environment.kernel} on {environment.machine}")),
             ("profiles", escaped(", ".join(run.profiles))),
-            ("ABIs", escaped(", ".join(environment.arches))),
-            (
-                "audit records",
-                escaped(f"{environment.audit.source} ({environment.audit.reason})"),
-            ),
+            *_environments(run),
             ("run by", escaped(run_by(run) or "nobody knows")),
             ("time", f"{time_text(run.started)} to {time_text(run.finished)}"),
             ("suite", escaped(f"{run.suite.name} {run.suite.version}")),
         ],
     )
+
+
+def _environments(run: Run) -> Iterator[tuple[str, str]]:
+    every = run.environments
+    for rank, environment in enumerate(every[:_MOST_ENVIRONMENTS], 1):
+        yield from _environment(environment, f" {rank}" if len(every) > 1 else "")
+    if len(every) > _MOST_ENVIRONMENTS:
+        yield "and more", f"{len(every) - _MOST_ENVIRONMENTS:,} kernels"
+
+
+def _environment(environment: Environment, which: str) -> Iterator[tuple[str, str]]:
+    audit = environment.audit
+    yield f"kernel{which}", escaped(f"{environment.kernel} on {environment.machine}")
+    yield f"ABIs{which}", escaped(", ".join(environment.arches))
+    yield f"audit records{which}", escaped(f"{audit.source} ({audit.reason})")
 
 
 def _digests(run: Run) -> list[tuple[str, str]]:

@@ -147,6 +147,7 @@ def _single(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
         _property("profile", key.profile),
         _property("arch", key.arch),
         _property("syscall", key.syscall),
+        _property("kernel", run.environments[cell.environment].kernel),
     ]
     if key.number is not None:
         properties.append(_property("number", str(key.number)))

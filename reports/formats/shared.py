@@ -11,7 +11,7 @@ from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
 from reports import results
-from reports.results import Run, time_text
+from reports.results import Environment, Run, time_text
 from reports.summary import claim_title, gathered, ordered_arches, ordered_profiles, visible
 
 RECORD: Final = "results.json"
@@ -145,9 +145,11 @@ def counted(cells: Iterable[Cell]) -> Iterator[tuple[Outcome, int]]:
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What a reader of any format has to know about a run, by short names; texts made visible."""
+    """What a reader of any format has to know about a run, by short names; texts made visible.
+
+    Of a record of several environments, those after the first have their rank in the name.
+    """
     summary = results.summarize(run)
-    environment = run.environment
     told = {
         "verdict": summary.ruling.verdict.value,
         "exit_status": str(summary.ruling.exit_status.value),
@@ -163,6 +165,22 @@ def facts(run: Run) -> dict[str, str]:
         "target_description": run.target.description,
         **_deployment(run),
         "profiles": ", ".join(run.profiles),
+        "environments": str(len(run.environments)),
+        **{
+            f"{name}{'' if rank == 1 else f'_{rank}'}": text
+            for rank, environment in enumerate(run.environments, 1)
+            for name, text in _environment(environment).items()
+        },
+        "run_by": run_by(run),
+        "started": time_text(run.started),
+        "finished": time_text(run.finished),
+        "suite": f"{run.suite.name} {run.suite.version}",
+    }
+    return {name: required(text) for name, text in told.items() if text}
+
+
+def _environment(environment: Environment) -> dict[str, str]:
+    return {
         "arches": ", ".join(environment.arches),
         "host": environment.host or "",
         "kernel": environment.kernel,
@@ -171,13 +189,7 @@ def facts(run: Run) -> dict[str, str]:
         "uid": str(environment.uid),
         "audit_source": environment.audit.source,
         "audit_reason": environment.audit.reason,
-        "environments": str(len(run.environments)),
-        "run_by": run_by(run),
-        "started": time_text(run.started),
-        "finished": time_text(run.finished),
-        "suite": f"{run.suite.name} {run.suite.version}",
     }
-    return {name: required(text) for name, text in told.items() if text}
 
 
 def _deployment(run: Run) -> dict[str, str]:

@@ -24,6 +24,7 @@ COLUMNS: Final = (
     "expected",
     "observed",
     "evidence",
+    "environment",
 )
 """The header."""
 
@@ -58,6 +59,7 @@ def _row(cell: Cell, families: dict[str, str]) -> Iterable[str]:
         cell.expected,
         cell.observed,
         " | ".join(evidence),
+        str(cell.environment + 1),
     )
     return map(_inert, row)
 

@@ -151,6 +151,8 @@ NAMES = (
     "interrupted",
     "waived",
     "expired",
+    "merged",
+    "compared",
     "empty",
     "deployed",
     "nasty",
@@ -172,5 +174,7 @@ _SAMPLES = {
     "interrupted": samples.interrupted,
     "waived": samples.waived,
     "expired": samples.expired,
+    "merged": samples.merged,
+    "compared": samples.compared,
     "empty": samples.empty,
 }

@@ -332,6 +332,21 @@ def test_sarif_has_failures_only_and_waivers_as_suppressions() -> None:
         assert suppression["properties"]["approver"] == "security board"
 
 
+def test_every_environment_is_told() -> None:
+    """Of a record of three kernels: which they are, and on which one a call got through."""
+    kernels = [environment.kernel for environment in runs()["merged"].environments]
+    root = ET.fromstring(rendered("junit", "merged"))  # noqa: S314 - we wrote it
+    properties = {one.get("name"): one.get("value") for one in root.iter("property")}
+    assert [properties[name] for name in ("kernel", "kernel_2", "kernel_3")] == kernels
+    found = parsed("sarif", "merged")["runs"][0]["results"]
+    assert {one["properties"]["kernel"] for one in found} == {kernels[2]}
+    cases = [case for case in root.iter("testcase") if case.find("failure") is not None]
+    assert all("environment 3" in str(case.get("name")) for case in cases[1:])
+    rows = list(csv.DictReader(io.StringIO(rendered("csv", "merged"), newline="")))
+    assert {row["environment"] for row in rows} == {"1", "2", "3"}
+    assert all(f"| kernel {rank} |" in rendered("markdown", "merged") for rank in (1, 2, 3))
+
+
 def test_expired_waiver_is_a_result() -> None:
     (one,) = parsed("sarif", "expired")["runs"][0]["results"]
     assert one["ruleId"] == "waiver"
