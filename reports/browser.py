@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -153,13 +154,13 @@ class Browser:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def wait(self, event: str, session: str) -> dict[str, Any]:
+    def wait(self, event: str, session: str, seconds: float = DEADLINE) -> dict[str, Any]:
         """Waits until a page has told of something, and takes it out of what it told.
 
         Raises:
             BrowserError: it did not.
         """
-        deadline = time.monotonic() + DEADLINE
+        deadline = time.monotonic() + seconds
         while True:
             for index, told in enumerate(self._events):
                 if told.get("method") == event and told.get("sessionId") == session:
@@ -176,6 +177,17 @@ class Browser:
             if told.get("method") == event and told.get("sessionId") == session
         ]
 
+    def memory(self) -> int:
+        """The most memory that its processes have had so far, all of them together, in bytes."""
+        total = 0
+        for status in Path("/proc").glob("[0-9]*/status"):
+            # A process can end while it is looked at.
+            with contextlib.suppress(OSError, ValueError):
+                if os.getpgid(int(status.parent.name)) == self._process.pid:
+                    found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+                    total += 1024 * int(found[1]) if found else 0
+        return total
+
     def forget(self) -> None:
         """Forgets what was told."""
         self._events.clear()
@@ -189,7 +201,7 @@ class Browser:
         while b"\0" not in pieces[-1]:
             ready, _, _ = select.select([self._from], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise BrowserError(f"{awaited}: no answer in {DEADLINE:.0f} s")
+                raise BrowserError(f"{awaited}: no answer in time")
             pieces.append(os.read(self._from, _CHUNK))
             if not pieces[-1]:
                 raise BrowserError(f"{awaited}: the browser has ended")
@@ -216,12 +228,16 @@ class Page:
         """Everything of one kind that the page has told since it was opened."""
         return self._browser.told(event, self._session)
 
-    def open(self, path: Path) -> float:
-        """Opens a file and waits until it is loaded; the seconds that it took."""
+    def open(self, path: Path, deadline: float = DEADLINE) -> float:
+        """Opens a file and waits until it is loaded; the seconds that it took.
+
+        Raises:
+            BrowserError: it was not loaded in so many seconds.
+        """
         self._browser.forget()
         begin = time.perf_counter()
         self.send("Page.navigate", url=path.resolve().as_uri())
-        self._browser.wait("Page.loadEventFired", self._session)
+        self._browser.wait("Page.loadEventFired", self._session, deadline)
         return time.perf_counter() - begin
 
     def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - JSON

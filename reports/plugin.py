@@ -409,6 +409,13 @@ class Recorder:
         return [*lines, *self.limits[:room]]
 
     @property
+    def page_address(self) -> str:
+        """Where the compliance page is, seen from pytest-html's."""
+        other = self._config.invocation_params.dir / self._config.option.htmlpath
+        here = os.path.relpath(self._folder.resolve() / _PAGE, other.resolve().parent)
+        return Path(here).as_posix()
+
+    @property
     def limits(self) -> Sequence[str]:
         """What a reader could take the verdict for, and it is not."""
         return [

@@ -7,9 +7,12 @@ Its hooks are called in the process that hears of every test, after the ruling o
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from probes.cell import Cell, Outcome
 from reports import results, summary
+from reports.html.matrices import calls_table
+from reports.html.view import is_fine, view
 from reports.results import Run
 
 _NOTHING_CAPTURED: Final = "No log output captured."
@@ -42,6 +45,20 @@ body { display: flex; flex-direction: column; color: #222; margin: 16px 24px; }
 .verdict.pass { border-color: #1a7f37; background: #eaf6ec; }
 .verdict.fail { border-color: #b42318; background: #fdecea; }
 .verdict.incomplete, .verdict.broken { border-color: #9a6700; background: #fff5d6; }
+.calls { margin: 12px 0; font-size: 13px; overflow-x: auto; }
+.calls .slim thead tr:last-child span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.calls summary { cursor: pointer; padding: 6px 0; }
+.calls table { border-collapse: collapse; }
+.calls caption { display: none; }
+.calls th, .calls td { padding: 2px 6px; border: 1px solid #d0d7de; text-align: center; }
+.calls tbody th { text-align: left; }
+.calls a { color: inherit; text-decoration: none; }
+.calls small { margin-left: 4px; color: #57606a; }
+.calls .o-passed { background: #eaf6ec; color: #116329; }
+.calls .o-failed { background: #fdecea; color: #a31515; }
+.calls .o-broken, .calls .o-cannot-tell, .calls .o-waived { background: #fff5d6; color: #7a4a00; }
+.calls .o-not-applicable { color: #57606a; }
+.calls .hidden { display: none; }
 .col-verdict { white-space: nowrap; font-weight: bold; }
 .col-verdict.passed { color: #1a7f37; }
 .col-verdict.failed { color: #b42318; }
@@ -62,6 +79,10 @@ class Ledger(Protocol):
     @property
     def run(self) -> Run | None:
         """The record of the run; None until it is over."""
+
+    @property
+    def page_address(self) -> str:
+        """Where the compliance page is, seen from pytest-html's."""
 
     @property
     def limits(self) -> Sequence[str]:
@@ -138,7 +159,9 @@ class Page:
         run, page = self._ledger.run, self._page
         if run is None or page is None:
             return
-        prefix.append(_STYLE + _banner(run, self._ledger.limits))
+        prefix.append(
+            _STYLE + _banner(run, self._ledger.limits) + _matrix(run, self._ledger.page_address)
+        )
         told = {name: _escaped(value) for name, value in page.data["environment"].items()}
         page.set_data("environment", {**_fingerprint(run), **told})
         self._complete(page)
@@ -231,6 +254,17 @@ def _banner(run: Run, limits: Sequence[str]) -> str:
     lines = [f"<strong>{verdict}</strong> {_safe(sentence)}", counts, *map(_safe, limits)]
     paragraphs = "".join(f"<p>{line}</p>" for line in lines)
     return f'<div class="verdict {verdict.lower()}">{paragraphs}</div>'
+
+
+def _matrix(run: Run, address: str) -> str:
+    """The documented calls by claim and ABI; folded where every sign is a good one."""
+    shown = view(run)
+    table = calls_table(shown, f"{quote(address)}#")
+    if not table:
+        return ""
+    bad = "" if is_fine(shown.documented) else " open"
+    title = "<summary>Documented calls by claim and ABI; a sign links to its evidence</summary>"
+    return f'<details class="calls"{bad}>{title}{table}</details>'
 
 
 def _fingerprint(run: Run) -> dict[str, str]:

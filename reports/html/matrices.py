@@ -47,34 +47,51 @@ def calls_matrix(view: View) -> Markup:
     if not view.documented:
         body = paragraph("No documented call was planned.", class_="none")
     else:
-        columns = _columns(view)
-        places = gathered(
-            view.documented,
-            lambda cell: (cell.key.syscall, cell.key.profile, cell.key.claim, cell.key.arch),
-        )
-        table = element(
-            "table",
-            element("caption", text("Each sign links to its evidence.")),
-            _calls_head(columns),
-            *(
-                _family(view, columns, family, calls, places)
-                for family, calls in view.families.items()
-            ),
-            class_="matrix slim" if len(columns) > _MANY_COLUMNS else "matrix",
-        )
         body = join(
             _legend(),
-            _claims(columns),
+            _claims(_columns(view)),
             only_notable(view),
-            _skippable("calls", "documented calls", table),
+            _skippable("calls", "documented calls", calls_table(view)),
         )
     return section("calls", "Documented calls", body)
 
 
+def calls_table(view: View, address: str = "#") -> Markup:
+    """The table alone; nothing where no documented call was planned.
+
+    Args:
+        view: what the page shows.
+        address: what links begin with, before the name of their target.
+    """
+    if not view.documented:
+        return NOTHING
+    columns = _columns(view)
+    places = gathered(
+        view.documented,
+        lambda cell: (cell.key.syscall, cell.key.profile, cell.key.claim, cell.key.arch),
+    )
+    table = _Table(view, columns, places, address)
+    return element(
+        "table",
+        element("caption", text("Each sign links to its evidence.")),
+        _calls_head(columns),
+        *(_family(table, family, calls) for family, calls in view.families.items()),
+        class_="matrix slim" if len(columns) > _MANY_COLUMNS else "matrix",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What the rows of the first matrix have in common."""
+
+    view: View
+    columns: _Columns
+    places: Mapping[tuple[str, str, Claim, str], Sequence[Cell]]
+    address: str
+
+
 _MANY_COLUMNS = 18
 """With more columns than this the names of the ABIs are written upright."""
-
-_Places = Mapping[tuple[str, str, Claim, str], Sequence[Cell]]
 
 
 def only_notable(view: View) -> Markup:
@@ -167,18 +184,16 @@ def _edge(index: int) -> str | None:
     return "edge" if index == 0 else None
 
 
-def _family(
-    view: View, columns: _Columns, family: str, calls: Sequence[DocumentedCall], places: _Places
-) -> Markup:
+def _family(table: _Table, family: str, calls: Sequence[DocumentedCall]) -> Markup:
     title = element(
         "th",
         element("span", text(family)),
         scope="rowgroup",
-        colspan=str(len(columns) + 1),
+        colspan=str(len(table.columns) + 1),
         class_="family",
     )
-    fine = all(is_fine(_cells_of(view, call)) for call in calls)
-    rows = (_row(view, columns, call, places) for call in calls)
+    fine = all(is_fine(_cells_of(table.view, call)) for call in calls)
+    rows = (_row(table, call) for call in calls)
     return element("tbody", element("tr", title), *rows, class_="fine" if fine else None)
 
 
@@ -186,25 +201,28 @@ def _cells_of(view: View, call: DocumentedCall) -> Iterable[Cell]:
     return (cell for entry in view.calls[call.name] for cell in entry.cells)
 
 
-def _row(view: View, columns: _Columns, call: DocumentedCall, places: _Places) -> Markup:
-    link = element("a", text(call.name), href=f"#{call_anchor(view.run, call)}")
+def _row(table: _Table, call: DocumentedCall) -> Markup:
+    anchor = call_anchor(table.view.run, call)
+    link = element("a", text(call.name), href=f"{table.address}{anchor}")
     obsolete = element("small", text("obsolete")) if call.obsolete else text("")
     return element(
         "tr",
         element("th", link, obsolete, scope="row"),
         *(
             _calls_cell(
-                view, places.get((call.name, profile, claim, arch), ()), _edge(index + offset)
+                table,
+                table.places.get((call.name, profile, claim, arch), ()),
+                _edge(index + offset),
             )
-            for profile, claims in columns.tree
+            for profile, claims in table.columns.tree
             for offset, claim in enumerate(claims)
-            for index, arch in enumerate(columns.arches)
+            for index, arch in enumerate(table.columns.arches)
         ),
-        class_="fine" if is_fine(_cells_of(view, call)) else None,
+        class_="fine" if is_fine(_cells_of(table.view, call)) else None,
     )
 
 
-def _calls_cell(view: View, cells: Sequence[Cell], edge: str | None) -> Markup:
+def _calls_cell(table: _Table, cells: Sequence[Cell], edge: str | None) -> Markup:
     if not cells:
         return element("td", element("span", text("not planned"), class_="hidden"), class_=edge)
     outcome = gravest(cell.outcome for cell in cells)
@@ -215,7 +233,7 @@ def _calls_cell(view: View, cells: Sequence[Cell], edge: str | None) -> Markup:
         "a",
         text(GLYPHS[outcome]),
         element("small", text(f" {share}")) if share else NOTHING,
-        href=f"#{view.anchor(alike[0])}",
+        href=f"{table.address}{table.view.anchor(alike[0])}",
         aria_label=f"{OUTCOME_WORDS[outcome]} {share}".rstrip(),
     )
     return element("td", link, class_=" ".join(filter(None, (outcome_class(outcome), edge))))

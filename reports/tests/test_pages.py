@@ -12,6 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -23,7 +24,7 @@ from reports.browser import NAMES, Browser, Page, find
 from reports.html.compliance import render
 from reports.results import Run
 from reports.summary import documented
-from reports.tests import samples
+from reports.tests import job, samples
 
 AXE = Path(__file__).parents[2] / ".oracles/node_modules/axe-core/axe.min.js"
 WIDTHS = (360, 1400)
@@ -369,6 +370,44 @@ def test_hostile_texts_do_nothing(poison: str, page: Page, tmp_path: Path) -> No
         assert page.evaluate("document.documentElement.scrollWidth") == width
         text = page.evaluate("document.body.textContent")
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\\x00\\x1b\\ufffd]", text)
+
+
+def test_pytests_page_has_verdict_and_matrix_and_obeys_nothing(page: Page, tmp_path: Path) -> None:
+    """Above its rows; each sign links to evidence that the other page has; texts stay texts."""
+    policy = tmp_path / "policy.toml"
+    text = samples.POLICY_FILE.read_text(encoding="utf-8")
+    for key in ("title", "description", "why"):
+        text = re.sub(rf'(?m)^{key} = "', f'{key} = "{HIT.replace(chr(34), chr(39))} ', text)
+    policy.write_text(text, encoding="utf-8")
+    folder = tmp_path / "the reports"
+    options = ("-p", "no:xdist", "--arch=x86_64", "-k", "acct or controls", f"--policy={policy}")
+    ended = job.run(folder, *options)
+    assert ended.status in {0, 6}, ended.output
+    page.look()
+    page.open(folder / "pytest.html")
+    page.until("document.querySelectorAll('#results-table tbody').length > 0")
+    assert page.evaluate("document.title") != "hit"
+    assert page.evaluate("typeof window.hit") == "undefined"
+    # Its own template has images, without a source.
+    assert page.evaluate("document.querySelectorAll('img[src=x], [onerror], svg').length") == 0
+    order = page.evaluate(
+        """(() => {
+            const place = one => document.querySelector(one).getBoundingClientRect().top;
+            return [place('.verdict'), place('.calls'), place('#results-table')];
+        })()"""
+    )
+    assert order == sorted(order)
+    links = page.evaluate("[...document.querySelectorAll('.calls td a')].map(a => a.href)")
+    assert len(links) == len([c for c in ended.cells if c["syscall"] == "acct"])
+    rows = page.evaluate("document.querySelectorAll('#results-table .col-testId').length")
+    assert rows == len(ended.test_cases)
+    told = page.evaluate("document.querySelector('#results-table').textContent")
+    assert "acct (163) on x86_64" in told
+    address, _, anchor = links[0].partition("#")
+    page.open(Path(unquote(urlsplit(address).path)))
+    told = page.evaluate(f"document.getElementById('{anchor}').textContent")
+    assert "KILL terminates x86_64 163" in told
+    assert "compliance.html" in page.evaluate("location.href")
 
 
 def test_title_says_the_verdict(page: Page, tmp_path: Path) -> None:
