@@ -20,7 +20,7 @@ from probes.policy import Policy
 from probes.proof import Deviation
 from probes.prover import TooComplexError
 from probes.prover_compare import run
-from probes.targets import Target
+from probes.targets import StackTarget, Target
 from probes.targets.ambient import Ambient
 from probes.verdict import Counterexample, Question, Sighting, Trail
 from probes.witness import Attempt, Witness
@@ -412,7 +412,14 @@ class Examiner:
             # A canary does no harm with capabilities either.
             runs = one.role is not _Role.WITNESSED and case.claim is not Claim.CONTROLS
             made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
-            request = Request(*made, one.route, new_session and runs, runs=runs)
+            request = Request(
+                *made,
+                one.route,
+                new_session and runs,
+                runs=runs,
+                logged=self._logged(case),
+                seccomp=self._native.numbers["seccomp"],
+            )
             inquiry.requests.append(request)
         inquiry.needs_records = recipe.records
 
@@ -494,6 +501,14 @@ class Examiner:
             return ()
         by_exec = case.cells[0].variant == Way.RUNTIME_EXEC
         return self._executed if by_exec else self._target.programs(case.profile)
+
+    def _logged(self, case: Case) -> tuple[bytes, ...]:
+        """Those of the filters under test that log what they do, whatever their actions."""
+        if not isinstance(self._target, StackTarget) or case.profile is None:
+            return ()
+        return tuple(
+            bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in self._target.logged
+        )
 
     def _simulate(self, case: Case, call: Call) -> int | None:
         """The raw value that the filters under test return for a call, where they are known."""

@@ -32,6 +32,9 @@ PTRACE_DETACH: Final = 17
 PTRACE_SEIZE: Final = 0x4206
 PTRACE_INTERRUPT: Final = 0x4207
 PTRACE_SECCOMP_GET_FILTER: Final = 0x420C
+PTRACE_SECCOMP_GET_METADATA: Final = 0x420D
+# linux/seccomp.h
+_FILTER_FLAG_LOG: Final = 2
 # linux/wait.h; os has no names for them
 _WNOTHREAD: Final = 0x20000000
 _WALL: Final = 0x40000000
@@ -64,11 +67,13 @@ class ThreadFilters:
         tid: the thread's id.
         comm: its name.
         programs: arrays of ``struct sock_filter`` in the machine's byte order, the oldest first.
+        logged: those of them that were installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     tid: int
     comm: str
     programs: tuple[bytes, ...]
+    logged: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,7 @@ def _read_thread(name: str, tid: int, until: float) -> ThreadFilters | None:
     try:
         with _stopped(name, tid, until):
             programs = tuple(_programs(name, tid))
+            logged = {one for index, one in enumerate(programs) if _is_logged(tid, index)}
             counted = (_status(tid) or {}).get("Seccomp_filters")
     except ProcessLookupError:
         return None  # it has ended, or is about to
@@ -189,7 +195,7 @@ def _read_thread(name: str, tid: int, until: float) -> ThreadFilters | None:
             f"the kernel counts {counted} seccomp filters on thread {tid} of {name} and gave "
             f"{len(programs)} of them"
         )
-    return ThreadFilters(tid, comm, programs)
+    return ThreadFilters(tid, comm, programs, frozenset(logged))
 
 
 def _programs(name: str, tid: int) -> Iterator[bytes]:
@@ -208,6 +214,28 @@ def _programs(name: str, tid: int) -> Iterator[bytes]:
             raise _refusal_to_tell(name, index, error) from error
         yield room.raw
         index += 1
+
+
+class _Metadata(ctypes.Structure):
+    """struct seccomp_metadata of linux/ptrace.h."""
+
+    _fields_ = (("filter_off", ctypes.c_uint64), ("flags", ctypes.c_uint64))
+
+
+def _is_logged(tid: int, index: int) -> bool:
+    """Whether a filter was installed with SECCOMP_FILTER_FLAG_LOG; kernels before 4.16 do not say.
+
+    Filters have the same index here as there.
+    """
+    found = _Metadata(index, 0)
+    try:
+        size = ctypes.sizeof(found)
+        _ptrace(PTRACE_SECCOMP_GET_METADATA, tid, size, ctypes.addressof(found))
+    except OSError as error:
+        if error.errno in {errno.EIO, errno.EINVAL}:
+            return False
+        raise
+    return bool(found.flags & _FILTER_FLAG_LOG)
 
 
 def _refusal_to_tell(name: str, index: int, error: OSError) -> BadInputError | InstrumentError:

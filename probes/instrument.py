@@ -67,6 +67,8 @@ class Request:
         deadline: seconds that a child may take.
         runs: whether the call may run, and could do harm with capabilities: a child that cannot
             drop its own makes no such call.
+        logged: those of the programs that are installed with SECCOMP_FILTER_FLAG_LOG.
+        seccomp: the number of seccomp(2), which takes that flag.
     """
 
     entry: str
@@ -77,6 +79,8 @@ class Request:
     new_session: bool = False
     deadline: float = DEADLINE_SECONDS
     runs: bool = True
+    logged: tuple[bytes, ...] = ()
+    seccomp: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """The shape that ``probes.zygote`` reads."""
@@ -89,6 +93,8 @@ class Request:
             "new_session": self.new_session,
             "deadline": self.deadline,
             "runs": self.runs,
+            "logged": list(self.logged),
+            "seccomp": self.seccomp,
         }
 
 

@@ -38,6 +38,7 @@ SECCOMP_MODE_DISABLED = 0
 SECCOMP_MODE_STRICT = 1
 SECCOMP_MODE_FILTER = 2
 SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_LOG = 2
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 32
 # linux/signalfd.h
@@ -211,13 +212,14 @@ class Filter(ctypes.Structure):
         super().__init__(count, ctypes.addressof(self.code))
 
 
-def install(prepared: Filter, number: int | None = None) -> None:
+def install(prepared: Filter, number: int | None = None, flags: int = 0) -> None:
     """Installs a filter on the calling thread.
 
     Args:
         prepared: the filter.
         number: the number of seccomp(2), to use that; without it prctl(PR_SET_SECCOMP), which has
             no number of its own on each architecture.
+        flags: SECCOMP_FILTER_FLAG_*, which only seccomp(2) takes.
 
     Raises:
         OSError: the kernel refused the program (EINVAL), or the thread may not (EACCES).
@@ -225,7 +227,7 @@ def install(prepared: Filter, number: int | None = None) -> None:
     if number is None:
         _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(prepared))
     else:
-        _seccomp(number, 0, prepared)
+        _seccomp(number, flags, prepared)
 
 
 def install_listener(prepared: Filter, number: int, flags: int = 0) -> int:

@@ -76,7 +76,7 @@ _HELPFUL: Final = {
 }
 """What else a probe may do on its way. Many a refusal does no harm, so they only explain one."""
 
-_ANYWHERE: Final = ("brk", "mmap", "munmap", "futex", "rt_sigreturn")
+_ANYWHERE: Final = ("brk", "mmap", "munmap", "futex", "rt_sigreturn", "prctl", "seccomp")
 
 
 def decisive(

@@ -293,6 +293,7 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
         opened.native.big_endian,
         opened.findings,
         opened.origin,
+        opened.logged,
     )
 
 

@@ -473,7 +473,11 @@ class _Child:
     def install(self) -> None:
         for index, prepared in enumerate(self.filters, 1):
             self.page.step(f"installing filter {index} of {len(self.filters)}")
-            kernel.install(prepared, self.machine.number)
+            if self.request["programs"][index - 1] in self.request["logged"]:
+                number = self.request["seccomp"]
+                kernel.install(prepared, number, kernel.SECCOMP_FILTER_FLAG_LOG)
+            else:
+                kernel.install(prepared, self.machine.number)
         self.page.step("about to make the call")
         self.page.header.phase = kernel.INSTALLED
 

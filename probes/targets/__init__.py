@@ -97,6 +97,8 @@ class StackTarget:
         big_endian: the byte order of the machine that runs them.
         findings: sentences about what the filters do not do although it was written.
         origin: the container that the filters are from; None where they are from none.
+        logged: those of the filters that are installed with SECCOMP_FILTER_FLAG_LOG, so that the
+            kernel records all that they do but ALLOW.
     """
 
     kind: str
@@ -105,6 +107,7 @@ class StackTarget:
     big_endian: bool = False
     findings: tuple[str, ...] = ()
     origin: Origin | None = None
+    logged: frozenset[Program] = frozenset()
     _analyses: dict[Profile, Analysis | TooComplexError] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -147,6 +150,7 @@ class StackTarget:
             "big_endian": self.big_endian,
             "findings": list(self.findings),
             "origin": self._plain_origin(),
+            "logged": [bpf.to_bytes(one, big_endian=self.big_endian) for one in self.logged],
         }
 
     @classmethod
@@ -165,7 +169,10 @@ class StackTarget:
                 executed = tuple(bpf.from_bytes(made, big_endian=big_endian) for made in raw)
             origin = Origin(runtime, version, subject, digest, executed)
         findings = tuple(plain["findings"])
-        return cls(plain["kind"], plain["description"], stacks, big_endian, findings, origin)
+        logged = frozenset(bpf.from_bytes(raw, big_endian=big_endian) for raw in plain["logged"])
+        return cls(
+            plain["kind"], plain["description"], stacks, big_endian, findings, origin, logged
+        )
 
     def analysis(self, profile: Profile) -> Analysis:
         """The proof of what the filters return; made once.

@@ -74,6 +74,7 @@ class Opened:
         native: the native ABI of the machine that they are for.
         findings: sentences about what the filters do not do although it was written.
         origin: the container that they are from; None where they are from none.
+        logged: those of the programs that are installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     description: str
@@ -81,6 +82,7 @@ class Opened:
     native: Arch
     findings: tuple[str, ...] = ()
     origin: Origin | None = None
+    logged: frozenset[Program] = frozenset()
 
 
 def open_target(word: str, where: Surroundings) -> Opened:
@@ -135,7 +137,14 @@ def _oci(rest: str, where: Surroundings) -> Opened:
     profile = oci.read(Path(rest))
     resolved = oci.resolve(profile, where.native, where.capabilities, where.kernel, where.engine)
     compiled = oci.compile(resolved, enosys_stub=where.enosys_stub)
-    return Opened(shown(rest), compiled.programs, where.native, compiled.findings)
+    logged = compiled.programs if "SECCOMP_FILTER_FLAG_LOG" in compiled.flags else ()
+    return Opened(
+        shown(rest),
+        compiled.programs,
+        where.native,
+        compiled.findings,
+        logged=frozenset(logged),
+    )
 
 
 def _pid(rest: str, where: Surroundings) -> Opened:
@@ -147,14 +156,23 @@ def _pid(rest: str, where: Surroundings) -> Opened:
         raise BadInputError(f"pid:{shown(rest)}: a process id is a whole number above 0")
     _refuse_other_machines(f"pid:{rest}", where)
     found = process.load(pid)
-    return Opened(found.description, found.programs, where.native, found.findings)
+    return Opened(
+        found.description, found.programs, where.native, found.findings, logged=found.logged
+    )
 
 
 def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
     def opened(rest: str, where: Surroundings) -> Opened:
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
         found = containers.load(where.start.wanted(runtime, rest))
-        return Opened(found.description, found.programs, where.native, found.findings, found.origin)
+        return Opened(
+            found.description,
+            found.programs,
+            where.native,
+            found.findings,
+            found.origin,
+            found.logged,
+        )
 
     return opened
 

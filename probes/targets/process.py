@@ -18,11 +18,13 @@ class ProcessFilters:
         description: what a sentence calls it, such as ``process 123 (nginx)``.
         programs: the filters of its first thread, the oldest first.
         findings: a sentence for each other thread that is confined differently.
+        logged: those of the programs that were installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     description: str
     programs: tuple[Program, ...]
     findings: tuple[str, ...] = ()
+    logged: frozenset[Program] = frozenset()
 
 
 def load(pid: int) -> ProcessFilters:
@@ -44,10 +46,10 @@ def load(pid: int) -> ProcessFilters:
             f"the first thread of {description} has no seccomp filter, although thread "
             f"{confined[0].tid} ({confined[0].comm}) has: give a process that is confined whole"
         )
-    programs = tuple(
-        bpf.from_bytes(raw, big_endian=sys.byteorder == "big") for raw in first.programs
-    )
-    return ProcessFilters(description, programs, tuple(_findings(description, found)))
+    big_endian = sys.byteorder == "big"
+    programs = tuple(bpf.from_bytes(raw, big_endian=big_endian) for raw in first.programs)
+    logged = frozenset(bpf.from_bytes(raw, big_endian=big_endian) for raw in first.logged)
+    return ProcessFilters(description, programs, tuple(_findings(description, found)), logged)
 
 
 def _findings(description: str, found: Harvest) -> Iterator[str]:

@@ -13,6 +13,7 @@ from probes import arch, bpf, policy
 from probes.action import Profile
 from probes.errors import ExitStatus
 from probes.targets import builtin
+from reports import export
 from reports.tests import job
 from reports.tests.job import ALONE, CHECKOUT, POLICY, Job
 
@@ -95,20 +96,24 @@ def test_a_program_for_another_machine_is_judged_by_proof(tmp_path: Path) -> Non
     assert ended.status == ExitStatus.CONFORMANT, ended.output
 
 
+LOGGED = 2
+"""SECCOMP_FILTER_FLAG_LOG of linux/seccomp.h."""
+
 _CONFINED = """
 import sys, time
-from probes import kernel
+from probes import arch, kernel
 kernel.set_no_new_privs()
-kernel.install(kernel.Filter(open(sys.argv[1], "rb").read()))
+seccomp, flags = arch.get("x86_64").numbers["seccomp"], int(sys.argv[2])
+kernel.install(kernel.Filter(open(sys.argv[1], "rb").read()), seccomp, flags)
 print("confined", flush=True)
 time.sleep(600)
 """
 
 
 @contextmanager
-def confined(file: Path) -> Iterator[int]:
+def confined(file: Path, flags: int = 0) -> Iterator[int]:
     """A process under a filter, by its id."""
-    words = [sys.executable, "-c", _CONFINED, str(file)]
+    words = [sys.executable, "-c", _CONFINED, str(file), str(flags)]
     process = subprocess.Popen(words, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     with process:
         try:
@@ -134,6 +139,39 @@ def test_a_running_process(tmp_path: Path) -> None:
     assert ended.status == ExitStatus.CONFORMANT, ended.output
     assert str(pid) in json.dumps(ended.results["target"])
     assert outcome(ended, "denies", "acct") == "passed"
+
+
+@as_root
+@on_x86_64
+@pytest.mark.parametrize("flags", [0, LOGGED])
+def test_a_running_process_whose_filter_logs(flags: int, tmp_path: Path) -> None:
+    """That its denials leave records is the filter's doing, although no action of it says so."""
+    file = tmp_path / "filter.bpf"
+    file.write_bytes(errno_program())
+    with confined(file, flags) as pid:
+        ended = job.run(
+            tmp_path / "reports",
+            *(f"--target=pid:{pid}", "--profile=errno", "--arch=x86_64", *ALONE),
+            *("-k", "acct"),
+        )
+    assert outcome(ended, "denies", "acct") == "passed"
+    assert outcome(ended, "is silent", "acct") == ("failed" if flags else "passed")
+
+
+@as_root
+@on_x86_64
+@pytest.mark.parametrize("flags", [[], ["SECCOMP_FILTER_FLAG_LOG"]], ids=["silent", "logging"])
+def test_a_profile_whose_flag_has_it_log(flags: list[str], tmp_path: Path) -> None:
+    documented = policy.load(POLICY, arch.all_names())
+    request = export.Request(documented, Profile.ERRNO, arch.offered_by("x86_64"))
+    file = tmp_path / "profile.json"
+    profile = json.loads(export.oci_json(request))
+    file.write_text(json.dumps({**profile, "flags": flags}), encoding="utf-8")
+    options = ("--profile=errno", "--arch=x86_64", "--runtime=crun", *ALONE, "-k", "acct")
+    ended = job.run(tmp_path / "reports", f"--target=oci:{file}", *options)
+    assert outcome(ended, "denies", "acct") == "passed"
+    assert outcome(ended, "is silent", "acct") == ("failed" if flags else "passed")
+    assert any("FLAG_LOG" in one for one in ended.results["target"]["findings"]) == bool(flags)
 
 
 BAD = [

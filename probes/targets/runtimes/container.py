@@ -83,12 +83,14 @@ class Held:
         digest: the digest of the image; "" where there is no image.
         first: the filters of its first process, the oldest first.
         executed: those of a process that the runtime's exec started; None where it has no exec.
+        logged: those of all these that were installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     version: str
     digest: str
     first: tuple[bytes, ...]
     executed: tuple[bytes, ...] | None
+    logged: frozenset[bytes] = frozenset()
 
 
 def hold(wanted: Wanted) -> Held:
@@ -100,12 +102,15 @@ def hold(wanted: Wanted) -> Held:
     """
     with started(wanted) as running:
         first = running.first_process()
-        programs = _filters(first)
+        programs, logged = _filters(first)
         other = running.executed_process(first)
-        executed = None if other is None else _filters(other)
+        executed = None
+        if other is not None:
+            executed, also_logged = _filters(other)
+            logged |= also_logged
         container = running.container
         version, digest = shown(container.version()), shown(container.digest())
-        return Held(version, digest, programs, executed)
+        return Held(version, digest, programs, executed, logged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +208,15 @@ def processes_of(held: Holder) -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _filters(pid: int) -> tuple[bytes, ...]:
-    """The filters of a held process, which has one thread; none where it is not confined."""
+def _filters(pid: int) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """The filters of a held process, which has one thread, and which of them log.
+
+    There are none where it is not confined.
+    """
     if not _is_confined(pid):
-        return ()
+        return (), frozenset()
     (thread,) = harvest.filters_of(pid).threads
-    return thread.programs
+    return thread.programs, thread.logged
 
 
 def _is_confined(pid: int) -> bool:

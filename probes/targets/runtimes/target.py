@@ -34,12 +34,14 @@ class ContainerFilters:
         programs: the filters of its first process, the oldest first.
         findings: sentences about what the filters do not do although it may be expected.
         origin: the container, with the filters of a process that exec started.
+        logged: those of all these that were installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     description: str
     programs: tuple[Program, ...]
     findings: tuple[str, ...]
     origin: Origin
+    logged: frozenset[Program] = frozenset()
 
 
 def load(wanted: Wanted) -> ContainerFilters:
@@ -56,7 +58,9 @@ def load(wanted: Wanted) -> ContainerFilters:
     executed = None if held.executed is None else _programs(held.executed)
     runtime, subject = wanted.program.runtime, shown(wanted.subject)
     origin = Origin(runtime, held.version, subject, held.digest, executed)
-    return ContainerFilters(_description(wanted), first, tuple(_findings(wanted, held)), origin)
+    logged = frozenset(_programs(tuple(held.logged))) if held.logged else frozenset()
+    findings = tuple(_findings(wanted, held))
+    return ContainerFilters(_description(wanted), first, findings, origin, logged)
 
 
 def _programs(raw: Sequence[bytes]) -> tuple[Program, ...]:
