@@ -151,6 +151,8 @@ def _details(one: Finding) -> list[str]:
         under = [profile for profile, other in one.grants.items() if other == words]
         only = "" if len(under) == len(one.under) else f" (under {', '.join(under)})"
         said.append(f"granted{only}: {words}")
+    if one.key.kind.allowed:
+        return said
     for values, _ in one.arguments[:_SHOWN]:
         said.append(f"{one.key.name}({', '.join(f'{value:#x}' for value in values)})")
     places = ", ".join(place for place, _ in one.sites[:_SHOWN] if place != NOBODY_KNOWS)

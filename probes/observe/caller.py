@@ -1,6 +1,7 @@
 """Who made a call, read from /proc while the caller waits for its answer: proc(5)."""
 
 import os
+import sys
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -15,6 +16,7 @@ _STAT_SIZE: Final = 1024
 _START_TIME: Final = 19
 """Field 22 of proc_pid_stat(5), the twentieth after the name."""
 _COMM_SIZE: Final = 64
+_WORD_SIZE: Final = 8
 _REMEMBERED: Final = 256
 """Threads whose file is kept open, well below the usual limit of 1024 descriptors."""
 
@@ -115,6 +117,21 @@ def _process(tid: int) -> Process:
     leader = int(tail.split(maxsplit=1)[0]) if tail else tid
     stat = _read(f"/proc/{leader}/stat", _STAT_SIZE)
     return leader, int(stat.rpartition(b")")[2].split()[_START_TIME]) if stat else 0
+
+
+def memory_word(tid: int, address: int) -> int | None:
+    """64 bits of a thread's memory, in the machine's byte order; None where nobody can tell."""
+    try:
+        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        raw = os.pread(descriptor, _WORD_SIZE, address)
+    except (OSError, OverflowError):  # EIO: nothing is there; no file is so large
+        return None
+    finally:
+        os.close(descriptor)
+    return int.from_bytes(raw, sys.byteorder) if len(raw) == _WORD_SIZE else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,7 +318,7 @@ def observe_image(
         hidden = _hidden(pid, watched)
         launcher.let_go(pid)
         workload = Workload(command, listener, _Signals(container, command))
-        outcome = supervise(Supervisor(listener, tally), workload, timeout, say)
+        outcome = supervise(Supervisor(listener, watched, tally), workload, timeout, say)
     return Observation(
         started,
         outcome,

@@ -69,7 +69,7 @@ def observe(
     with signals_held() as before:
         launched = launch(command, code, native.numbers, before)
         try:
-            supervisor = Supervisor(launched.listener, tally)
+            supervisor = Supervisor(launched.listener, watched, tally)
             workload = Workload(launched.pid, launched.listener, _signal_all)
             outcome = supervise(supervisor, workload, timeout, say)
         except BaseException:

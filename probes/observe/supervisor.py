@@ -14,8 +14,9 @@ from typing import Final
 from probes import kernel
 from probes.errors import InstrumentError
 from probes.observe import listener, processes
-from probes.observe.caller import Callers, site
+from probes.observe.caller import Callers, memory_word, site
 from probes.observe.tally import Tally
+from probes.observe.watch import Watch
 
 GRACE_SECONDS: Final = 5.0
 """How long a process has to end by SIGTERM before SIGKILL ends it."""
@@ -78,14 +79,16 @@ def signals_held() -> Iterator[frozenset[int]]:
 class Supervisor:
     """Answers what is reported and waits for the workload to end."""
 
-    def __init__(self, descriptor: int, tally: Tally) -> None:
+    def __init__(self, descriptor: int, watched: Watch, tally: Tally) -> None:
         """Takes over a listener.
 
         Args:
             descriptor: the listener.
+            watched: what is watched.
             tally: counts the calls.
         """
         self._listener = descriptor
+        self._watch = watched
         self._tally = tally
         self._callers = Callers()
         self._begin = time.monotonic_ns()
@@ -104,11 +107,22 @@ class Supervisor:
         seen = listener.receive(self._listener)
         if seen is None:
             return
+        if not self._counts(seen):
+            listener.let_run(self._listener, seen)
+            return
         caller = self._callers.of(seen.tid)
         elapsed = time.monotonic_ns() - self._begin
         row = self._tally.take(seen, caller, elapsed, site)
-        if not listener.let_run(self._listener, seen) and row is not None:
+        if not listener.let_run(self._listener, seen):
             self._tally.interrupted(row, seen, caller)
+
+    def _counts(self, seen: listener.Notification) -> bool:
+        """Whether memory that the call points to is as it must be; it counts if nobody can tell."""
+        watched = self._watch.recognize(seen.token, seen.number, seen.args)
+        if watched is None or watched.memory is None:
+            return True
+        word = memory_word(seen.tid, seen.args[watched.memory.argument])
+        return word is None or watched.memory.accepts(word)
 
     def close(self) -> None:
         """Lets go of what it holds, but for the listener."""

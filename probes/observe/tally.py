@@ -88,7 +88,7 @@ class Tally:
         caller: Caller,
         nanoseconds: int,
         site: Callable[[int, int], str],
-    ) -> Row | None:
+    ) -> Row:
         """Counts a call.
 
         A signal that comes while a call waits for its answer makes the kernel start the call
@@ -102,11 +102,13 @@ class Tally:
             site: tells the place of an address in a thread's process.
 
         Returns:
-            The row that it belongs to; None if it had been counted before.
+            The row that it belongs to.
         """
-        if self._interrupted and self._repeats(seen, caller):
+        repeated = self._repeated(seen, caller) if self._interrupted else None
+        if repeated is not None:
             self.repeats += 1
-            return None
+            repeated.cut_short -= 1
+            return repeated
         watched = self._watched.recognize(seen.token, seen.number, seen.args)
         key = self._key(watched, seen, caller)
         row = self.rows.get(key)
@@ -132,12 +134,10 @@ class Tally:
         row.cut_short += 1
         self._interrupted[seen.tid, caller.process] = (seen, row)
 
-    def _repeats(self, seen: Notification, caller: Caller) -> bool:
+    def _repeated(self, seen: Notification, caller: Caller) -> Row | None:
+        """The row in which a call has been counted, if this is the same that starts again."""
         before, row = self._interrupted.pop((seen.tid, caller.process), (None, None))
-        if before is None or row is None or _essence(before) != _essence(seen):
-            return False
-        row.cut_short -= 1
-        return True
+        return row if before is not None and _essence(before) == _essence(seen) else None
 
     def _key(self, watched: Watched | None, seen: Notification, caller: Caller) -> Key:
         if watched is not None:

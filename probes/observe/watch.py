@@ -51,7 +51,11 @@ class Condition:
 
     def holds(self, args: Sequence[int]) -> bool:
         """Whether a call with these arguments is watched."""
-        found = args[self.argument] & self.mask
+        return self.accepts(args[self.argument])
+
+    def accepts(self, word: int) -> bool:
+        """Whether a word is what it must be."""
+        found = word & self.mask
         return found == self.value if self.value is not None else found != 0
 
 
@@ -67,6 +71,8 @@ class Watched:
         gives: of a sibling, the documented calls whose power it has; none where it weakens every
             filter.
         condition: when it is watched; None for always.
+        memory: what 64 bits of memory must hold for it to count, the argument being their address;
+            None where no memory matters. A filter cannot look there, but the supervisor can.
     """
 
     kind: Kind
@@ -75,11 +81,14 @@ class Watched:
     number: int
     gives: tuple[str, ...] = ()
     condition: Condition | None = None
+    memory: Condition | None = None
 
 
 # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. Without one of
 # them clone(2) starts a process or a thread, as every program does.
 _CLONE_NAMESPACES: Final = 0x7E020000
+# clone3(2) has its flags in memory, first of all, and CLONE_NEWTIME among them.
+_CLONE3_NAMESPACES: Final = _CLONE_NAMESPACES | 0x80
 # linux/ipc.h: MSGRCV; the kernel looks at the low 16 bits of the first argument.
 _IPC_OPERATION: Final = 0xFFFF
 _IPC_MSGRCV: Final = 12
@@ -158,7 +167,10 @@ def _watched(arch: Arch, policy: Policy) -> list[Watched]:
         number = arch.number(sibling.name)
         if sibling.whole and gives is not None and number is not None:
             condition = _sibling_condition(sibling.name, arch)
-            found.append(Watched(Kind.SIBLING, sibling.label, arch, number, gives, condition))
+            memory = Condition(0, _CLONE3_NAMESPACES) if sibling.name == "clone3" else None
+            found.append(
+                Watched(Kind.SIBLING, sibling.label, arch, number, gives, condition, memory)
+            )
     for name, condition in _CONFINING.items():
         number = arch.number(name)
         if number is not None and name not in documented:

@@ -134,6 +134,32 @@ int main(void)
 }
 """
 
+_CLONE3 = r"""
+#define _GNU_SOURCE
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void)
+{
+    struct clone_args plain = {.exit_signal = SIGCHLD}, newer = plain;
+    newer.flags = CLONE_NEWUSER;
+    for (int i = 0; i < 5; i++) {
+        long child = syscall(SYS_clone3, &plain, sizeof plain);
+        if (child == 0)
+            _exit(0);
+        if (child < 0 || waitpid((pid_t)child, NULL, 0) != child)
+            return 1;
+    }
+    if (syscall(SYS_clone3, &newer, sizeof newer) == 0)
+        _exit(0);
+    syscall(SYS_clone3, NULL, sizeof newer);
+    return 0;
+}
+"""
+
 _OWN_FILTER = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -315,6 +341,12 @@ def test_a_64_bit_program_that_enters_by_other_abis_is_seen(tmp_path: Path) -> N
         ("unknown", "0x4000270f", "x32", 1),
         ("unknown", "0x270f", "i386", 1),
     }
+
+
+def test_a_clone3_counts_only_for_a_namespace(tmp_path: Path) -> None:
+    seen = run(tmp_path, [_compiled(tmp_path, _CLONE3)])
+    assert seen.status == 0, seen.output
+    assert [(one.kind, one.name, one.count) for one in seen.calls] == [("sibling", "clone3", 2)]
 
 
 # Filters of the workload's own.

@@ -104,14 +104,15 @@ def test_calls_of_one_program_are_one_row() -> None:
     assert row.sites == {"100+0x401000": 2, "101+0x401000": 1}
 
 
-def test_a_call_that_starts_again_is_one_call() -> None:
+def test_a_call_that_starts_again_is_one_call_however_often() -> None:
     tally = Tally(_watch())
     row = tally.take(CALL, CALLER, 0, _site)
-    assert row is not None
-    tally.interrupted(row, CALL, CALLER)
-    assert tally.take(replace(CALL, cookie=2), CALLER, 1, _site) is None
-    assert (row.count, row.cut_short, tally.repeats) == (1, 0, 1)
-    assert tally.take(replace(CALL, cookie=3), CALLER, 2, _site) is row
+    for repeat in range(1, 4):
+        tally.interrupted(row, CALL, CALLER)
+        assert (row.count, row.cut_short) == (1, 1)
+        assert tally.take(replace(CALL, cookie=repeat), CALLER, repeat, _site) is row
+        assert (row.count, row.cut_short, tally.repeats) == (1, 0, repeat)
+    assert tally.take(replace(CALL, cookie=9), CALLER, 9, _site) is row
     assert row.count == 2
 
 
@@ -127,7 +128,6 @@ def test_a_call_that_starts_again_is_one_call() -> None:
 def test_another_call_after_an_interrupted_one_counts(call: Notification, caller: Caller) -> None:
     tally = Tally(_watch())
     row = tally.take(CALL, CALLER, 0, _site)
-    assert row is not None
     tally.interrupted(row, CALL, CALLER)
     assert tally.take(call, caller, 1, _site) is row
     assert (row.count, row.cut_short) == (2, 1)
