@@ -492,6 +492,28 @@ def test_a_daemon_that_cannot_be_reached(machine: Machine, root: Path) -> None:
     sentence = refusal(replace(wanted, program=Program("docker", words)))
     assert "its daemon cannot be reached: start it, or say where it is (DOCKER_HOST)" in sentence
     assert "unix:///run/none.sock" in sentence
+    # It is what went wrong first, although the container cannot be removed for the same reason.
+    assert " docker create: " in sentence
+    assert "docker rm" not in sentence
+
+
+UNREMOVABLE = """\
+#!/bin/sh
+case "$1" in
+    create) echo "no room left" >&2; exit 1 ;;
+    delete) echo "device busy" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_a_container_that_cannot_be_removed(tmp_path: Path) -> None:
+    script = tmp_path / "runc"
+    script.write_text(UNREMOVABLE)
+    script.chmod(0o755)
+    root = static_root(tmp_path, PROGRAM)
+    sentence = refusal(Wanted(Program("runc", (str(script),)), str(bundle(tmp_path, root))))
+    assert f"{script} create: its own words: no room left; nor can the" in sentence
+    assert sentence.endswith("delete: its own words: device busy")
 
 
 def test_a_limit_beyond_what_this_machine_gives(machine: Machine, root: Path) -> None:

@@ -22,6 +22,9 @@ PULL_SECONDS: Final = 900.0
 JOB_SECONDS: Final = 900.0
 """How long the suite may take within a container; a minute is usual."""
 
+OWN_WORDS: Final = "its own words"
+"""What stands before the words of a runtime."""
+
 _SETTLING_SECONDS: Final = 10.0
 """How long an interrupted command may take to end by itself."""
 
@@ -162,7 +165,7 @@ class Program:
         lowered = words.decode(errors="replace").lower()
         hint = next((text for signs, text in _HINTS if any(s in lowered for s in signs)), "")
         return BadInputError(
-            f"{self.line(*arguments)}: {f'{hint}; ' if hint else ''}its own words: {said}"
+            f"{self.line(*arguments)}: {f'{hint}; ' if hint else ''}{OWN_WORDS}: {said}"
         )
 
     def line(self, *arguments: str) -> str:

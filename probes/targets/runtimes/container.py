@@ -16,11 +16,12 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from probes import harvest
-from probes.errors import BadInputError, InstrumentError
+from probes.errors import BadInputError, InstrumentError, SuiteError
 from probes.targets.files import shown
 from probes.targets.runtimes import holder
 from probes.targets.runtimes.bubblewrap import Sandbox
 from probes.targets.runtimes.bundles import BundleContainer
+from probes.targets.runtimes.command import OWN_WORDS
 from probes.targets.runtimes.images import ImageContainer
 from probes.targets.runtimes.wanted import Holder, Job, Wanted
 
@@ -189,11 +190,36 @@ def started(wanted: Wanted) -> Iterator[Running]:
     """
     held = _holder()
     container = _MAKERS[wanted.program.runtime](wanted, held)
-    try:
+    with removed(container):
         container.start()
         yield Running(container, held, wanted)
-    finally:
+
+
+@contextlib.contextmanager
+def removed(container: Container) -> Iterator[None]:
+    """Removes a container at the end of the context, whatever happened in it.
+
+    Raises:
+        BadInputError: it cannot be removed; where something else went wrong before, that is said
+            first.
+        InstrumentError: likewise, for it takes too long.
+    """
+    try:
+        yield
+    except SuiteError as error:
+        try:
+            container.remove()
+        except SuiteError as another:
+            # A daemon that cannot be reached says so twice.
+            if str(another).partition(OWN_WORDS)[2] != str(error).partition(OWN_WORDS)[2]:
+                raise type(error)(
+                    f"{error}; nor can the container be removed: {another}"
+                ) from error
+        raise
+    except BaseException:
         container.remove()
+        raise
+    container.remove()
 
 
 def processes_of(held: Holder) -> Iterator[int]:

@@ -73,7 +73,8 @@ def judge(
     results.chmod(0o777)
     made = container.make(wanted)
     try:
-        said = made.run(_job(folder, python, options, policy))
+        with container.removed(made):
+            said = made.run(_job(folder, python, options, policy))
     except BadInputError as error:
         if python is None and "python3" in str(error):
             raise BadInputError(
@@ -81,8 +82,6 @@ def judge(
                 f" {error}"
             ) from error
         raise
-    finally:
-        made.remove()
     record = results / _RECORD
     return Judged(record if record.is_file() else None, said)
 
