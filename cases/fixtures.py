@@ -91,7 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--audit-source",
         default=settings.AUDIT_BEST,
         metavar="SOURCE",
-        help="netlink, auditd:FILE, fd:N or none; default: the best that works here",
+        help="netlink, auditd:FILE, fd:N, kmsg or none; default: the best that works here",
     )
     group.addoption(
         "--audit-fd",
@@ -205,6 +205,11 @@ def _audit_source(config: pytest.Config) -> str:
                 " of them out"
             )
         source = f"{settings.AUDIT_DESCRIPTOR}{descriptor}"
+    if source == settings.AUDIT_KMSG and config.getoption("dist", "no") != "no":
+        raise BadInputError(
+            f"--audit-source {source}: the kernel's log takes few records a second, and one process"
+            " alone can keep to that: leave -n out"
+        )
     workers = config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
     if source.startswith(settings.AUDIT_DESCRIPTOR) and workers:
         raise BadInputError(

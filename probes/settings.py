@@ -14,6 +14,7 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Collector, CollectorUnavailableError
+from probes.audit.kmsg import KmsgCollector
 from probes.audit.netlink import NetlinkCollector
 from probes.cell import Claim
 from probes.errors import BadInputError, InstrumentError
@@ -39,6 +40,7 @@ AUDITD_LOG = Path("/var/log/audit/audit.log")
 """Where auditd writes unless auditd.conf(5) says otherwise."""
 
 AUDIT_NETLINK = "netlink"
+AUDIT_KMSG = "kmsg"
 AUDIT_NONE = "none"
 AUDIT_BEST = "best"
 _AUDITD = "auditd:"
@@ -386,13 +388,14 @@ def check_audit_source(text: str) -> None:
     Raises:
         BadInputError: the sentence names the possible words.
     """
-    known = text in {AUDIT_BEST, AUDIT_NETLINK, AUDIT_NONE}
+    known = text in {AUDIT_BEST, AUDIT_NETLINK, AUDIT_KMSG, AUDIT_NONE}
     known |= text.startswith(_AUDITD) and text != _AUDITD
     known |= bool(re.fullmatch(rf"{AUDIT_DESCRIPTOR}[0-9]{{1,9}}", text))
     if not known:
         raise BadInputError(
             f"--audit-source {text}: unknown source; it is {AUDIT_NETLINK}, {_AUDITD}FILE, "
-            f"{AUDIT_DESCRIPTOR}N or {AUDIT_NONE}, and without the option the best that works here"
+            f"{AUDIT_DESCRIPTOR}N, {AUDIT_KMSG} or {AUDIT_NONE}, and without the option "
+            "the best that works here"
         )
 
 
@@ -459,6 +462,8 @@ def _collector(source: str) -> Collector:
     """
     if source == AUDIT_NETLINK:
         return NetlinkCollector()
+    if source == AUDIT_KMSG:
+        return KmsgCollector()
     if source.startswith(AUDIT_DESCRIPTOR):
         return NetlinkCollector(fileno=int(source.removeprefix(AUDIT_DESCRIPTOR)))
     return AuditdCollector(Path(source.removeprefix(_AUDITD)))

@@ -61,7 +61,11 @@ BAD_WORDS = [
     (Words(POLICY, target="builtins"), "--target", "builtins"),
     (Words(POLICY, target=""), "--target", "builtin"),
     (Words(POLICY, target="BUILTIN"), "--target", "builtin"),
-    (Words(POLICY, audit_source="dmesg"), "--audit-source", "netlink, auditd:FILE, fd:N or none"),
+    (
+        Words(POLICY, audit_source="dmesg"),
+        "--audit-source",
+        "netlink, auditd:FILE, fd:N, kmsg or none",
+    ),
     (Words(POLICY, audit_source=""), "--audit-source", "netlink"),
     (Words(POLICY, audit_source="auditd"), "--audit-source", "auditd:FILE"),
     (Words(POLICY, audit_source="auditd:"), "--audit-source", "auditd:FILE"),
