@@ -18,7 +18,7 @@ from typing import Any, Final
 from probes.action import Profile
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import SuiteError
-from reports.results import Run, Verdict, summarize
+from reports.results import Ruling, Run, Verdict, summarize
 from reports.summary import visible
 
 FORMAT: Final = 1
@@ -132,20 +132,21 @@ def assess(run: Run) -> tuple[Assessment, ...]:
     cells = Counter(
         (cell.key.claim, cell.key.profile, cell.key.syscall, cell.outcome) for cell in run.cells
     )
-    return tuple(_assess(run, control, cells) for control in load())
+    ruling = summarize(run).ruling
+    return tuple(_assess(run, ruling, control, cells) for control in load())
 
 
 _Tally = Counter[tuple[Claim, str, str, Outcome]]
 
 
-def _assess(run: Run, control: Control, cells: _Tally) -> Assessment:
+def _assess(run: Run, ruling: Ruling, control: Control, cells: _Tally) -> Assessment:
     calls = _calls(run, control.technique)
     evidence = tuple(
         ClaimEvidence(claim, strength, counts)
         for claim, strength in control.claims.items()
         if (counts := _counts(cells, claim, control.profiles, calls))
     )
-    state, sentence = _state(run, control, evidence)
+    state, sentence = _state(run, ruling, control, evidence)
     return Assessment(control, state, sentence, evidence)
 
 
@@ -171,9 +172,10 @@ def _counts(
     return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
 
 
-def _state(run: Run, control: Control, evidence: Sequence[ClaimEvidence]) -> tuple[State, str]:
+def _state(
+    run: Run, ruling: Ruling, control: Control, evidence: Sequence[ClaimEvidence]
+) -> tuple[State, str]:
     """What the evidence says, and why; the first rule that applies decides."""
-    ruling = summarize(run).ruling
     total: Counter[Outcome] = Counter()
     for one in evidence:
         total.update(one.counts)

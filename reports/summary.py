@@ -174,11 +174,12 @@ def by_place(run: Run, cells: Iterable[Cell]) -> tuple[Group, ...]:
     """Cells by claim, profile and ABI, in the order in which the run lists them."""
     every = in_order(cells)
     places = gathered(every, lambda cell: (cell.key.claim, cell.key.profile, cell.key.arch))
+    profiles, arches = ordered_profiles(run, every), ordered_arches(run, every)
     return tuple(
         Group(f"{claim_title(claim, profile)} {arch}", tuple(places[claim, profile, arch]))
         for claim in Claim
-        for profile in ordered_profiles(run, every)
-        for arch in ordered_arches(run, every)
+        for profile in profiles
+        for arch in arches
         if (claim, profile, arch) in places
     )
 

@@ -62,7 +62,27 @@ def to_json(run: Run) -> str:
         "cells": [cell_to_json(cell) for cell in model.in_order(run.cells)],
     }
     # Plain ASCII: a name from outside can neither break the encoding nor reorder the text.
-    return json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    return _indented(record) + "\n"
+
+
+def _indented(value: object, margin: str = "\n") -> str:
+    """The text that ``json.dumps(value, indent=1)`` gives, in a fraction of its time.
+
+    With an indent the library falls back to generators in Python, and a fleet's record has
+    millions of values.
+    """
+    inner = margin + " "
+    if isinstance(value, str):
+        return json.encoder.encode_basestring_ascii(value)
+    if isinstance(value, dict) and value:
+        pairs = (
+            f"{json.encoder.encode_basestring_ascii(name)}: {_indented(one, inner)}"
+            for name, one in value.items()
+        )
+        return f"{{{inner}{f',{inner}'.join(pairs)}{margin}}}"
+    if isinstance(value, list) and value:
+        return f"[{inner}{f',{inner}'.join(_indented(one, inner) for one in value)}{margin}]"
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)
 
 
 def head_to_json(run: Run) -> dict[str, object]:

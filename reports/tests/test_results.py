@@ -578,3 +578,10 @@ def test_run_that_ended_before_its_time_never_passes(
         ruling = results.verdict([CONTROL, OUTCOMES[outcome]], planned, complete=False)
         assert (ruling.verdict, ruling.exit_status) == (verdict, status)
         assert "ended before its time" in ruling.sentence
+
+
+@given(RUNS)
+def test_text_is_what_the_library_would_write(run: results.Run) -> None:
+    """Byte for byte, whatever is in it."""
+    text = results.to_json(run)
+    assert text == json.dumps(json.loads(text), indent=1) + "\n"
