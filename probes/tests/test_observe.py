@@ -391,6 +391,18 @@ def test_the_command_has_the_environment_the_directory_and_the_descriptors(tmp_p
     assert seen.output == bare.stdout
 
 
+@pytest.mark.parametrize(
+    "words", [["env"], ["grep", "-E", "^Sig(Blk|Ign)|^Threads", "/proc/self/status"]]
+)
+def test_no_shell_tidies_up_what_the_command_gets(tmp_path: Path, words: list[str]) -> None:
+    # In the C locale Python sets LC_CTYPE for itself, and it ignores SIGPIPE.
+    settings = {"PATH": os.environ["PATH"], "LANG": "C", "PYTHONPATH": str(POLICY.parents[2])}
+    seen = run(tmp_path, words, env=settings)
+    bare = subprocess.run(words, check=True, text=True, capture_output=True, env=settings)
+    assert seen.output == bare.stdout
+    assert "LC_CTYPE" not in seen.output
+
+
 @pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -SEGV $$", -signal.SIGSEGV)])
 def test_the_status_of_the_command_is_kept(tmp_path: Path, script: str, status: int) -> None:
     seen = run(tmp_path, ["sh", "-c", f"ulimit -c 0; {script}"])
