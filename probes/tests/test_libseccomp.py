@@ -19,9 +19,11 @@ import pytest
 from probes import bpf, prover
 from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
 from probes.bpf import IllegalProgramError, Program, SeccompData, jump, statement
+from probes.instrument import Call, Zygote
 from probes.targets.oci_profile import ARCHITECTURES
-from probes.tests import libpcap, pseudo_code
+from probes.tests import libpcap, pseudo_code, replay
 from probes.tests import random_programs as made_up
+from probes.tests.emitter import sharing_records
 
 MACHINES: Final = (
     ("x86_64",),
@@ -256,6 +258,12 @@ def test_several_comparisons_of_one_argument() -> None:
         assert analysis.value_at(data) == {by_libpcap(data)} == {value}
     wrong = [data.args[0] for data in inputs if by_libpcap(data) != by_libseccomp(data)]
     assert wrong in ([], [bpf.U32])
+    if os.uname().machine == native.machine:
+        calls = [Call(data.nr, data.args) for data in inputs]
+        with Zygote() as zygote, sharing_records():
+            compared = replay.replay(zygote, native, [bpf.to_bytes(export.program)], calls)
+        assert compared.mismatches == ()
+        assert compared.asked == len(inputs)
 
 
 # The comparison can fail.
