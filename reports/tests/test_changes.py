@@ -107,11 +107,11 @@ def test_a_call_that_gets_its_number_is_the_same_cell() -> None:
 
 
 def test_like_environments_are_compared_where_there_are_several() -> None:
-    """A failure on one kernel does not hide behind a pass on another."""
+    """A new failure on one kernel does not hide behind an old one on another."""
     single = one(Outcome.PASSED)
     here = single.environment
     there = replace(here, kernel="5.10")
-    cells = [CONTROL, cell(Outcome.PASSED), replace(cell(Outcome.PASSED), environment=1)]
+    cells = [CONTROL, cell(Outcome.FAILED), replace(cell(Outcome.PASSED), environment=1)]
     old = replace(single, environments=(here, there), cells=tuple(cells))
     new = replace(old, cells=(*cells[:2], replace(cells[2], outcome=Outcome.FAILED)))
     (change,) = results.changes(old, new)

@@ -413,7 +413,7 @@ def test_a_control_that_cannot_be_told_vouches_for_nothing() -> None:
         assert "not calibrated on" in ruling.sentence
 
 
-@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
+@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED])
 def test_verdicts_without_calibration_do_not_count(outcome: Outcome) -> None:
     """A control on one ABI vouches for no other."""
     stranger = cell(outcome, arch="i386")
