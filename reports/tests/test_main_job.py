@@ -193,7 +193,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "profile": ("--profile=kil", "did you mean kill?"),
     "ABI": ("--arch=x86", "--arch x86"),
     "foreign ABI": ("--arch=s390x", "cannot be entered as s390x"),
-    "target": ("--target=runc", "--target runc"),
+    "target": ("--target=runc", "--target: 'runc' is no target"),
     "records": ("--audit-source=journal", "--audit-source journal"),
     "reports": ("--report-dir={tmp}/file/reports", "file/reports"),
 }
