@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
@@ -26,10 +25,6 @@ from reports.results import (
     Target,
     TargetProgram,
 )
-
-# How long it takes to make a run up says nothing on a machine that is busy.
-settings.register_profile("unhurried", suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
 
 _NASTY = st.sampled_from(
     ["<img src=x onerror=alert(1)>", "\u202eabc", "a\nb", "\x1b[31m", "\"&'", "]]>", "</style>"]

@@ -130,7 +130,7 @@ def test_workers_make_no_difference(whole: Job, tmp_path: Path) -> None:
     alone = job.run(tmp_path / "reports", *ALONE)
     assert alone.status == whole.status
     assert job.normalized(alone.cells) == job.normalized(whole.cells)
-    for name in ("policy", "target", "environment", "profiles", "summary"):
+    for name in ("policy", "target", "environments", "profiles", "summary"):
         assert alone.results[name] == whole.results[name]
     assert list(alone.page_data["tests"]) == list(whole.page_data["tests"])
 

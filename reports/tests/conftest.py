@@ -1,0 +1,3 @@
+"""What all tests of this folder share."""
+
+import probes.tests.unhurried  # noqa: F401 - it sets Hypothesis up
