@@ -81,7 +81,7 @@ def _first_broken(
     arch: Arch, number: int, resolved: Resolved, program: Program, rules: Sequence[ResolvedRule]
 ) -> _Broken | None:
     width = bpf.U32 if arch.name in _NARROW else _U64
-    for arguments in dict.fromkeys(_edges(rules, width)):
+    for arguments in dict.fromkeys(itertools.islice(_edges(rules, width), _MOST_INPUTS)):
         data = SeccompData(number, arch.audit_arch, arguments)
         value = bpf.simulate(program, data, big_endian=resolved.native.big_endian)
         possible = _possible(rules, arguments, resolved.default)
@@ -119,38 +119,47 @@ def _holds(condition: Condition, argument: int) -> bool:
     }[condition.operator]
 
 
-_MOST_INPUTS: Final = 200
+_MOST_INPUTS: Final = 400
+"""For one call on one ABI; real profiles need fewer."""
+
+_MOST_VALUES: Final = 24
+"""For one argument."""
 
 
 def _edges(rules: Sequence[ResolvedRule], width: int) -> Iterator[tuple[int, ...]]:
     """Arguments at the edges of the conditions, first with all others zero, then together."""
-    values: dict[int, list[int]] = {}
+    values: dict[int, dict[int, None]] = {}
     for rule in rules:
         for each in rule.conditions:
-            near = (
-                (each.value_two, each.value_two ^ (each.value & -each.value), ~each.value)
-                if each.operator is Operator.MASKED_EQ
-                else (each.value, each.value - 1, each.value + 1)
-            )
-            cut = (word & bpf.U32 for word in near)
-            values.setdefault(each.index, []).extend(word & width for word in (*near, *cut))
-    choices = [tuple(dict.fromkeys((0, *values.get(i, ()), width))) for i in range(ARGUMENTS)]
-    used = [index for index in range(ARGUMENTS) if index in values]
+            known = values.setdefault(each.index, {0: None, width: None})
+            if len(known) < _MOST_VALUES:
+                known.update(dict.fromkeys(_near(each, width)))
     yield (0,) * ARGUMENTS
     for rule in rules:
-        base = _matched(rule, choices)
-        for index in used:
-            for word in choices[index]:
+        base = _matched(rule, width)
+        yield base
+        for index, words in values.items():
+            for word in words:
                 yield (*base[:index], word, *base[index + 1 :])
-    together = itertools.product(*(choices[i] if i in values else (0,) for i in range(ARGUMENTS)))
-    yield from itertools.islice(together, _MOST_INPUTS)
+    yield from itertools.product(*(tuple(values.get(i, (0,))) for i in range(ARGUMENTS)))
 
 
-def _matched(rule: ResolvedRule, choices: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Arguments that meet the conditions of a rule, as far as the choices let them."""
+def _near(condition: Condition, width: int) -> tuple[int, ...]:
+    """Values at the edge of a condition, whole and cut to 32 bits."""
+    value, second = condition.value, condition.value_two
+    near = (
+        (second, second ^ (value & -value), ~value)
+        if condition.operator is Operator.MASKED_EQ
+        else (value, value - 1, value + 1)
+    )
+    return tuple(word & mask for word in near for mask in (width, bpf.U32))
+
+
+def _matched(rule: ResolvedRule, width: int) -> tuple[int, ...]:
+    """Arguments that meet the conditions of a rule, as far as some edge of each does."""
     found = [0] * ARGUMENTS
     for each in rule.conditions:
-        found[each.index] = next((word for word in choices[each.index] if _holds(each, word)), 0)
+        found[each.index] = next((w for w in _near(each, width) if _holds(each, w)), 0)
     return tuple(found)
 
 

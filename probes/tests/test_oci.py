@@ -313,7 +313,7 @@ REFUSED: Mapping[str, tuple[object, Arch, str]] = {
         "has 8193 rules",
     ),
     "too long a program": (
-        _many(600, lambda place: [condition(0, "EQ", place), condition(1, "EQ", place)]),
+        _many(1500, lambda place: [condition(0, "EQ", place), condition(1, "EQ", place)]),
         NATIVE,
         "libseccomp cannot compile the profile|the kernel would refuse what the profile compiles",
     ),
@@ -357,6 +357,26 @@ def test_other_machines_of_this_byte_order(tmp_path: Path) -> None:
     for abi, value in (("aarch64", 0x00050001), ("arm", 0x00050001), ("x86_64", 0)):
         data = SeccompData(ARCHES[abi].numbers["read"], ARCHES[abi].audit_arch)
         assert bpf.simulate(result.programs[0], data) == value
+
+
+def test_many_rules_for_one_call_take_no_more_inputs(tmp_path: Path) -> None:
+    """What is tried is bounded, however many conditions there are."""
+    profile = _many(600, lambda place: [condition(0, "EQ", place), condition(1, "EQ", place)])
+    resolved = oci.resolve(
+        oci.read(_written(tmp_path, profile)), NATIVE, profiles.HELD, profiles.KERNEL
+    )
+    tried: list[bpf.Program] = []
+
+    class Counting(tuple[bpf.Instruction, ...]):
+        __slots__ = ()
+
+        def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - as tuple has it
+            tried.append(self)
+            return super().__getitem__(index)
+
+    allows = Counting([bpf.statement(bpf.RET_K, 0x00050001)])
+    list(oci_kept.findings(resolved, allows, ["SCMP_ARCH_X86_64"], []))
+    assert 0 < len(tried) <= oci_kept._MOST_INPUTS
 
 
 # Each check can fail.
