@@ -174,7 +174,13 @@ def _exported(
     library: ModuleType, resolved: Resolved, names: Sequence[str], numbers: Mapping[str, int]
 ) -> Program:
     """The program that libseccomp makes of the rules."""
-    built: _Filter = library.SyscallFilter(resolved.default.value)
+    try:
+        built: _Filter = library.SyscallFilter(resolved.default.value)
+    except OSError as error:  # EINVAL for the errno 4095, the kernel's highest
+        raise BadInputError(
+            f"{resolved.path}: libseccomp, and so runtimes, refuse the default action "
+            f"{resolved.default} ({error.strerror}); give another errno"
+        ) from error
     _set_architectures(library, built, resolved, names)
     if len(resolved.rules) > _MANY_RULES:
         # libseccomp before 2.5 has no trees; runc goes on, too, for they change no result.

@@ -65,7 +65,12 @@ def check_meaning(directory: Path, profile: Json, seed: int, *, enosys_stub: boo
     """Holds a compiled profile against a reading of our own, for calls at its edges."""
     result = compiled_or_refused(directory, profile, enosys_stub=enosys_stub)
     if isinstance(result, str):
-        assert re.search(r"another rule asks the same|libseccomp cannot compile", result)
+        # The last two are for the errno 4095.
+        assert re.search(
+            r"another rule asks the same|libseccomp cannot compile|"
+            r"\(Invalid argument; remove it\)|refuse the default action ERRNO\(4095\)",
+            result,
+        )
         return
     said = "".join(result.findings)
     rng = Random(seed)  # noqa: S311 - a failure must come again
@@ -306,6 +311,16 @@ REFUSED: Mapping[str, tuple[object, Arch, str]] = {
         {**SMALLEST, "architectures": ["SCMP_ARCH_LOONGARCH64"]},
         NATIVE,
         "SCMP_ARCH_LOONGARCH64 is unknown to the installed libseccomp",
+    ),
+    "the highest errno by default": (
+        {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4095},
+        NATIVE,
+        r"refuse the default action ERRNO\(4095\) \(Invalid argument\); give another errno",
+    ),
+    "the highest errno": (
+        {**SMALLEST, "syscalls": [{**RULE, "errnoRet": 4095}]},
+        NATIVE,
+        r"refuse syscalls\[0\] for read \(Invalid argument; remove it\)",
     ),
     "too many rules": (
         {**SMALLEST, "syscalls": [{**RULE, "names": ["read"] * (oci.MAX_RULES + 1)}]},
