@@ -47,6 +47,8 @@ class Arch:
         machine: uname(2)'s machine of the kernel that offers it, as a 64-bit process sees it.
         scmp: the name in libseccomp and in OCI profiles.
         big_endian: the byte order of the ABI.
+        highest: the highest number that a call can have there when a filter sees it. s390 kernels
+            keep 16 bits of it (``do_syscall()`` in arch/s390/kernel/syscall.c), others 32.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Arch:
     machine: str
     scmp: str
     big_endian: bool = False
+    highest: int = 0xFFFFFFFF
 
     @property
     def numbers(self) -> Mapping[str, int]:
@@ -89,7 +92,11 @@ _ALL = (
     Arch("aarch64", 0xC00000B7, Entry.SYSCALL, "aarch64", "SCMP_ARCH_AARCH64"),
     Arch("arm", 0x40000028, Entry.NONE, "aarch64", "SCMP_ARCH_ARM"),
     Arch("ppc64le", 0xC0000015, Entry.SYSCALL, "ppc64le", "SCMP_ARCH_PPC64LE"),
-    Arch("s390x", 0x80000016, Entry.SYSCALL, "s390x", "SCMP_ARCH_S390X", big_endian=True),
+    Arch(
+        *("s390x", 0x80000016, Entry.SYSCALL, "s390x", "SCMP_ARCH_S390X"),
+        big_endian=True,
+        highest=0xFFFF,
+    ),
     Arch("riscv64", 0xC00000F3, Entry.SYSCALL, "riscv64", "SCMP_ARCH_RISCV64"),
     Arch("loongarch64", 0xC0000102, Entry.SYSCALL, "loongarch64", "SCMP_ARCH_LOONGARCH64"),
     Arch("mips64el", 0xC0000008, Entry.SYSCALL, "mips64", "SCMP_ARCH_MIPSEL64"),

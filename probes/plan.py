@@ -233,7 +233,8 @@ def unknown_numbers(arch: Arch, offered: Sequence[Arch]) -> tuple[int, ...]:
     """Numbers that a filter meets on an ABI and that no table of its architecture token knows.
 
     The one above the highest, the first hole, a number of a sibling ABI with the wrong x32 bit,
-    2^31-1 (the x32 bit and garbage), the sign bit alone, and all ones.
+    2^31-1 (the x32 bit and garbage), the sign bit alone, and all ones. None that the kernel would
+    not show to a filter as it was made.
     """
     known = {
         number
@@ -247,8 +248,8 @@ def unknown_numbers(arch: Arch, offered: Sequence[Arch]) -> tuple[int, ...]:
         candidates = [own[-1] + 1, hole, X32_SYSCALL_BIT | 0x0FFFFFFF]
     else:
         candidates = [own[-1] + 1, hole, X32_SYSCALL_BIT | (own[-1] + 1)]
-        candidates += [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
-    return tuple(sorted(set(candidates) - known))
+        candidates += [0x7FFFFFFF, 0x80000000, arch.highest]
+    return tuple(sorted(n for n in set(candidates) - known if n <= arch.highest))
 
 
 def _default(profile: Profile, arch: Arch, offered: Sequence[Arch]) -> Iterator[Case]:

@@ -252,10 +252,10 @@ def test_progress_on_a_terminal(root: Path, tmp_path: Path) -> None:
         assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert b"\n" not in seen
     shown = seen.split(b"\r\x1b[K")
-    assert len(shown) > 4
     assert shown[-1] == b""
     percents = [int(line.split()[-2]) for line in shown if line.endswith(b" %")]
     assert percents == sorted(percents)
+    assert percents
 
 
 def _until_closed(terminal: io.RawIOBase) -> Iterator[bytes]:
