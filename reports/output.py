@@ -95,6 +95,6 @@ def _replace(raw: bytes, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-    except BaseException:
+    except BaseException:  # nothing is left beside the file on Ctrl-C, too; it is raised again
         temporary.unlink(missing_ok=True)
         raise

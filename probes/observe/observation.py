@@ -72,7 +72,7 @@ def observe(
             supervisor = Supervisor(launched.listener, watched, tally)
             workload = Workload(launched.pid, launched.listener, _signal_all)
             outcome = supervise(supervisor, workload, timeout, say)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too; it is raised again
             # Without an answer its calls would fail one after the other.
             _signal_all(signal.SIGKILL)
             raise

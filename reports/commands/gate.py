@@ -262,7 +262,7 @@ def _run(command: Sequence[str], progress: _Progress) -> tuple[int, bytes]:
     ):
         try:
             return _watch(process, progress)
-        except BaseException:
+        except BaseException:  # the run is told of Ctrl-C, too; it is raised again
             os.killpg(process.pid, signal.SIGINT)
             try:
                 process.communicate(timeout=_SETTLING_SECONDS)

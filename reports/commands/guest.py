@@ -193,7 +193,7 @@ def _all(wanted: Sequence[Wanted], order: _Order, at_once: int) -> list[_Outcome
         running = [pool.submit(_one, one, order, making, stop) for one in wanted]
         try:
             return [each.result() for each in running]
-        except BaseException:
+        except BaseException:  # guests are called off on Ctrl-C, too; it is raised again
             stop.set()
             for each in running:
                 each.cancel()

@@ -24,7 +24,7 @@ def write_text(text: str, path: Path) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
+        except BaseException:  # nothing is left on Ctrl-C, too; it is raised again
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)

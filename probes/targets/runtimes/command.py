@@ -120,7 +120,7 @@ class Program:
                     f"{self.line(*arguments)}: no end after {seconds:.0f} s: see what the runtime"
                     " is waiting for, and run the suite again"
                 ) from error
-            except BaseException:
+            except BaseException:  # it is raised again
                 # On Ctrl-C, too, it is clear afterwards what was made and must be removed.
                 _settle(process)
                 raise

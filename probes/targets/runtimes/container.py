@@ -216,7 +216,7 @@ def removed(container: Container) -> Iterator[None]:
                     f"{error}; nor can the container be removed: {another}"
                 ) from error
         raise
-    except BaseException:
+    except BaseException:  # the container goes on Ctrl-C, too; it is raised again
         container.remove()
         raise
     container.remove()
