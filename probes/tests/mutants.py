@@ -170,6 +170,24 @@ def dropped_rules(policy: Policy, arches: tuple[Arch, ...], profile: Profile) ->
         yield _from_table(f"no rule for {name}", profile, table.changed({place: ALLOW}))
 
 
+def dropped_together(
+    policy: Policy, arches: tuple[Arch, ...], profile: Profile
+) -> Iterator[Mutant]:
+    """Many rules are missing at once, so that few mutants tell any two rules apart.
+
+    The rules are counted, and for each binary digit those with a one there are missing from one
+    mutant and those with a zero from another. So of any two rules, each way round, some mutant
+    lacks the first and has the second: a cell that one missing rule turns red by mistake is found.
+    """
+    table = conforming(policy, arches, profile)
+    places = list(documented(policy, arches))
+    for digit in range((len(places) - 1).bit_length()):
+        for value in (0, 1):
+            missing = [place for index, place in enumerate(places) if index >> digit & 1 == value]
+            changed = table.changed(dict.fromkeys(missing, ALLOW))
+            yield _from_table(f"no rules with {value} in place {digit}", profile, changed)
+
+
 def wrong_actions(policy: Policy, arches: tuple[Arch, ...], profile: Profile) -> Iterator[Mutant]:
     """Every documented call has another action, and the rest is right."""
     table = conforming(policy, arches, profile)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from probes.arch import ARCHES
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.examiner import AuditTrail, Examiner
 from probes.instrument import Zygote
+from probes.plan import Case
 from probes.policy import Policy
 from probes.settings import Settings, Words
 from probes.tests import mutants
@@ -23,7 +24,7 @@ from probes.tests.mutants import Mutant
 MATRIX = os.environ.get("SYSCALL_CONFORMANCE_KILL_MATRIX", "")
 """A file to which every mutant's line is appended, for people to read."""
 
-RECORD_CLAIMS = {Claim.IS_REPORTED, Claim.IS_SILENT, Claim.IS_RECORDED}
+DOCUMENTED = {claim for claims in plan.DOCUMENTED_CLAIMS.values() for claim in claims}
 UNPROBEABLE = "nothing allowed"
 """Under this mutant no process can fork or execute, so some ways cannot be gone: *cannot tell*."""
 
@@ -42,11 +43,24 @@ def bench(resolved: Settings) -> Iterator[tuple[Zygote, AuditTrail]]:
             trail.collector.close()
 
 
-def examine(bench: tuple[Zygote, AuditTrail], resolved: Settings, mutant: Mutant) -> list[Cell]:
+def examine(
+    bench: tuple[Zygote, AuditTrail],
+    resolved: Settings,
+    mutant: Mutant,
+    cases: Sequence[Case] | None = None,
+) -> list[Cell]:
+    """The verdicts on a mutant; on all cells of its profile where no cases are given."""
     zygote, trail = bench
     examiner = Examiner(zygote, mutant.target, resolved.policy, resolved.offered, trail)
+    if cases is None:
+        cases = [case for case in resolved.cases if case.profile is mutant.profile]
     with sharing_records():
-        return examiner.examine([c for c in resolved.cases if c.profile is mutant.profile])
+        return examiner.examine(cases)
+
+
+def has_records(bench: tuple[Zygote, AuditTrail]) -> bool:
+    """Whether records can be had here."""
+    return bench[1].collector is not None
 
 
 def token_of(key: CellKey) -> int:
@@ -93,7 +107,7 @@ def _run(
     assert made
     for mutant in made:
         cells = examine(bench, resolved, mutant)
-        check(cells, mutant, resolved.policy, records=bench[1].collector is not None)
+        check(cells, mutant, resolved.policy, records=has_records(bench))
 
 
 @pytest.mark.parametrize("profile", list(Profile))
@@ -106,18 +120,38 @@ def test_mutants_are_caught(
     _run(make, bench, resolved, profile)
 
 
-@pytest.mark.parametrize("part", range(10))
 @pytest.mark.parametrize("profile", list(Profile))
 def test_every_dropped_rule_is_caught(
-    profile: Profile, part: int, bench: tuple[Zygote, AuditTrail], resolved: Settings
+    profile: Profile, bench: tuple[Zygote, AuditTrail], resolved: Settings
 ) -> None:
-    """The whole profile is judged for each: its own cells are red, all others are not."""
+    """Of the call's cells those on its ABI are red; the next test judges the other calls, too."""
+    cases = [case for case in resolved.cases if case.profile is profile]
+    rules = mutants.documented(resolved.policy, resolved.offered)
+    made = list(mutants.dropped_rules(resolved.policy, resolved.offered, profile))
+    assert len(made) == len(rules)
+    for mutant in made:
+        broken = {
+            key.syscall
+            for case in cases
+            for key in case.cells
+            if key.claim in DOCUMENTED and mutant.red(key, token_of(key), resolved.policy)
+        }
+        assert len(broken) == 1
+        about = [case for case in cases if any(key.syscall in broken for key in case.cells)]
+        check(
+            examine(bench, resolved, mutant, about),
+            mutant,
+            resolved.policy,
+            records=has_records(bench),
+        )
 
-    def make(*arguments: object) -> Iterator[Mutant]:
-        every = list(mutants.dropped_rules(*arguments))  # type: ignore[arg-type] # as given
-        return iter(every[part::10])
 
-    _run(make, bench, resolved, profile)
+@pytest.mark.parametrize("profile", list(Profile))
+def test_no_dropped_rule_hits_another_call(
+    profile: Profile, bench: tuple[Zygote, AuditTrail], resolved: Settings
+) -> None:
+    """The whole profile is judged for each: of all cells just those of the dropped ones are red."""
+    _run(mutants.dropped_together, bench, resolved, profile)
 
 
 @pytest.mark.parametrize("profile", list(Profile))
