@@ -314,7 +314,16 @@ _ROWS = (
         varies="7.2 reads the paths before it asks for the capability; 6.18 does not",
     ),
     _open("pkey_alloc", (1, 0), "There are no flags to set.", "EINVAL", absent=_NO_PKEYS),
-    _open("pkey_free", (NEGATIVE,), "No key is negative.", "EINVAL", absent=_NO_PKEYS),
+    _open(
+        "pkey_free",
+        (NEGATIVE,),
+        "No key is negative.",
+        "EINVAL",
+        "EPERM",
+        absent=_NO_PKEYS,
+        # mm_pkey_free() in arch/powerpc/include/asm/pkeys.h.
+        varies="EPERM on powerpc where the processor, or its kind of page table, has no keys",
+    ),
     _open(
         "pkey_mprotect",
         (BAD_POINTER, 0, 0, 0),

@@ -346,12 +346,13 @@ class Examiner:
                 verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
             ]
             return
-        if found is not None and self._can_enter(case, found):
+        entered = self._entered(case, found) if found is not None else None
+        if found is not None and entered is not None:
             call = Call(found.number, found.data.args)
-            (attempt,) = witness.MARKER.one(case.arch, call, self._filters(case), ())
+            (attempt,) = witness.MARKER.one(entered, call, self._filters(case), ())
             nonce = self._zygote.nonce()
             inquiry.requests.append(
-                Request(_entry(case.arch), (call,), attempt.programs, nonce, Route.SIBLING)
+                Request(_entry(entered), (call,), attempt.programs, nonce, Route.SIBLING)
             )
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
@@ -366,19 +367,21 @@ class Examiner:
 
         inquiry.judge = judge
 
-    def _can_enter(self, case: Case, found: Deviation) -> bool:
-        """Whether this kernel can be shown the input: its ABI, and no code address to choose.
+    def _entered(self, case: Case, found: Deviation) -> Arch | None:
+        """The ABI by which this kernel can be shown an input, as this process enters it.
 
-        Nor a number about which it may ask no filter, so that nothing keeps the call from running.
+        None where it has no such ABI, where the input asks for a code address, and for a number
+        about which it may ask no filter, so that nothing keeps the call from running.
         """
         if plan.is_exempt_number(case.arch, found.number):
-            return False
+            return None
         filters = self._target.programs(_profile(case))
         if verdict.is_hidden(found.value) or decisive(filters, self._native, Route.SIBLING):
-            return False
-        offered = any(arch.name == case.arch.name for arch in self._offered)
-        elsewhere = case.cells[0].syscall == Scope.OTHER_ARCHITECTURES
-        return offered and not elsewhere and not found.data.instruction_pointer
+            return None
+        if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES or found.data.instruction_pointer:
+            return None
+        # The case has the ABI as 64-bit processes enter it; a proof needs no process at all.
+        return next((one for one in self._offered if one.name == case.arch.name), None)
 
     def _ask(self, inquiry: _Inquiry) -> None:
         """Plans up to three calls for a case of one cell, and how their answers are judged."""

@@ -20,7 +20,7 @@ from probes.action import Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import ExitStatus
-from probes.guest import fleet, runner
+from probes.guest import cpio, fleet, image, runner
 from probes.guest.runner import Ended, Job, Limits
 from probes.tests import mutants
 from probes.tests.mutants import ALLOW, EPERM, Mutant, Table
@@ -110,6 +110,50 @@ def test_a_real_kernel_is_judged_rightly(name: str | None, tmp_path: Path) -> No
     check_answers(results.load(tmp_path / "main/results.json"))
     for mutant in made:
         check_mutant(results.load(tmp_path / mutant.name / "results.json"), mutant)
+
+
+@pytest.mark.skipif(
+    not asked_for() or os.geteuid() != 0 or os.uname().machine != "x86_64",
+    reason=f"needs root on x86_64 and the packages of a guest: set {VARIABLE}",
+)
+def test_a_python_of_32_bits_on_this_kernel(tmp_path: Path) -> None:
+    """Natively: the kernel is this one, and every process that judges has 32 bits."""
+    abis = abis_of("i386")
+    made = list(wrong_filters(abis))
+    work = job(made, big_endian=False)
+    install(tmp_path, work)
+    there = f'mount -t proc proc {tmp_path}/proc && exec chroot {tmp_path} "$@"'
+    go = f"import os, sys; os.chdir('/{runner.SUITE_FOLDER}'); os.execvp(sys.argv[1], sys.argv[1:])"
+    statuses = []
+    for command in work.commands:
+        inside = ["unshare", "--mount", "sh", "-c", there, "sh", "python3", "-c", go, *command]
+        done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=600)
+        say(done.stdout + done.stderr)
+        statuses.append(done.returncode)
+
+    out = tmp_path / runner.OUT_FOLDER.strip("/")
+    ended = Ended(tuple(statuses), "", {}, ())
+    check_main_job(results.load(out / "main/results.json"), ended, "i386", abis)
+    for mutant in made:
+        check_mutant(results.load(out / mutant.name / "results.json"), mutant)
+
+
+def install(root: Path, work: Job) -> None:
+    """Unpacks what a guest of i386 boots, with what it shall do."""
+    wanted = fleet.read(["i386"])[0]
+    userland = image.userland(wanted.machine, wanted.userland_suite, fleet.default_cache())
+    for layer in userland.layers:
+        unpack(layer.read_bytes(), root)
+    unpack(b"".join(cpio.pack(image.tree_layer(CHECKOUT, runner.SUITE_FOLDER, userland))), root)
+    for name, content in work.files.items():
+        place = root / name.strip("/")
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+
+
+def unpack(archive: bytes, root: Path) -> None:
+    words = ["cpio", "--quiet", "-idm", "--no-absolute-filenames"]
+    subprocess.run(words, input=archive, cwd=root, check=True, timeout=300)
 
 
 def check_main_job(run: Run, ended: Ended, name: str, abis: tuple[Arch, ...]) -> None:
