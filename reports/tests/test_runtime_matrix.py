@@ -10,8 +10,8 @@ import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from probes.examiner import AuditTrail, Examiner
 from probes.instrument import Zygote
 from probes.plan import Case
 from probes.targets import Origin, StackTarget, builtin, oci
-from probes.targets.runtimes import inside, target
+from probes.targets.runtimes import container, inside, target
 from probes.targets.runtimes.container import RUNTIMES
 from probes.targets.runtimes.wanted import Wanted
 from probes.tests.emitter import sharing_records
@@ -38,7 +38,8 @@ from probes.tests.oracles import require
 from reports import export, results
 from reports.agreement import compare
 from reports.export import Request
-from reports.tests import samples
+from reports.results import codec
+from reports.tests import from_inside, samples
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts containers"),
@@ -80,12 +81,27 @@ def with_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# From outside.
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The root file systems."""
+
+    scratch: Path
+    with_python: Path
+
+
+@pytest.fixture
+def roots(scratch: Path, with_python: Path) -> Roots:
+    return Roots(scratch, with_python)
+
+
+# What both ways come to.
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
     """The instrument, as the main job puts it up.
+
+    Several runtimes make the same programs of a profile, and those are judged once.
 
     Attributes:
         zygote: makes the calls.
@@ -94,11 +110,20 @@ class Judge:
 
     zygote: Zygote
     trail: AuditTrail
+    _judged: dict[Hashable, list[Cell]] = field(default_factory=dict)
 
     def cells(
         self, found: target.ContainerFilters, profile: Profile, cases: Sequence[Case]
     ) -> list[Cell]:
         """The verdicts on a container."""
+        key = (found.programs, found.origin.executed, found.logged, profile, tuple(cases))
+        if key not in self._judged:
+            self._judged[key] = self._examine(found, profile, cases)
+        return self._judged[key]
+
+    def _examine(
+        self, found: target.ContainerFilters, profile: Profile, cases: Sequence[Case]
+    ) -> list[Cell]:
         judged = StackTarget(
             "docker", found.description, {profile: found.programs}, origin=found.origin
         )
@@ -165,29 +190,137 @@ WRONG = {
     "one rule dropped": {(abi.name, DROPPED) for abi in X86},
     "x86_64 only": there(ARCHES["x32"]) | there(ARCHES["i386"]),
 }
+EVERYTHING = set[tuple[str, str]]().union(*map(there, X86))
+VARIANTS = (*WRONG, "default")
+HAVE_A_DEFAULT = ("docker", "podman")
+
+Answers = Mapping[tuple[str, str], int]
+"""What the C program got for every documented call."""
+
+every_default = pytest.mark.parametrize("runtime", HAVE_A_DEFAULT)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was judged within a container.
+
+    Attributes:
+        description: what the suite calls the confinement there.
+        findings: what it says of it.
+        cells: the verdicts.
+    """
+
+    description: str
+    findings: Sequence[str]
+    cells: Sequence[Cell]
+
+
+def judged_inside(wanted: Wanted, python: Path, profile: Profile, folder: Path) -> Seen:
+    """Has the suite's judge judge a container from inside, by a Python that is mounted."""
+    folder.chmod(0o755)
+    (folder / "results").mkdir()
+    job = inside._job(folder, python, (), None)
+    made = container.make(wanted)
+    with container.removed(made):
+        words = (job.words[0], "-m", from_inside.__name__, profile.value)
+        said = json.loads(made.run(replace(job, words=words)))
+    cells = [codec.cell_from_json(cell) for cell in said["cells"]]
+    return Seen(said["description"], said["findings"], cells)
+
+
+@dataclass(slots=True)
+class Bed:
+    """What the matrix stands on.
+
+    Attributes:
+        machine: starts containers.
+        roots: their root file systems.
+        judge: judges from outside.
+    """
+
+    machine: Machine
+    roots: Roots
+    judge: Judge
+    _answers: dict[tuple[str, ...], Answers] = field(default_factory=dict)
+
+    def answers(self, how: str, runtime: str, *arguments: str) -> Answers:
+        """What the C program gets in a container of the runtime, by default under its profile."""
+        key = (how, runtime, *arguments)
+        if key not in self._answers:
+            wanted = self.machine.wanted(runtime, self.roots.scratch, None, *arguments)
+            self._answers[key] = confirmed(self.machine, wanted, how)
+        return self._answers[key]
+
+    def wrong(self, runtime: str, profile: Profile, variant: str) -> set[tuple[str, str]]:
+        """What a container's filters are wrong about: by how they were made, or by C."""
+        if variant != "default":
+            return WRONG[variant]
+        if runtime in HAVE_A_DEFAULT and profile is Profile.ERRNO:
+            said = self.answers("witnessed", runtime)
+            return {key for key, answer in said.items() if answer != -errno.EPERM}
+        # No default ends a process, or lets one run that it records.
+        return EVERYTHING
+
+
+@pytest.fixture(scope="module")
+def bed(machine: Machine, scratch: Path, with_python: Path, judge: Judge) -> Bed:
+    return Bed(machine, Roots(scratch, with_python), judge)
 
 
 @every_profile
 @every_runtime
-def test_the_verdict_from_outside(
-    runtime: str, profile: Profile, machine: Machine, scratch: Path, judge: Judge
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_verdict(
+    runtime: str, profile: Profile, variant: str, bed: Bed, tmp_path: Path
 ) -> None:
-    """Exactly the calls fail that the profile is wrong about; exec makes no difference."""
+    """Exactly the calls fail that the profile is wrong about: from outside, by exec, and inside."""
     need(runtime)
+    given = profile_for(bed.machine, runtime, profile, variant)
+    wanted = bed.machine.wanted(runtime, bed.roots.scratch, given)
+    wrong = bed.wrong(runtime, profile, variant)
     executes = () if runtime == "bwrap" else plan.executed(SHIPPED, (profile,), X86)
-    for variant, wrong in WRONG.items():
-        given = profile_for(machine, runtime, profile, variant)
-        found = target.load(machine.wanted(runtime, scratch, given))
 
-        cells = judge.cells(found, profile, [*documented(profile), *executes])
+    found = target.load(wanted)
+    cells = bed.judge.cells(found, profile, [*documented(profile), *executes])
+    inside_it = judged_inside(wanted, bed.roots.with_python, profile, tmp_path)
 
-        by_exec = [cell for cell in cells if cell.key.variant == plan.Way.RUNTIME_EXEC]
-        assert failing([cell for cell in cells if cell not in by_exec]) == wrong, variant
-        assert len(by_exec) == len(executes)
-        wrongly_confined = {cell.key.arch for cell in by_exec if cell.outcome is Outcome.FAILED}
-        # The call is made under exec's own filters, which are wrong about it there, too.
-        expected = {arch for arch, name in wrong if name == SAMPLE[arch]} if executes else set()
-        assert wrongly_confined == expected, variant
+    by_exec = [cell for cell in cells if cell.key.variant == plan.Way.RUNTIME_EXEC]
+    assert failing([cell for cell in cells if cell not in by_exec]) == wrong
+    assert len(by_exec) == len(executes)
+    wrongly_confined = {cell.key.arch for cell in by_exec if cell.outcome is Outcome.FAILED}
+    # The call is made under exec's own filters, which are wrong about it there, too.
+    expected = {arch for arch, name in wrong if name == SAMPLE[arch]} if executes else set()
+    assert wrongly_confined == expected
+    check_inside(inside_it, cells, profile, wrong)
+    unconfined = variant == "default" and runtime not in HAVE_A_DEFAULT
+    for said in (" ".join(inside_it.findings), inside_it.description):
+        assert ("no seccomp filter is installed" in said) == unconfined
+    assert ("has no seccomp filter at all" in " ".join(found.findings)) == unconfined
+
+
+def check_inside(
+    seen: Seen, outside: Sequence[Cell], profile: Profile, wrong: set[tuple[str, str]]
+) -> None:
+    """The same calls fail inside, as far as that shows without audit records."""
+    effect, record = plan.DOCUMENTED_CLAIMS[profile]
+    *told, last = [cell for cell in seen.cells if cell.key.claim is not Claim.CONTROLS]
+    assert {cell.key.claim for cell in told} == {effect}
+    assert failing(told) == {
+        (cell.key.arch, cell.key.syscall)
+        for cell in outside
+        if cell.outcome is Outcome.FAILED and cell.key.claim is effect
+    }
+    # Without records LOG is not told from ALLOW there.
+    assert failing(told) == wrong or profile is Profile.LOG
+    assert last.key.claim is record
+    if last.outcome is Outcome.FAILED:
+        assert (last.key.arch, last.key.syscall) in wrong
+    else:
+        assert last.outcome is Outcome.CANNOT_TELL
+        assert "no record reaches this container" in last.sentence
+    agreement = compare(samples.run(outside), samples.run(seen.cells))
+    assert [(a.sentence, b.sentence) for a, b in agreement.differing] == []
+    assert agreement.agreed == len(EVERYTHING) + (last.outcome is Outcome.FAILED)
 
 
 SAMPLE = {abi.name: plan.sample_call(SHIPPED, abi) for abi in X86}
@@ -220,90 +353,125 @@ def test_an_exec_that_confines_otherwise(
         assert {cell.outcome for cell in cells} == {outcome}, [cell.sentence for cell in cells]
 
 
-@pytest.mark.parametrize("runtime", ["runc", "crun", "bwrap"])
-def test_those_that_set_no_filter_of_their_own(
-    runtime: str, machine: Machine, scratch: Path, judge: Judge
-) -> None:
-    need(runtime)
-    found = target.load(machine.wanted(runtime, scratch))
-    cells = judge.cells(found, Profile.ERRNO, documented(Profile.ERRNO))
-    assert failing(cells) == set[tuple[str, str]]().union(*map(there, X86))
-
-
 # The failures under docker's own profile are real.
 
 CONFIRMS = r"""
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ABI NUMBER ARGUMENT... : what the kernel answers to a child of its own. */
+/*
+ * plain|witnessed, then ABI NUMBER and six arguments, repeatedly: what the kernel answers, to a
+ * child of its own each. Witnessed, a call does not run: nobody traces the child, so a filter of
+ * its own answers ENOSYS to whatever the container's filters do not refuse, with no regard to
+ * capabilities.
+ */
+#define MAGIC 0xC0FFEE
+
+static int watch(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[5])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MAGIC, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+
+static void ask(int witnessed, char **words)
+{
+    unsigned long value[6];
+    long number = (long)strtoul(words[1], NULL, 0), answer;
+    for (int index = 0; index < 6; index++)
+        value[index] = strtoul(words[2 + index], NULL, 0);
+    if (witnessed) {
+        value[5] = MAGIC;
+        if (watch())
+            _exit(1);
+    }
+    if (!strcmp(words[0], "i386")) {
+        __asm__ volatile("push %%rbp\n mov %7, %%rbp\n int $0x80\n pop %%rbp"
+                         : "=a"(answer)
+                         : "a"((long)(int)number), "b"(value[0]), "c"(value[1]),
+                           "d"(value[2]), "S"(value[3]), "D"(value[4]), "r"(value[5])
+                         : "memory");
+    } else {
+        answer = syscall(number, value[0], value[1], value[2], value[3], value[4], value[5]);
+        if (answer == -1)
+            answer = -errno;
+    }
+    printf("%ld\n", answer);
+    fflush(stdout);
+    _exit(0);
+}
+
 int main(int count, char **words)
 {
-    unsigned long value[6] = {0};
-    long number, answer;
-    if (count < 3)
+    if (count < 2)
         return 64;
-    number = (long)strtoul(words[2], NULL, 0);
-    for (int index = 3; index < count && index < 9; index++)
-        value[index - 3] = strtoul(words[index], NULL, 0);
-    pid_t child = fork();
-    if (child == 0) {
-        if (!strcmp(words[1], "i386")) {
-            __asm__ volatile("push %%rbp\n mov %7, %%rbp\n int $0x80\n pop %%rbp"
-                             : "=a"(answer)
-                             : "a"((long)(int)number), "b"(value[0]), "c"(value[1]),
-                               "d"(value[2]), "S"(value[3]), "D"(value[4]), "r"(value[5])
-                             : "memory");
-        } else {
-            answer = syscall(number, value[0], value[1], value[2], value[3], value[4], value[5]);
-            if (answer == -1)
-                answer = -errno;
-        }
-        printf("%ld\n", answer);
-        fflush(stdout);
-        _exit(0);
+    for (int index = 2; index + 8 <= count; index += 8) {
+        int status;
+        pid_t child = fork();
+        if (child == 0)
+            ask(!strcmp(words[1], "witnessed"), words + index);
+        if (waitpid(child, &status, 0) != child || status != 0)
+            return 1;
     }
-    int status;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? 0 : 1;
+    return 0;
 }
 """
 
 
-def test_dockers_default_profile(machine: Machine, scratch: Path, judge: Judge) -> None:
-    """What fails answers otherwise than by EPERM, as a C program says in the same container."""
-    need("docker")
-    wanted = machine.wanted("docker", scratch)
-    found = target.load(wanted)
-
-    failed = failing(judge.cells(found, Profile.ERRNO, documented(Profile.ERRNO)))
-
-    assert ("x86_64", "setsid") in failed
-    assert ("x86_64", "mount") not in failed
-    for arch, call in sorted(failed):
-        assert confirmed(machine, wanted, arch, call) != -errno.EPERM, (arch, call)
-    refused = sorted({(abi.name, "mount") for abi in X86} - failed)
-    for arch, call in refused:
-        assert confirmed(machine, wanted, arch, call) == -errno.EPERM, (arch, call)
+UNCONFINED = ("--security-opt", "seccomp=unconfined")
 
 
-def confirmed(machine: Machine, wanted: Wanted, arch: str, call: str) -> int:
-    """What the C program gets for a call in a container that docker runs as anybody's."""
-    number = ARCHES[arch].number(call)
-    row = probe_for(call)
-    assert number is not None
-    assert row is not None
-    words = [arch, hex(number), *(hex(value) for value in row.args)]
-    made = ("docker", "run", "--rm", "--network", "none", *wanted.arguments, wanted.subject)
-    return int(machine.run(*made, "/program", *words))
+@every_default
+def test_the_default_profiles(runtime: str, bed: Bed) -> None:
+    """What the matrix compares them with: a call that C says is not refused is none that was."""
+    need(runtime)
+    witnessed = bed.answers("witnessed", runtime)
+    plain = bed.answers("plain", runtime)
+    without = bed.answers("plain", runtime, *UNCONFINED)
+
+    assert set(witnessed) == set(plain) == set(without) == EVERYTHING
+    assert set(witnessed.values()) == {-errno.EPERM, -errno.ENOSYS}
+    refused = {key for key, answer in witnessed.items() if answer == -errno.EPERM}
+    assert {(abi.name, "kexec_load") for abi in X86} <= refused
+    assert ("x86_64", "setsid") not in refused
+    assert plain["x86_64", "setsid"] > 0
+    assert {plain[key] for key in refused} == {-errno.EPERM}
+    # Nothing else is refused but what a missing capability refuses, too, or by ENOSYS.
+    for key in EVERYTHING - refused:
+        answers = {without[key], -errno.ENOSYS}
+        assert plain[key] in answers or key[1] == "setsid", (key, plain[key])
 
 
-# From inside.
+def confirmed(machine: Machine, wanted: Wanted, how: str) -> Answers:
+    """What the C program gets for every documented call in a container that runs as anybody's."""
+    asked = sorted(EVERYTHING)
+    words = [how]
+    for arch, call in asked:
+        number, row = ARCHES[arch].number(call), probe_for(call)
+        assert number is not None
+        assert row is not None
+        words += [arch, *map(hex, (number, *row.args, 0, 0, 0, 0, 0, 0)[:7])]
+    made = (wanted.program.runtime, "run", "--rm", "--network", "none")
+    said = machine.run(*made, *wanted.arguments, wanted.subject, "/program", *words)
+    return dict(zip(asked, map(int, said.splitlines()), strict=True))
+
+
+# From inside, the whole plan.
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,19 +498,6 @@ FROM_INSIDE = [
     Inside("bwrap", Profile.KILL, "conforming"),
     Inside("docker", Profile.ERRNO, "default", own_python=True),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Roots:
-    """The root file systems."""
-
-    scratch: Path
-    with_python: Path
-
-
-@pytest.fixture
-def roots(scratch: Path, with_python: Path) -> Roots:
-    return Roots(scratch, with_python)
 
 
 @pytest.mark.parametrize("one", FROM_INSIDE, ids=lambda one: f"{one.runtime}-{one.profile}")
