@@ -18,8 +18,8 @@ from probes.observe.watch import Kind
 from probes.policy import Policy
 from reports.summary import visible
 
-FORMAT: Final = 1
-"""The version of the JSON document."""
+SCHEMA: Final = "syscall-conformance/observation/1"
+"""What ``schema`` says in a document of this version; see ``results/observation.schema.json``."""
 
 _COMM_SIZE: Final = 15
 _SHOWN: Final = 3
@@ -262,7 +262,7 @@ def document(report: Report) -> Mapping[str, Any]:
     """The report as plain data, in an order that does not depend on the run."""
     observation = report.observation
     return {
-        "format": FORMAT,
+        "schema": SCHEMA,
         "command": list(report.command),
         "image": report.image,
         "policy": {

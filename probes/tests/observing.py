@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema
+
 from probes import arch, policy
 from probes.observe.observation import observe
 from probes.observe.watch import watch
 
 POLICY: Final = Path(__file__).parents[2] / "cases/policies/container-restrictions.toml"
+SCHEMA: Final = Path(__file__).parents[2] / "reports/results/observation.schema.json"
 DEADLINE_SECONDS: Final = 120
 
 
@@ -73,6 +76,18 @@ def run(folder: Path, command: Sequence[str | Path], **options: Any) -> Seen:  #
     data = json.loads(file.read_text())
     calls = tuple(Call(**one) for one in data["calls"])
     return Seen(calls, data["status"], data["cut_short"], done.stdout)
+
+
+def load(file: Path) -> Mapping[str, Any]:
+    """A report in JSON, which is as its schema publishes it."""
+    report: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    validator().validate(report)
+    return report
+
+
+def validator() -> jsonschema.Draft202012Validator:
+    """The schema's oracle."""
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 def _main(file: str, command: Sequence[str]) -> None:

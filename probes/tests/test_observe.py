@@ -1,7 +1,6 @@
 """The observer, asked about real programs; strace is the oracle, in the same run."""
 
 import contextlib
-import json
 import os
 import pty
 import re
@@ -431,7 +430,7 @@ def test_a_signal_from_outside_reaches_the_command(tmp_path: Path) -> None:
     wait_for((tmp_path / "ready").exists, "the command did not start")
     observer.send_signal(signal.SIGTERM)
     said, _ = observer.communicate(timeout=30)
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = observing.load(tmp_path / "report.json")
     assert said == "told\n"
     assert report["workload"] == {"exit_status": 6, "signal": None}
     assert report["ending"] == "interrupted"
@@ -468,7 +467,7 @@ def test_the_terminal_is_the_commands(
         os.close(terminal)
     assert (b"INT\r\n" in said) == ("trap" in script)
     assert os.waitstatus_to_exitcode(ended) == status, said
-    report = json.loads(file.read_text())
+    report = observing.load(file)
     assert report["ending"] == ending
 
 
@@ -498,7 +497,7 @@ def test_the_deadline_ends_everything_that_was_started(tmp_path: Path) -> None:
     assert time.monotonic() - begin >= 0.5 + GRACE_SECONDS
     assert done.returncode == 0, done.stderr
     assert "the deadline of 0.5 s has passed" in done.stderr
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = observing.load(tmp_path / "report.json")
     assert report["ending"] == "deadline"
     assert report["workload"] == {"exit_status": None, "signal": "SIGKILL"}
 
@@ -516,7 +515,7 @@ def test_without_root_the_report_says_that_no_privilege_is_gained() -> None:
         if done.returncode == 126 or "ModuleNotFoundError" in done.stderr:
             pytest.skip(f"this user cannot read the suite: {done.stderr}")
         assert done.returncode == 1, done.stderr
-        report = json.loads(file.read_text())
+        report = observing.load(file)
     assert done.stdout.split() == ["NoNewPrivs:", "1"]
     assert report["no_new_privs"] is True
     assert [one["call"] for one in report["calls"]] == ["setsid"]

@@ -3,7 +3,6 @@
 The root file system has one static program and nothing else.
 """
 
-import json
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ import pytest
 
 from probes.observe import launcher
 from probes.observe.image import RUNTIMES
+from probes.tests import observing
 from probes.tests.machine import Machine, need, static_root
 from probes.tests.oracles import require
 
@@ -96,7 +96,7 @@ def _observe(
         check=False,
         timeout=120,
     )
-    return done, json.loads(file.read_text()) if file.exists() else {}
+    return done, observing.load(file) if file.exists() else {}
 
 
 def _counts(report: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:

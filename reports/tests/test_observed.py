@@ -5,9 +5,15 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from probes import arch, policy, waivers
@@ -19,6 +25,7 @@ from probes.observe.observation import Observation, refuse_old_kernel
 from probes.observe.supervisor import Ending, Outcome
 from probes.observe.tally import Key, Row
 from probes.observe.watch import Kind
+from probes.tests import observing
 from probes.tests.observing import POLICY
 from reports.observed import Report, document, lines, to_json
 
@@ -125,6 +132,74 @@ def test_the_document_holds_what_was_seen() -> None:
     assert setsid["first_seconds"] == 0.003
     assert data["calls"][3]["under"] == {"kill": "allowed", "errno": "allowed", "log": "allowed"}
     assert data["exit_status"] == 1
+
+
+def test_the_schema_is_itself_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(observing.validator().schema)
+
+
+@pytest.mark.parametrize("ending", list(Ending))
+@pytest.mark.parametrize("status", [0, 9 << 8, 11, 64])
+@pytest.mark.parametrize("hidden", [None, {}, {"x86_64": {"mount": "ERRNO(EPERM)"}}])
+def test_the_document_obeys_its_schema(
+    ending: Ending, status: int, hidden: Mapping[str, Mapping[str, str]] | None
+) -> None:
+    report = _report(ROWS, status=status, ending=ending, granted=lambda *_: "by A")
+    seen = replace(report.observation, hidden=hidden)
+    for one in (report, replace(report, observation=seen), replace(report, findings=())):
+        observing.validator().validate(json.loads(to_json(one)))
+
+
+def _objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401
+    if isinstance(value, dict):
+        yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, dict | list):
+            yield from _objects(inner, (*path, key))
+
+
+FREE = {("under",), ("granted",)}
+"""Objects whose names are profiles, of which some may be missing."""
+
+
+def test_the_schema_is_strict() -> None:
+    """No name may be missing, and none may be more."""
+    text = to_json(_report(ROWS, granted=lambda *_: "by A"))
+    check = observing.validator()
+    paths = list(_objects(json.loads(text)))
+    assert len(paths) > 20
+    for path in paths:
+        at = json.loads(text)
+        place = reduce(getitem, path, at)
+        for name in [] if path == ("hidden",) or path[-1:] in FREE else list(place):
+            left = place.pop(name)
+            assert not check.is_valid(at), (path, name)
+            place[name] = left
+        assert check.is_valid(at)
+        if path != ("hidden",):
+            place["more"] = 1
+            assert not check.is_valid(at), path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schema", "syscall-conformance/observation/2"),
+        ("started", "yesterday"),
+        ("seconds", -1),
+        ("ending", "well"),
+        ("workload", {"exit_status": 1, "signal": "SIGSYS"}),
+        ("exit_status", 7),
+        ("profiles", []),
+        ("profiles", ["none"]),
+        ("command", "tool"),
+        ("hidden", {"x86_64": ["mount"]}),
+        ("no_new_privs", 0),
+    ],
+)
+def test_the_schema_refuses_nonsense(name: str, value: object) -> None:
+    data = json.loads(to_json(_report(ROWS)))
+    assert not observing.validator().is_valid(data | {name: value})
 
 
 def test_names_from_outside_cannot_act_on_the_terminal() -> None:
@@ -283,7 +358,7 @@ def test_the_report_goes_where_it_was_sent(tmp_path: Path) -> None:
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "said\n", "\n")
     assert "log: 1 call would run" in (tmp_path / "text").read_text()
-    data = json.loads((tmp_path / "json").read_text())
+    data = observing.load(tmp_path / "json")
     assert data["profiles"] == ["log"]
     assert data["command"] == ["sh", "-c", "echo said; setsid true; echo >&2"]
     assert data["calls"][0]["sites"][0]["at"].startswith("libc.so.6+0x")
