@@ -8,14 +8,16 @@ from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from probes import plan, settings, verdict, waivers
+from probes import arch, order, plan, policy, settings, verdict, waivers
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail, Examiner, cannot_tell
+from probes.order import Order
 from probes.plan import Case
 from probes.settings import Settings, Words
 from probes.targets import ambient
@@ -30,7 +32,9 @@ from probes.targets.words import (
 )
 from probes.targets.words import start as start_of
 from probes.waivers import Granted
-from reports.plugin import Asked, record, start
+from reports.account import Account
+from reports.nodes import ORDER, Node, Nodes
+from reports.plugin import Asked, follow, record, start
 
 HERE = Path(__file__).parent
 DEFAULT_POLICY = HERE / "policies" / "container-restrictions.toml"
@@ -40,6 +44,7 @@ _GRANTED = pytest.StashKey[Granted]()
 _HANDED = "syscall_conformance_target"
 _HANDED_WAIVERS = "syscall_conformance_waivers"
 _LONGEST_FAILURE = 20
+NODE_SILENCE_SECONDS = 300.0
 _MOST_ATTEMPTS = 3
 
 _PATH_OPTIONS = ("--policy", "--report-dir", "--waivers", "--baseline", f"--{SECCOMP}")
@@ -115,6 +120,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="an earlier results.json: say what has changed since",
     )
     group.addoption(
+        "--node-silence",
+        type=float,
+        default=NODE_SILENCE_SECONDS,
+        metavar="SECONDS",
+        help="with --dist each: how long a node may say nothing before it counts as lost;"
+        " default: %(default).0f",
+    )
+    group.addoption(
         "--anonymous", action="store_true", help="leave user and host names out of the reports"
     )
 
@@ -122,45 +135,101 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Reads the options and plans the run, before anything else can go wrong."""
+    given = getattr(config, "workerinput", {}).get(ORDER)
+    if given is not None:
+        _obey(config, Order.from_plain(given))
+        return
     if _any_of(config, _ASKS_NOTHING) or not _judges_cases(config):
         return
     try:
         _check_blanks(config)
-        resolved = settings.resolve(
-            Words(
-                policy=_path(config, "policy"),
-                profile=config.getoption("profile"),
-                arch=config.getoption("arch"),
-                target=config.getoption("target"),
-                audit_source=_audit_source(config),
-                container=Container(*(config.getoption(option.name) for option in OPTIONS)),
-                start=start_of(
-                    Path(_path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
-                    config.getoption(RUNTIME_ARG.replace("-", "_")),
-                    config.getoption(RUNTIME_COMMAND.replace("-", "_")),
-                ),
-            ),
-            getattr(config, "workerinput", {}).get(_HANDED),
-        )
+        if _each_on_its_own(config):
+            _give_order(config)
+            return
+        resolved = settings.resolve(_words(config), getattr(config, "workerinput", {}).get(_HANDED))
         config.stash[_SETTINGS] = resolved
         started = datetime.now(UTC)
         config.stash[_GRANTED] = granted = _granted(config, started.date())
         if not hasattr(config, "workerinput") and not _any_of(config, _JUDGES_NOTHING):
-            start(
-                config,
-                resolved,
-                Asked(
-                    started=started,
-                    folder=Path(_path(config, "report_dir")),
-                    granted=granted,
-                    baseline=_path_or_none(config, "baseline"),
-                    anonymous=config.getoption("anonymous"),
-                ),
-            )
+            start(config, resolved, _asked(config, started, granted))
     except SuiteError as error:
         if error.exit_status is ExitStatus.USAGE:
             raise pytest.UsageError(str(error)) from error
         pytest.exit(str(error), returncode=int(error.exit_status))
+
+
+def _words(config: pytest.Config) -> Words:
+    """The options as they were given.
+
+    Raises:
+        BadInputError: they contradict each other.
+    """
+    return Words(
+        policy=_path(config, "policy"),
+        profile=config.getoption("profile"),
+        arch=config.getoption("arch"),
+        target=config.getoption("target"),
+        audit_source=_audit_source(config),
+        container=Container(*(config.getoption(option.name) for option in OPTIONS)),
+        start=start_of(
+            Path(_path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
+            config.getoption(RUNTIME_ARG.replace("-", "_")),
+            config.getoption(RUNTIME_COMMAND.replace("-", "_")),
+        ),
+    )
+
+
+def _asked(config: pytest.Config, started: datetime, granted: Granted) -> Asked:
+    return Asked(
+        started=started,
+        folder=Path(_path(config, "report_dir")),
+        granted=granted,
+        baseline=_path_or_none(config, "baseline"),
+        anonymous=config.getoption("anonymous"),
+    )
+
+
+def _each_on_its_own(config: pytest.Config) -> bool:
+    """Whether every node of xdist runs the whole job, on a kernel of its own."""
+    each = config.getoption("dist", "no") == "each" and config.getoption("tx", [])
+    return bool(each) and not _any_of(config, _JUDGES_NOTHING)
+
+
+def _give_order(config: pytest.Config) -> None:
+    """Prepares nodes that judge their own kernels; this one is asked nothing.
+
+    Raises:
+        BadInputError: an option has no meaning on any kernel, or names no file.
+    """
+    words = _words(config)
+    settings.profiles_named(words.profile)
+    settings.check_audit_source(words.audit_source)
+    started = datetime.now(UTC)
+    granted = _granted(config, started.date())
+    asked = _asked(config, started, granted)
+    given = order.give(words, granted, anonymous=asked.anonymous)
+    policy.load(Path(words.policy), arch.all_names())
+    follow(config, Nodes(config, given, asked, config.getoption("node_silence")), asked)
+
+
+def _obey(config: pytest.Config, given: Order) -> None:
+    """Plans the run of a node by its order; what is wrong with that becomes its answer."""
+    with TemporaryDirectory(prefix="order-") as folder:
+        root = Path(folder)
+        try:
+            if given.suite != order.suite_digest():
+                raise BadInputError(
+                    f"{HERE.parent} there is another version of the suite than the one that starts"
+                    " the nodes: bring both to the same"
+                )
+            resolved = order.as_named(settings.resolve(given.lay_out(root)), given, root)
+        except SuiteError as error:
+            refusal = given.as_named(str(error), root)
+            config.pluginmanager.register(Node(None, refusal, int(error.exit_status)))
+            return
+    config.stash[_SETTINGS], config.stash[_GRANTED] = resolved, given.granted
+    made = Account(resolved, given.granted, datetime.now(UTC), anonymous=given.anonymous)
+    config.pluginmanager.register(Node(made))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,33 +1,28 @@
 """Collects the cells of all workers, writes the reports, and has the last word of the run."""
 
 import os
-from collections import ChainMap
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pytest
 
-from probes import arch, environment, identity, plan, siblings
-from probes.cell import Cell, CellKey, Outcome
+from probes.cell import Cell, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail
-from probes.gap import Gap
-from probes.identity import RunBy
 from probes.settings import Settings
 from probes.waivers import Granted
 from reports import results, summary
+from reports.account import DISTRIBUTION, Account
 from reports.formats import markdown
 from reports.html import compliance
 from reports.pytest_page import Page
-from reports.results import AuditSource, Run
-from reports.results.journal import Journal, Judged
-
-DISTRIBUTION: Final = "syscall-conformance"
+from reports.results import Run, journal
+from reports.results.changes import Identity
+from reports.results.journal import Journal
 
 _CELLS = pytest.StashKey[dict[str, Any]]()
 _CONTROLS_SENT = pytest.StashKey[Sequence[Cell]]()
@@ -39,12 +34,17 @@ _SUMMARY: Final = "summary.md"
 _JUNIT: Final = "junit.xml"
 _PYTEST_PAGE: Final = "pytest.html"
 
-_OVERRULED: Final = {
+OVERRULED: Final = {
     ExitStatus.CONFORMANT,
     ExitStatus.NOT_CONFORMANT,
     ExitStatus.NOTHING_ASSESSED,
 }
 """What pytest says about tests; anything else it says about a run that ended before its time."""
+
+NO_JOURNAL: Final = (
+    "The journal could not be written ({}), so nothing would have been left of this run, had it"
+    " been killed."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,69 @@ class Asked:
     anonymous: bool = False
 
 
+class Book(Protocol):
+    """What becomes known of a run; a plug-in, which hears of the tests by itself."""
+
+    @property
+    def troubles(self) -> Sequence[str]:
+        """Sentences about what went wrong on the way."""
+
+    @property
+    def status(self) -> ExitStatus | None:
+        """The exit status where no test was begun; None for pytest's."""
+
+    @property
+    def tests(self) -> Sequence[str]:
+        """The node ids of the selected tests, in the order of their collection."""
+
+    @property
+    def left_out(self) -> set[Identity]:
+        """The cells of the whole job that are not judged, for their tests were not selected."""
+
+    def cells_of(self, nodeid: str) -> Sequence[Cell]:
+        """What a test judged; *broken* cells, once there is a record, for what it never did."""
+
+    def open(self, folder: Path) -> None:
+        """Begins a journal in the folder of reports.
+
+        Raises:
+            OSError: it cannot be written there.
+        """
+
+    def record(self, *, complete: bool) -> Run:
+        """The record of the run, which is over.
+
+        Args:
+            complete: whether it has come to its end.
+        """
+
+    def limits(self, run: Run | None) -> Sequence[str]:
+        """What a reader could take the verdict for, and it is not."""
+
+    def discard(self) -> None:
+        """Takes the journal away, which the record replaces."""
+
+    def unbegun(self) -> None:
+        """Takes a journal away in which nothing stands, for the run never began."""
+
+
 def start(config: pytest.Config, settings: Settings, asked: Asked) -> None:
     """Starts to listen to a run of the main job, in the process that hears of every test.
 
     Raises:
         BadInputError: reports cannot be written to the folder, or the baseline is no record.
     """
-    recorder = Recorder(config, settings, asked)
+    follow(config, OneBook(settings, asked), asked)
+
+
+def follow(config: pytest.Config, book: Book, asked: Asked) -> None:
+    """Starts to make reports of what a book hears.
+
+    Raises:
+        BadInputError: reports cannot be written to the folder, or the baseline is no record.
+    """
+    recorder = Recorder(config, book, asked)
+    config.pluginmanager.register(book, f"{DISTRIBUTION} book")
     config.pluginmanager.register(recorder, f"{DISTRIBUTION} recorder")
     if config.pluginmanager.hasplugin("html"):
         config.pluginmanager.register(Page(recorder), f"{DISTRIBUTION} page")
@@ -123,46 +179,137 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+class OneBook:
+    """Of a run on this kernel, whose workers share the tests."""
+
+    def __init__(self, settings: Settings, asked: Asked) -> None:
+        """Begins it."""
+        self.troubles: list[str] = []
+        self.status: ExitStatus | None = None
+        self._shut = settings.shut
+        self._account = Account(settings, asked.granted, asked.started, anonymous=asked.anonymous)
+        self._journal: Journal | None = None
+
+    def open(self, folder: Path) -> None:
+        """Begins the journal."""
+        self._journal = Journal(folder, self._account.head)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Notes which tests will run, where there are no workers."""
+        self._select([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Notes which tests will run on the workers; every worker collects them all."""
+        self._select(ids)
+
+    def _select(self, nodeids: Sequence[str]) -> None:
+        if self._account.tests:
+            return
+        self._account.select(nodeids)
+        keys = {key for keys in self._account.tests.values() for key in keys}
+        with self._noting() as kept:
+            if kept is not None:
+                kept.plan(keys, self._account.job)
+
+    @contextmanager
+    def _noting(self) -> Iterator[Journal | None]:
+        """The journal; when it cannot be written, the run goes on without, and says so."""
+        try:
+            yield self._journal
+        except OSError as error:
+            if self._journal is not None:
+                self._journal.close()
+            self._journal = None
+            self.troubles.append(NO_JOURNAL.format(error.strerror or error))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes in the cells of a test."""
+        carried = carried_by(report)
+        if carried is None:
+            return
+        self._account.judged.take(report.nodeid, carried)
+        with self._noting() as kept:
+            if kept is not None:
+                kept.note(report.nodeid, carried, datetime.now(UTC))
+
+    @property
+    def tests(self) -> Sequence[str]:
+        """The node ids of the selected tests, in the order of their collection."""
+        return tuple(self._account.tests)
+
+    @property
+    def left_out(self) -> set[Identity]:
+        """The cells of the job that are not judged, for their tests were not selected."""
+        return self._account.left_out
+
+    def cells_of(self, nodeid: str) -> Sequence[Cell]:
+        """What a test judged; *broken* cells, once there is a record, for what it never did."""
+        return self._account.cells_of(nodeid)
+
+    def record(self, *, complete: bool) -> Run:
+        """The record of the run."""
+        return self._account.record(complete=complete)
+
+    def limits(self, _run: Run | None) -> Sequence[str]:
+        """The ABIs that are not judged."""
+        return [
+            f"not judged: {name}, by which this kernel cannot be entered: {summary.visible(why)}"
+            for name, why in self._shut.items()
+        ]
+
+    def discard(self) -> None:
+        """Takes the journal away."""
+        if self._journal is not None:
+            self._journal.discard()
+            self._journal = None
+
+    def unbegun(self) -> None:
+        """Takes the journal away if nothing stands in it."""
+        if not self._account.judged.by_test:
+            self.discard()
+
+
+def carried_by(report: pytest.TestReport) -> dict[str, Any] | None:
+    """What ``record`` attached to the test; None for a report without it."""
+    carried: dict[str, Any] | None = getattr(report, "syscall_conformance", None)
+    return carried
+
+
 class Recorder:
     """The controller's side: one for each run of the main job.
 
     Attributes:
         run: the record of the run; None until it is over, and where no case was selected.
-        settings: what the run does.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings, asked: Asked) -> None:
+    def __init__(self, config: pytest.Config, book: Book, asked: Asked) -> None:
         """Makes the folder, before a run is spent on reports that cannot be written.
 
         Takes pages and the like of an earlier run out of it, lest one of them is taken for this
-        one's. The earlier record itself stays until this run's replaces it; while the journal is
+        one's. The earlier record itself stays until this run's replaces it; while a journal is
         beside it, it is the earlier run's.
 
         Raises:
             BadInputError: reports cannot be written to the folder, or the baseline is no record.
         """
         self.run: Run | None = None
-        self.settings = settings
         self._config = config
-        self._asked = asked
+        self._book = book
         self._folder = asked.folder
-        self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
-        self._selected: dict[str, plan.Case] = {}
-        self._judged = Judged()
-        self._never_judged: dict[CellKey, Cell] = {}
         self._cut_short = False
         self._written: list[Path] = []
         self._troubles: list[str] = []
         self._closing: Sequence[str] = ()
         # Read first: it may well be the record that this run is going to replace.
         self._baseline = None if asked.baseline is None else _earlier(asked.baseline)
-        self._head = _head(settings, asked)
-        self._journal: Journal | None = None
         try:
             results.check_folder(self._folder)
             for name in (_PAGE, _SUMMARY, _JUNIT, _PYTEST_PAGE):
                 (self._folder / name).unlink(missing_ok=True)
-            self._journal = Journal(self._folder, self._head)
+            for left in journal.of_nodes(self._folder):
+                left.unlink()
+            book.open(self._folder)
         except BadInputError as error:
             raise BadInputError(f"--report-dir: {error}") from error
         except OSError as error:
@@ -181,65 +328,14 @@ class Recorder:
             option.htmlpath = str(self._folder / _PYTEST_PAGE)
             option.self_contained_html = True
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Notes which tests will run, where there are no workers."""
-        self._select([item.nodeid for item in session.items])
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """Notes which tests will run on the workers; every worker collects them all."""
-        self._select(ids)
-
-    def _select(self, nodeids: Sequence[str]) -> None:
-        if self._selected:
-            return
-        for nodeid in nodeids:
-            case = self._cases.get(nodeid.rpartition("::")[2])
-            if case is not None:
-                self._selected[nodeid] = case
-        keys = {key for case in self._selected.values() for key in case.cells}
-        self._note(lambda journal: journal.plan(keys, self._job))
-
-    @property
-    def _job(self) -> int:
-        """How many cells the whole job has."""
-        return sum(len(case.cells) for case in self.settings.cases)
-
-    def _note(self, write: Callable[[Journal], None]) -> None:
-        """Writes to the journal; when that fails, the run goes on without, and says so."""
-        if self._journal is None:
-            return
-        try:
-            write(self._journal)
-        except OSError as error:
-            self._journal.close()
-            self._journal = None
-            self._troubles.append(
-                f"The journal could not be written ({error.strerror or error}), so nothing would"
-                " have been left of this run, had it been killed."
-            )
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Takes in the cells of a test."""
-        carried = getattr(report, "syscall_conformance", None)
-        if carried is None:
-            return
-        self._judged.take(report.nodeid, carried)
-        self._note(lambda journal: journal.note(report.nodeid, carried, datetime.now(UTC)))
-
     @property
     def tests(self) -> Sequence[str]:
         """The node ids of the selected tests, in the order of their collection."""
-        return tuple(self._selected)
+        return self._book.tests
 
     def cells_of(self, nodeid: str) -> Sequence[Cell]:
         """What a test judged; *broken* cells, once the run is over, for what it never did."""
-        if nodeid in self._judged.by_test:
-            return self._judged.by_test[nodeid]
-        keys = self._selected[nodeid].cells if nodeid in self._selected else ()
-        # A control may be known from the calibration although its own test never ran.
-        known = ChainMap(self._never_judged, self._judged.controls)
-        return [known[key] for key in keys if key in known]
+        return self._book.cells_of(nodeid)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -248,16 +344,20 @@ class Recorder:
         Inside of the terminal's wrapper, which prints the last word, and around the writing of
         pytest's own reports, so that whatever goes wrong there becomes a sentence.
         """
-        if not self._selected:
+        if not self._book.tests:
             # Nothing is left of this run, and an earlier one's record would be taken for it.
             with self._guarded(session):
                 (self._folder / _RECORD).unlink(missing_ok=True)
-                self._end_journal()
+                self._book.discard()
+            self._troubles += self._book.troubles
+            if self._book.status is not None:
+                session.exitstatus = int(self._book.status)
             return (yield)
         with self._guarded(session):
             stopped = session.shouldstop or session.shouldfail  # by -x and the like
-            self._cut_short = bool(stopped) or int(session.exitstatus) not in _OVERRULED
-            self.run = self._assemble()
+            self._cut_short = bool(stopped) or int(session.exitstatus) not in OVERRULED
+            self.run = self._compared(self._book.record(complete=not self._cut_short))
+            self._troubles += self._book.troubles
             self._settle(session, self.run)
             self._write(self.run)
         answer = None
@@ -283,7 +383,7 @@ class Recorder:
         """Sets the exit status, unless pytest has one that says more about this run."""
         status = results.summarize(run).ruling.exit_status
         said = int(session.exitstatus)
-        if said not in _OVERRULED:
+        if said not in OVERRULED:
             self._troubles.append(
                 f"The run ended before its time, so the exit status is {said}, and cells that were"
                 " not judged are broken."
@@ -316,46 +416,16 @@ class Recorder:
         session.exitstatus = int(status)
         self._troubles.append(f"{sentence.rstrip('.')} (exit status {status.value}).")
 
-    def _planned(self) -> Sequence[CellKey]:
-        """The cells of the tests that were selected, and the controls that vouched for them."""
-        chosen = [key for case in self._selected.values() for key in case.cells]
-        return list(dict.fromkeys([*chosen, *self._judged.controls]))
-
-    def _assemble(self) -> Run:
-        planned = self._planned()
-        judged = self._judged.cells
-        lost = results.missing(planned, judged)
-        self._never_judged = {cell.key: cell for cell in lost}
-        cells = (*judged, *lost)
-        here = replace(self._head.environment, audit=self._judged.audit)
-        run = replace(
-            self._head,
-            environments=(here,),
-            finished=datetime.now(UTC),
-            planned=len(planned),
-            selected_of=self._job,
-            cells=cells,
-            gaps=_gaps(self.settings, judged),
-            complete=not self._cut_short,
-            waivers=self._asked.granted.judge(
-                {key for case in self.settings.cases for key in case.cells},
-                arch.all_names(),
-                arch.ARCHES,
-                cells,
-            ),
-        )
+    def _compared(self, run: Run) -> Run:
+        """The run with what has changed since the baseline, where there is one."""
         if self._baseline is None:
             return run
         earlier, digest = self._baseline
-        found = results.changes(self._comparable(earlier), run)
-        return replace(run, baseline=results.Baseline(digest, earlier.started, found))
-
-    def _comparable(self, earlier: Run) -> Run:
-        """The earlier run without the cells that are left out here: they have not vanished."""
-        job = {results.identity(key) for case in self.settings.cases for key in case.cells}
-        left_out = job - {results.identity(key) for key in self._planned()}
+        # What is left out here has not vanished.
+        left_out = self._book.left_out
         cells = [cell for cell in earlier.cells if results.identity(cell.key) not in left_out]
-        return replace(earlier, cells=tuple(cells))
+        found = results.changes(replace(earlier, cells=tuple(cells)), run)
+        return replace(run, baseline=results.Baseline(digest, earlier.started, found))
 
     def _write(self, run: Run) -> None:
         for name, render in (
@@ -367,18 +437,11 @@ class Recorder:
             results.write_text(render(run), path)
             self._written.append(path)
             if name == _RECORD:
-                self._end_journal()
+                self._book.discard()
 
     def pytest_unconfigure(self) -> None:
         """Takes a journal away in which nothing stands, for the run never began."""
-        if self._journal is not None and not self._judged.by_test:
-            self._end_journal()
-
-    def _end_journal(self) -> None:
-        """Takes the journal away, which the record replaces."""
-        if self._journal is not None:
-            self._journal.discard()
-            self._journal = None
+        self._book.unbegun()
 
     def _pytests_own(self) -> list[Path]:
         """The reports that pytest and its plug-ins have written meanwhile."""
@@ -418,22 +481,12 @@ class Recorder:
     @property
     def limits(self) -> Sequence[str]:
         """What a reader could take the verdict for, and it is not."""
-        return [
-            f"not judged: {name}, by which this kernel cannot be entered: {summary.visible(why)}"
-            for name, why in self.settings.shut.items()
-        ]
+        return self._book.limits(self.run)
 
     def _shown(self, path: Path) -> Path:
         """The path as its reader would write it."""
         here = self._config.invocation_params.dir
         return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
-    """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
-    arches = settings.arches or tuple(dict.fromkeys(case.arch for case in settings.cases))
-    seen = siblings.swept(judged)
-    return siblings.find(settings.policy, settings.target, settings.profiles, arches, seen)
 
 
 def _earlier(path: Path) -> tuple[Run, str]:
@@ -447,80 +500,3 @@ def _earlier(path: Path) -> tuple[Run, str]:
         return found.run(), found.sha256
     except BadInputError as error:
         raise BadInputError(f"--baseline: {error}") from error
-
-
-def _head(settings: Settings, asked: Asked) -> Run:
-    """What is known of a run before anything is judged."""
-    return Run(
-        suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
-        policy=_policy(settings),
-        target=_target(settings),
-        environments=(_environment(settings, anonymous=asked.anonymous),),
-        profiles=tuple(profile.value for profile in settings.profiles),
-        started=asked.started,
-        finished=asked.started,
-        planned=0,
-        selected_of=0,
-        cells=(),
-        run_by=RunBy() if asked.anonymous else identity.read(os.environ),
-        complete=False,
-        waivers=asked.granted.unjudged,
-    )
-
-
-def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
-    here = environment.read()
-    return results.Environment(
-        kernel=here.kernel,
-        machine=here.machine,
-        capabilities=here.capabilities,
-        uid=here.uid,
-        no_new_privs=here.no_new_privs,
-        seccomp=here.seccomp,
-        seccomp_filters=here.seccomp_filters,
-        actions_logged=here.actions_logged,
-        audit=AuditSource("none", "no test reported"),
-        arches=tuple(one.name for one in settings.arches),
-        shut=tuple(settings.shut.items()),
-        host=None if anonymous else os.uname().nodename,
-    )
-
-
-def _target(settings: Settings) -> results.Target:
-    target = settings.target
-    identities = target.identities
-    origin = target.origin
-    has_image = origin is not None and origin.digest != ""
-    return results.Target(
-        kind=target.kind,
-        description=target.description,
-        findings=target.findings,
-        programs=tuple(
-            results.TargetProgram(profile.value, program.sha256, program.instructions)
-            for profile in settings.profiles
-            for program in identities.get(profile, ())
-        ),
-        image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
-        runtime=results.Runtime(origin.runtime, origin.version) if origin else None,
-    )
-
-
-def _policy(settings: Settings) -> results.Policy:
-    return results.Policy(
-        name=settings.policy.name,
-        title=settings.policy.title,
-        sha256=settings.policy.sha256,
-        families=settings.policy.families,
-        calls=tuple(
-            results.DocumentedCall(
-                name=call.name,
-                family=call.family,
-                description=call.description,
-                why=call.why,
-                cves=call.cves,
-                attack=call.attack,
-                obsolete=call.obsolete,
-            )
-            for call in settings.policy.calls
-        ),
-    )

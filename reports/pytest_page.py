@@ -269,19 +269,24 @@ def _matrix(run: Run, address: str) -> str:
 
 def _fingerprint(run: Run) -> dict[str, str]:
     """What was tested, and where."""
-    here = run.environment
+    every = run.environments
     told = {
         "Policy": f"{run.policy.name}: {run.policy.title} (sha256 {run.policy.sha256})",
         "Target": f"{run.target.kind}: {run.target.description}",
         "Profiles": ", ".join(run.profiles),
-        "ABIs": ", ".join(here.arches),
-        "Kernel": f"{here.kernel} ({here.machine})",
-        "Tested as": f"uid {here.uid}, capabilities {here.capabilities}",
-        "Audit records": f"{here.audit.source} ({here.audit.reason})",
+        "ABIs": _each(", ".join(here.arches) for here in every),
+        "Kernel": _each(f"{here.kernel} ({here.machine})" for here in every),
+        "Tested as": _each(f"uid {here.uid}, capabilities {here.capabilities}" for here in every),
+        "Audit records": summary.audit_text(run),
         "Tested from": f"{results.time_text(run.started)} to {results.time_text(run.finished)}",
         "Tested with": f"{run.suite.name} {run.suite.version}",
     }
     return {name: _safe(value) for name, value in told.items()}
+
+
+def _each(told: Iterable[str]) -> str:
+    """What is said of the kernels of a run, alike words once."""
+    return "; ".join(dict.fromkeys(told))
 
 
 def _escaped(value: object) -> object:

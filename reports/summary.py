@@ -17,6 +17,7 @@ from probes.gap import Gap, GapState
 from probes.waivers import WaiverState
 from reports.results import (
     ChangeKind,
+    Environment,
     Run,
     count_kinds,
     describe,
@@ -272,14 +273,17 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
         f"{summary.counts[outcome]:,} {word}" for outcome, word in OUTCOME_WORDS.items()
     )
     ruling = summary.ruling
-    audit = run.environment.audit
-    extra = [_cut(line, width) for line in (waiver_line(run), baseline_line(run)) if line]
+    extra = [
+        _cut(line, width)
+        for line in (kernel_line(run), waiver_line(run), baseline_line(run))
+        if line
+    ]
     return [
         *_wrapped(f"planned {summary.planned:,}: {outcomes}", width, most=2),
         *_profile_lines(run, width, _MOST_PROFILE_LINES - len(extra)),
         *_proof_lines(run, width),
         *_gap_lines(run, width),
-        *_wrapped(f"audit records: {audit.source} ({audit.reason})", width, most=2),
+        *_wrapped(f"audit records: {audit_text(run)}", width, most=2),
         *extra,
         *_wrapped(
             f"{ruling.verdict} (exit status {ruling.exit_status.value}): {ruling.sentence}",
@@ -288,6 +292,30 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
         ),
         *_path_lines(written),
     ]
+
+
+def audit_text(run: Run) -> str:
+    """Where audit records came from; of several kernels that differ, from where on which."""
+    every = [where.audit for where in run.environments]
+    if len(set(every)) == 1:
+        return f"{every[0].source} ({every[0].reason})"
+    return "; ".join(
+        f"{audit.source} on {release_of(where)} ({audit.reason})"
+        for where, audit in zip(run.environments, every, strict=True)
+    )
+
+
+def release_of(where: Environment) -> str:
+    """A kernel's release, without the version behind it: ``6.1.0-49-s390x``."""
+    return where.kernel.partition(" ")[0]
+
+
+def kernel_line(run: Run) -> str:
+    """The kernels that cells were judged on; "" where there is but one."""
+    if len(run.environments) == 1:
+        return ""
+    named = (f"{release_of(where)} ({where.machine})" for where in run.environments)
+    return f"kernels: {', '.join(named)}"
 
 
 def waiver_line(run: Run) -> str:
@@ -418,12 +446,15 @@ def _failed_blocks(run: Run, room: int, width: int) -> list[_Block]:
     """Failures by claim and ABI, or by claim alone where that would take too much room."""
     groups = by_place(run, (cell for cell in run.cells if cell.outcome is Outcome.FAILED))
     alike = gathered(groups, lambda group: (_claim_of(group), names(group.cells)))
-    blocks = [_failed_block(f"{_arches(same)}: ", same, width) for same in alike.values()]
+    blocks = [
+        _failed_block(f"{_arches(same)}{_kernels(run, same)}: ", same, width)
+        for same in alike.values()
+    ]
     if len(blocks) <= room:
         return blocks
     claims = gathered(groups, _claim_of)
     return [
-        _failed_block(f"on {_arches(same)}, {_cells(same)}: ", same, width)
+        _failed_block(f"on {_arches(same)}{_kernels(run, same)}, {_cells(same)}: ", same, width)
         for same in claims.values()
     ]
 
@@ -441,6 +472,14 @@ def _claim_of(group: Group) -> str:
 
 def _arches(groups: Iterable[Group]) -> str:
     return ", ".join(dict.fromkeys(group.cells[0].key.arch for group in groups))
+
+
+def _kernels(run: Run, groups: Iterable[Group]) -> str:
+    """Of several kernels, which one has the cells; "" where there is one, or more have them."""
+    places = {cell.environment for group in groups for cell in group.cells}
+    if len(run.environments) == 1 or len(places) > 1:
+        return ""
+    return f" on {release_of(run.environments[places.pop()])}"
 
 
 def _cells(groups: Iterable[Group]) -> str:

@@ -167,6 +167,8 @@ def superseded(path: Path) -> str:
     A run that is killed leaves the record of an earlier one, and its own journal beside it.
     """
     beside = path.with_name(journal.NAME)
+    if not beside.exists():
+        beside = next(iter(journal.of_nodes(path.parent)), beside)
     if path.name == journal.NAME or not beside.exists():
         return ""
     return f"{path} is of an earlier run: a later one has not come to its end ({beside})"

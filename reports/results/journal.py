@@ -27,6 +27,9 @@ from reports.results.model import AuditSource, Run
 NAME: Final = "results.partial.jsonl"
 """What the journal is called in its folder."""
 
+_NODES: Final = "nodes"
+"""The folder beside it with a folder for each node of a run on several kernels."""
+
 SCHEMA: Final = "syscall-conformance/journal/2"
 """What ``schema`` says in its first line. The number is that of the records that it speaks of."""
 
@@ -104,13 +107,7 @@ class Journal:
         self.path = folder / NAME
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self.path, flags, 0o666)
-        self._write(
-            {
-                **codec.head_to_json(run),
-                "schema": SCHEMA,
-                "waivers": [codec.waiver_to_json(judged) for judged in run.waivers],
-            }
-        )
+        self._write_line(head_to_text(run))
 
     def plan(self, selected: Collection[CellKey], selected_of: int) -> None:
         """Notes how many cells are to be judged.
@@ -135,7 +132,10 @@ class Journal:
         self._write({"test": test, "time": codec.time_text(moment), **sent})
 
     def _write(self, line: Mapping[str, object]) -> None:
-        raw = json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        self._write_line(json.dumps(line, ensure_ascii=True, allow_nan=False))
+
+    def _write_line(self, line: str) -> None:
+        raw = line.encode() + b"\n"
         while raw:
             raw = raw[os.write(self._file, raw) :]
 
@@ -149,6 +149,21 @@ class Journal:
         """Takes the file away: the record is in place, or nothing was judged."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def of_node(folder: Path, node: str) -> Path:
+    """The folder for the journal of a node.
+
+    Args:
+        folder: where the record shall be.
+        node: the node's name, which is one of a file, too.
+    """
+    return folder / _NODES / node
+
+
+def of_nodes(folder: Path) -> list[Path]:
+    """The journals of nodes that are there."""
+    return sorted(folder.glob(f"{_NODES}/*/{NAME}"))
 
 
 def is_journal(text: str) -> bool:
@@ -178,23 +193,53 @@ def from_text(text: str) -> Run:
             controls = fields.number("controls")
         else:
             finished = _take(fields, judged)
-    here = replace(run.environments[0], audit=judged.audit)
-    cells = tuple(judged.cells)
     read = replace(
-        run,
-        environments=(here,),
+        so_far(run, judged),
         finished=finished,
         # The controls vouch for all tests, and are judged whether selected or not.
         planned=planned + max(controls, len(judged.controls)),
         selected_of=selected_of,
-        cells=cells,
-        waivers=tuple(
-            _counted(one, sum(cell.waiver == index for cell in cells))
-            for index, one in enumerate(run.waivers)
-        ),
     )
     codec.check(read)
     return read
+
+
+def so_far(head: Run, judged: Judged) -> Run:
+    """What is known of a run that nobody has come to the end of.
+
+    Args:
+        head: what is known before anything is judged.
+        judged: what was judged.
+    """
+    cells = tuple(judged.cells)
+    return replace(
+        head,
+        environments=(replace(head.environment, audit=judged.audit),),
+        cells=cells,
+        waivers=tuple(
+            _counted(one, sum(cell.waiver == index for cell in cells))
+            for index, one in enumerate(head.waivers)
+        ),
+    )
+
+
+def head_to_text(run: Run) -> str:
+    """The first line of the journal of a run, without its end."""
+    line = {
+        **codec.head_to_json(run),
+        "schema": SCHEMA,
+        "waivers": [codec.waiver_to_json(judged) for judged in run.waivers],
+    }
+    return json.dumps(line, ensure_ascii=True, allow_nan=False)
+
+
+def head_from_text(text: str) -> Run:
+    """What ``head_to_text`` was given, as far as the line says it.
+
+    Raises:
+        BadInputError: it is no such line.
+    """
+    return _head(_line([text], 0))
 
 
 def _line(lines: Sequence[str], index: int) -> Fields:

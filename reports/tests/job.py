@@ -256,7 +256,7 @@ def interrupt(folder: Path, *options: str, after: int) -> tuple[Job, list[str]]:
         os.killpg(process.pid, signal.SIGINT)
         lines.append(process.stdout.read())
         status = process.wait(timeout=PATIENCE_SECONDS)
-    return Job(status, "".join(lines), folder), _left_behind(mark)
+    return Job(status, "".join(lines), folder), left_behind(mark)
 
 
 def kill(folder: Path, *options: str, after: int) -> list[str]:
@@ -289,14 +289,14 @@ def kill(folder: Path, *options: str, after: int) -> list[str]:
                 time.sleep(0.01)
             process.kill()
             process.wait(timeout=PATIENCE_SECONDS)
-            return _left_behind(mark)
+            return left_behind(mark)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=PATIENCE_SECONDS)
 
 
-def _left_behind(mark: str) -> list[str]:
+def left_behind(mark: str) -> list[str]:
     """The processes with this word in their environment, when they had time to end."""
     until = time.monotonic() + 10
     while (found := list(_marked(mark))) and time.monotonic() < until:

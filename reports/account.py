@@ -1,0 +1,206 @@
+"""What a run is to judge and has judged, and the record of it."""
+
+import os
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from probes import arch, environment, identity, plan, siblings
+from probes.cell import Cell, CellKey
+from probes.gap import Gap
+from probes.identity import RunBy
+from probes.settings import Settings
+from probes.waivers import Granted
+from reports import results
+from reports.results import AuditSource, Run
+from reports.results.changes import Identity
+from reports.results.journal import Judged
+
+DISTRIBUTION: Final = "syscall-conformance"
+
+
+class Account:
+    """Of a run on one kernel.
+
+    Attributes:
+        head: what is known before anything is judged.
+        judged: what the tests have judged so far.
+    """
+
+    def __init__(
+        self, settings: Settings, granted: Granted, started: datetime, *, anonymous: bool
+    ) -> None:
+        """Begins it.
+
+        Args:
+            settings: what the run does.
+            granted: the waivers.
+            started: when the run started, aware, in UTC.
+            anonymous: whether user and host names shall be left out.
+        """
+        self.head = _head(settings, granted, started, anonymous=anonymous)
+        self.judged = Judged()
+        self._settings = settings
+        self._granted = granted
+        self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
+        self._selected: dict[str, plan.Case] = {}
+        self._never_judged: dict[CellKey, Cell] = {}
+
+    def select(self, nodeids: Iterable[str]) -> None:
+        """Notes which tests will run, in the order of their collection; once."""
+        if self._selected:
+            return
+        for nodeid in nodeids:
+            case = self._cases.get(nodeid.rpartition("::")[2])
+            if case is not None:
+                self._selected[nodeid] = case
+
+    @property
+    def tests(self) -> dict[str, tuple[CellKey, ...]]:
+        """The cells of the selected tests by node id, in the order of their collection."""
+        return {nodeid: case.cells for nodeid, case in self._selected.items()}
+
+    @property
+    def job(self) -> int:
+        """How many cells the whole job has."""
+        return sum(len(case.cells) for case in self._settings.cases)
+
+    @property
+    def left_out(self) -> set[Identity]:
+        """The cells of the job that are not judged, for their tests were not selected."""
+        job = {results.identity(key) for case in self._settings.cases for key in case.cells}
+        return job - {results.identity(key) for key in self._planned()}
+
+    def cells_of(self, nodeid: str) -> Sequence[Cell]:
+        """What a test judged; *broken* cells, once there is a record, for what it never did."""
+        if nodeid in self.judged.by_test:
+            return self.judged.by_test[nodeid]
+        keys = self._selected[nodeid].cells if nodeid in self._selected else ()
+        # A control may be known from the calibration although its own test never ran.
+        known = ChainMap(self._never_judged, self.judged.controls)
+        return [known[key] for key in keys if key in known]
+
+    def _planned(self) -> Sequence[CellKey]:
+        return planned(self.tests, self.judged)
+
+    def record(self, *, complete: bool) -> Run:
+        """The record: what was judged, and *broken* cells for what was not.
+
+        Args:
+            complete: whether the run has come to its end.
+        """
+        chosen = self._planned()
+        judged = self.judged.cells
+        lost = results.missing(chosen, judged)
+        self._never_judged = {cell.key: cell for cell in lost}
+        cells = (*judged, *lost)
+        here = replace(self.head.environment, audit=self.judged.audit)
+        return replace(
+            self.head,
+            environments=(here,),
+            finished=datetime.now(UTC),
+            planned=len(chosen),
+            selected_of=self.job,
+            cells=cells,
+            gaps=_gaps(self._settings, judged),
+            complete=complete,
+            waivers=self._granted.judge(
+                {key for case in self._settings.cases for key in case.cells},
+                arch.all_names(),
+                arch.ARCHES,
+                cells,
+            ),
+        )
+
+
+def planned(tests: Mapping[str, Iterable[CellKey]], judged: Judged) -> Sequence[CellKey]:
+    """The cells of the tests that were selected, and the controls that vouched for them."""
+    chosen = [key for keys in tests.values() for key in keys]
+    return list(dict.fromkeys([*chosen, *judged.controls]))
+
+
+def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
+    """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
+    arches = settings.arches or tuple(dict.fromkeys(case.arch for case in settings.cases))
+    seen = siblings.swept(judged)
+    return siblings.find(settings.policy, settings.target, settings.profiles, arches, seen)
+
+
+def _head(settings: Settings, granted: Granted, started: datetime, *, anonymous: bool) -> Run:
+    """What is known of a run before anything is judged."""
+    return Run(
+        suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
+        policy=_policy(settings),
+        target=_target(settings),
+        environments=(_environment(settings, anonymous=anonymous),),
+        profiles=tuple(profile.value for profile in settings.profiles),
+        started=started,
+        finished=started,
+        planned=0,
+        selected_of=0,
+        cells=(),
+        run_by=RunBy() if anonymous else identity.read(os.environ),
+        complete=False,
+        waivers=granted.unjudged,
+    )
+
+
+def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
+    here = environment.read()
+    return results.Environment(
+        kernel=here.kernel,
+        machine=here.machine,
+        capabilities=here.capabilities,
+        uid=here.uid,
+        no_new_privs=here.no_new_privs,
+        seccomp=here.seccomp,
+        seccomp_filters=here.seccomp_filters,
+        actions_logged=here.actions_logged,
+        audit=AuditSource("none", "no test reported"),
+        arches=tuple(one.name for one in settings.arches),
+        shut=tuple(settings.shut.items()),
+        host=None if anonymous else os.uname().nodename,
+    )
+
+
+def _target(settings: Settings) -> results.Target:
+    target = settings.target
+    identities = target.identities
+    origin = target.origin
+    has_image = origin is not None and origin.digest != ""
+    return results.Target(
+        kind=target.kind,
+        description=target.description,
+        findings=target.findings,
+        programs=tuple(
+            results.TargetProgram(profile.value, program.sha256, program.instructions)
+            for profile in settings.profiles
+            for program in identities.get(profile, ())
+        ),
+        image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
+        runtime=results.Runtime(origin.runtime, origin.version) if origin else None,
+    )
+
+
+def _policy(settings: Settings) -> results.Policy:
+    return results.Policy(
+        name=settings.policy.name,
+        title=settings.policy.title,
+        sha256=settings.policy.sha256,
+        families=settings.policy.families,
+        calls=tuple(
+            results.DocumentedCall(
+                name=call.name,
+                family=call.family,
+                description=call.description,
+                why=call.why,
+                cves=call.cves,
+                attack=call.attack,
+                obsolete=call.obsolete,
+            )
+            for call in settings.policy.calls
+        ),
+    )
