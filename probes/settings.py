@@ -29,8 +29,7 @@ from probes.targets.ambient import Ambient
 from probes.targets.builtin import builtin
 from probes.targets.files import shown
 from probes.targets.open import Surroundings, open_target, taken_apart
-from probes.targets.runtimes.container import RUNTIMES
-from probes.targets.runtimes.wanted import Start
+from probes.targets.runtimes.wanted import RUNTIMES, Start
 from probes.targets.words import Container
 
 BUILTIN: Final = "builtin"

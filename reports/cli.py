@@ -5,6 +5,7 @@ end: a reader who has had enough changes no status.
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import sys
 import traceback
@@ -15,24 +16,15 @@ from probes.errors import ExitStatus, SuiteError
 from probes.prover import TooComplexError
 from probes.targets.files import shown
 from reports import output
-from reports.commands import (
-    compare,
-    diff,
-    explain,
-    export,
-    gate,
-    guest,
-    merge,
-    observe,
-    report,
-    with_audit,
-)
 from reports.commands.answer import carry_out
 
 PROGRAM = "syscall-conformance"
 
-_COMMANDS = (gate, observe, guest, report, compare, merge, export, explain, diff, with_audit)
-"""In the order of the program's help."""
+_COMMANDS = (
+    *("gate", "observe", "guest", "report", "compare", "merge"),
+    *("export", "explain", "diff", "with-audit"),
+)
+"""In the order of the program's help; each is a module of ``reports.commands``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status. ``SystemExit`` with it comes for ``--help`` and a faulty command line.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(words).parse_args(words)
     try:
         answer = carry_out(options)
         output.write(answer.said, answer.file)
@@ -91,11 +84,12 @@ What is not a test run of syscall-conformance: gates a container image, renders 
 run, exports the suite's filter, explains a filter, and compares two."""
 
 
-def _parser() -> _Parser:
+def _parser(words: Sequence[str]) -> _Parser:
+    """What parses the words; of the commands only the one that is called, if one is."""
     parser = _Parser(prog=PROGRAM, description=_DESCRIPTION)
     version = importlib.metadata.version(PROGRAM)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add(commands)
+    for command in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
+        importlib.import_module(f"reports.commands.{command.replace('-', '_')}").add(commands)
     return parser

@@ -39,6 +39,13 @@ SUITE_FOLDER: Final = "suite"
 OUT_FOLDER: Final = "/out"
 """What is brought home from a guest."""
 
+PYTEST: Final = (
+    *("python3", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    # Modules are loaded as they were compiled beforehand, and not rewritten.
+    "--assert=plain",
+)
+"""How a guest starts the suite."""
+
 _INIT: Final = Path(__file__).with_name("init.py")
 _LAST_LINES: Final = 20
 _MARK: Final = "@@"

@@ -24,12 +24,10 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.bpf import Program
 from probes.errors import BadInputError
-from probes.targets import Origin, bpf_file, builtin, oci, process
+from probes.targets import Origin, bpf_file, builtin
 from probes.targets.files import shown
-from probes.targets.oci import Engine
-from probes.targets.runtimes import target as containers
-from probes.targets.runtimes.container import RUNTIMES
-from probes.targets.runtimes.wanted import Start
+from probes.targets.oci_resolve import Engine
+from probes.targets.runtimes.wanted import RUNTIMES, Start
 
 WORDS: Final = (
     "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
@@ -133,7 +131,13 @@ def _bpf(rest: str, where: Surroundings) -> Opened:
     return Opened(shown(", ".join(names)), programs, where.native)
 
 
+# What only one kind of target needs is imported with it: the main job, which an emulated processor
+# starts within seconds, needs none of it.
+
+
 def _oci(rest: str, where: Surroundings) -> Opened:
+    from probes.targets import oci  # noqa: PLC0415 - see above
+
     profile = oci.read(Path(rest))
     resolved = oci.resolve(profile, where.native, where.capabilities, where.kernel, where.engine)
     compiled = oci.compile(resolved, enosys_stub=where.enosys_stub)
@@ -154,6 +158,8 @@ def _pid(rest: str, where: Surroundings) -> Opened:
         pid = 0
     if pid <= 0:
         raise BadInputError(f"pid:{shown(rest)}: a process id is a whole number above 0")
+    from probes.targets import process  # noqa: PLC0415 - see above
+
     _refuse_other_machines(f"pid:{rest}", where)
     found = process.load(pid)
     return Opened(
@@ -163,6 +169,8 @@ def _pid(rest: str, where: Surroundings) -> Opened:
 
 def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
     def opened(rest: str, where: Surroundings) -> Opened:
+        from probes.targets.runtimes import target as containers  # noqa: PLC0415 - see above
+
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
         found = containers.load(where.start.wanted(runtime, rest))
         return Opened(

@@ -16,10 +16,9 @@ from probes import arch
 from probes.action import Profile
 from probes.arch import Arch
 from probes.errors import BadInputError
-from probes.targets import oci
 from probes.targets.capability import capability_set
 from probes.targets.files import shown
-from probes.targets.oci import Engine
+from probes.targets.oci_resolve import Engine, kernel_version
 from probes.targets.open import Surroundings
 from probes.targets.runtimes.wanted import Start
 
@@ -133,7 +132,7 @@ def surroundings(
     except BadInputError as error:
         raise BadInputError(f"--cap {shown(container.cap)}: {error}") from error
     try:
-        kernel = oci.kernel_version(container.kernel or os.uname().release)
+        kernel = kernel_version(container.kernel or os.uname().release)
     except BadInputError as error:
         raise BadInputError(f"--kernel: {error}") from error
     return Surroundings(

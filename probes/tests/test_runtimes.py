@@ -31,8 +31,7 @@ from probes.prover_compare import compare
 from probes.targets import StackTarget, oci
 from probes.targets.runtimes import container, holder, target
 from probes.targets.runtimes.command import Program
-from probes.targets.runtimes.container import RUNTIMES
-from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.targets.runtimes.wanted import RUNTIMES, Holder, Wanted
 from probes.tests import replay
 from probes.tests.emitter import wait_for
 from probes.tests.machine import Machine, bundle, need, static_root

@@ -18,7 +18,7 @@ from probes.action import Profile
 from probes.errors import ExitStatus, InstrumentError, SuiteError
 from probes.targets import words
 from probes.targets.runtimes import inside
-from probes.targets.runtimes.container import RUNTIMES
+from probes.targets.runtimes.wanted import RUNTIMES
 from reports import gate, results
 from reports.agreement import compare
 from reports.agreement import lines as agreement_lines

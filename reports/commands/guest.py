@@ -230,10 +230,9 @@ def _speaker(wanted: Wanted) -> Callable[[str], None]:
 
 
 def _job(order: _Order) -> Job:
-    command = ("python3", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
     return Job(
         tree=Path(__file__).parents[2],
-        commands=((*command, f"--report-dir={runner.OUT_FOLDER}", *order.pytest),),
+        commands=((*runner.PYTEST, f"--report-dir={runner.OUT_FOLDER}", *order.pytest),),
         files=order.files,
         journal=f"{runner.OUT_FOLDER}/{journal.NAME}",
     )

@@ -36,7 +36,7 @@ COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.
 CHECKOUT = Path(__file__).parents[2]
 SAMPLE = "acct"
 SELECTED = f"{SAMPLE} or setsid or controls or default_action"
-PYTEST = ("python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+PYTEST = (*runner.PYTEST, "-q")
 WITHOUT_AUDIT = {"mips64el"}
 """Kernels that were built without the audit subsystem."""
 

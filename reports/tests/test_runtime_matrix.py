@@ -30,8 +30,7 @@ from probes.instrument import Zygote
 from probes.plan import Case
 from probes.targets import Origin, StackTarget, builtin, oci
 from probes.targets.runtimes import container, inside, target
-from probes.targets.runtimes.container import RUNTIMES
-from probes.targets.runtimes.wanted import Wanted
+from probes.targets.runtimes.wanted import RUNTIMES, Wanted
 from probes.tests.emitter import sharing_records
 from probes.tests.machine import Machine, need, private_machine, static_root
 from probes.tests.oracles import require

@@ -71,9 +71,6 @@ _MAKERS: Final[Mapping[str, Callable[[Wanted, Holder], Container]]] = MappingPro
     }
 )
 
-RUNTIMES: Final = tuple(_MAKERS)
-"""The runtimes, by their words in ``--target``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Held:

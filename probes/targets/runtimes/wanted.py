@@ -4,9 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from probes.targets.runtimes.command import Program
+
+RUNTIMES: Final = ("runc", "crun", "docker", "podman", "bwrap")
+"""The runtimes, by their words in ``--target``."""
 
 
 @dataclass(frozen=True, slots=True)
