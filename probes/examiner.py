@@ -177,6 +177,7 @@ class Examiner:
         self._trail = trail
         self._ambient = target if isinstance(target, Ambient) else None
         self._witness: Witness = self._ambient.witness if self._ambient else witness.MARKER
+        self._raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = {}
         self.fault = ""
         self.doubt = ""
 
@@ -255,7 +256,7 @@ class Examiner:
             ]
         elif case.claim is Claim.LEAVES_THE_REST_ALONE:
             self._sweep(inquiry)
-        elif case.cells[0].variant == Way.RUNTIME_EXEC:
+        elif _is_by_exec(case):
             self._compare(inquiry)
         else:
             self._ask(inquiry)
@@ -460,7 +461,7 @@ class Examiner:
 
     def _predict(self, case: Case) -> FilterReturn | None:
         """What the filter under test returns for a case's one number, where that is certain."""
-        if case.profile is None or case.cells[0].variant == Way.RUNTIME_EXEC:
+        if case.profile is None or _is_by_exec(case):
             return None
         return self._target.predict(case.profile, case.arch, _number(case.cells[0]))
 
@@ -492,8 +493,12 @@ class Examiner:
             key = case.cells[0]
             returns = verdict.expected_of(None, case.claim, key.variant)
             return (_known_filter(case.arch, _number(key), returns),)
-        programs = self._programs(case)
-        return tuple(bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in programs)
+        which = (case.profile, _is_by_exec(case))
+        if which not in self._raw:
+            self._raw[which] = tuple(
+                bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in self._programs(case)
+            )
+        return self._raw[which]
 
     def _programs(self, case: Case) -> tuple[Program, ...]:
         """The filters under test, the oldest first; none where they are not known or a control's.
@@ -502,8 +507,7 @@ class Examiner:
         """
         if case.profile is None:
             return ()
-        by_exec = case.cells[0].variant == Way.RUNTIME_EXEC
-        return self._executed if by_exec else self._target.programs(case.profile)
+        return self._executed if _is_by_exec(case) else self._target.programs(case.profile)
 
     def _logged(self, case: Case) -> tuple[bytes, ...]:
         """Those of the filters under test that log what they do, whatever their actions."""
@@ -588,6 +592,11 @@ def emit_and_read(
         reason = f"the sentinel, whose record would come last, cannot be emitted: {emitted.fault}"
         return Batch((), complete=False, reason=reason)
     return collector.read_until(sentinel, deadline)
+
+
+def _is_by_exec(case: Case) -> bool:
+    """Whether the case is about what a runtime's exec starts."""
+    return case.cells[0].variant == Way.RUNTIME_EXEC
 
 
 def _entry(arch: Arch) -> str:

@@ -95,6 +95,9 @@ class Settings:
     target: Target
     audit_source: str
     cases: tuple[Case, ...]
+    _by_test: dict[tuple[Claim, tuple[str, ...]], Case] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def case(self, claim: Claim, parameters: Iterable[str]) -> Case:
         """The planned case of a claim with these parameters.
@@ -102,11 +105,14 @@ class Settings:
         Raises:
             LookupError: nothing like it was planned.
         """
+        if not self._by_test:
+            for case in self.cases:
+                self._by_test[case.claim, tuple(value for _, value in case.parameters)] = case
         wanted = tuple(parameters)
-        for case in self.cases:
-            if case.claim is claim and tuple(value for _, value in case.parameters) == wanted:
-                return case
-        raise LookupError(f"no case was planned for {claim!r} and {wanted}")
+        try:
+            return self._by_test[claim, wanted]
+        except KeyError:
+            raise LookupError(f"no case was planned for {claim!r} and {wanted}") from None
 
     def untold(self, one: Arch) -> str:
         """Why nothing can be told by an ABI; "" where something can."""

@@ -111,6 +111,8 @@ class StackTarget:
     _analyses: dict[Profile, Analysis | TooComplexError] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _regardless: dict[Profile, bool] = field(default_factory=dict, repr=False, compare=False)
+    """Whether one program alone decides, and on nothing but number and architecture."""
 
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """The filters under a profile, the oldest first."""
@@ -196,7 +198,10 @@ class StackTarget:
     def predict(self, profile: Profile, arch: Arch, number: int) -> FilterReturn | None:
         """What the filters return for a number whatever the arguments; None if that is unsure."""
         stack = self.stacks[profile]
-        if len(stack) == 1 and bpf.reads_only_number_and_arch(stack[0]):
+        if profile not in self._regardless:
+            alone = len(stack) == 1 and bpf.reads_only_number_and_arch(stack[0])
+            self._regardless[profile] = alone
+        if self._regardless[profile]:
             data = bpf.SeccompData(number, arch.audit_arch)
             value = bpf.simulate(stack[0], data, big_endian=self.big_endian)
             return FilterReturn.decode(value)
