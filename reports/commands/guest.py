@@ -263,7 +263,7 @@ def _outcome(wanted: Wanted, guest: Guest, ended: Ended, home: Path) -> _Outcome
     if ended.fault:
         partial = home / runner.JOURNAL_FILE
         if partial.exists():
-            results.write(results.load(partial), home / RECORD)
+            results.write(results.load_lost(partial), home / RECORD)
         last = f"; its last line: {ended.last[-1]}" if ended.last else ""
         words = f"BROKEN: {ended.fault}{last}; {_verdict(home)} ({where})"
         return _Outcome(wanted, ExitStatus.BROKEN, words)

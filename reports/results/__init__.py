@@ -82,6 +82,7 @@ __all__ = [
     "in_order",
     "join",
     "load",
+    "load_lost",
     "missing",
     "read",
     "sort_key",
@@ -159,6 +160,21 @@ def load(path: Path) -> Run:
         BadInputError: the file cannot be read, is damaged, or is not one of ours.
     """
     return read(path).run()
+
+
+def load_lost(path: Path) -> Run:
+    """Reads the journal of a run that was killed; what was planned and not judged is *broken*.
+
+    Raises:
+        BadInputError: the file cannot be read, is damaged, or is no journal.
+    """
+    text = read(path).text
+    if not text:
+        raise BadInputError(f"{path}: not the journal of a run that was killed")
+    try:
+        return journal.lost_from_text(text)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from error
 
 
 def superseded(path: Path) -> str:

@@ -5,7 +5,7 @@ grows by a line a test; a run that is killed leaves it there, and reports can be
 A line is written by one write(2), so that a kill cuts off at most the last one. It is not synced
 to the disk: a power cut may lose lines.
 
-The first line is what ``head_to_json`` says, the second how many cells are planned, each of the
+The first line is what ``head_to_json`` says, the second which cells are planned, each of the
 others what a test sent (``reports.plugin.record``).
 """
 
@@ -22,7 +22,7 @@ from probes.errors import BadInputError
 from probes.waivers import JudgedWaiver, WaiverState
 from reports.results import codec
 from reports.results.fields import Fields, parse
-from reports.results.model import AuditSource, Run
+from reports.results.model import AuditSource, Run, missing
 
 NAME: Final = "results.partial.jsonl"
 """What the journal is called in its folder."""
@@ -110,7 +110,7 @@ class Journal:
         self._write_line(head_to_text(run))
 
     def plan(self, selected: Collection[CellKey], selected_of: int) -> None:
-        """Notes how many cells are to be judged.
+        """Notes which cells are to be judged.
 
         Args:
             selected: the cells of the selected tests.
@@ -119,9 +119,8 @@ class Journal:
         Raises:
             OSError: it cannot be written.
         """
-        controls = sum(key.claim is Claim.CONTROLS for key in selected)
-        planned = len(selected) - controls
-        self._write({"planned": planned, "controls": controls, "selected_of": selected_of})
+        keys = [codec.key_to_json(key) for key in selected]
+        self._write({"selected_of": selected_of, "planned": keys})
 
     def note(self, test: str, sent: Mapping[str, Any], moment: datetime) -> None:
         """Notes what a test sent.
@@ -177,31 +176,48 @@ def from_text(text: str) -> Run:
     Raises:
         BadInputError: it is damaged, or of another version.
     """
+    return _read(text)[0]
+
+
+def lost_from_text(text: str) -> Run:
+    """What a journal says of a run that nobody will come to the end of: the rest is *broken*.
+
+    Raises:
+        BadInputError: it is damaged, or of another version.
+    """
+    run, planned = _read(text)
+    rest = missing({*planned, *(cell.key for cell in run.cells)}, run.cells)
+    return replace(run, planned=len(run.cells) + len(rest), cells=(*run.cells, *rest))
+
+
+def _read(text: str) -> tuple[Run, Collection[CellKey]]:
+    """The run, and the cells that were planned but for controls that nobody selected."""
     # What stands after the last line's end was cut off when the run was killed.
     lines = text.split("\n")[:-1]
     if not lines:
         raise BadInputError("the journal breaks off in its first line: nothing was judged")
     run = _head(_line(lines, 0))
-    planned, controls, selected_of = 0, 0, 0
+    planned: tuple[CellKey, ...] = ()
+    selected_of = 0
     finished = run.started
     judged = Judged()
     for index in range(1, len(lines)):
         fields = _line(lines, index)
         if index == 1:
-            fields.only("planned", "controls", "selected_of")
-            planned, selected_of = fields.number("planned"), fields.number("selected_of")
-            controls = fields.number("controls")
+            fields.only("selected_of", "planned")
+            selected_of = fields.number("selected_of")
+            planned = tuple(codec.key_from_fields(one) for one in fields.children("planned"))
         else:
             finished = _take(fields, judged)
     read = replace(
         so_far(run, judged),
         finished=finished,
         # The controls vouch for all tests, and are judged whether selected or not.
-        planned=planned + max(controls, len(judged.controls)),
+        planned=len({*planned, *judged.controls}),
         selected_of=selected_of,
     )
     codec.check(read)
-    return read
+    return read, planned
 
 
 def so_far(head: Run, judged: Judged) -> Run:

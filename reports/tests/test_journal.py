@@ -118,12 +118,40 @@ def test_every_truncation_is_a_run_that_ended_before_its_time(tmp_path: Path) ->
         results.load(path)
 
 
+def test_of_a_lost_run_the_rest_is_broken(tmp_path: Path) -> None:
+    """Whatever was judged stays; a journal says which cells were planned."""
+    cells = [*samples.controls(), *list(samples.documented())[:5]]
+    run = samples.run(cells)
+    path = write(tmp_path, run)
+    lines = path.read_text().splitlines(keepends=True)
+    for kept in range(2, len(lines) + 1):
+        path.write_text("".join(lines[:kept]))
+        judged = set(results.load(path).cells)
+        lost = results.load_lost(path)
+        broken = {cell for cell in lost.cells if cell not in judged}
+        assert {cell.key for cell in lost.cells} == {cell.key for cell in cells}
+        assert {cell.outcome for cell in broken} <= {Outcome.BROKEN}
+        assert lost.planned == len(lost.cells) == len(cells)
+        assert not lost.complete
+        assert bool(broken) is (kept < len(lines))
+        again = results.from_json(json.loads(results.to_json(lost)))
+        assert set(again.cells) == set(lost.cells)
+
+
+def test_only_a_journal_is_of_a_lost_run(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results.write(samples.empty(), path)
+    with pytest.raises(BadInputError, match="not the journal of a run that was killed"):
+        results.load_lost(path)
+
+
 @pytest.mark.parametrize(
     ("line", "old", "new", "words"),
     [
         (0, "journal/2", "journal/3", "use the version of the suite that wrote"),
         (0, '"policy"', '"polizy"', "line 1.policy: is missing"),
         (1, '"planned"', '"plan"', "line 2.planned: is missing"),
+        (1, '"claim": "controls"', '"claim": "x"', "line 2.planned[0].claim: 'x' is none of"),
         (2, '"test"', '"tset"', "line 3.test: is missing"),
         (2, '"passed"', '"past"', "line 3: cell.outcome: 'past' is none of"),
         (2, "{", "", "line 3: the journal is damaged there"),
