@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from probes import arch, order, plan, policy, settings, verdict, waivers
+from probes import arch, interruption, order, plan, policy, settings, verdict, waivers
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail, Examiner, cannot_tell
@@ -141,6 +141,12 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if _any_of(config, _ASKS_NOTHING) or not _judges_cases(config):
         return
+    if not hasattr(config, "workerinput"):
+        # A container is started right below, and a run of the suite may be a container's first
+        # process, which the kernel lets ignore SIGTERM.
+        ending = ExitStack()
+        ending.enter_context(interruption.orderly())
+        config.add_cleanup(ending.close)
     try:
         _check_blanks(config)
         if _each_on_its_own(config):

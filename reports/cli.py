@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from probes import interruption
 from probes.errors import ExitStatus, SuiteError
 from probes.prover import TooComplexError
 from probes.targets.files import shown
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     options = _parser(words).parse_args(words)
     try:
-        answer = carry_out(options)
+        with interruption.orderly():
+            answer = carry_out(options)
         output.write(answer.said, answer.file)
     except SuiteError as error:
         return _refused(f"{options.command}: {error}", error.exit_status)

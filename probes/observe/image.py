@@ -128,7 +128,7 @@ class _ImageContainer:
             file = tarfile.TarInfo(name)
             file.size, file.mode = len(self.image), 0o755
             archive.addfile(file, io.BytesIO(self.image))
-        run("cp", "-", f"{name}:/", given=made.getvalue())
+        self.wanted.program.put(made.getvalue(), name)
 
     def _configuration(self) -> Mapping[str, Any]:
         inspect = ("image", "inspect", "--format", "{{json .Config}}", self.wanted.subject)
@@ -306,7 +306,7 @@ def observe_image(
     )
     tally = Tally(watched)
     with contextlib.ExitStack() as stack:
-        stack.callback(container.remove)
+        stack.callback(_remove, container)
         container.prepare()
         started = datetime.now(UTC)
         stack.enter_context(signals_held())
@@ -327,6 +327,12 @@ def observe_image(
         tally.listeners_refused,
         hidden,
     )
+
+
+def _remove(container: _Container) -> None:
+    """Removes a container; a signal has to wait, for it takes several steps."""
+    with signals_held():
+        container.remove()
 
 
 def _launched(command: int, held: Holder, wanted: Wanted) -> int:

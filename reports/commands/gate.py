@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -243,23 +243,20 @@ class _Progress:
 def _run(command: Sequence[str], progress: _Progress) -> tuple[int, bytes]:
     """Runs pytest to its end; gives its exit status and output.
 
-    Ctrl-C and SIGTERM are handed on, and waited for: the run removes its container.
+    An interruption is handed on, and waited for: the run removes its container.
 
     Raises:
         InstrumentError: it takes too long.
         KeyboardInterrupt: it was interrupted.
     """
-    with (
-        _terminating(),
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-        ) as process,
-    ):
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    ) as process:
         try:
             return _watch(process, progress)
         except BaseException:  # the run is told of Ctrl-C, too; it is raised again
@@ -290,17 +287,3 @@ def _watch(process: subprocess.Popen[bytes], progress: _Progress) -> tuple[int, 
                 ) from error
             continue
         return process.returncode, rest
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """Has SIGTERM, by which build systems cancel a job, interrupt as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

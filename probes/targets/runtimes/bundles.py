@@ -53,6 +53,7 @@ class BundleContainer:
         return self._wanted.program.run(
             *("run", "--bundle", self._bundle, *self._wanted.arguments, self._holder.name),
             seconds=JOB_SECONDS,
+            is_job=True,
         )
 
     def execute(self) -> bool:

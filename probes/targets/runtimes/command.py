@@ -6,8 +6,9 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, Final
 
 from probes.errors import BadInputError, InstrumentError
@@ -69,6 +70,9 @@ _HINTS: Final[Sequence[tuple[tuple[str, ...], str]]] = (
 )
 
 
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A runtime's command line program.
@@ -87,6 +91,8 @@ class Program:
         seconds: float = SECONDS,
         given: bytes = b"",
         stdin: IO[bytes] | None = None,
+        is_job: bool = False,
+        environment: Mapping[str, str] = _NOTHING,
     ) -> str:
         """Runs a command to its end.
 
@@ -95,6 +101,8 @@ class Program:
             seconds: its deadline.
             given: what it reads from its standard input.
             stdin: an open file for its standard input instead.
+            is_job: whether it runs as long as a container's program, and hands signals on to it.
+            environment: variables besides those of this process.
 
         Returns:
             What it wrote to standard output, without the blanks around it.
@@ -111,7 +119,8 @@ class Program:
         ):
             words.write(given)
             words.seek(0)
-            process = self.start(*arguments, streams=(stdin or words, said, complained))
+            streams = (stdin or words, said, complained)
+            process = self.start(*arguments, streams=streams, environment=environment)
             try:
                 status = process.wait(seconds)
             except subprocess.TimeoutExpired as error:
@@ -122,6 +131,8 @@ class Program:
                 ) from error
             except BaseException:  # it is raised again
                 # On Ctrl-C, too, it is clear afterwards what was made and must be removed.
+                if is_job:
+                    _signal(process, signal.SIGTERM)
                 _settle(process)
                 raise
             said.seek(0)
@@ -131,8 +142,23 @@ class Program:
                 raise self.refusal(arguments, complained.read() or answer, status)
         return answer.decode(errors="replace").strip()
 
+    def put(self, archive: bytes, container: str) -> None:
+        """Has docker or podman unpack an archive, as tar(5) has it, at a container's root.
+
+        Raises:
+            BadInputError: it refused.
+            InstrumentError: it did not end in time.
+        """
+        # podman leaves a file behind with what it has read: in a folder that goes with it.
+        with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as folder:
+            self.run("cp", "-", f"{container}:/", given=archive, environment={"TMPDIR": folder})
+
     def start(
-        self, *arguments: str, streams: Sequence[IO[bytes]], fds: Sequence[int] = ()
+        self,
+        *arguments: str,
+        streams: Sequence[IO[bytes]],
+        fds: Sequence[int] = (),
+        environment: Mapping[str, str] = _NOTHING,
     ) -> subprocess.Popen[bytes]:
         """Starts a command; Ctrl-C at the terminal does not reach it.
 
@@ -140,6 +166,7 @@ class Program:
             arguments: what follows the program's own words.
             streams: its standard input, output and error.
             fds: descriptors that it inherits, by the numbers that they have here.
+            environment: variables besides those of this process.
 
         Raises:
             BadInputError: it is not installed.
@@ -152,6 +179,7 @@ class Program:
                 stderr=streams[2],
                 pass_fds=fds,
                 start_new_session=True,
+                env=os.environ | environment,
             )
         except OSError as error:
             raise BadInputError(
@@ -190,7 +218,11 @@ def _settle(process: subprocess.Popen[bytes]) -> None:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Ends a command and what it started in its process group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _signal(process, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_SETTLING_SECONDS)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

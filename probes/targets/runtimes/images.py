@@ -26,7 +26,7 @@ class ImageContainer:
         run, name = self.wanted.program.run, self.holder.name
         run("create", "--name", name, *self._options(self._path), seconds=PULL_SECONDS)
         # Through the runtime and not by a mount: its daemon may see other files than this process.
-        run("cp", "-", f"{name}:/", given=self._archive())
+        self.wanted.program.put(self._archive(), name)
         run("start", name)
 
     def _options(self, program: str, *more: str) -> list[str]:
@@ -49,11 +49,11 @@ class ImageContainer:
         for mount in job.mounts:
             mode = "" if mount.writable else ",readonly"
             more += ["--mount", f"type=bind,source={mount.source},target={mount.place}{mode}"]
-        return self.wanted.program.run(
-            *("run", "--name", self.holder.name, *self._options(job.words[0], *more)),
-            *job.words[1:],
-            seconds=JOB_SECONDS,
-        )
+        run, name = self.wanted.program.run, self.holder.name
+        # Not in one step, so that after an interruption it is clear whether there is a container.
+        words = (*self._options(job.words[0], *more), *job.words[1:])
+        run("create", "--name", name, *words, seconds=PULL_SECONDS)
+        return run("start", "--attach", name, seconds=JOB_SECONDS, is_job=True)
 
     def execute(self) -> bool:
         """Has the runtime start another process in the container."""
