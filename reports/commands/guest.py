@@ -18,7 +18,7 @@ from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, Job, Limits
 from probes.targets import files
 from probes.targets.files import shown
-from reports import results
+from reports import results, serving
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.formats.catalogue import FORMATS
 from reports.formats.shared import RECORD
@@ -33,8 +33,12 @@ asked for, the suite runs on the machine itself, without a guest.
 GUEST is {", ".join(MACHINES)}; NAME@SUITE has the kernel of another Debian suite, such
 as x86_64@bullseye; all is the whole fleet.
 
+With --serve they only wait: the command line is printed by which pytest-xdist runs the suite on all
+of them, as often as wanted, until Ctrl-C or the deadline. They listen on this machine's loopback;
+whoever may connect there may do anything inside.
+
 exit status: as of the main job; of several guests the worst counts, and 7 (broken) is the status
-of a guest that did not come to its end."""
+of a guest that did not come to its end. With --serve 0, or 7 if a guest ended by itself."""
 
 _FILES_FOLDER: Final = "/files"
 _LARGEST_FILE: Final = 16 << 20
@@ -116,6 +120,9 @@ def add(commands: Subparsers) -> None:
         help=f"a file that pytest's words name: it is {_FILES_FOLDER}/NAME in the guest",
     )
     one.add_argument(
+        "--serve", action="store_true", help="have the guests wait for pytest --dist each"
+    )
+    one.add_argument(
         "--pytest", default="", metavar="WORDS", help="words for pytest, such as '-k acct'"
     )
 
@@ -128,10 +135,28 @@ def _guest(options: argparse.Namespace) -> Answer:
     for one in wanted:
         if order.emulate or not one.is_native:
             runner.check_emulator(one.machine)
+    if options.serve:
+        return _serve(wanted, order)
     outcomes = _all(wanted, order, options.at_once)
     status = next(each for each in _WORST_FIRST if any(o.status is each for o in outcomes))
     lines = [f"{outcome.wanted}: {visible(outcome.words)}" for outcome in outcomes]
     lines += _joined(outcomes, order)
+    return Answer(status, text(lines))
+
+
+def _serve(wanted: Sequence[Wanted], order: _Order) -> Answer:
+    if order.pytest:
+        raise BadInputError("--pytest: with --serve give these words to the pytest that you start")
+    here = [one for one in wanted if one.is_native and not order.emulate]
+    guests = [one for one in wanted if one not in here]
+    if not guests:
+        raise BadInputError(
+            f"guest {here[0]}: this machine is of that kind and needs no guest: start pytest, or"
+            " have one booted by --emulate"
+        )
+    serving.check(guests)
+    ask = serving.Ask(order.cache, order.limits, order.files)
+    status, lines = serving.serve_guests(guests, ask, _say, here)
     return Answer(status, text(lines))
 
 
@@ -221,12 +246,12 @@ def _one(wanted: Wanted, order: _Order, making: threading.Lock, stop: threading.
 
 def _speaker(wanted: Wanted) -> Callable[[str], None]:
     """What tells the user how a guest is getting on."""
+    return lambda line: _say(str(wanted), line)
 
-    def say(line: str) -> None:
-        sys.stderr.write(f"[{wanted}] {visible(line)}\n")
-        sys.stderr.flush()
 
-    return say
+def _say(guest: str, line: str) -> None:
+    sys.stderr.write(f"[{guest}] {visible(line)}\n")
+    sys.stderr.flush()
 
 
 def _job(order: _Order) -> Job:
