@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Final
 
+from probes import interruption
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.guest import fleet, runner, serve
 from probes.guest.fleet import Wanted
@@ -128,12 +129,17 @@ def _name(wanted: Wanted) -> str:
 
 @contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Has Ctrl-C and a request to end call the guests off, and nothing else."""
+    """Has Ctrl-C and every other request to end call the guests off, and nothing else.
+
+    What somebody ignores (nohup(1)) is ignored.
+    """
 
     def note(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    asking = (signal.SIGINT, *interruption.ENDING)
+    taken = [number for number in asking if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in taken}
     try:
         yield
     finally:

@@ -78,8 +78,11 @@ def keys(cells: list[dict[str, Any]]) -> set[tuple[str, ...]]:
 
 @as_root
 def test_each_node_is_an_environment_of_one_record(tmp_path: Path) -> None:
-    """And each comes to what a run without xdist comes to."""
-    ended = job.run(tmp_path / "reports", *TWO, *SMALL, *SAMPLE)
+    """And each comes to what a run without xdist comes to, which may be their baseline."""
+    more = job.run(tmp_path / "alone", *ALONE, *SMALL, "-k", f"{SAMPLE[1]} or x86_64-reboot")
+    baseline = f"--baseline={more.folder}/results.json"
+    nodes = (*EACH, "--tx=popen//id=a", f"--tx=popen//id=b//python={sys.executable}")
+    ended = job.run(tmp_path / "reports", *nodes, *SMALL, *SAMPLE, baseline)
     alone = job.run(tmp_path / "alone", *ALONE, *SMALL, *SAMPLE)
     assert ended.status == ExitStatus.CONFORMANT, ended.output
     check_complete(ended)
@@ -91,6 +94,7 @@ def test_each_node_is_an_environment_of_one_record(tmp_path: Path) -> None:
     for index in (0, 1):
         mine = [cell | {"environment": 0} for cell in of_environment(ended, index)]
         assert job.normalized(mine) == job.normalized(alone.cells)
+    assert ended.results["baseline"]["changes"] == []  # what is left out has not vanished
     assert ended.summary["planned"] == 2 * alone.summary["planned"]
     assert ended.summary["selected_of"] == 2 * alone.summary["selected_of"]
     names = Counter(case.get("name") or "" for case in ended.test_cases)
@@ -184,10 +188,9 @@ def test_no_node_begins(tmp_path: Path) -> None:
     ("options", "status", "words"),
     [
         (("--arch=s390x",), ExitStatus.USAGE, "cannot be entered as s390x"),
-        (("--target=pid:999999999", "--profile=kill"), ExitStatus.USAGE, "no process"),
         (("-k", "nonesuch"), ExitStatus.NOTHING_ASSESSED, "no test was selected there"),
     ],
-    ids=["ABI", "target", "selection"],
+    ids=["ABI", "selection"],
 )
 def test_what_no_node_can_do_gets_one_sentence(
     options: tuple[str, ...], status: ExitStatus, words: str, tmp_path: Path
@@ -309,13 +312,16 @@ def test_files_and_waivers_are_those_of_who_starts_the_nodes(far: str, tmp_path:
 
 
 def test_another_version_of_the_suite_judges_nothing(far: str, tmp_path: Path) -> None:
-    """Who knows what it would call a pass."""
+    """Who knows what it would call a pass; the other node's verdicts stay."""
     with (tmp_path / "far/probes/verdict.py").open("a") as file:
         file.write("# changed\n")
-    ended = job.run(tmp_path / "reports", *EACH, far, *SMALL, *SAMPLE)
-    assert ended.status == ExitStatus.USAGE, ended.output
-    (error,) = ended.errors
+    ended = job.run(tmp_path / "reports", *EACH, "--tx=popen", far, *SMALL, *SAMPLE)
+    assert ended.status == ExitStatus.INTERRUPTED, ended.output
+    (error,) = (line for line in ended.errors if "node far (socket=" in line)
     assert "there is another version of the suite" in error
+    assert ended.summary["verdict"] == "INCOMPLETE"
+    assert len(ended.results["environments"]) == 1
+    assert {cell["outcome"] for cell in ended.cells} == {"passed"}
 
 
 def test_interrupt_leaves_what_was_judged(tmp_path: Path) -> None:
@@ -374,15 +380,6 @@ def _journals(folder: Path) -> list[Path]:
 
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def test_baseline_of_nodes_is_compared_kernel_by_kernel(tmp_path: Path) -> None:
-    """What is left out has not vanished."""
-    first = job.run(tmp_path / "reports", *TWO, *SMALL, *SAMPLE)
-    assert first.results["environments"]
-    option = f"--baseline={tmp_path}/reports/results.json"
-    ended = job.run(tmp_path / "reports", *TWO, *SMALL, "-k", "terminates and acct", option)
-    assert ended.results["baseline"]["changes"] == []
 
 
 def given(words: Words) -> order.Order:
