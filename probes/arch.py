@@ -47,8 +47,10 @@ class Arch:
         machine: uname(2)'s machine of the kernel that offers it, as a 64-bit process sees it.
         scmp: the name in libseccomp and in OCI profiles.
         big_endian: the byte order of the ABI.
-        highest: the highest number that a call can have there when a filter sees it. s390 kernels
-            keep 16 bits of it (``do_syscall()`` in arch/s390/kernel/syscall.c), others 32.
+        highest: the highest number that a call can have there when a filter sees it, and that a
+            kernel then treats as without one. s390 kernels keep 16 bits of it (``do_syscall()`` in
+            arch/s390/kernel/syscall.c), others 32; to 32-bit arm kernels -1 means, after a filter,
+            that the call shall not be made (``__sys_trace`` in arch/arm/kernel/entry-common.S).
     """
 
     name: str
@@ -90,7 +92,7 @@ _ALL = (
     Arch("x32", 0xC000003E, Entry.SYSCALL, "x86_64", "SCMP_ARCH_X32"),
     Arch("i386", 0x40000003, Entry.INT80, "x86_64", "SCMP_ARCH_X86"),
     Arch("aarch64", 0xC00000B7, Entry.SYSCALL, "aarch64", "SCMP_ARCH_AARCH64"),
-    Arch("arm", 0x40000028, Entry.NONE, "aarch64", "SCMP_ARCH_ARM"),
+    Arch("arm", 0x40000028, Entry.NONE, "aarch64", "SCMP_ARCH_ARM", highest=0xFFFFFFFE),
     Arch("ppc64le", 0xC0000015, Entry.SYSCALL, "ppc64le", "SCMP_ARCH_PPC64LE"),
     Arch(
         *("s390x", 0x80000016, Entry.SYSCALL, "s390x", "SCMP_ARCH_S390X"),
@@ -188,6 +190,17 @@ def of_this_process() -> tuple[Arch, ...]:
     if sys.maxsize > 1 << 32 or machine not in _OF_32_BITS:
         return offered_by(machine)
     return (replace(ARCHES[_OF_32_BITS[machine]], entry=Entry.SYSCALL),)
+
+
+def machine_here() -> str:
+    """uname(2)'s machine of this kernel, as a 64-bit process sees it.
+
+    A kernel of 32 bits, which has none, goes by the name of the kernel that offers its ABI, too.
+
+    Raises:
+        BadInputError: no ABI of such a machine is known.
+    """
+    return of_this_process()[0].machine
 
 
 @cache

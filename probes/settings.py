@@ -147,7 +147,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     where = None if words.target == BUILTIN else _surroundings(words, profiles)
     _check_container(words)
     _check_start(words)
-    machine = os.uname().machine
+    machine = arch.machine_here()
     known = arch.of_this_process()
     with Zygote() as zygote:
         tried = dict(examiner.entered(zygote, known))
@@ -197,7 +197,7 @@ def _ambient(
     known = arch.of_this_process()
     target = Ambient.from_plain(handed) if handed is not None else ambient.explore(known)
     offered = tuple(one for one in known if one.name not in target.shut)
-    arches = _arches(words.arch, offered, os.uname().machine)
+    arches = _arches(words.arch, offered, arch.machine_here())
     cases = plan.plan(documented, profiles, arches, offered, ())
     return Settings(
         policy=documented,

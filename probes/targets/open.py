@@ -12,7 +12,6 @@
 """
 
 import difflib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,7 +185,7 @@ def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
 
 
 def _refuse_other_machines(word: str, where: Surroundings) -> None:
-    machine = os.uname().machine
+    machine = arch.machine_here()
     if where.native.machine != machine:
         raise BadInputError(
             f"{word}: this machine is {machine}, so none of its processes has filters for "

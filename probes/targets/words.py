@@ -124,7 +124,7 @@ def surroundings(
     Raises:
         BadInputError: a word has no meaning.
     """
-    machine = wanted[0].machine if wanted else os.uname().machine
+    machine = wanted[0].machine if wanted else arch.machine_here()
     engine = _one_of("engine", container.engine, [engine.value for engine in Engine])
     runtime = _one_of("runtime", container.runtime, RUNTIMES)
     try:

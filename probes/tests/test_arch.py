@@ -27,6 +27,7 @@ from probes.arch import (
     Entry,
     all_names,
     get,
+    machine_here,
     of_this_process,
     offered_by,
 )
@@ -511,6 +512,7 @@ def test_a_32_bit_process_has_its_own_abi_only(
     monkeypatch.setattr(sys, "maxsize", (1 << 31) - 1)
 
     assert [(one.name, one.entry) for one in of_this_process()] == [(name, Entry.SYSCALL)]
+    assert machine_here() == ARCHES[name].machine
 
 
 def test_a_64_bit_process_has_those_of_its_kernel() -> None:

@@ -1,7 +1,6 @@
 """``syscall-conformance export``: the suite's own filter, for others to load."""
 
 import argparse
-import os
 
 from probes import arch, policy
 from probes.action import Profile
@@ -44,7 +43,7 @@ def add(commands: Subparsers) -> None:
 
 def _export(options: argparse.Namespace) -> Answer:
     documented = policy.load(filters.policy_path(options), arch.all_names())
-    arches = words.arches(options.arch) or arch.offered_by(os.uname().machine)
+    arches = words.arches(options.arch) or arch.offered_by(arch.machine_here())
     request = export.Request(documented, Profile(options.profile), arches)
     form = Format(options.format)
     said = export.export(request, form)
