@@ -183,7 +183,7 @@ def fulfils(line: str, data: SeccompData) -> bool:
 
 def test_conditions_say_when_a_value_is_returned() -> None:
     told = 0
-    for seed, rng, stack, analysis in analyzed(range(300)):
+    for seed, rng, stack, analysis in analyzed(range(120)):
         if not analysis.exact:
             continue
         for data in made_up.inputs(rng, stack, 6):
@@ -197,7 +197,7 @@ def test_conditions_say_when_a_value_is_returned() -> None:
                 lines = analysis.condition(data.arch, data.nr, other, most=300)
                 assert not any(fulfils(line, data) for line in lines if line != "...")
                 told += 1
-    assert told > 150
+    assert told > 60
 
 
 def test_no_more_alternatives_are_told_than_asked_for() -> None:

@@ -29,8 +29,8 @@ from reports import results
 from reports.results import Run, Verdict
 
 VARIABLE = "SYSCALL_CONFORMANCE_GUESTS"
-IN_CI = "aarch64,s390x,x32,x86_64@bullseye"
-"""Another byte order, a kernel with the x32 ABI, and the oldest kernel that still has users."""
+IN_CI = "aarch64,s390x,x32@bullseye"
+"""Another machine, another byte order, and the x32 ABI on the oldest kernel that has users."""
 
 COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
 CHECKOUT = Path(__file__).parents[2]
