@@ -25,7 +25,7 @@ import pytest
 
 from probes import identity
 from probes.cell import Cell, CellKey, Claim
-from probes.errors import ExitStatus
+from probes.errors import BadInputError, ExitStatus
 from probes.identity import RunBy
 from probes.order import Order
 from reports import account, results, summary
@@ -141,7 +141,7 @@ class _Seat:
         run: its own record, once it is done.
         lost: why it has none, in a sentence; "" while that is not known.
         status: the exit status that goes with that.
-        never: *broken* cells for what it never judged.
+        never: *broken* cells for what it never judged, by key; others may be among them.
     """
 
     name: str
@@ -317,7 +317,7 @@ class Nodes:
 
     def _unreachable(self, error: Exception) -> str:
         said = str(error).strip().splitlines()
-        why = said[-1] if said else type(error).__name__
+        why = f"{type(error).__name__}: {said[-1]}" if said else type(error).__name__
         missing = [seat for seat in self._seats.values() if seat.name not in self._up]
         seat = next(iter(missing or self._seats.values()), None)
         which = f"node {seat.name} ({seat.spec})" if seat else "a node"
@@ -338,6 +338,10 @@ class Nodes:
                 raise pytest.UsageError(
                     f"--tx: the node's name {summary.visible(str(spec.id))!r} is no name of a"
                     " file: write such as id=s390x"
+                )
+            if spec.id in self._seats:
+                raise pytest.UsageError(
+                    f"--tx: two nodes have the name {spec.id}: give each an id of its own"
                 )
             words = str(spec).removeprefix(_XDISTS_OWN)
             self._seats[spec.id] = _Seat(spec.id, words, time.monotonic())
@@ -437,9 +441,23 @@ class Nodes:
         if output is None:
             seat.lost = seat.lost or _why_lost(error)
         elif output["record"]:
-            seat.run = from_json(parse(output["record"]))
+            self._receive(seat, output["record"])
         else:
             seat.lost, seat.status = output["refusal"], ExitStatus(output["status"])
+
+    def _receive(self, seat: _Seat, text: str) -> None:
+        """Takes in a node's record, if it is whole."""
+        try:
+            run = from_json(parse(text))
+        except BadInputError as error:
+            seat.lost = f"its record is damaged: {error}"
+            return
+        known = {cell.key: cell for cell in run.cells}
+        lacking = set(account.planned(seat.tests, seat.judged)) - set(known)
+        if lacking or run.planned != len(known):
+            seat.lost = f"its record lacks cells that it was to judge, {len(lacking)} of them"
+            return
+        seat.run, seat.never = run, known
 
     # A node that hangs
 
@@ -506,17 +524,18 @@ class Nodes:
         runs = []
         for seat in self._seats.values():
             run = seat.record(complete=complete)
-            if run is None:
-                complete = False
-            else:
+            if run is not None:
                 runs.append(run)
+        # A node may be lost with nothing broken: before it began, or when all was judged but not
+        # what the waivers came to.
+        whole = all(seat.run or seat.never for seat in self._seats.values())
         joined = results.join(runs)
         return replace(
             joined,
             started=self._asked.started,
             finished=datetime.now(UTC),
             run_by=RunBy() if self._asked.anonymous else identity.read(os.environ),
-            complete=complete and joined.complete,
+            complete=complete and whole and joined.complete,
         )
 
     def limits(self, run: Run | None) -> Sequence[str]:

@@ -79,8 +79,8 @@ def verdict(
     counts = count_outcomes(cell for cell in every if cell.key.claim is not Claim.CONTROLS)
     return (
         _calibration(every)
-        or _failure(counts, waivers, "" if complete else _ended(planned, len(every)))
-        or (None if complete else _incompleteness(planned, len(every)))
+        or _failure(counts, waivers, "" if complete else _ended(planned, every))
+        or (None if complete else _incompleteness(planned, every))
         or _breakage(counts, planned, len(every))
         or _gap(counts)
         or _conformance(counts, observed=any(map(_is_observed_pass, every)))
@@ -149,14 +149,18 @@ def _failures(counts: dict[Outcome, int]) -> str:
     )
 
 
-def _incompleteness(planned: int, judged: int) -> Ruling:
-    return Ruling(Verdict.INCOMPLETE, ExitStatus.INTERRUPTED, _ended(planned, judged))
+def _incompleteness(planned: int, cells: Sequence[Cell]) -> Ruling:
+    return Ruling(Verdict.INCOMPLETE, ExitStatus.INTERRUPTED, _ended(planned, cells))
 
 
-def _ended(planned: int, judged: int) -> str:
+def _ended(planned: int, cells: Sequence[Cell]) -> str:
+    # Whoever ends a run counts what it did not reach as broken.
+    reached = sum(cell.outcome is not Outcome.BROKEN for cell in cells)
+    if reached == planned:
+        return "The run ended before its time: what it did not reach is not even known to it."
     return (
-        f"The run ended before its time: {judged:,} of {_count(planned, 'planned cell')}"
-        f" {_were(judged)} reached."
+        f"The run ended before its time: {reached:,} of {_count(planned, 'planned cell')}"
+        f" {_were(reached)} reached."
     )
 
 

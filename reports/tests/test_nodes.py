@@ -161,15 +161,53 @@ def test_node_that_is_lost_breaks_what_it_has_not_judged(
     assert not (tmp_path / "reports/nodes").exists()
 
 
+def test_run_that_stops_at_a_failure_is_not_complete(tmp_path: Path) -> None:
+    """With -x a node ends early by itself; what it did not judge is broken, row by row."""
+    put_in = "settings.builtin = empty"
+    plugin = module(tmp_path, f"import os\n{EMPTY_FILTER.replace(put_in, f'if {ON_B}: {put_in}')}")
+    ended = job.run(tmp_path / "reports", *TWO, *SMALL, *SAMPLE, "-x", plugin=plugin)
+    assert ended.status == ExitStatus.INTERRUPTED, ended.output
+    check_complete(ended)
+    assert not ended.results["complete"]
+    assert ended.summary["verdict"] == "FAIL"
+    bad = {c["syscall"]: c["outcome"] for c in of_environment(ended, 1) if c["profile"] == "kill"}
+    assert bad == {"acct": "failed", "bpf": "broken", "setsid": "broken", "swapoff": "broken"}
+    assert len(ended.page_data["tests"]) == 2 * TESTS
+    assert len(ended.errors) == 1
+
+
 def test_node_that_never_begins_leaves_no_pass(tmp_path: Path) -> None:
     """The others' verdicts stay, but the run has not come to its end."""
     plugin = module(tmp_path, f"import os\nif {ON_B}: os._exit(3)\n")
     ended = job.run(tmp_path / "reports", *TWO, *SMALL, *SAMPLE, plugin=plugin)
     assert ended.status == ExitStatus.INTERRUPTED, ended.output
     assert ended.summary["verdict"] == "INCOMPLETE"
+    assert "what it did not reach is not even known" in ended.summary["sentence"]
     assert len(ended.results["environments"]) == 1
     assert {cell["outcome"] for cell in ended.cells} == {"passed"}
     assert any("node b (popen//id=b): it was lost" in line for line in ended.errors)
+
+
+def test_record_that_is_not_whole_is_none(tmp_path: Path) -> None:
+    """What the node has reported before stays; nothing is taken for passed that is missing."""
+    plugin = module(
+        tmp_path,
+        f"""
+import os
+from reports.account import Account
+record = Account.record
+def short(self, **words):
+    self.judged.by_test.pop("cases/test_kill.py::test_terminates[x86_64-bpf]")
+    self._selected.pop("cases/test_kill.py::test_terminates[x86_64-bpf]")
+    return record(self, **words)
+if {ON_B}: Account.record = short
+""",
+    )
+    ended = job.run(tmp_path / "reports", *TWO, *SMALL, *SAMPLE, plugin=plugin)
+    assert ended.status == ExitStatus.INTERRUPTED, ended.output
+    assert ended.summary["verdict"] == "INCOMPLETE"
+    (error,) = ended.errors
+    assert "node b (popen//id=b): its record lacks cells that it was to judge, 1 of" in error
 
 
 def test_no_node_begins(tmp_path: Path) -> None:
@@ -213,8 +251,9 @@ def test_what_no_node_can_do_gets_one_sentence(
         (("--profile=kill", "--target=oci:{tmp}/no.json", "--tx=popen"), "--target: {tmp}/no.json"),
         (("--tx=popen//chdir={tmp}", "cases/test_kill.py"), "cases/test_kill.py: xdist cannot"),
         (("--tx=popen//id=../x",), "'../x' is no name"),
+        (("--tx=popen//id=a", "--tx=popen//id=a"), "two nodes have the name a"),
     ],
-    ids=["profile", "policy", "file", "path", "name"],
+    ids=["profile", "policy", "file", "path", "name", "twice"],
 )
 def test_bad_words_are_refused_before_a_node_is_started(
     options: tuple[str, ...], words: str, tmp_path: Path
