@@ -41,7 +41,7 @@ from probes.prover import TooComplexError
 from probes.targets import files
 from probes.targets.files import shown
 from probes.targets.runtimes.command import PULL_SECONDS
-from probes.targets.runtimes.container import START_SECONDS, processes_of
+from probes.targets.runtimes.container import START_SECONDS, processes_of, removed
 from probes.targets.runtimes.wanted import Holder, Wanted
 
 RUNTIMES: Final = ("docker", "podman", "runc", "crun")
@@ -116,6 +116,8 @@ class _ImageContainer:
         self.image = self.build.launcher(command[0], _words(configuration.get("Env")))
         podman = self.wanted.program.runtime == "podman"
         path, profile = f"/{name}", self.wanted.seccomp
+        if profile is not None and str(profile) != UNCONFINED:
+            files.read(profile, _MOST_BYTES, "a seccomp profile")
         run(
             *("create", "--name", name, "--interactive", "--no-healthcheck"),
             *(("--tty",) if _on_terminal() else ()),
@@ -306,7 +308,7 @@ def observe_image(
     )
     tally = Tally(watched)
     with contextlib.ExitStack() as stack:
-        stack.callback(_remove, container)
+        stack.enter_context(removed(_Calmly(container)))
         container.prepare()
         started = datetime.now(UTC)
         stack.enter_context(signals_held())
@@ -329,10 +331,16 @@ def observe_image(
     )
 
 
-def _remove(container: _Container) -> None:
+@dataclass(frozen=True, slots=True)
+class _Calmly:
     """Removes a container; a signal has to wait, for it takes several steps."""
-    with signals_held():
-        container.remove()
+
+    container: _Container
+
+    def remove(self) -> None:
+        """Removes it."""
+        with signals_held():
+            self.container.remove()
 
 
 def _launched(command: int, held: Holder, wanted: Wanted) -> int:

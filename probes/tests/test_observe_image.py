@@ -203,6 +203,21 @@ def test_an_image_that_is_not_there_is_a_sentence(machine: Machine, root: Path) 
     assert "its own words" in done.stderr
 
 
+def test_a_daemon_that_cannot_be_reached_is_a_sentence() -> None:
+    need("docker")
+    command = [*COMMAND, "observe", "--image=alpine", "--runtime=docker"]
+    away = os.environ | {"DOCKER_HOST": "unix:///nowhere.sock"}
+    done = subprocess.run(
+        command, env=away, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    # What went wrong first; that nothing can be removed then either goes without saying.
+    assert done.stderr.startswith(
+        "syscall-conformance observe: docker pull: its daemon cannot be reached: start it, or say"
+    )
+
+
 def _leftovers(machine: Machine, runtime: str) -> str:
     words = {"docker": ["ps", "-aq"], "podman": ["ps", "-aq"]}.get(runtime, ["list", "-q"])
     return machine.run(runtime, *words)

@@ -496,6 +496,16 @@ def test_a_daemon_that_cannot_be_reached(machine: Machine, root: Path) -> None:
     assert "docker rm" not in sentence
 
 
+@pytest.mark.parametrize("runtime", ["docker", "podman"])
+def test_a_profile_that_is_not_there(runtime: str) -> None:
+    """It is said before the runtime is asked for anything."""
+    sentence = refusal(Wanted(Program(runtime, ("false",)), "image", Path("/no/such/file.json")))
+    assert sentence == (
+        "/no/such/file.json: a seccomp profile cannot be read from there (No such file or"
+        " directory); check the path and its permissions"
+    )
+
+
 UNREMOVABLE = """\
 #!/bin/sh
 case "$1" in

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from probes import harvest
 from probes.errors import BadInputError, InstrumentError, SuiteError
+from probes.targets import files
 from probes.targets.files import shown
 from probes.targets.runtimes import holder
 from probes.targets.runtimes.bubblewrap import Sandbox
@@ -28,6 +29,7 @@ from probes.targets.runtimes.wanted import Holder, Job, Wanted
 START_SECONDS: Final = 30.0
 """How long a started container may take to run its program; some milliseconds are usual."""
 
+_MOST_BYTES: Final = 16 << 20
 _POLL_INTERVAL: Final = 0.01
 _STATE_INTERVAL: Final = 1.0
 
@@ -168,8 +170,19 @@ class Running:
 
 
 def make(wanted: Wanted) -> Container:
-    """A container that is not started yet; whoever makes it removes it."""
-    return _MAKERS[wanted.program.runtime](wanted, _holder())
+    """A container that is not started yet; whoever makes it removes it.
+
+    Raises:
+        BadInputError: the profile cannot be read.
+    """
+    return _made(wanted, _holder())
+
+
+def _made(wanted: Wanted, held: Holder) -> Container:
+    # The other runtimes' containers read it themselves.
+    if wanted.seccomp is not None and wanted.program.runtime in {"docker", "podman"}:
+        files.read(wanted.seccomp, _MOST_BYTES, "a seccomp profile")
+    return _MAKERS[wanted.program.runtime](wanted, held)
 
 
 def _holder() -> Holder:
@@ -186,14 +199,21 @@ def started(wanted: Wanted) -> Iterator[Running]:
         InstrumentError: it takes too long.
     """
     held = _holder()
-    container = _MAKERS[wanted.program.runtime](wanted, held)
+    container = _made(wanted, held)
     with removed(container):
         container.start()
         yield Running(container, held, wanted)
 
 
+class Removable(Protocol):
+    """What can be removed; see ``Container``."""
+
+    def remove(self) -> None:
+        """Removes it and all that was made for it, at any time, also repeatedly."""
+
+
 @contextlib.contextmanager
-def removed(container: Container) -> Iterator[None]:
+def removed(container: Removable) -> Iterator[None]:
     """Removes a container at the end of the context, whatever happened in it.
 
     Raises:
