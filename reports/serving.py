@@ -25,6 +25,8 @@ from reports.summary import visible
 
 _PORT: Final = 8888
 _LOOK_SECONDS: Final = 0.2
+_BEFOREHAND: Final = ("xdist.plugin", "pytest_html.plugin", "cases.fixtures")
+"""What a guest imports before it is asked: pytest's plug-ins, which bring the rest."""
 
 Say = Callable[[str, str], None]
 """Tells the user about a guest: its name, and a sentence."""
@@ -156,7 +158,7 @@ def _free_port() -> int:
 def _job(port: int, files: Mapping[str, bytes]) -> Job:
     return Job(
         tree=Path(__file__).parents[1],
-        commands=(("python3", "-m", serve.__name__, str(_PORT)),),
+        commands=(("python3", "-m", serve.__name__, str(_PORT), *_BEFOREHAND),),
         files=files,
         # Its pytest gets the words of another machine's; these are for a guest alone. Modules are
         # loaded as they were compiled beforehand, and not rewritten.
