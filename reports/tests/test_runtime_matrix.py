@@ -50,6 +50,8 @@ X86 = abis.offered_by("x86_64")
 DROPPED = "acct"
 """The call whose rule a wrong profile lacks."""
 
+Rule = dict[str, Any]
+
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 every_profile = pytest.mark.parametrize("profile", list(Profile))
 
@@ -148,13 +150,19 @@ def documented(profile: Profile) -> list[Case]:
     return [case for case in cases if case.claim in claims]
 
 
+def exported(profile: Profile) -> dict[str, Any]:
+    """The profile that conforms, as the suite exports it."""
+    made: dict[str, Any] = json.loads(export.oci_json(Request(SHIPPED, profile, tuple(X86))))
+    return made
+
+
 def profile_for(
     machine: Machine, runtime: str, profile: Profile, variant: str
 ) -> Mapping[str, Any] | bytes | None:
     """A profile, as the runtime takes it."""
     if variant == "default":
         return None
-    made = json.loads(export.oci_json(Request(SHIPPED, profile, tuple(X86))))
+    made = exported(profile)
     if variant == "one rule dropped":
         made["syscalls"].append({"names": [DROPPED], "action": "SCMP_ACT_ALLOW"})
     if variant == "x86_64 only":
@@ -325,6 +333,57 @@ def check_inside(
 SAMPLE = {abi.name: plan.sample_call(SHIPPED, abi) for abi in X86}
 
 
+def rule(name: str, action: str, *conditions: tuple[int, str, int, int], **more: int) -> Rule:
+    """A rule of a profile; a condition is index, operator, value, second value."""
+    arguments = [
+        {"index": index, "op": f"SCMP_CMP_{operator}", "value": value, "valueTwo": second}
+        for index, operator, value, second in conditions
+    ]
+    return {"names": [name], "action": f"SCMP_ACT_{action}", "args": arguments, **more}
+
+
+ODD: Mapping[str, Sequence[Rule]] = {
+    "conditions": [
+        # What is let through under a condition is refused where it does not hold.
+        rule("acct", "ALLOW", (0, "NE", 0, 0)),
+        rule("mount", "ALLOW", (3, "MASKED_EQ", 0x20, 0x20)),
+        rule("setns", "ALLOW", (1, "EQ", 0x40000000, 0)),
+        rule("keyctl", "ALLOW", (0, "GE", 1 << 31, 0)),
+        rule("quotactl", "ALLOW", (0, "LT", 1 << 31, 0)),
+    ],
+    "other actions": [
+        rule("acct", "TRACE", errnoRet=3),
+        rule("mount", "ERRNO", errnoRet=errno.ENOSYS),
+        rule("reboot", "KILL_PROCESS"),
+        rule("swapoff", "KILL_THREAD"),
+        rule("bpf", "TRAP"),
+        rule("swapon", "LOG"),
+    ],
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_profiles(odd: str, bed: Bed, tmp_path: Path) -> None:
+    """The calls that are made are judged alike outside and inside, and as a C program sees them."""
+    need("docker")
+    profile = Profile.ERRNO
+    given = dict(exported(profile))
+    given["syscalls"] = [*given["syscalls"], *ODD[odd]]
+    wanted = bed.machine.wanted("docker", bed.roots.scratch, given)
+
+    cells = bed.judge.cells(target.load(wanted), profile, documented(profile))
+    seen = judged_inside(wanted, bed.roots.with_python, profile, tmp_path)
+    confined = ("--security-opt", f"seccomp={wanted.seccomp}")
+    by_c = replace(wanted, arguments=(*wanted.arguments, *confined))
+    said = confirmed(bed.machine, by_c, "witnessed")
+
+    wrong = {key for key, answer in said.items() if answer != -errno.EPERM}
+    assert {name for _, name in wrong} <= {rule["names"][0] for rule in ODD[odd]}
+    assert wrong
+    assert failing(cells) == wrong
+    check_inside(seen, cells, profile, wrong)
+
+
 WRONG_BY_EXEC = {
     "no filter": lambda _: (bpf.statement(bpf.RET_K, 0x7FFF0000),),
     # It answers the same as the right one about every number but those that no table knows.
@@ -374,6 +433,7 @@ CONFIRMS = r"""
  * capabilities.
  */
 #define MAGIC 0xC0FFEE
+#define ENDED 10000 /* and the signal that ended the child */
 
 static int watch(void)
 {
@@ -424,8 +484,13 @@ int main(int count, char **words)
         pid_t child = fork();
         if (child == 0)
             ask(!strcmp(words[1], "witnessed"), words + index);
-        if (waitpid(child, &status, 0) != child || status != 0)
+        if (waitpid(child, &status, 0) != child)
             return 1;
+        if (WIFSIGNALED(status))
+            printf("%d\n", -ENDED - WTERMSIG(status));
+        else if (status != 0)
+            return 1;
+        fflush(stdout);
     }
     return 0;
 }
