@@ -300,10 +300,20 @@ class Zygote:
         )
 
     def close(self) -> None:
-        """Ends the process and waits for it."""
+        """Ends the process and waits for it.
+
+        Raises:
+            InstrumentError: this process's confinement does not let it wait.
+        """
         for thing in (self._stream, self._socket):
             try:
                 thing.close()
             except BrokenPipeError:
                 continue  # the zygote went first, and nothing is waiting to be said
-        self._process.wait()
+        try:
+            self._process.wait()
+        except OSError as error:
+            self._process.returncode = 0  # nobody will know, and nobody shall ask again
+            raise InstrumentError(
+                f"the process that forks the probes cannot be waited for ({error.strerror})"
+            ) from error

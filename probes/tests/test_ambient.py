@@ -287,13 +287,20 @@ def test_where_no_filter_can_be_installed_nothing_can_be_told(profile: Profile, 
             assert "--target=pid:N" in sentence
 
 
-def test_where_no_process_can_be_started_nothing_can_be_told() -> None:
-    """Python's own way to start one makes a pipe first."""
-    told = confined.judged(raw(blocking(rule(EPERM, "pipe2"))), "errno")
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        # Python's own way to start one makes a pipe first.
+        ("pipe2", "cannot be started (Operation not permitted)"),
+        ("wait4", "cannot be waited for (Operation not permitted)"),
+    ],
+)
+def test_where_no_process_can_be_had_nothing_can_be_told(call: str, words: str) -> None:
+    told = confined.judged(raw(blocking(rule(EPERM, call))), "errno")
 
     assert told.standing == Standing.NONE
     assert set(told.outcomes().values()) == {Outcome.CANNOT_TELL, Outcome.NOT_APPLICABLE}
-    assert "cannot be started (Operation not permitted)" in next(
+    assert words in next(
         sentence for outcome, sentence in told.cells.values() if outcome is Outcome.CANNOT_TELL
     )
 

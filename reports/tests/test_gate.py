@@ -212,8 +212,8 @@ def test_what_cannot_be_asked_is_refused(root: Path, tmp_path: Path) -> None:
 
 
 @starts_containers
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_can_be_interrupted(number: signal.Signals, root: Path, tmp_path: Path) -> None:
+def test_it_can_be_interrupted(root: Path, tmp_path: Path) -> None:
+    """By Ctrl-C; SIGTERM is in test_interruption.py."""
     program = exported(tmp_path, Profile.KILL)
     with sharing_records():
         process = subprocess.Popen(
@@ -225,7 +225,7 @@ def test_it_can_be_interrupted(number: signal.Signals, root: Path, tmp_path: Pat
             text=True,
         )
         wait_for((tmp_path / "reports").is_dir, "the run does not start", 60)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         said, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert said == ""
