@@ -298,7 +298,7 @@ def kill(folder: Path, *options: str, after: int) -> list[str]:
 
 def left_behind(mark: str) -> list[str]:
     """The processes with this word in their environment, when they had time to end."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_SECONDS
     while (found := list(_marked(mark))) and time.monotonic() < until:
         time.sleep(0.05)
     return found
