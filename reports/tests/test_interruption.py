@@ -81,7 +81,7 @@ MEETINGS = {
         "runc",
         "run",
         [*SUITE, "gate", "{subject}"],
-        ("--profile=kill", "-n1", "--arch=x86_64", "--probe-python=/"),
+        ("--profile=kill", "-n0", "--arch=x86_64", "--probe-python=/"),
     ),
     "observe makes a container": Meeting("podman", "cp", [*SUITE, "observe", "--image={subject}"]),
 }
