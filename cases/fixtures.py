@@ -135,18 +135,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Reads the options and plans the run, before anything else can go wrong."""
+    # A container is started right below, and the suite's own tests start machines. And a run may be
+    # a container's first process, which the kernel lets ignore SIGTERM.
+    ending = ExitStack()
+    ending.enter_context(interruption.orderly())
+    config.add_cleanup(ending.close)
     given = getattr(config, "workerinput", {}).get(ORDER)
     if given is not None:
         _obey(config, Order.from_plain(given))
         return
     if _any_of(config, _ASKS_NOTHING) or not _judges_cases(config):
         return
-    if not hasattr(config, "workerinput"):
-        # A container is started right below, and a run of the suite may be a container's first
-        # process, which the kernel lets ignore SIGTERM.
-        ending = ExitStack()
-        ending.enter_context(interruption.orderly())
-        config.add_cleanup(ending.close)
     try:
         _check_blanks(config)
         if _each_on_its_own(config):

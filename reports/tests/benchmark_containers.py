@@ -24,7 +24,7 @@ from typing import Final
 
 import pytest
 
-from probes import harvest
+from probes import harvest, interruption
 from probes.action import Profile
 from probes.errors import SuiteError
 from probes.targets.runtimes import container, target
@@ -129,7 +129,11 @@ def main() -> int:
         return 1
     sys.stdout.write(f"{f'median of {TURNS} turns':<52} {'ms':>9} {'ratio':>8}\n")
     try:
-        with tempfile.TemporaryDirectory() as name, private_machine() as machine:
+        with (
+            interruption.orderly(),
+            tempfile.TemporaryDirectory() as name,
+            private_machine() as machine,
+        ):
             root = static_root(Path(name), TRUE)
             for runtime in runtimes:
                 try:

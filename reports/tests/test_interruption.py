@@ -144,6 +144,56 @@ def test_nothing_is_left(met: Meeting, machine: Machine, root: Path, tmp_path: P
     assert [path for path in folder.iterdir() if not path.name.startswith("pytest-of-")] == []
 
 
+OWN_TEST = """\
+import time
+from pathlib import Path
+from probes.tests.machine import private_machine
+
+def test_that_takes_long():
+    with private_machine():
+        Path({ready!r}).touch()
+        time.sleep({patience})
+"""
+
+
+@starts_containers
+def test_nothing_is_left_of_the_suites_own_tests(tmp_path: Path) -> None:
+    ready, folder = tmp_path / "ready", tmp_path / "temporary"
+    folder.mkdir()
+    (tmp_path / "test_own.py").write_text(
+        OWN_TEST.format(ready=str(ready), patience=PATIENCE_SECONDS)
+    )
+    command = [sys.executable, "-m", "pytest", str(tmp_path / "test_own.py"), "-p", "no:xdist"]
+    process = subprocess.Popen(
+        [*command, "-c", str(CHECKOUT / "pyproject.toml")],
+        cwd=CHECKOUT,
+        env=environment() | {"TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_for(lambda: ready.exists() or process.poll() is not None, "?", PATIENCE_SECONDS)
+        assert list(folder.glob("sc-*"))
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 2, said
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    """The signals as they are before pytest itself has them interrupt a run."""
+    taken = {one: signal.signal(one, signal.SIG_DFL) for one in interruption.ENDING}
+    yield
+    for number, handler in taken.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("as_before")
 def test_only_the_first_signal_interrupts() -> None:
     def put_away() -> None:
         with interruption.orderly():
@@ -158,6 +208,7 @@ def test_only_the_first_signal_interrupts() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.usefixtures("as_before")
 def test_what_somebody_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
