@@ -141,8 +141,8 @@ def test_host_that_has_no_such_python_ends_the_run(host: Host, tmp_path: Path) -
 
 # Guests
 
-GUESTS = ("s390x", "x86_64@bullseye")
-WEAK = "x86_64-bullseye"
+GUESTS = ("s390x", "x32@bullseye")
+WEAK = "x32-bullseye"
 """A machine of another byte order, and an old kernel; the second node gets a weak filter."""
 
 CALLS = "acct and not leaves or controls"
