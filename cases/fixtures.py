@@ -137,9 +137,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Reads the options and plans the run, before anything else can go wrong."""
     # A container is started right below, and the suite's own tests start machines. And a run may be
     # a container's first process, which the kernel lets ignore SIGTERM.
-    ending = ExitStack()
-    ending.enter_context(interruption.orderly())
-    config.add_cleanup(ending.close)
+    if not hasattr(config, "workerinput"):  # whoever ends the controller's run ends its workers
+        ending = ExitStack()
+        ending.enter_context(interruption.orderly())
+        config.add_cleanup(ending.close)
     given = getattr(config, "workerinput", {}).get(ORDER)
     if given is not None:
         _obey(config, Order.from_plain(given))
