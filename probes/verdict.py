@@ -151,7 +151,7 @@ _STOPPED: Final = frozenset({Effect.FAULT, Effect.ENDED_OTHERWISE})
 
 def _read_answer(observation: Observation) -> Seen:
     if observation.errno in witness.ERRNOS:
-        detail = f"{Effect.REACHED} (witness errno {observation.errno})"
+        detail = f"{Effect.REACHED} (the witness answered)"
         return Seen(Effect.REACHED, detail, observation.errno)
     if observation.result in {-1, 0}:
         name = errno_name(observation.errno)

@@ -20,21 +20,23 @@ itself never runs. There are three:
     is killed.
 """
 
+import random
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from probes import bpf
-from probes.action import Action, FilterReturn
+from probes.action import MAX_ERRNO, Action, FilterReturn
 from probes.arch import Arch
 from probes.instrument import Call, Observation, Orders, Stage, Standing
 
-MARKER_ERRNO: Final = 2121
-"""Below the kernel's 4095, and far above the highest errno that Linux defines (133)."""
+_UNDEFINED: Final = range(1000, MAX_ERRNO)
+"""Below the kernel's highest errno, and far above the highest that Linux defines (133)."""
 
-SHADOW_ERRNO: Final = 3999
-"""Likewise, of the listener."""
+MARKER_ERRNO, SHADOW_ERRNO = random.SystemRandom().sample(_UNDEFINED, 2)
+"""Of the marker and of the listener; drawn anew by each process, for a filter that was made for
+the purpose could answer with one that it knows."""
 
 ERRNOS: Final = frozenset({MARKER_ERRNO, SHADOW_ERRNO})
 """The errnos by which a call is known to have been let through."""
