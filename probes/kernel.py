@@ -63,6 +63,8 @@ _MAX_ERRNO = 4095
 _SIGSET_SIZE = 128  # sizeof(sigset_t) of the C library, not of the kernel
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_holding = ctypes.PyDLL(None)
+"""Keeps Python's lock while it calls."""
 _libc.syscall.restype = ctypes.c_long
 _libc.pthread_self.restype = ctypes.c_void_p
 _libc.signal.restype = ctypes.c_void_p
@@ -520,7 +522,9 @@ def start_thread(body: Callable[[], None]) -> int:
     """Starts a joinable thread and returns its pthread_t.
 
     Python's own threads are detached, and a thread that the kernel kills would never release
-    Python's lock; the kernel itself wakes whoever joins a thread's id.
+    Python's lock; the kernel itself wakes whoever joins a thread's id. The new thread gets the
+    lock only when its starter gives it away, to wait for it: a starter that wanted it back would
+    have to be woken, by a call of the new thread in the very moment of the probed one.
 
     Raises:
         OSError: no thread is to be had.
@@ -532,7 +536,7 @@ def start_thread(body: Callable[[], None]) -> int:
     callback = _THREAD_MAIN(main)
     _kept.append(callback)
     thread = ctypes.c_ulong()
-    number = _libc.pthread_create(ctypes.byref(thread), None, callback, None)
+    number = _holding.pthread_create(ctypes.byref(thread), None, callback, None)
     if number:
         raise OSError(number, os.strerror(number))
     return thread.value

@@ -131,6 +131,27 @@ def test_every_route_sees_every_action(prober: Zygote, action: str, route: Route
     assert observation.survived is (seen.effect is Effect.KILLED_THREAD)
 
 
+EAGER = """
+import sys
+from probes import kernel
+sys.setswitchinterval(1000.0)
+begun = []
+for _ in range(300):
+    thread = kernel.start_thread(lambda: begun.append(True))
+    early = len(begun)
+    kernel.join_thread(thread)
+    assert not early, "the thread ran before its starter waited for it"
+    assert begun.pop()
+"""
+
+
+def test_no_thread_runs_before_its_starter_waits() -> None:
+    """Else the starter would have to be woken, which takes a call that a filter may kill for."""
+    command = [sys.executable, "-c", EAGER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @every_route
 def test_a_call_that_is_let_through_runs(prober: Zygote, route: Route) -> None:
     """getpid(2) by its raw number answers the caller's own process id."""
