@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,6 +197,17 @@ class OneBook:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Notes which tests will run, where there are no workers."""
         self._select([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types
+        """Lets a worker be gone when it is given tests; xdist hears next that it is."""
+        give = node.send_runtest_some
+
+        def given(indices: Sequence[int]) -> None:
+            with suppress(OSError):  # of execnet, for a connection that has broken off
+                give(indices)
+
+        node.send_runtest_some = given
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
