@@ -68,11 +68,17 @@ class Outcome:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[frozenset[int]]:
-    """Blocks the signals that the supervisor reads; gives those that were blocked before."""
+    """Blocks the signals that the supervisor reads; gives those that were blocked before.
+
+    What comes in the moment of the end was meant for the workload, and is dropped: it must not end
+    this process, which has the report still to write.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED_SIGNALS)
     try:
         yield frozenset(before)
     finally:
+        while signal.sigtimedwait(WATCHED_SIGNALS - before, 0) is not None:
+            pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -187,10 +193,14 @@ class _Family:
     def interrupt(self, number: int, *, typed: bool) -> None:
         """Passes a signal on to the command, unless the terminal has sent it there itself."""
         if number in _ENDING:
-            self.told = self.told or not typed
-            self._typed = self._typed or typed
+            self.note(typed=typed)
         if not typed:
             os.kill(self.command, number)
+
+    def note(self, *, typed: bool) -> None:
+        """Notes that the user wants it to end."""
+        self.told = self.told or not typed
+        self._typed = self._typed or typed
 
     @property
     def came_to(self) -> Ending:
@@ -261,6 +271,7 @@ def supervise(
                     say(f"the deadline of {timeout:g} s has passed: ending the command")
                     family.end()
                 family.end_late_ones()
+        _note_late_signals(signals, family)
     finally:
         os.close(signals)
         supervisor.close()
@@ -271,6 +282,15 @@ def supervise(
 
 _LATE_SECONDS: Final = 0.2
 _LONGEST_SECONDS: Final = 3600.0  # epoll_wait(2) takes no more than some weeks
+
+
+def _note_late_signals(descriptor: int, family: _Family) -> None:
+    """Notes what was still on its way when the last process ended, perhaps because of it."""
+    with contextlib.suppress(BlockingIOError):
+        while raw := os.read(descriptor, _SIGINFO.size):
+            number, _, code, _ = _SIGINFO.unpack(raw)
+            if number in _ENDING:
+                family.note(typed=code == _SI_KERNEL)
 
 
 def _patience(deadline: float | None, family: _Family) -> float | None:

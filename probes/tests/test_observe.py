@@ -19,7 +19,7 @@ import pytest
 
 from probes import arch, policy
 from probes.observe import launch
-from probes.observe.supervisor import GRACE_SECONDS
+from probes.observe.supervisor import GRACE_SECONDS, signals_held
 from probes.tests import observing
 from probes.tests.emitter import wait_for
 from probes.tests.observing import POLICY, Seen, run
@@ -422,6 +422,14 @@ def _observer(folder: Path, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_signal_in_the_moment_of_the_end_does_not_cost_the_report() -> None:
+    with signals_held() as before:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert not signal.sigpending()
 
 
 def test_a_signal_from_outside_reaches_the_command(tmp_path: Path) -> None:
