@@ -556,7 +556,7 @@ def test_an_interruption_leaves_nothing_traced(
 ) -> None:
     """Ctrl-C at any step: it ends the harvest and not the process."""
     with working(busy, "alone", distinct(1)) as child:
-        made = before(monkeypatch, request_, lambda: os.kill(os.getpid(), signal.SIGINT))
+        made = before(monkeypatch, request_, lambda: signal.raise_signal(signal.SIGINT))
 
         with pytest.raises(KeyboardInterrupt):
             harvest.filters_of(child.pid)
