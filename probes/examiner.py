@@ -1,6 +1,6 @@
 """From cases to verdicts: makes the calls, waits for the records, and asks the judge."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import chain
@@ -74,6 +74,8 @@ class _Recipe:
         control: one without any filter.
         route: who makes the first two.
         records: whether the audit trail is read.
+        plainly: whether the first one is made again where the witness marks it: a filter could
+            refuse marked calls only.
     """
 
     witnessed: bool = True
@@ -81,14 +83,15 @@ class _Recipe:
     control: bool = False
     route: Route = Route.DIRECT
     records: bool = False
+    plainly: bool = False
 
 
 _RECIPES = {
-    Claim.TERMINATES: _Recipe(route=Route.SIBLING),
+    Claim.TERMINATES: _Recipe(route=Route.SIBLING, plainly=True),
     Claim.ENDS_EVERY_THREAD: _Recipe(route=Route.THREADS),
-    Claim.IS_REPORTED: _Recipe(route=Route.SIBLING, records=True),
-    Claim.DENIES: _Recipe(),
-    Claim.IS_SILENT: _Recipe(records=True),
+    Claim.IS_REPORTED: _Recipe(route=Route.SIBLING, records=True, plainly=True),
+    Claim.DENIES: _Recipe(plainly=True),
+    Claim.IS_SILENT: _Recipe(records=True, plainly=True),
     Claim.RUNS: _Recipe(free=True, control=True),
     Claim.IS_RECORDED: _Recipe(witnessed=False, free=True, records=True),
 }
@@ -106,13 +109,15 @@ def _recipe(case: Case) -> _Recipe:
     else:
         route = Route.SIBLING if case.profile is Profile.KILL else Route.DIRECT
     logs = case.profile is Profile.LOG
-    return _Recipe(free=logs, control=logs, route=route, records=logs)
+    plainly = case.claim is Claim.DEFAULT_ACTION and not logs
+    return _Recipe(free=logs, control=logs, route=route, records=logs, plainly=plainly)
 
 
 class _Role(Enum):
     """What a call serves for; see ``verdict.Sighting``."""
 
     WITNESSED = auto()
+    PLAIN = auto()
     FREE = auto()
     CONTROL = auto()
 
@@ -411,10 +416,10 @@ class Examiner:
         tries = list(self._tries(case, recipe, call))
         for one in tries:
             nonce = self._zygote.nonce()
-            if one.role is not _Role.CONTROL:
+            if one.role in {_Role.WITNESSED, _Role.FREE}:
                 inquiry.nonces.append(nonce)
             # A canary does no harm with capabilities either.
-            runs = one.role is not _Role.WITNESSED and case.claim is not Claim.CONTROLS
+            runs = one.role in {_Role.FREE, _Role.CONTROL} and case.claim is not Claim.CONTROLS
             made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
             request = Request(
                 *made,
@@ -429,9 +434,8 @@ class Examiner:
 
         def judge(seen: Sequence[Sequence[Observation]], batch: Batch | None) -> list[Cell]:
             found = _by_role(tries, [answer[0] for answer in seen])
-            watched = found[_Role.WITNESSED]
             sighting = Sighting(
-                witnessed=self._witness.told(watched) if watched else None,
+                witnessed=self._told(found),
                 free=next(iter(found[_Role.FREE]), None),
                 control=next(iter(found[_Role.CONTROL]), None),
                 trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
@@ -454,10 +458,24 @@ class Examiner:
         if recipe.witnessed:
             for attempt in self._witness.one(case.arch, call, under_test, later):
                 yield _Try(_Role.WITNESSED, attempt, recipe.route)
+        if recipe.plainly and self._witness.marks:
+            for attempt in witness.ORDER.one(case.arch, call, under_test, later):
+                yield _Try(_Role.PLAIN, attempt, recipe.route)
         if recipe.free:
             yield _Try(_Role.FREE, Attempt((call,), (*under_test, *later)), recipe.route)
         if recipe.control:
             yield _Try(_Role.CONTROL, self._witness.control(case.arch, call), Route.DIRECT)
+
+    def _told(self, found: Mapping[_Role, Sequence[Observation]]) -> Observation | None:
+        """What became of the call under the witness; of the marked and the plain one, the worse."""
+        watched, plain = found[_Role.WITNESSED], found[_Role.PLAIN]
+        if not watched:
+            return None
+        told = self._witness.told(watched)
+        if not plain or verdict.read(told).effect is verdict.Effect.REACHED:
+            return told
+        other = witness.ORDER.told(plain)
+        return told if verdict.read(other) == verdict.read(told) else other
 
     def _predict(self, case: Case) -> FilterReturn | None:
         """What the filter under test returns for a case's one number, where that is certain."""

@@ -123,7 +123,13 @@ class Attempt:
 
 
 class Witness(Protocol):
-    """One of the ways to tell what a filter under test does with a call."""
+    """One of the ways to tell what a filter under test does with a call.
+
+    Attributes:
+        marks: ``one`` changes the call's sixth argument, to which a filter could look.
+    """
+
+    marks: bool
 
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
@@ -158,6 +164,8 @@ class Witness(Protocol):
 
 class Marker:
     """See the module."""
+
+    marks = False
 
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
@@ -201,6 +209,8 @@ class _Confined:
 class Shadow(_Confined):
     """See the module."""
 
+    marks = True
+
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
@@ -223,6 +233,8 @@ class Shadow(_Confined):
 
 class Order(_Confined):
     """See the module."""
+
+    marks = False
 
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
@@ -259,5 +271,6 @@ def killed_at_call(observation: Observation) -> bool:
 
 
 MARKER: Final = Marker()
-WITNESSES: Final[dict[Standing, Witness]] = {Standing.LISTENER: Shadow(), Standing.ORDER: Order()}
+ORDER: Final = Order()
+WITNESSES: Final[dict[Standing, Witness]] = {Standing.LISTENER: Shadow(), Standing.ORDER: ORDER}
 """The witnesses of a confined process."""

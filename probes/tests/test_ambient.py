@@ -94,6 +94,21 @@ def mutant(make: str, name: str, profile: Profile) -> tuple[bpf.Program, ...]:
     return (next(one.program for one in made if one.name == name),)
 
 
+def lenient_without_a_sixth_argument(profile: Profile, name: str) -> tuple[bpf.Program, ...]:
+    """Lets a call of the native ABI through if its sixth argument is 0, as most calls' is."""
+    rest = conforming(profile).program()
+    exception = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
+        bpf.jump(bpf.JEQ, NATIVE.audit_arch, 0, 5),
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JEQ, number(name), 0, 3),
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARGS + 5 * 8),
+        bpf.jump(bpf.JEQ, 0, 0, 1),
+        bpf.statement(bpf.RET_K, ALLOW),
+    )
+    return ((*exception, *rest),)
+
+
 STACKS: dict[str, tuple[Profile, Sequence[bpf.Program]]] = {
     **{f"conforming {one}": (one, (conforming(one).program(),)) for one in Profile},
     "no filter": (Profile.ERRNO, ()),
@@ -156,6 +171,8 @@ STACKS: dict[str, tuple[Profile, Sequence[bpf.Program]]] = {
     ),
     "x32 let through": (Profile.KILL, mutant("structural", "x32 let through", Profile.KILL)),
     "i386 missing": (Profile.ERRNO, mutant("structural", "i386 missing, allowed", Profile.ERRNO)),
+    "killed if marked": (Profile.KILL, lenient_without_a_sixth_argument(Profile.KILL, "bpf")),
+    "refused if marked": (Profile.ERRNO, lenient_without_a_sixth_argument(Profile.ERRNO, "bpf")),
     "i386 killed": (
         Profile.KILL,
         mutant("structural", "i386 missing, killed by thread", Profile.KILL),
