@@ -187,6 +187,7 @@ def main() -> None:
     mark("UP", uptime())
     with open("/guest.json", encoding="utf-8") as file:
         job = json.load(file)
+    socket.sethostname(job["hostname"])
     load(job["modules"], job["finit_module"])
     if job["network"]:
         connect()

@@ -200,6 +200,7 @@ def _job_entries(guest: Guest, modules: Sequence[str], job: Job) -> Iterator[Ent
     for name in modules:
         yield cpio.file(f"modules/{name}", (guest.kernel.modules / name).read_bytes())
     order = {
+        "hostname": guest.machine.name,
         "modules": list(modules),
         "finit_module": ARCHES[_ABIS[guest.machine.userland]].number(_FINIT_MODULE),
         "network": job.forward is not None,

@@ -161,6 +161,7 @@ def check_main_job(run: Run, ended: Ended, name: str, abis: tuple[Arch, ...]) ->
     undecided = {cell.key.claim for cell in run.cells if cell.outcome is Outcome.CANNOT_TELL}
 
     assert run.environment.arches == tuple(one.name for one in abis)
+    assert run.environment.host == fleet.read([name])[0].machine.name
     assert {cell.outcome for cell in run.cells} <= {
         Outcome.PASSED,
         Outcome.NOT_APPLICABLE,
