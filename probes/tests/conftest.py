@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import probes.tests.interruptible
 import probes.tests.unhurried  # noqa: F401 - it sets Hypothesis up
 from probes.tests.machine import Machine, private_machine
 

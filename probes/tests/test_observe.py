@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -475,6 +476,8 @@ def test_the_terminal_is_the_commands(
         os.execv(  # noqa: S606 - on a terminal of its own
             sys.executable, [*COMMAND, "observe", "--json", str(file), "--", "sh", "-c", script]
         )
+    watchdog = threading.Timer(60, os.kill, (pid, signal.SIGKILL))  # the terminal hangs up then
+    watchdog.start()
     said = b""
     try:
         while b"ready" not in said:
@@ -485,6 +488,7 @@ def test_the_terminal_is_the_commands(
                 said += more
         _, ended = os.waitpid(pid, 0)
     finally:
+        watchdog.cancel()
         os.close(terminal)
     assert (b"INT\r\n" in said) == ("trap" in script)
     assert os.waitstatus_to_exitcode(ended) == status, said
