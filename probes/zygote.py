@@ -428,7 +428,7 @@ def _live(child: _Child) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - a forked child must never return into the zygote
         page.step(f"{page.header.step.decode(errors='replace')}: {error!r}")
         os._exit(1)
-    os._exit(0)
+    kernel.end_process()
 
 
 class _Child:
@@ -484,11 +484,11 @@ class _Child:
     def perform(self) -> None:
         kernel.perform(self.page, self.calls, self.first)
 
-    def perform_and_end(self) -> None:
+    def perform_and_end(self) -> NoReturn:
         """For a thread: it ends the process, since a filter may keep threads from ending alone."""
         self.perform()
         self.page.header.phase = kernel.DONE
-        os._exit(0)
+        kernel.end_process()
 
     def note_survivor(self) -> None:
         """Leaves word that the process lives on although the calling thread has ended."""
@@ -558,7 +558,7 @@ def _threads(child: _Child) -> None:
             ready.append(True)
             kernel.join_thread(thread)
             child.note_survivor()
-            os._exit(0)
+            kernel.end_process()
 
         return body
 

@@ -393,6 +393,29 @@ def test_sigsys_elsewhere_is_not_taken_for_one_at_the_call(
     assert works(prober)
 
 
+@every_route
+def test_a_child_that_may_not_exit_ends_all_the_same(route: Route) -> None:
+    """Each is given longer than this waits, so a hang is no deadline that nobody sees."""
+    program = returning({number("exit_group"): EPERM, CANARY: EPERM})
+    pids: list[int] = []
+    seen: list[verdict.Seen] = []
+
+    def look() -> None:
+        with Zygote() as own, suppress(InstrumentError):
+            pids.append(own.pid)
+            seen.append(witnessed(own, program, route, deadline=10 * PATIENCE))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    looking.join(PATIENCE)
+    hangs = looking.is_alive()
+    if hangs:
+        os.kill(pids[0], signal.SIGKILL)
+        looking.join()
+    assert not hangs
+    assert seen[0].effect is Effect.REFUSED
+
+
 def test_a_kill_before_the_call_is_told_in_words(prober: Zygote) -> None:
     killed = returning({number("prctl"): KILL_PROCESS})
 

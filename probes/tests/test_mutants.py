@@ -70,7 +70,7 @@ def token_of(key: CellKey) -> int:
 def check(cells: list[Cell], mutant: Mutant, policy: Policy, *, records: bool) -> None:
     """Holds the red cells against those that the mutant breaks."""
     judged = [cell for cell in cells if cell.outcome is not Outcome.CANNOT_TELL]
-    untold = {cell.key.claim for cell in cells if cell not in judged}
+    untold = {cell.key.claim for cell in cells if cell.outcome is Outcome.CANNOT_TELL}
     if records:
         assert untold <= ({Claim.IS_INHERITED} if mutant.name == UNPROBEABLE else set())
     red = {c.key for c in judged if c.outcome in {Outcome.FAILED, Outcome.BROKEN}}
