@@ -467,7 +467,11 @@ class Examiner:
             yield _Try(_Role.CONTROL, self._witness.control(case.arch, call), Route.DIRECT)
 
     def _told(self, found: Mapping[_Role, Sequence[Observation]]) -> Observation | None:
-        """What became of the call under the witness; of the marked and the plain one, the worse."""
+        """What became of the call under the witness; of the marked and the plain one, the worse.
+
+        For the plain one a filter answers every call of that number, those of the probe's own, too;
+        where that keeps it from being made, the marked one counts alone.
+        """
         watched, plain = found[_Role.WITNESSED], found[_Role.PLAIN]
         if not watched:
             return None
@@ -475,7 +479,8 @@ class Examiner:
         if not plain or verdict.read(told).effect is verdict.Effect.REACHED:
             return told
         other = witness.ORDER.told(plain)
-        return told if verdict.read(other) == verdict.read(told) else other
+        alike = verdict.is_stopped(other) or verdict.read(other) == verdict.read(told)
+        return told if alike else other
 
     def _predict(self, case: Case) -> FilterReturn | None:
         """What the filter under test returns for a case's one number, where that is certain."""
