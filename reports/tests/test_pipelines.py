@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ TEMPLATE = CHECKOUT / ".gitlab/syscall-conformance.gitlab-ci.yml"
 CONTAINERFILE = CHECKOUT / ".containers/Containerfile"
 JOB = CHECKOUT / ".kubernetes/job.yaml"
 PATIENCE_SECONDS = 300
+IMAGE = "suite"
 
 SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
 X86 = abis.offered_by("x86_64")
@@ -249,53 +252,127 @@ def machine() -> Iterator[Machine]:
         yield made
 
 
-@starts_containers
-def test_the_image_and_the_job(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Built on a base without a shell, from wheels, and run confined as the Job confines it."""
+@pytest.fixture(scope="module")
+def image(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The suite's image, built on a base without a shell, from wheels."""
     need("podman")
     place = tmp_path_factory.mktemp("image")
-    base, wheels, out = place / "base", place / "wheels", place / "out"
+    base, wheels = place / "base", place / "wheels"
     maker = require("mmdebstrap", "mmdebstrap")
     include = "--include=python3,python3-venv"
     words = [maker, "--quiet", "--variant=extract", include, "bookworm", str(base)]
     subprocess.run(words, check=True, timeout=PATIENCE_SECONDS)
     _download(wheels)
-    out.mkdir()
-    out.chmod(0o777)
-    profile = machine.file(json.loads(export.oci_json(Request(SHIPPED, Profile.ERRNO, tuple(X86)))))
-    ours = ("--cgroup-parent", f"/{machine.name}")
-
     machine.run(
-        *("podman", "build", *ours, "--isolation=chroot", "-f", str(CONTAINERFILE)),
+        *("podman", "build", *_ours(machine), "--isolation=chroot", "-f", str(CONTAINERFILE)),
         *("--build-arg", f"BASE=localhost/{machine.subject('podman', base)}"),
         *("--volume", f"{wheels}:/wheels:ro", "--build-arg", "PIP_NO_INDEX=1"),
-        *("--build-arg", "PIP_FIND_LINKS=/wheels", "-t", "suite", str(CHECKOUT)),
+        *("--build-arg", "PIP_FIND_LINKS=/wheels", "-t", IMAGE, str(CHECKOUT)),
         seconds=PATIENCE_SECONDS,
     )
-    ended = subprocess.run(
-        machine.words(
-            *("podman", "run", "--rm", "--network=none", *ours, *_as_confined(profile)),
-            *(f"--volume={out}:/reports", "--tmpfs=/tmp", "suite", *_container()["args"]),
-        ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
 
-    record = json.loads((out / "results.json").read_text())
-    denies = [cell for cell in record["cells"] if cell["claim"] == "denies"]
-    assert {cell["outcome"] for cell in denies} == {"passed", "not_applicable"}
+
+def _ours(machine: Machine) -> tuple[str, ...]:
+    return ("--cgroup-parent", f"/{machine.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a container said of its own confinement.
+
+    Attributes:
+        record: its ``results.json``.
+        status: pytest's exit status.
+        said: what it printed.
+    """
+
+    record: dict[str, Any]
+    status: int
+    said: str
+
+    def outcomes(self, claim: str) -> set[str]:
+        """Those of a claim's cells."""
+        return {cell["outcome"] for cell in self.record["cells"] if cell["claim"] == claim}
+
+    @property
+    def failed(self) -> set[str]:
+        """The claims with cells that failed."""
+        return {cell["claim"] for cell in self.record["cells"] if cell["outcome"] == "failed"}
+
+
+def _judged(
+    machine: Machine,
+    profile: Profile,
+    arguments: Sequence[str],
+    *,
+    by: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> _Judged:
+    """Runs the suite in its image under the exported profile, confined as the Job confines it."""
+    wanted = Request(SHIPPED, profile, tuple(X86))
+    seccomp = machine.file(json.loads(export.oci_json(wanted)))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        out.chmod(0o777)
+        ended = subprocess.run(
+            [
+                *by,
+                *machine.words(
+                    *("podman", "run", "--rm", "--network=none", *options, *_ours(machine)),
+                    *(*_as_confined(seccomp), f"--volume={out}:/reports", "--tmpfs=/tmp"),
+                    *(IMAGE, *arguments),
+                ),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        found = out / "results.json"
+        assert found.exists(), ended.stdout + ended.stderr
+        return _Judged(json.loads(found.read_text()), ended.returncode, ended.stdout)
+
+
+@starts_containers
+@pytest.mark.usefixtures("image")
+def test_the_image_and_the_job(machine: Machine) -> None:
+    told = _judged(machine, Profile.ERRNO, _container()["args"])
+
+    assert told.outcomes("denies") == {"passed", "not_applicable"}
     # The profile is right; this libseccomp may be too old to let the newest calls through.
-    failed = {cell["claim"] for cell in record["cells"] if cell["outcome"] == "failed"}
-    assert failed <= {"leaves the rest alone"}, ended.stdout
-    assert ended.returncode == (1 if failed else 0)
-    (here,) = record["environments"]
+    assert told.failed <= {"leaves the rest alone"}, told.said
+    assert told.status == (1 if told.failed else 0)
+    (here,) = told.record["environments"]
     assert here["uid"] == 65532
     assert here["no_new_privs"]
     assert int(here["capabilities"], 16) == 0
-    listed = machine.run("podman", "run", "--rm", "--network=none", *ours, "suite", "--version")
+    listed = machine.run(
+        *("podman", "run", "--rm", "--network=none", *_ours(machine), IMAGE, "--version")
+    )
     assert listed.startswith("pytest ")
+
+
+@starts_containers
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize(
+    ("profile", "claim"), [(Profile.KILL, "is reported"), (Profile.LOG, "is recorded")]
+)
+def test_records_reach_the_suite_in_a_container(
+    machine: Machine, profile: Profile, claim: str
+) -> None:
+    """By the descriptor that root on the host hands on; in the container there is no root."""
+    command = "import sys; from reports.cli import main; sys.exit(main())"
+    by = (sys.executable, "-c", command, "with-audit", "--")
+    selected = f"-kcontrols or {claim.replace(' ', '_')}"
+    arguments = ["--target=ambient", f"--profile={profile}", "--audit-fd=3", "--arch=x86_64"]
+    arguments += [selected, "--report-dir=/reports"]
+
+    with sharing_records():
+        told = _judged(machine, profile, arguments, by=by, options=("--preserve-fds=1",))
+
+    assert told.outcomes(claim) == {"passed"}, told.said
+    assert told.outcomes("controls") == {"passed"}
+    assert told.status == 0
 
 
 def _container() -> dict[str, Any]:
