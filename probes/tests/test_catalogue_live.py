@@ -12,6 +12,7 @@ it neither on nor off is shown by its arguments, in ``test_catalogue_rows``.
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -203,10 +204,18 @@ def text_of(path: str) -> str:
         return ""
 
 
-def keyrings() -> str:
-    """How many keys each of the two users has, where their keys could have been made."""
-    lines = [line.split() for line in text_of("/proc/key-users").splitlines()]
-    return "; ".join(f"{uid} {words[1]}" for uid, *words in lines if uid in {"0:", "65534:"})
+_OF_A_CONTAINER = re.compile(r"(_ses\.)?([0-9a-f]{64}|syscall-conformance-[0-9a-f]+): .*")
+"""The keyrings that runtimes make for containers, which other tests may be starting meanwhile."""
+
+
+def owned_keys(listing: str) -> str:
+    """The keys of the two users, where keys could have been made; see proc(5) on /proc/keys."""
+    keys = [line.split(maxsplit=8) for line in listing.splitlines()]
+    return "; ".join(
+        f"{uid} {kind} {name}"
+        for *_, uid, _gid, kind, name in keys
+        if uid in {"0", str(NOBODY)} and not _OF_A_CONTAINER.fullmatch(name)
+    )
 
 
 def audit_rules() -> str:
@@ -230,7 +239,7 @@ HOST: dict[str, Callable[[], str]] = {
     "domain name": lambda: text_of("/proc/sys/kernel/domainname"),
     "mounts": lambda: text_of("/proc/self/mountinfo"),
     "swaps": lambda: text_of("/proc/swaps"),
-    "keyrings": keyrings,
+    "keyrings": lambda: owned_keys(text_of("/proc/keys")),
     "modules": lambda: "\n".join(line.split()[0] for line in text_of("/proc/modules").splitlines()),
     "message queues": lambda: text_of("/proc/sysvipc/msg"),
     "audit rules": audit_rules,
@@ -396,6 +405,20 @@ def test_the_host_is_really_looked_at() -> None:
         assert said[name]
     assert said["hostname"].strip() == os.uname().nodename
     assert said["kernel's time zone"] != repr([-1, -1])
+
+
+def test_a_key_is_seen_among_those_of_containers() -> None:
+    listing = f"""\
+340438de I--Q---     2 perm 1f3f0000     0 65534 keyring   _uid.0: empty
+1a2b3c4d I--Q---     1 perm 3f010000     0     0 user      made by a probe: 5
+0b6148aa I--Q---     1 perm 3f010000 65534 65534 user      another: 1
+0c0ffee0 I--Q---     1 perm 3f010000  1000  1000 user      somebody's: 1
+2f1e8401 I--Q---     3 perm 3f1b0000     0     0 keyring   _ses.{"d3" * 32}: empty
+2f1e8402 I--Q---     3 perm 3f130000     0     0 keyring   syscall-conformance-0e633e7fb073: empty
+"""
+    seen = ["0 keyring _uid.0: empty", "0 user made by a probe: 5", "65534 user another: 1"]
+
+    assert owned_keys(listing) == "; ".join(seen)
 
 
 def test_audit_rules_can_be_listed() -> None:
