@@ -180,8 +180,8 @@ def lone_auditd() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _lock(name: str, kind: int) -> Iterator[None]:
-    """A lock between the tests' processes on this machine."""
-    path = Path(tempfile.gettempdir()) / f"syscall-conformance-{name}.lock"
+    """A lock between the tests' processes of one user: the records are root's alone."""
+    path = Path(tempfile.gettempdir()) / f"syscall-conformance-{os.geteuid()}-{name}.lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
     try:
