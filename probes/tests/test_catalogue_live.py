@@ -208,14 +208,21 @@ _OF_A_CONTAINER = re.compile(r"(_ses\.)?([0-9a-f]{64}|syscall-conformance-[0-9a-
 """The keyrings that runtimes make for containers, which other tests may be starting meanwhile."""
 
 
-def owned_keys(listing: str) -> str:
-    """The keys of the two users, where keys could have been made; see proc(5) on /proc/keys."""
+def owned_keys(listing: str, users: str) -> str:
+    """The keys of the two users, where keys could have been made; see proc(5).
+
+    Args:
+        listing: /proc/keys. Of nobody's keys root is shown none there, so these are counted.
+        users: /proc/key-users.
+    """
     keys = [line.split(maxsplit=8) for line in listing.splitlines()]
-    return "; ".join(
+    seen = [
         f"{uid} {kind} {name}"
         for *_, uid, _gid, kind, name in keys
         if uid in {"0", str(NOBODY)} and not _OF_A_CONTAINER.fullmatch(name)
-    )
+    ]
+    counted = [words for words in map(str.split, users.splitlines()) if words[0] == f"{NOBODY}:"]
+    return "; ".join([*seen, *(f"{user} {count}" for user, _, count, *_ in counted)])
 
 
 def audit_rules() -> str:
@@ -239,7 +246,7 @@ HOST: dict[str, Callable[[], str]] = {
     "domain name": lambda: text_of("/proc/sys/kernel/domainname"),
     "mounts": lambda: text_of("/proc/self/mountinfo"),
     "swaps": lambda: text_of("/proc/swaps"),
-    "keyrings": lambda: owned_keys(text_of("/proc/keys")),
+    "keyrings": lambda: owned_keys(text_of("/proc/keys"), text_of("/proc/key-users")),
     "modules": lambda: "\n".join(line.split()[0] for line in text_of("/proc/modules").splitlines()),
     "message queues": lambda: text_of("/proc/sysvipc/msg"),
     "audit rules": audit_rules,
@@ -416,9 +423,11 @@ def test_a_key_is_seen_among_those_of_containers() -> None:
 2f1e8401 I--Q---     3 perm 3f1b0000     0     0 keyring   _ses.{"d3" * 32}: empty
 2f1e8402 I--Q---     3 perm 3f130000     0     0 keyring   syscall-conformance-0e633e7fb073: empty
 """
+    users = "    0:     9 9/9 3/1000000 40/25000000\n65534:     2 2/2 2/200 20/20000\n"
     seen = ["0 keyring _uid.0: empty", "0 user made by a probe: 5", "65534 user another: 1"]
+    seen.append("65534: 2/2")
 
-    assert owned_keys(listing) == "; ".join(seen)
+    assert owned_keys(listing, users) == "; ".join(seen)
 
 
 def test_audit_rules_can_be_listed() -> None:
