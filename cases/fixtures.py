@@ -353,7 +353,7 @@ def _is_case(path: Path, function: str) -> bool:
 
 
 _FUNCTIONS = {plan.function_of(claim) for claim in Claim}
-_PARAMETERS = ("profile", "arch", "action", "call", "number", "way")
+_PARAMETERS = ("profile", "arch", "action", "call", "number", "way", "about")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ class Claim(StrEnum):
     DEFAULT_ACTION = "default action"
     IS_INHERITED = "is inherited"
     IS_PROVED = "is proved"
+    IS_ALL_JUDGED = "is all judged"
 
 
 class Outcome(StrEnum):
@@ -48,6 +49,7 @@ class Cause(StrEnum):
     KERNEL_CONFIGURATION = "kernel configuration"
     PRIVILEGE = "privilege"
     INSTRUMENT = "instrument"
+    TARGET = "target"
 
 
 class EvidenceKind(StrEnum):

@@ -13,6 +13,7 @@ from probes.audit.record import SeccompRecord
 from probes.bpf import Program, SeccompData
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.finding import undecided
 from probes.instrument import Call, Observation, Request, Route, Zygote
 from probes.obstacles import decisive, explaining, killed_on_its_way
 from probes.plan import Case, Scope, Way
@@ -247,12 +248,18 @@ class Examiner:
 
     def _inquire(self, case: Case) -> _Inquiry:
         inquiry = _Inquiry(case)
-        if self.fault and case.claim is not Claim.CONTROLS:
+        if case.claim is Claim.IS_ALL_JUDGED:
+            inquiry.judge = lambda _seen, _batch: verdict.all_judged(case, self._target.findings)
+        elif self.fault and case.claim is not Claim.CONTROLS:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.broken(key, self.fault) for key in case.cells
             ]
         elif self.doubt and case.claim is not Claim.CONTROLS:
             inquiry.judge = lambda _seen, _batch: cannot_tell(case, self.doubt)
+        elif reason := self._undecided(case):
+            inquiry.judge = lambda _seen, _batch: [
+                verdict.cannot_tell(key, Cause.TARGET, reason) for key in case.cells
+            ]
         elif case.claim is Claim.IS_PROVED and not _is_absent(case):
             self._prove(inquiry)
         elif case.cells[0].number is None:
@@ -266,6 +273,14 @@ class Examiner:
         else:
             self._ask(inquiry)
         return inquiry
+
+    def _undecided(self, case: Case) -> str:
+        """Why a finding about the target leaves the case's call open; "" where none does."""
+        key = case.cells[0]
+        has_call = key.number is not None and len(case.cells) == 1
+        if case.claim is Claim.CONTROLS or not has_call:
+            return ""
+        return undecided(self._target.findings, key.syscall)
 
     def _compare(self, inquiry: _Inquiry) -> None:
         """Compares what the runtime's exec confines by; where that is the same, a call is made."""

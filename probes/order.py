@@ -117,7 +117,9 @@ def as_named(resolved: Settings, given: Order, root: Path) -> Settings:
     named = replace(
         target,
         description=given.as_named(target.description, root),
-        findings=tuple(given.as_named(one, root) for one in target.findings),
+        findings=tuple(
+            replace(one, text=given.as_named(one.text, root)) for one in target.findings
+        ),
     )
     return replace(resolved, target=named)
 

@@ -13,6 +13,7 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
 from probes.catalogue import probe_for
 from probes.cell import CellKey, Claim
+from probes.finding import Finding, weighty
 from probes.policy import Policy
 
 NO_PROFILE: Final = "none"
@@ -20,6 +21,9 @@ NO_PROFILE: Final = "none"
 
 UNKNOWN: Final = "unknown"
 """The call's name in a cell about a number that no table knows."""
+
+ANY_ARCH: Final = "any"
+"""The ABI's name in a cell that is about no single ABI."""
 
 CANARY: Final = "getppid"
 """The call of the controls: it has no arguments, changes nothing, and always succeeds.
@@ -284,10 +288,34 @@ def _proved(policy: Policy, profile: Profile, named: Sequence[Arch]) -> Iterator
 
 def _proof(profile: Profile, arch: Arch, call: str) -> Case:
     claim = Claim.IS_PROVED
-    where = "any" if call == Scope.OTHER_ARCHITECTURES else arch.name
+    where = ANY_ARCH if call == Scope.OTHER_ARCHITECTURES else arch.name
     key = CellKey(claim, profile.value, where, call, arch.number(call))
     parameters = (("profile", profile.value), ("arch", where), ("call", call))
     return Case(claim, arch, (key,), parameters, profile)
+
+
+def all_judged(
+    profiles: Sequence[Profile], native: Arch, findings: Iterable[Finding]
+) -> tuple[Case, ...]:
+    """The cases about what a target names and nobody judged, one for each finding with weight.
+
+    They belong to every run that judges the target, whichever of its tests are selected.
+
+    Args:
+        profiles: the profiles to judge.
+        native: the native ABI of the machine that the filters are for.
+        findings: those of the target.
+    """
+    return tuple(
+        _all_judged(profile, native, one) for profile in profiles for one in weighty(findings)
+    )
+
+
+def _all_judged(profile: Profile, native: Arch, finding: Finding) -> Case:
+    claim = Claim.IS_ALL_JUDGED
+    key = CellKey(claim, profile.value, ANY_ARCH, finding.about, None)
+    parameters = (("profile", profile.value), ("about", finding.about))
+    return Case(claim, native, (key,), parameters, profile)
 
 
 def known_to(arch: Arch) -> frozenset[int]:

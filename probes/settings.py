@@ -179,7 +179,11 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         shut=MappingProxyType(shut),
         target=target,
         audit_source=words.audit_source,
-        cases=(*plan.plan(documented, profiles, arches, offered, named), *executed),
+        cases=(
+            *plan.plan(documented, profiles, arches, offered, named),
+            *executed,
+            *plan.all_judged(profiles, known[0], target.findings),
+        ),
     )
 
 
@@ -198,7 +202,10 @@ def _ambient(
     target = Ambient.from_plain(handed) if handed is not None else ambient.explore(known)
     offered = tuple(one for one in known if one.name not in target.shut)
     arches = _arches(words.arch, offered, arch.machine_here())
-    cases = plan.plan(documented, profiles, arches, offered, ())
+    cases = (
+        *plan.plan(documented, profiles, arches, offered, ()),
+        *plan.all_judged(profiles, known[0], target.findings),
+    )
     return Settings(
         policy=documented,
         profiles=profiles,

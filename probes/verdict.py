@@ -7,7 +7,7 @@ answered otherwise, a kill when the call was armed and had not returned.
 
 import errno
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,8 +16,9 @@ from probes import witness
 from probes.action import ACTION_MASK, MAX_ERRNO, Action, FilterReturn, Profile, errno_name
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.finding import Finding, Weight, weighty
 from probes.instrument import Observation, Stage
-from probes.plan import Scope
+from probes.plan import ANY_ARCH, Case
 
 
 class Effect(StrEnum):
@@ -310,6 +311,32 @@ def judge_difference(question: Question, found: str) -> Cell:
     )
 
 
+def all_judged(case: Case, findings: Iterable[Finding]) -> list[Cell]:
+    """The verdicts on what a target names and nobody judged.
+
+    Args:
+        case: of the claim "is all judged".
+        findings: those of the target; one is about the case's cell.
+
+    Raises:
+        KeyError: none is.
+    """
+    by_name = {one.about: one for one in weighty(findings)}
+    return [_of_finding(key, by_name[key.syscall]) for key in case.cells]
+
+
+def _of_finding(key: CellKey, finding: Finding) -> Cell:
+    contradicts = finding.weight is Weight.CONTRADICTS
+    return Cell(
+        key,
+        Outcome.FAILED if contradicts else Outcome.CANNOT_TELL,
+        Cause.FILTER if contradicts else Cause.TARGET,
+        f"{subject(key)}: {'' if contradicts else 'cannot tell: '}{finding.text}",
+        "that all of the target was judged",
+        "confined otherwise" if contradicts else "not judged",
+    )
+
+
 def not_applicable(key: CellKey) -> Cell:
     """The verdict on a call that an ABI does not have."""
     observed = f"{key.arch} has no such call"
@@ -350,7 +377,7 @@ def broken(key: CellKey, reason: str) -> Cell:
 def subject(key: CellKey) -> str:
     """What a sentence is about: ``acct (163) on x86_64 after fork``."""
     number = "" if key.number is None else f" ({_readable(key.number)})"
-    if key.syscall == Scope.OTHER_ARCHITECTURES:
+    if key.arch == ANY_ARCH:
         return key.syscall
     return f"{key.syscall}{number} on {key.arch}{_VARIANT_WORDS.get(key.variant, '')}"
 

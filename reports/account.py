@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
-from probes import arch, environment, identity, plan, siblings
-from probes.cell import Cell, CellKey
+from probes import arch, environment, identity, plan, siblings, verdict
+from probes.cell import Cell, CellKey, Claim
+from probes.finding import Weight
 from probes.gap import Gap
 from probes.identity import RunBy
 from probes.settings import Settings
@@ -47,6 +48,7 @@ class Account:
         self._granted = granted
         self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
         self._selected: dict[str, plan.Case] = {}
+        self._all_judged = _all_judged(settings, granted)
         self._never_judged: dict[CellKey, Cell] = {}
 
     def select(self, nodeids: Iterable[str]) -> None:
@@ -84,7 +86,14 @@ class Account:
         return [known[key] for key in keys if key in known]
 
     def _planned(self) -> Sequence[CellKey]:
-        return planned(self.tests, self.judged)
+        """Also what the target names and nobody judged, whichever tests were selected."""
+        return list(dict.fromkeys([*planned(self.tests, self.judged), *self._all_judged]))
+
+    @property
+    def _judged(self) -> list[Cell]:
+        by_tests = self.judged.cells
+        known = {cell.key for cell in by_tests}
+        return [*by_tests, *(one for key, one in self._all_judged.items() if key not in known)]
 
     def record(self, *, complete: bool) -> Run:
         """The record: what was judged, and *broken* cells for what was not.
@@ -93,7 +102,7 @@ class Account:
             complete: whether the run has come to its end.
         """
         chosen = self._planned()
-        judged = self.judged.cells
+        judged = self._judged
         lost = results.missing(chosen, judged)
         self._never_judged = {cell.key: cell for cell in lost}
         cells = (*judged, *lost)
@@ -114,6 +123,17 @@ class Account:
                 cells,
             ),
         )
+
+
+def _all_judged(settings: Settings, granted: Granted) -> dict[CellKey, Cell]:
+    """What the target names and nobody judged: known before anything is asked of the kernel."""
+    cells = [
+        cell
+        for case in settings.cases
+        if case.claim is Claim.IS_ALL_JUDGED
+        for cell in verdict.all_judged(case, settings.target.findings)
+    ]
+    return {cell.key: cell for cell in granted.waive(cells)}
 
 
 def planned(tests: Mapping[str, Iterable[CellKey]], judged: Judged) -> Sequence[CellKey]:
@@ -174,7 +194,7 @@ def _target(settings: Settings) -> results.Target:
     return results.Target(
         kind=target.kind,
         description=target.description,
-        findings=target.findings,
+        findings=tuple(one.text for one in target.findings if one.weight is Weight.ADVICE),
         programs=tuple(
             results.TargetProgram(profile.value, program.sha256, program.instructions)
             for profile in settings.profiles

@@ -102,6 +102,10 @@ def _prove(key: CellKey) -> str:
     )
 
 
+def _judge_all(_: CellKey) -> str:
+    return "Confine all of it alike, or name the part that is meant: the sentence says how."
+
+
 def _calibrate(_: CellKey) -> str:
     return "No verdict of this run counts: find out what else acts on the calls, and run it again."
 
@@ -120,6 +124,7 @@ _ADVICE: Mapping[Claim, Callable[[CellKey], str]] = MappingProxyType(
         Claim.DEFAULT_ACTION: _default,
         Claim.IS_INHERITED: _inherit,
         Claim.IS_PROVED: _prove,
+        Claim.IS_ALL_JUDGED: _judge_all,
     }
 )
 
@@ -163,6 +168,8 @@ def test_name(key: CellKey) -> str:
             words = (profile, key.arch, key.variant)
         case Claim.IS_PROVED:
             words = (profile, key.arch, key.syscall)
+        case Claim.IS_ALL_JUDGED:
+            words = (profile, key.syscall)
         case _:
             words = (key.arch, key.syscall)
     return f"{function_of(key.claim)}[{'-'.join(word.replace(' ', '_') for word in words)}]"

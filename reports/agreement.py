@@ -54,7 +54,7 @@ def _shows_inside(cell: Cell) -> bool:
     Of a call that must go through, the kernel shows there neither that it logs it nor what it would
     do about a number on which it asks no filter: from outside the program tells.
     """
-    if cell.key.claim in {Claim.CONTROLS, Claim.IS_PROVED}:
+    if cell.key.claim in {Claim.CONTROLS, Claim.IS_PROVED, Claim.IS_ALL_JUDGED}:
         return False
     by_program = cell.observed.startswith(_BY_THE_PROGRAM)
     return not (cell.key.claim is Claim.LEAVES_THE_REST_ALONE and by_program)

@@ -7,6 +7,7 @@ from probes import partition
 from probes.arch import Arch
 from probes.bpf import SeccompData
 from probes.errors import ExitStatus, InstrumentError
+from probes.finding import weighty
 from probes.partition import Condition
 from probes.prover import TooComplexError
 from probes.prover_compare import Comparison, Pair, compare, effect, run
@@ -40,7 +41,8 @@ class Finding:
     """What a comparison came to.
 
     Attributes:
-        status: CONFORMANT for equal, NOT_CONFORMANT for different, BROKEN for no proof.
+        status: CONFORMANT for equal, NOT_CONFORMANT for different, CANNOT_TELL where what was
+            compared is equal and is not all, BROKEN for no proof.
         lines: what a reader is told.
     """
 
@@ -130,7 +132,7 @@ def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) 
     comparison = compare(left.programs, right.programs, big_endian=left.native.big_endian)
     lines = _headline(left, right, width)
     if not comparison.differing:
-        return _no_difference(comparison, lines, wanted, width)
+        return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
     try:
         where = places.places(comparison.analysis, left.native, wanted)
         found = rows(comparison, left, right, where)
@@ -141,7 +143,7 @@ def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) 
     if not found:
         if comparison.exact and not wanted:
             raise InstrumentError("the analysis says that the filters differ, but not where")
-        return _no_difference(comparison, lines, wanted, width)
+        return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
     lines += ["", f"A and B differ {_scope(wanted)}"]
     for place in where:
         lines += _place_lines(place, [row for row in found if row.place == place], width)
@@ -156,7 +158,7 @@ def _headline(left: Opened, right: Opened, width: int) -> list[str]:
     for letter, opened in (("A", left), ("B", right)):
         lines += wrapped(f"{letter}  {opened.description}", width, "", INDENT)
         for finding in opened.findings:
-            lines += wrapped(f"- {finding}", width, INDENT * 2, INDENT * 3)
+            lines += wrapped(f"- {finding.line}", width, INDENT * 2, INDENT * 3)
     return lines
 
 
@@ -165,13 +167,19 @@ def _scope(wanted: Sequence[Arch]) -> str:
 
 
 def _no_difference(
-    comparison: Comparison, lines: list[str], wanted: Sequence[Arch], width: int
+    comparison: Comparison, sides: _Sides, lines: list[str], wanted: Sequence[Arch], width: int
 ) -> Finding:
     if not comparison.exact:
         said = "No difference was found, but that is no proof: the analysis is not exact."
         lines += ["", *wrapped(said, width), *_doubts(comparison, width)]
         return Finding(ExitStatus.BROKEN, tuple(lines))
     where = f"on {', '.join(arch.name for arch in wanted)}" if wanted else "on every architecture"
+    if weighty((*sides.left.findings, *sides.right.findings)):
+        said = (
+            f"What was compared of A and B is equal {where}, but a finding says that they are more"
+            " than that: cannot tell."
+        )
+        return Finding(ExitStatus.CANNOT_TELL, (*lines, "", *wrapped(said, width)))
     said = f"A and B are equal {where}, for every number and all arguments: proved."
     return Finding(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
 

@@ -131,7 +131,7 @@ def headline(opened: Opened, width: int) -> list[str]:
     if opened.findings:
         lines += ["", "findings"]
         for finding in opened.findings:
-            lines += wrapped(f"- {finding}", width, INDENT, INDENT * 2)
+            lines += wrapped(f"- {finding.line}", width, INDENT, INDENT * 2)
     return lines
 
 

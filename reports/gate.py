@@ -84,7 +84,8 @@ def _closing(run: Run, written: Sequence[Path]) -> list[str]:
     )
     runtime = run.target.runtime
     by = f" ({runtime.name} {runtime.version})" if runtime is not None else ""
-    said = [f"note: {finding}" for finding in run.target.findings[:2]]
+    said = [cell.sentence for cell in summary.not_all_judged(run)]
+    said += [f"advice: {finding}" for finding in run.target.findings[:2]]
     said.append(f"{run.target.description}{by}: {counts}")
     ruling = found.ruling
     said.append(f"{ruling.verdict} (exit status {ruling.exit_status.value}): {ruling.sentence}")

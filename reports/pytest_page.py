@@ -251,7 +251,8 @@ def _banner(run: Run, limits: Sequence[str]) -> str:
     came = results.summarize(run)
     verdict, _, sentence = came.ruling
     counts = f"{came.planned:,} cells planned: {_counted(came.counts)}"
-    lines = [f"<strong>{verdict}</strong> {_safe(sentence)}", counts, *map(_safe, limits)]
+    said = [*(cell.sentence for cell in summary.not_all_judged(run)), *limits]
+    lines = [f"<strong>{verdict}</strong> {_safe(sentence)}", counts, *map(_safe, said)]
     paragraphs = "".join(f"<p>{line}</p>" for line in lines)
     return f'<div class="verdict {verdict.lower()}">{paragraphs}</div>'
 

@@ -21,6 +21,7 @@ _MODULES: Final[Mapping[Claim, str]] = {
     Claim.DEFAULT_ACTION: "test_default.py",
     Claim.IS_INHERITED: "test_inherit.py",
     Claim.IS_PROVED: "test_proved.py",
+    Claim.IS_ALL_JUDGED: "test_all_judged.py",
 }
 
 
@@ -35,6 +36,7 @@ _PARAMETERS: Final[Mapping[Claim, Callable[[CellKey], Sequence[str]]]] = {
     Claim.DEFAULT_ACTION: lambda key: (key.profile, key.arch, f"{key.number or 0:#x}"),
     Claim.IS_INHERITED: lambda key: (key.profile, key.arch, key.variant),
     Claim.IS_PROVED: lambda key: (key.profile, key.arch, key.syscall),
+    Claim.IS_ALL_JUDGED: lambda key: (key.profile, key.syscall),
 }
 
 

@@ -47,6 +47,7 @@ OTHER_CLAIMS = frozenset(
         Claim.LEAVES_THE_REST_ALONE,
         Claim.DEFAULT_ACTION,
         Claim.IS_INHERITED,
+        Claim.IS_ALL_JUDGED,
     }
 )
 """The claims that are not made anew about every documented call."""
@@ -146,6 +147,11 @@ def documented(run: Run) -> tuple[Cell, ...]:
         for cell in run.cells
         if cell.key.claim not in OTHER_CLAIMS and cell.key.syscall in calls
     )
+
+
+def not_all_judged(run: Run) -> tuple[Cell, ...]:
+    """What the target names and nobody judged, or what is confined otherwise there, in order."""
+    return in_order(cell for cell in run.cells if cell.key.claim is Claim.IS_ALL_JUDGED)
 
 
 def ordered_arches(run: Run, cells: Iterable[Cell]) -> tuple[str, ...]:

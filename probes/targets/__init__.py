@@ -9,6 +9,7 @@ from probes import bpf, prover
 from probes.action import FilterReturn, Profile
 from probes.arch import Arch
 from probes.bpf import Program
+from probes.finding import Finding
 from probes.prover import Analysis, TooComplexError
 
 
@@ -58,8 +59,8 @@ class Target(Protocol):
         """What a sentence calls the filter, such as ``the builtin filter``."""
 
     @property
-    def findings(self) -> tuple[str, ...]:
-        """Sentences about what the filters do not do although it was written."""
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be said of the filters besides the verdicts."""
 
     @property
     def origin(self) -> Origin | None:
@@ -95,7 +96,7 @@ class StackTarget:
         description: what a sentence calls the filter.
         stacks: the filters of each profile, the oldest first.
         big_endian: the byte order of the machine that runs them.
-        findings: sentences about what the filters do not do although it was written.
+        findings: what is to be said of the filters besides the verdicts.
         origin: the container that the filters are from; None where they are from none.
         logged: those of the filters that are installed with SECCOMP_FILTER_FLAG_LOG, so that the
             kernel records all that they do but ALLOW.
@@ -105,7 +106,7 @@ class StackTarget:
     description: str
     stacks: Mapping[Profile, tuple[Program, ...]]
     big_endian: bool = False
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     origin: Origin | None = None
     logged: frozenset[Program] = frozenset()
     _analyses: dict[Profile, Analysis | TooComplexError] = field(
@@ -150,7 +151,7 @@ class StackTarget:
             "description": self.description,
             "stacks": {profile.value: self._raw(profile) for profile in self.stacks},
             "big_endian": self.big_endian,
-            "findings": list(self.findings),
+            "findings": [one.to_plain() for one in self.findings],
             "origin": self._plain_origin(),
             "logged": [bpf.to_bytes(one, big_endian=self.big_endian) for one in self.logged],
         }
@@ -170,7 +171,7 @@ class StackTarget:
             if raw is not None:
                 executed = tuple(bpf.from_bytes(made, big_endian=big_endian) for made in raw)
             origin = Origin(runtime, version, subject, digest, executed)
-        findings = tuple(plain["findings"])
+        findings = tuple(map(Finding.from_plain, plain["findings"]))
         logged = frozenset(bpf.from_bytes(raw, big_endian=big_endian) for raw in plain["logged"])
         return cls(
             plain["kind"], plain["description"], stacks, big_endian, findings, origin, logged

@@ -15,6 +15,7 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.bpf import Program
 from probes.errors import InstrumentError
+from probes.finding import Finding, advice
 from probes.instrument import Call, Request, Route, Standing, Zygote
 from probes.prover import TooComplexError
 from probes.targets import ProgramIdentity
@@ -67,7 +68,7 @@ class Ambient:
         untold: why nothing can be told, by the name of each other ABI.
         shut: what happened instead, by the name of each ABI that the kernel does not offer.
         nameless: why probes can have no name by which to find their records; "" if they can.
-        findings: sentences about what a reader should know of the confinement.
+        findings: what a reader should know of the confinement.
     """
 
     description: str
@@ -76,7 +77,7 @@ class Ambient:
     untold: Mapping[str, str]
     shut: Mapping[str, str]
     nameless: str = ""
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -156,7 +157,7 @@ class Ambient:
             "untold": dict(self.untold),
             "shut": dict(self.shut),
             "nameless": self.nameless,
-            "findings": list(self.findings),
+            "findings": [one.to_plain() for one in self.findings],
         }
 
     @classmethod
@@ -172,7 +173,7 @@ class Ambient:
             plain["untold"],
             plain["shut"],
             plain["nameless"],
-            tuple(plain["findings"]),
+            tuple(map(Finding.from_plain, plain["findings"])),
         )
 
 
@@ -309,5 +310,5 @@ def _assembled(
         {one.arch.name: one.untold for one in found if one.untold},
         {one.arch.name: one.shut for one in found if one.shut},
         nameless,
-        tuple(findings),
+        advice(findings),
     )

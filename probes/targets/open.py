@@ -23,6 +23,7 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.bpf import Program
 from probes.errors import BadInputError
+from probes.finding import Finding, advice
 from probes.targets import Origin, bpf_file, builtin
 from probes.targets.files import shown
 from probes.targets.oci_resolve import Engine
@@ -69,7 +70,7 @@ class Opened:
         description: what a sentence calls them.
         programs: the filters, the oldest first; at least one, each as ``bpf.check`` accepts it.
         native: the native ABI of the machine that they are for.
-        findings: sentences about what the filters do not do although it was written.
+        findings: what is to be said of the filters besides what they return.
         origin: the container that they are from; None where they are from none.
         logged: those of the programs that are installed with SECCOMP_FILTER_FLAG_LOG.
     """
@@ -77,7 +78,7 @@ class Opened:
     description: str
     programs: tuple[Program, ...]
     native: Arch
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     origin: Origin | None = None
     logged: frozenset[Program] = frozenset()
 
@@ -145,7 +146,7 @@ def _oci(rest: str, where: Surroundings) -> Opened:
         shown(rest),
         compiled.programs,
         where.native,
-        compiled.findings,
+        advice(compiled.findings),
         logged=frozenset(logged),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from probes import bpf, harvest
 from probes.bpf import Program
 from probes.errors import BadInputError
+from probes.finding import Finding, advice
 from probes.harvest import Harvest, ThreadFilters
 
 
@@ -23,7 +24,7 @@ class ProcessFilters:
 
     description: str
     programs: tuple[Program, ...]
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     logged: frozenset[Program] = frozenset()
 
 
@@ -49,7 +50,7 @@ def load(pid: int) -> ProcessFilters:
     big_endian = sys.byteorder == "big"
     programs = tuple(bpf.from_bytes(raw, big_endian=big_endian) for raw in first.programs)
     logged = frozenset(bpf.from_bytes(raw, big_endian=big_endian) for raw in first.logged)
-    return ProcessFilters(description, programs, tuple(_findings(description, found)), logged)
+    return ProcessFilters(description, programs, advice(_findings(description, found)), logged)
 
 
 def _findings(description: str, found: Harvest) -> Iterator[str]:

@@ -153,7 +153,7 @@ def judge(profile: str, audit: str) -> str:
             "controls": rows(controls),
             "description": target.description,
             "standing": target.standing.value,
-            "findings": list(target.findings),
+            "findings": [one.text for one in target.findings],
             "trail": trail,
         }
     )

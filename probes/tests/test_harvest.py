@@ -305,7 +305,7 @@ def test_every_thread_has_its_own_filters() -> None:
     assert [thread.programs for thread in found.threads] == [(a,), (a, b), (a,), (a, b, c)]
     assert loaded.description == f"process {child.pid} ({found.comm})"
     assert loaded.programs == (bpf.from_bytes(a, big_endian=BIG_ENDIAN),)
-    one, other = loaded.findings
+    one, other = map(str, loaded.findings)
     assert f"thread {found.threads[1].tid} (" in one
     assert one.endswith("2 filters against 1, of which the 1 oldest are the same")
     assert f"thread {found.threads[3].tid} (" in other

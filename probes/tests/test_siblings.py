@@ -14,6 +14,7 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.bpf import Program
 from probes.cell import Cell, CellKey, Claim, EvidenceKind, Outcome
+from probes.finding import Finding
 from probes.gap import Gap, GapState
 from probes.prover import Analysis, TooComplexError
 from probes.siblings import ANY_FILTER
@@ -216,7 +217,7 @@ class Opaque:
 
     kind: str = "ambient"
     description: str = "the filter of the container"
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     origin: Origin | None = None
 
     @property

@@ -66,7 +66,7 @@ def test_a_profile_with_its_findings(tmp_path: Path) -> None:
     for opened, value in ((with_stub, 0x00050026), (without, 0)):
         assert bpf.simulate(opened.programs[0], ACCT) == EPERM
         assert bpf.simulate(opened.programs[0], later) == value
-        assert "libseccomp does not know nonsense" in "".join(opened.findings)
+        assert "libseccomp does not know nonsense" in "".join(map(str, opened.findings))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ exit status:
   1  different
   3  the command itself failed
   4  an option, a file or a process is not what it must be; one sentence says which and why
+  6  what was compared is equal, but a finding says that it is not all
   7  cannot be proved, or not exactly enough"""
 
 

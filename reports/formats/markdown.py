@@ -99,6 +99,7 @@ def _identity(run: Run) -> Iterator[str]:
         ("what", ""),
         [
             ("target", escaped(f"{run.target.kind}: {run.target.description}")),
+            *(("advice", escaped(words)) for words in run.target.findings),
             *((f"SHA-256 of {escaped(name)}", f"`{digest}`") for name, digest in _digests(run)),
             ("policy", f"{escaped(run.policy.name)} (SHA-256 `{run.policy.sha256}`)"),
             ("profiles", escaped(", ".join(run.profiles))),

@@ -185,7 +185,7 @@ def _waiver(run: Run, rank: int, one: JudgedWaiver, uuids: Identifiers) -> dict[
 
 
 def _method(claim: Claim) -> str:
-    return "EXAMINE" if claim is Claim.IS_PROVED else "TEST"
+    return "EXAMINE" if claim in {Claim.IS_PROVED, Claim.IS_ALL_JUDGED} else "TEST"
 
 
 def _circumstances(run: Run, method: str, uuids: Identifiers) -> dict[str, object]:

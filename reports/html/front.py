@@ -112,7 +112,7 @@ def identity(view: View) -> Markup:
                 ("Target", join(text(f"{run.target.description} "), code(run.target.kind))),
                 *_image(run),
                 *_programs(run),
-                *(("Finding", text(words)) for words in run.target.findings),
+                *(("Advice", text(words)) for words in run.target.findings),
                 ("Policy", join(text(f"{run.policy.title} "), code(run.policy.name))),
                 ("Policy digest", digest(f"sha256:{run.policy.sha256}")),
                 ("Documented calls", text(str(len(run.policy.calls)))),

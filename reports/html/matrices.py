@@ -293,8 +293,8 @@ class _Row:
 
 def _row_of(cell: Cell) -> _Row:
     variant = cell.key.variant if cell.key.claim in _BY_VARIANT else ""
-    if cell.key.claim is Claim.IS_PROVED:
-        variant = cell.key.syscall  # here not a call but what the proof covers besides them
+    if cell.key.claim in {Claim.IS_PROVED, Claim.IS_ALL_JUDGED}:
+        variant = cell.key.syscall  # here not a call, but what is covered besides calls
     return _Row(cell.key.claim, variant, cell.key.profile)
 
 

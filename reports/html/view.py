@@ -24,6 +24,7 @@ MEANINGS = {
     Claim.DEFAULT_ACTION: "A number that no table knows gets the action of the profile.",
     Claim.IS_INHERITED: "Nothing that a process does takes the filter off it or its children.",
     Claim.IS_PROVED: "By analysis, the filter gives its answer whatever the arguments are.",
+    Claim.IS_ALL_JUDGED: "Nothing that the target names was left out of the verdicts.",
 }
 """What each claim says, for a reader who does not know the suite."""
 

@@ -122,7 +122,8 @@ class Target:
     Attributes:
         kind: the sort of target, as in ``--target``.
         description: which one it was.
-        findings: sentences about the target itself, such as of rules that a profile has in vain.
+        findings: advice about the target itself, such as of rules that a profile has in vain; what
+            a verdict depends on has a cell of the claim "is all judged".
         programs: its filter programs by profile, the oldest of each first; none where they are
             not to be had.
         image: the container image; None where there is none.

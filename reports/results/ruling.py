@@ -88,7 +88,7 @@ def verdict(
 
 
 def _is_observed_pass(cell: Cell) -> bool:
-    unobserved = {Claim.CONTROLS, Claim.IS_PROVED}
+    unobserved = {Claim.CONTROLS, Claim.IS_PROVED, Claim.IS_ALL_JUDGED}
     return cell.outcome is Outcome.PASSED and cell.key.claim not in unobserved
 
 
@@ -103,7 +103,8 @@ def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     untold = {_place(cell) for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
     calibrated = {_place(cell) for cell in controls} - untold
     decided = {Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED}
-    observed = [cell for cell in cells if cell.key.claim is not Claim.IS_PROVED]
+    unobserved = {Claim.IS_PROVED, Claim.IS_ALL_JUDGED}
+    observed = [cell for cell in cells if cell.key.claim not in unobserved]
     used = {_place(cell) for cell in observed if cell.outcome in decided}
     uncalibrated = sorted({arch for _, arch in used - calibrated})
     if off:

@@ -36,7 +36,7 @@ def judged(profile: Profile) -> dict[str, Any]:
         cells = [*controls, *examiner.examine(cases)]
     return {
         "description": resolved.target.description,
-        "findings": resolved.target.findings,
+        "findings": [one.text for one in resolved.target.findings],
         "cells": [codec.cell_to_json(cell) for cell in cells],
     }
 

@@ -10,6 +10,7 @@ from probes import bpf
 from probes.action import Action, FilterReturn, Profile
 from probes.bpf import Program, SeccompData, jump, statement
 from probes.errors import ExitStatus, InstrumentError
+from probes.finding import Finding
 from probes.prover import TooComplexError
 from probes.prover_compare import Pair, compare, effect, run
 from probes.targets.open import Opened
@@ -204,7 +205,7 @@ def test_more_differences_than_can_be_listed_are_still_differences() -> None:
 
 
 def test_findings_of_both_are_told() -> None:
-    left = replace(opened(filter_of()), findings=("a finding",))
+    left = replace(opened(filter_of()), findings=(Finding("a finding"),))
     lines = difference(left, opened(filter_of()), (), WIDTH).lines
     assert lines[:3] == ("A  a stack", "    - a finding", "B  a stack")
 

@@ -9,6 +9,7 @@ from probes import arch as abis
 from probes import bpf, partition, prover
 from probes.action import Action, FilterReturn, Profile
 from probes.bpf import U32, Program, SeccompData, jump, statement
+from probes.finding import advice
 from probes.prover import TooComplexError
 from probes.prover_compare import effect, run
 from probes.targets.open import Opened
@@ -22,7 +23,7 @@ WIDTH = 80
 
 
 def opened(*programs: Program, findings: tuple[str, ...] = ()) -> Opened:
-    return Opened("a made-up stack", programs, X86, findings)
+    return Opened("a made-up stack", programs, X86, advice(findings))
 
 
 def lines_of(target: Opened, *names: str, width: int = WIDTH) -> list[str]:

@@ -302,7 +302,7 @@ def test_the_verdict(
     unconfined = variant == "default" and runtime not in HAVE_A_DEFAULT
     for said in (" ".join(inside_it.findings), inside_it.description):
         assert ("no seccomp filter is installed" in said) == unconfined
-    assert ("has no seccomp filter at all" in " ".join(found.findings)) == unconfined
+    assert ("has no seccomp filter at all" in " ".join(map(str, found.findings))) == unconfined
 
 
 def check_inside(

@@ -8,6 +8,7 @@ from typing import Final
 from probes import bpf
 from probes.action import Action, FilterReturn
 from probes.bpf import Program
+from probes.finding import Finding, advice
 from probes.targets import Origin
 from probes.targets.files import shown
 from probes.targets.runtimes import container
@@ -32,14 +33,14 @@ class ContainerFilters:
     Attributes:
         description: what a sentence calls it, such as ``docker container of alpine with p.json``.
         programs: the filters of its first process, the oldest first.
-        findings: sentences about what the filters do not do although it may be expected.
+        findings: what the filters do not do although it may be expected.
         origin: the container, with the filters of a process that exec started.
         logged: those of all these that were installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     description: str
     programs: tuple[Program, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     origin: Origin
     logged: frozenset[Program] = frozenset()
 
@@ -59,7 +60,7 @@ def load(wanted: Wanted) -> ContainerFilters:
     runtime, subject = wanted.program.runtime, shown(wanted.subject)
     origin = Origin(runtime, held.version, subject, held.digest, executed)
     logged = frozenset(_programs(tuple(held.logged))) if held.logged else frozenset()
-    findings = tuple(_findings(wanted, held))
+    findings = advice(_findings(wanted, held))
     return ContainerFilters(_description(wanted), first, findings, origin, logged)
 
 

@@ -1,0 +1,92 @@
+"""What is to be said of a target besides its verdicts, and whether a verdict may ignore it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+
+
+class Weight(StrEnum):
+    """What a finding does to a run.
+
+    ``ADVICE``: nothing; no verdict depends on it. ``LIMITS``: something that the target names was
+    not judged or cannot be decided, so that the run can at best end as *cannot tell*.
+    ``CONTRADICTS``: the restrictions do not hold there, so that the run fails.
+    """
+
+    ADVICE = "advice"
+    LIMITS = "limits"
+    CONTRADICTS = "contradicts"
+
+
+_WORDS: Final = {
+    Weight.ADVICE: "advice",
+    Weight.LIMITS: "cannot tell",
+    Weight.CONTRADICTS: "does not hold",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence about a target.
+
+    Attributes:
+        text: what was found, and what would decide or mend it.
+        weight: what it does to a run.
+        about: what it is about, as a short noun that is the same in every run, such as
+            ``readers``; it names the finding's cell. Needed, and unique in a target, unless the
+            finding is only advice.
+        calls: documented calls about which nothing can be told because of it.
+
+    Raises:
+        ValueError: a finding with weight does not say what it is about, or one without the weight
+            of a limit names calls.
+    """
+
+    text: str
+    weight: Weight = Weight.ADVICE
+    about: str = ""
+    calls: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses what no report could show."""
+        if self.weight is not Weight.ADVICE and not self.about:
+            raise ValueError(f"a finding with weight has to say what it is about: {self.text}")
+        if self.calls and self.weight is not Weight.LIMITS:
+            raise ValueError(f"only a limit can leave calls undecided: {self.text}")
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.text
+
+    @property
+    def line(self) -> str:
+        """The sentence behind a word for what it does to a verdict."""
+        return f"{_WORDS[self.weight]}: {self.text}"
+
+    def to_plain(self) -> list[object]:
+        """The finding in types that can be sent to another process; see ``from_plain``."""
+        return [self.text, self.weight.value, self.about, list(self.calls)]
+
+    @classmethod
+    def from_plain(cls, plain: Iterable[object]) -> Self:
+        """The finding that ``to_plain`` was given."""
+        text, weight, about, calls = plain
+        if not isinstance(calls, Iterable):
+            raise TypeError(f"the calls of a finding are a list, and not {calls!r}")
+        return cls(str(text), Weight(str(weight)), str(about), tuple(map(str, calls)))
+
+
+def advice(texts: Iterable[str]) -> tuple[Finding, ...]:
+    """Findings on which no verdict depends."""
+    return tuple(map(Finding, texts))
+
+
+def weighty(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings that take part in the verdict on a run."""
+    return tuple(one for one in findings if one.weight is not Weight.ADVICE)
+
+
+def undecided(findings: Iterable[Finding], call: str) -> str:
+    """Why nothing can be told about a documented call; "" where no finding keeps it open."""
+    return next((one.text for one in findings if call in one.calls), "")
