@@ -25,7 +25,7 @@ from reports.formats.shared import (
 )
 from reports.html.view import MEANINGS
 from reports.results import Run, Verdict, time_text
-from reports.summary import visible
+from reports.summary import not_all_judged, visible
 
 MOST_RESULTS: Final = 5000
 """How many results of a run code scanning shows."""
@@ -205,6 +205,11 @@ def _invocation(run: Run, hidden: int) -> dict[str, object]:
     notes = []
     if ruling.verdict not in {Verdict.PASS, Verdict.FAIL}:
         notes.append({"level": "error", "message": {"text": visible(ruling.sentence)}})
+    notes += [
+        {"level": "error", "message": {"text": required(cell.sentence)}}
+        for cell in not_all_judged(run)
+        if cell.outcome is Outcome.CANNOT_TELL
+    ]
     if hidden > 0:
         text = f"{hidden:,} more results are left out, for no more are shown: see {RECORD}."
         notes.append({"level": "warning", "message": {"text": text}})

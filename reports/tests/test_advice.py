@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from probes import settings
+from probes import plan, settings
 from probes.cell import Cause, CellKey, Claim, Outcome
+from probes.finding import Finding, Weight
 from probes.settings import Words
 from reports import results
 from reports.advice import mend, reproduce, test_name
@@ -19,8 +20,10 @@ test_name.__test__ = False  # type: ignore[attr-defined]  # it names tests and i
 def test_every_planned_cell_has_its_test() -> None:
     """The name that a report gives is that of the test, for every cell of the job."""
     resolved = settings.resolve(Words(policy=str(samples.POLICY_FILE)))
+    part = Finding("a part was not judged", Weight.LIMITS, about="another part")
+    more = plan.all_judged(resolved.profiles, resolved.native, [part])
     claims = set()
-    for case in resolved.cases:
+    for case in (*resolved.cases, *more):
         for key in case.cells:
             assert test_name(key) == f"{case.function}[{case.id}]", key
             claims.add(key.claim)

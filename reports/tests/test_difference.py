@@ -10,7 +10,7 @@ from probes import bpf
 from probes.action import Action, FilterReturn, Profile
 from probes.bpf import Program, SeccompData, jump, statement
 from probes.errors import ExitStatus, InstrumentError
-from probes.finding import Finding
+from probes.finding import Finding, Weight
 from probes.prover import TooComplexError
 from probes.prover_compare import Pair, compare, effect, run
 from probes.targets.open import Opened
@@ -207,7 +207,28 @@ def test_more_differences_than_can_be_listed_are_still_differences() -> None:
 def test_findings_of_both_are_told() -> None:
     left = replace(opened(filter_of()), findings=(Finding("a finding"),))
     lines = difference(left, opened(filter_of()), (), WIDTH).lines
-    assert lines[:3] == ("A  a stack", "    - a finding", "B  a stack")
+    assert lines[:3] == ("A  a stack", "    - advice: a finding", "B  a stack")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_is_equal_is_not_all_where_a_finding_says_so(side: str) -> None:
+    """Advice leaves the verdict as it is, and what differs stays different."""
+    whole = opened(filter_of())
+    limit = Finding("a thread was not read", Weight.LIMITS, about="a thread")
+    for finding, status in (
+        (Finding("a hint"), ExitStatus.CONFORMANT),
+        (limit, ExitStatus.CANNOT_TELL),
+        (replace(limit, weight=Weight.CONTRADICTS), ExitStatus.CANNOT_TELL),
+    ):
+        part = replace(whole, findings=(finding,))
+        pair = (part, whole) if side == "left" else (whole, part)
+        found = difference(*pair, (), WIDTH)
+        assert found.status is status
+        assert finding.line in " ".join(line.strip(" -") for line in found.lines)
+    other = opened(filter_of(ioctl=EPERM))
+    assert difference(replace(other, findings=(limit,)), whole, (), WIDTH).status is (
+        ExitStatus.NOT_CONFORMANT
+    )
 
 
 def test_the_data_of_actions_counts_where_somebody_sees_it() -> None:

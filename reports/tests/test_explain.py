@@ -64,7 +64,7 @@ def test_a_filter_reads_as_what_it_does() -> None:
         "a made-up stack: one filter of 10 instructions",
         "",
         "findings",
-        "  - something was left out",
+        "  - advice: something was left out",
     ]
     assert "no proof" not in "\n".join(lines)
     told = section_lines(lines, "x86_64 (architecture 0xc000003e, numbers without the x32 bit")
