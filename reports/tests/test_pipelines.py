@@ -105,6 +105,14 @@ def test_the_linter_of_the_field(
     assert lint(linter(), mutant).returncode != 0
 
 
+def test_the_job_has_a_kind_of_profile_that_kubernetes_knows() -> None:
+    """The linter takes any word for it; see findings/kubernetes-validate-seccomp-type.sh."""
+    pod = yaml.safe_load(JOB.read_text(encoding="utf-8"))["spec"]["template"]["spec"]
+    profile = pod["securityContext"]["seccompProfile"]
+    assert profile["type"] == "Localhost"
+    assert not Path(profile["localhostProfile"]).is_absolute()
+
+
 def example(folder: Path) -> str:
     """The worked example in a folder's page."""
     found = re.findall(r"```yaml\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
