@@ -325,6 +325,12 @@ def reads_only_number_and_arch(program: Program) -> bool:
     return all(i.code != LD_ABS or i.k in {OFFSET_NR, OFFSET_ARCH} for i in program)
 
 
+def reads_pointer(program: Program) -> bool:
+    """Whether the verdict on a call can depend on where its code is."""
+    halves = {OFFSET_POINTER, OFFSET_POINTER + 4}
+    return any(i.code == LD_ABS and i.k in halves for i in program)
+
+
 def disassemble(program: Program) -> str:
     """One line an instruction, jump targets as absolute indices."""
     return "\n".join(f"{index:4d}: {_mnemonic(index, i)}" for index, i in enumerate(program))

@@ -1,11 +1,13 @@
 """From cases to verdicts: makes the calls, waits for the records, and asks the judge."""
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import chain
 
-from probes import bpf, executed, plan, proof, verdict, witness
+from probes import bpf, executed, plan, pointer, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.audit.collector import Batch, Collector
@@ -14,14 +16,14 @@ from probes.bpf import Program, SeccompData
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.finding import undecided
-from probes.instrument import Call, Observation, Request, Route, Zygote
-from probes.obstacles import decisive, explaining, killed_on_its_way
+from probes.instrument import Call, Observation, Request, Route, Zygote, can_place
+from probes.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, killed_on_its_way
 from probes.plan import Case, Scope, Way
 from probes.policy import Policy
 from probes.proof import Deviation
 from probes.prover import TooComplexError
 from probes.prover_compare import run
-from probes.targets import StackTarget, Target
+from probes.targets import StackTarget, Target, analyzed
 from probes.targets.ambient import Ambient
 from probes.verdict import Counterexample, Question, Sighting, Trail
 from probes.witness import Attempt, Witness
@@ -367,14 +369,9 @@ class Examiner:
                 verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
             ]
             return
-        entered = self._entered(case, found) if found is not None else None
-        if found is not None and entered is not None:
-            call = Call(found.number, found.data.args)
-            (attempt,) = witness.MARKER.one(entered, call, self._filters(case), ())
-            nonce = self._zygote.nonce()
-            inquiry.requests.append(
-                Request(_entry(entered), (call,), attempt.programs, nonce, Route.SIBLING)
-            )
+        trial = self._trial(case, found) if found is not None else None
+        if trial is not None:
+            inquiry.requests.append(trial)
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
             if found is None:
@@ -383,26 +380,45 @@ class Examiner:
             elsewhere = key.syscall == Scope.OTHER_ARCHITECTURES
             where = f" on architecture {found.data.arch:#x}" if elsewhere else ""
             text = _input_words(found, where)
-            example = Counterexample(found.returns, text, analysis.exact, tried)
+            rare = _rarely_had(found)
+            example = Counterexample(found.returns, text, analysis.exact, tried, rare)
             return [verdict.judge_proof(question, example)]
 
         inquiry.judge = judge
 
-    def _entered(self, case: Case, found: Deviation) -> Arch | None:
-        """The ABI by which this kernel can be shown an input, as this process enters it.
+    def _trial(self, case: Case, found: Deviation) -> Request | None:
+        """What shows this kernel an input exactly as it was found, under the witness.
 
-        None where it has no such ABI, where the input asks for a code address, and for a number
-        about which it may ask no filter, so that nothing keeps the call from running.
+        None where the kernel has no such ABI, where this process cannot make the input, and for a
+        number about which it may ask no filter, so that nothing keeps the call from running.
         """
-        if plan.is_exempt_number(case.arch, found.number):
-            return None
-        filters = self._target.programs(_profile(case))
-        if verdict.is_hidden(found.value) or decisive(filters, self._native, Route.SIBLING):
-            return None
-        if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES or found.data.instruction_pointer:
-            return None
         # The case has the ABI as 64-bit processes enter it; a proof needs no process at all.
-        return next((one for one in self._offered if one.name == case.arch.name), None)
+        entered = next((one for one in self._offered if one.name == case.arch.name), None)
+        if entered is None or case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
+            return None
+        if plan.is_exempt_number(case.arch, found.number) or verdict.is_hidden(found.value):
+            return None
+        address = found.data.instruction_pointer
+        if not can_place(address) or max(found.data.args) > _widest():
+            return None
+        by_seccomp = self._is_prctl(entered, found.number)
+        installing = BY_SECCOMP if by_seccomp else INSTALLING
+        filters = self._target.programs(_profile(case))
+        if decisive(filters, self._native, Route.SIBLING, installing=installing):
+            return None
+        call = Call(found.number, found.data.args)
+        (attempt,) = witness.MARKER.one(entered, call, self._filters(case), ())
+        return Request(
+            *(_entry(entered), (call,), attempt.programs, self._zygote.nonce(), Route.SIBLING),
+            seccomp=self._native.numbers["seccomp"],
+            by_seccomp=by_seccomp,
+            address=address,
+        )
+
+    def _is_prctl(self, arch: Arch, number: int) -> bool:
+        """Whether a call is the one that installs filters, which its marker would answer."""
+        same = arch.audit_arch == self._native.audit_arch
+        return same and number == self._native.number("prctl")
 
     def _ask(self, inquiry: _Inquiry) -> None:
         """Plans up to three calls for a case of one cell, and how their answers are judged."""
@@ -422,7 +438,7 @@ class Examiner:
         arguments: tuple[int, ...] = row.args if row else ()
         if case.claim is Claim.DEFAULT_ACTION:
             arguments = _UNKNOWN_ARGUMENTS
-        call = Call(_number(key), arguments)
+        call = Call(_number(key), tuple(one & _widest(case.arch) for one in arguments))
         new_session = row is not None and row.prepare is Preparation.NEW_SESSION
         later = key.variant == Way.LATER_FILTER
         if reason := decisive(self._programs(case), self._native, recipe.route, later=later):
@@ -443,6 +459,7 @@ class Examiner:
                 runs=runs,
                 logged=self._logged(case),
                 seccomp=self._native.numbers["seccomp"],
+                by_seccomp=self._is_prctl(case.arch, call.number),
             )
             inquiry.requests.append(request)
         inquiry.needs_records = recipe.records
@@ -555,14 +572,29 @@ class Examiner:
             bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in self._target.logged
         )
 
-    def _simulate(self, case: Case, call: Call) -> int | None:
-        """The raw value that the filters under test return for a call, where they are known."""
+    def _simulate(self, case: Case, call: Call) -> tuple[int, ...]:
+        """Every raw value that the filters under test return for a call; none if not known.
+
+        Several where they look at the address of the call's code, which is another one in each
+        process.
+        """
         programs = self._programs(case)
         if not programs:
-            return None
+            return ()
         arguments = (*call.arguments, 0, 0, 0, 0, 0, 0)[:6]
         data = SeccompData(call.number, case.arch.audit_arch, arguments)
-        return run(programs, data, big_endian=case.arch.big_endian)
+        big_endian = case.arch.big_endian
+        if not any(map(bpf.reads_pointer, programs)):
+            return (run(programs, data, big_endian=big_endian),)
+        try:
+            analysis = (
+                analyzed(programs, big_endian=big_endian)
+                if _is_by_exec(case)
+                else self._target.analysis(_profile(case))
+            )
+        except TooComplexError:
+            return tuple(FilterReturn(action).value for action in Action)  # whatever it may be
+        return tuple(sorted(analysis.values_from_anywhere(data)))
 
     def _explained(self, case: Case, route: Route, sighting: Sighting, cell: Cell) -> Cell:
         """The cell; where the filter under test kept its probe from being made, it says so."""
@@ -654,7 +686,33 @@ def _input_words(found: Deviation, where: str) -> str:
     )
     more = f" and {found.count - 1} more numbers" if found.count > 1 else ""
     with_them = f" with {arguments}" if arguments else ""
-    return f"number {found.number:#x}{where}{with_them}{more}"
+    address = found.data.instruction_pointer
+    at = f" at instruction address {address:#x}" if address else ""
+    return f"number {found.number:#x}{where}{with_them}{at}{more}"
+
+
+def _widest(arch: Arch | None = None) -> int:
+    """The highest argument that a process has in its registers: this one, or one of an ABI."""
+    narrow = sys.maxsize <= bpf.U32 or (arch is not None and arch.entry is Entry.INT80)
+    return bpf.U32 if narrow else _ALL_ONES
+
+
+def _rarely_had(found: Deviation) -> str:
+    """Why not every process can make an input, in words; "" where each can."""
+    address = found.data.instruction_pointer
+    narrow = not found.data.arch & _AUDIT_ARCH_64BIT and max(found.data.args) > bpf.U32
+    if narrow and max(found.data.args) > _widest() and os.uname().machine != "x86_64":
+        return "only code of 64 bits has such an argument in its registers"
+    if not address or pointer.is_ordinary(address) or pointer.is_vsyscall(address):
+        return ""
+    return (
+        f"code at {address:#x} takes more than any process has (CAP_SYS_RAWIO or a lower "
+        "vm.mmap_min_addr, or page tables of five levels)"
+    )
+
+
+_AUDIT_ARCH_64BIT = 0x80000000
+"""__AUDIT_ARCH_64BIT of linux/audit.h."""
 
 
 def _number(key: CellKey) -> int:

@@ -24,6 +24,11 @@ _MOST_ERRANDS: Final = 20
 """More than a confined zygote has things to try."""
 
 
+def can_place(address: int) -> bool:
+    """Whether a call by an instruction that ends at an address can be tried by this process."""
+    return address == 0 or kernel.has_stubs()
+
+
 class Stage(IntEnum):
     """How far a probed call came."""
 
@@ -69,6 +74,9 @@ class Request:
             drop its own makes no such call.
         logged: those of the programs that are installed with SECCOMP_FILTER_FLAG_LOG.
         seccomp: the number of seccomp(2), which takes that flag.
+        by_seccomp: whether all of them are installed by that call: prctl(2) is what is asked about.
+        address: where the instruction that makes the calls ends, which is what filters see of it;
+            0 for wherever it is.
     """
 
     entry: str
@@ -81,6 +89,8 @@ class Request:
     runs: bool = True
     logged: tuple[bytes, ...] = ()
     seccomp: int = 0
+    by_seccomp: bool = False
+    address: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """The shape that ``probes.zygote`` reads."""
@@ -95,6 +105,8 @@ class Request:
             "runs": self.runs,
             "logged": list(self.logged),
             "seccomp": self.seccomp,
+            "by_seccomp": self.by_seccomp,
+            "address": self.address,
         }
 
 

@@ -401,16 +401,30 @@ def try_to_loosen() -> bool:
     return found is not None and int(found) != SECCOMP_MODE_FILTER
 
 
-# long enter(long number, const uint32_t arguments[6]): the 32-bit entry from 64-bit code. ebx, ecx,
-# edx, esi, edi, ebp carry the arguments; rbx and rbp belong to the caller.
+# long enter(long number, const uint64_t arguments[6], void *instruction): loads the registers of an
+# entry and calls the instruction that enters the kernel, behind which there is a return. The filter
+# sees all 64 bits of what is loaded, by int 0x80 too. rbx and rbp belong to the caller.
 _INT80_CODE = bytes.fromhex(
     "53 55"  # push rbx; push rbp
-    "89f8 4989f0"  # mov eax, edi; mov r8, rsi
-    "418b18 418b4804 418b5008"  # mov ebx, [r8]; mov ecx, [r8+4]; mov edx, [r8+8]
-    "418b700c 418b7810 418b6814"  # mov esi, [r8+12]; mov edi, [r8+16]; mov ebp, [r8+20]
-    "cd80"  # int 0x80
+    "89f8 4989f0 4989d1"  # mov eax, edi; mov r8, rsi; mov r9, rdx
+    "498b18 498b4808 498b5010"  # mov rbx, [r8]; mov rcx, [r8+8]; mov rdx, [r8+16]
+    "498b7018 498b7820 498b6828"  # mov rsi, [r8+24]; mov rdi, [r8+32]; mov rbp, [r8+40]
+    "41ffd1"  # call r9
     "5d 5b c3"  # pop rbp; pop rbx; ret
 )
+_SYSCALL_CODE = bytes.fromhex(
+    "4889f8 4989f3 4889d1"  # mov rax, rdi; mov r11, rsi; mov rcx, rdx
+    "498b3b 498b7308 498b5310"  # mov rdi, [r11]; mov rsi, [r11+8]; mov rdx, [r11+16]
+    "4d8b5318 4d8b4320 4d8b4b28"  # mov r10, [r11+24]; mov r8, [r11+32]; mov r9, [r11+40]
+    "ffd1"  # call rcx
+    "c3"  # ret
+)
+_INSTRUCTIONS = {ENTRY_INT80: bytes.fromhex("cd80"), ENTRY_SYSCALL: bytes.fromhex("0f05")}
+_RETURN = bytes.fromhex("c3")
+_LOADERS = {ENTRY_INT80: _INT80_CODE, ENTRY_SYSCALL: _SYSCALL_CODE}
+
+VSYSCALL_PAGE = 0xFFFFFFFFFF600000
+"""asm/vsyscall.h: a jump there is a call, which the kernel shows filters with that very address."""
 
 
 def prepare_call(entry: str, number: int, arguments: Sequence[int]) -> Callable[[], int]:
@@ -421,7 +435,8 @@ def prepare_call(entry: str, number: int, arguments: Sequence[int]) -> Callable[
     Args:
         entry: ENTRY_SYSCALL (libc's syscall()) or ENTRY_INT80 (x86 only).
         number: the raw number, x32 with its bit.
-        arguments: up to six register values.
+        arguments: up to six register values, of 64 bits by int 0x80 too: the kernel shows them
+            whole to a filter, and takes the lower halves.
 
     Raises:
         OSError: no executable memory is to be had for the int 0x80 stub.
@@ -432,11 +447,79 @@ def prepare_call(entry: str, number: int, arguments: Sequence[int]) -> Callable[
         values = [ctypes.c_ulong(a) for a in six]
         raw = ctypes.c_ulong(number)
         return lambda: int(_libc.syscall(raw, *values))
-    if entry == ENTRY_INT80 and os.uname().machine == "x86_64" and sys.maxsize > 1 << 32:
-        registers = (ctypes.c_uint32 * 6)(*(a & 0xFFFFFFFF for a in six))
-        enter = _int80()
-        return lambda: _as_libc_would(int(enter(number, registers)))
+    if entry == ENTRY_INT80 and has_stubs():
+        return _stubbed(entry, number, six, None)
     raise ValueError(f"no entry {entry!r} on {os.uname().machine}")
+
+
+def prepare_call_at(
+    entry: str, number: int, arguments: Sequence[int], address: int
+) -> Callable[[], int]:
+    """Likewise, by an instruction that ends at an address, which is what the kernel shows a filter.
+
+    Puts the instruction there, for good: for a child that lives no longer than its call. In the
+    page of vsyscalls the kernel itself stands in for the instruction.
+
+    Raises:
+        OSError: no code can be had there (EEXIST: there is something already).
+        ValueError: the machine has no entry that could be placed.
+    """
+    if not has_stubs():
+        raise ValueError(f"no entry can be placed on {os.uname().machine}")
+    six = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    if address & -mmap.PAGESIZE == VSYSCALL_PAGE:
+        return _stubbed(entry, number, six, address)
+    code = _INSTRUCTIONS[entry]
+    _place(address - len(code), code + _RETURN)
+    return _stubbed(entry, number, six, address - len(code))
+
+
+def has_stubs() -> bool:
+    """Whether machine code of this module can run here."""
+    return os.uname().machine == "x86_64" and sys.maxsize > 1 << 32
+
+
+def _stubbed(
+    entry: str, number: int, six: Sequence[int], instruction: int | None
+) -> Callable[[], int]:
+    """A call by the stub of an entry, and by an instruction at an address instead of its own."""
+    enter, own = _stub(entry)
+    registers = (ctypes.c_uint64 * 6)(*six)
+    at = ctypes.c_void_p(own if instruction is None else instruction)
+    return lambda: _as_libc_would(int(enter(number, registers, at)))
+
+
+# asm-generic/mman-common.h
+_MAP_FIXED_NOREPLACE = 0x100000
+
+
+def _place(address: int, code: bytes) -> None:
+    """Puts machine code at an address where nothing is yet.
+
+    Raises:
+        OSError: that is not possible.
+    """
+    first = address & -mmap.PAGESIZE
+    size = (address + len(code) - first + mmap.PAGESIZE - 1) & -mmap.PAGESIZE
+    _libc.mmap.restype = ctypes.c_void_p
+    words = [ctypes.c_void_p(first), ctypes.c_size_t(size), ctypes.c_int(mmap.PROT_WRITE)]
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
+    found = _libc.mmap(*words, ctypes.c_int(flags), ctypes.c_int(-1), ctypes.c_long(0)) or 0
+    if found == _MAP_FAILED:
+        raise _error()
+    if found != first:  # before Linux 4.17 the flag was no more than a hint
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    ctypes.memmove(address, code, len(code))
+    _make_executable(first, size)
+
+
+_MAP_FAILED = (1 << 8 * ctypes.sizeof(ctypes.c_void_p)) - 1
+
+
+def _make_executable(address: int, size: int) -> None:
+    _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    if _libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_EXEC) == -1:
+        raise _error()
 
 
 def no_call() -> int:
@@ -450,30 +533,31 @@ def prepare_int80() -> None:
     Raises:
         OSError: no executable memory is to be had.
     """
-    if os.uname().machine == "x86_64":
-        _int80()
+    if has_stubs():
+        _stub(ENTRY_INT80)
 
 
 _NOTHING = [ctypes.c_ulong()] * 7
-_int80_entry: list[Callable[..., int]] = []
+_stubs: dict[str, tuple[Callable[..., int], int]] = {}
 
 
-def _int80() -> Callable[..., int]:
-    if not _int80_entry:
+def _stub(entry: str) -> tuple[Callable[..., int], int]:
+    """The function that loads an entry's registers, and the address of its own instruction."""
+    if entry not in _stubs:
+        loader = _LOADERS[entry]
         memory = mmap.mmap(
             -1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_WRITE
         )
-        memory.write(_INT80_CODE)
+        memory.write(loader + _INSTRUCTIONS[entry] + _RETURN)
         address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         _kept.append(memory)
-        _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        if _libc.mprotect(address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == -1:
-            raise _error()
+        _make_executable(address, mmap.PAGESIZE)
+        registers = ctypes.POINTER(ctypes.c_uint64)
         kind = ctypes.CFUNCTYPE(
-            ctypes.c_long, ctypes.c_long, ctypes.POINTER(ctypes.c_uint32), use_errno=True
+            *(ctypes.c_long, ctypes.c_long, registers, ctypes.c_void_p), use_errno=True
         )
-        _int80_entry.append(kind(address))
-    return _int80_entry[0]
+        _stubs[entry] = (kind(address), address + len(loader))
+    return _stubs[entry]
 
 
 def _as_libc_would(answer: int) -> int:

@@ -79,8 +79,17 @@ _HELPFUL: Final = {
 _ANYWHERE: Final = ("brk", "mmap", "munmap", "futex", "rt_sigreturn", "prctl", "seccomp")
 
 
+BY_SECCOMP: Final = Need("seccomp", (1, 0, _SOMEWHERE), "installs a filter on top of it")
+"""SECCOMP_SET_MODE_FILTER without flags."""
+
+
 def decisive(
-    programs: Sequence[Program], native: Arch, route: Route, *, later: bool = False
+    programs: Sequence[Program],
+    native: Arch,
+    route: Route,
+    *,
+    later: bool = False,
+    installing: Need = INSTALLING,
 ) -> str:
     """Why nothing can be told by a route, in words; "" where nothing is known to be in its way.
 
@@ -89,9 +98,10 @@ def decisive(
         native: the ABI of the process that probes.
         route: who makes the probed call.
         later: whether the process installs another filter afterwards.
+        installing: the call by which filters are installed.
     """
     stacks = [programs[:count] for count in range(1, len(programs) + later)]
-    found = [_refused(stack, native, INSTALLING) for stack in stacks]
+    found = [_refused(stack, native, installing) for stack in stacks]
     found += [_refused(programs, native, need) for need in _DECISIVE.get(route, ())]
     return _words(one for one in found if one)
 

@@ -1,15 +1,17 @@
 """Claims that an analysis of the programs decides: for all arguments, all numbers, all tokens."""
 
 import bisect
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from probes import partition, plan
+from probes import partition, plan, pointer
 from probes.action import Action, FilterReturn
 from probes.arch import Arch
 from probes.bpf import SeccompData
 from probes.plan import Case, Scope
+from probes.pointer import Span
 from probes.policy import Policy
 from probes.prover import Analysis, Bits
 
@@ -21,7 +23,8 @@ class Deviation:
     Attributes:
         number: the number.
         value: what they return, raw.
-        data: the whole input; certain only where the analysis is exact.
+        data: the whole input; certain only where the analysis is exact. Its instruction address
+            is 0 where that does not matter.
         count: how many numbers deviate, this one among them.
     """
 
@@ -60,7 +63,12 @@ def deviation(
     if not found:
         return _other_form(case, analysis, wanted)
     first = min(found, key=lambda one: plan.is_exempt_number(case.arch, one.number))
-    data = _input(case, policy, analysis, (first.token, first.number, first.value))
+    data = _placed(
+        analysis,
+        lambda span: _input(
+            case, policy, analysis, (first.token, first.number, first.value), span
+        ),
+    )
     by_place = {(one.token, one.number): one.count for one in found}
     return Deviation(
         first.number,
@@ -110,7 +118,8 @@ def _other_form(case: Case, analysis: Analysis, wanted: FilterReturn) -> Deviati
     found = {
         value: data
         for value in sorted(analysis.returns(case.arch.audit_arch, number))
-        if (data := _in_form(case, analysis, number, value, form)) is not None
+        if (data := _placed(analysis, partial(_in_form, case, analysis, number, value, form)))
+        is not None
     }
     right = {value for value in found if agrees(FilterReturn.decode(value), wanted)}
     if not right or right == found.keys():
@@ -119,14 +128,36 @@ def _other_form(case: Case, analysis: Analysis, wanted: FilterReturn) -> Deviati
     return Deviation(number, value, found[value], 1)
 
 
-def _in_form(
-    case: Case, analysis: Analysis, number: int, value: int, form: _Form
+def _in_form(  # noqa: PLR0913, PLR0917 - the last one is what its caller varies
+    case: Case,
+    analysis: Analysis,
+    number: int,
+    value: int,
+    form: _Form,
+    span: Span | None,
 ) -> SeccompData | None:
-    return analysis.witness(case.arch.audit_arch, number, value, Bits(0, form.mask, form.operation))
+    operation = Bits(0, form.mask, form.operation)
+    return analysis.witness(case.arch.audit_arch, number, value, operation, span)
+
+
+def _placed(
+    analysis: Analysis, found_in: Callable[[Span | None], SeccompData | None]
+) -> SeccompData | None:
+    """An input whose instruction address, if it matters, is one where code is easily had."""
+    for span in (*pointer.PREFERRED, None):
+        data = found_in(span)
+        if data is not None:
+            matters = analysis.depends_on_pointer(data)
+            return data if matters else replace(data, instruction_pointer=0)
+    return None
 
 
 def _input(
-    case: Case, policy: Policy, analysis: Analysis, what: tuple[int, int, int]
+    case: Case,
+    policy: Policy,
+    analysis: Analysis,
+    what: tuple[int, int, int],
+    span: Span | None = None,
 ) -> SeccompData | None:
     """An input of a number that returns a value and should not; None where there is none.
 
@@ -142,7 +173,7 @@ def _input(
         and agrees(FilterReturn.decode(value), _action_of(case))
     ):
         outside = Bits(0, forms[0].mask, forms[0].operation, within=False)
-    return analysis.witness(token, number, value, outside)
+    return analysis.witness(token, number, value, outside, span)
 
 
 def _action_of(case: Case) -> FilterReturn:

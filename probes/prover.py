@@ -20,6 +20,7 @@ from probes import bpf
 from probes.action import ACTION_MASK
 from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
 from probes.bpf import Instruction, Program, SeccompData
+from probes.pointer import Pointers, Span
 
 NODE_LIMIT: Final = 1_000_000
 """The bound on the analysis, about 300 MB; the profiles of container runtimes need half of it."""
@@ -186,8 +187,55 @@ class Analysis:
                 found[value] = rest
         return found
 
+    def met_from(self, pointers: Pointers) -> "Analysis":
+        """The analysis of those inputs alone whose instruction address can be had.
+
+        Raises:
+            TooComplexError: it outgrew the bound.
+        """
+        named = set(self.tokens())
+        diagrams = self._diagrams
+        try:
+            possible = FALSE
+            for span in pointers.spans:
+                possible = diagrams.any_of(possible, _in_span(diagrams, span))
+            for token, number, address in pointers.calls:
+                call = diagrams.both(
+                    _cube(diagrams, _NR_BASE, number),
+                    _in_span(diagrams, Span(address, address)),
+                )
+                if token in named:  # else all tokens are alike, and shall remain so
+                    call = diagrams.both(_cube(diagrams, _ARCH_BASE, token), call)
+                possible = diagrams.any_of(possible, call)
+            met = {value: diagrams.both(node, possible) for value, node in self.outcomes.items()}
+        except (TooLargeError, RecursionError) as error:
+            raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
+        left = {value: node for value, node in met.items() if node != FALSE}
+        return Analysis(diagrams, left, self.inexact)
+
+    def values_from_anywhere(self, data: SeccompData) -> frozenset[int]:
+        """The values that are possible for a call, wherever in a process its code is."""
+        found = set()
+        for value, node in self.outcomes.items():
+            if self._rest(node, data) != FALSE:
+                found.add(value)
+        return frozenset(found)
+
+    def depends_on_pointer(self, data: SeccompData) -> bool:
+        """Whether the value for a call depends on where in a process its code is."""
+        left = [rest for node in self.outcomes.values() if (rest := self._rest(node, data))]
+        pointer = range(_POINTER_BASE, _UNKNOWN_BASE)
+        return len(left) > 1 and any(
+            variable in pointer for rest in left for variable in self._diagrams.support(rest)
+        )
+
     def witness(
-        self, token: int, number: int, value: int, where: Bits | None = None
+        self,
+        token: int,
+        number: int,
+        value: int,
+        where: Bits | None = None,
+        span: Span | None = None,
     ) -> SeccompData | None:
         """An input with which a number returns a value; None where there is none.
 
@@ -198,6 +246,7 @@ class Analysis:
             number: the number.
             value: the raw return value.
             where: only inputs of which this is so.
+            span: only instruction addresses of this span.
 
         Raises:
             TooComplexError: the condition outgrew the analysis' bound.
@@ -205,6 +254,8 @@ class Analysis:
         possible = self._conditions(token, number).get(value, FALSE)
         if where is not None:
             possible = self._restricted(possible, where)
+        if span is not None:
+            possible = self._within(possible, span)
         chosen = self._diagrams.member(possible)
         if chosen is None:
             return None
@@ -215,6 +266,12 @@ class Analysis:
                 words[word] |= 1 << (WORD_BITS - 1 - place)
         pairs = [words[i] << WORD_BITS | words[i + 1] for i in range(0, len(words), 2)]
         return SeccompData(number, token, tuple(pairs[:_ARGUMENTS]), pairs[_ARGUMENTS])
+
+    def _within(self, node: int, span: Span) -> int:
+        try:
+            return self._diagrams.both(node, _in_span(self._diagrams, span))
+        except TooLargeError as error:
+            raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
 
     def _restricted(self, node: int, where: Bits) -> int:
         cube = TRUE
@@ -256,16 +313,21 @@ class Analysis:
         """The values that the analysis holds possible for one input; one where it is exact."""
         found = set()
         for value, node in self.outcomes.items():
-            rest = self._at(self._at(node, data.arch, _ARCH_BASE), data.nr, _NR_BASE)
-            for index, argument in enumerate((*data.args, *(0,) * _ARGUMENTS)[:_ARGUMENTS]):
-                base = _ARGS_BASE + 2 * WORD_BITS * index
-                rest = self._at(rest, argument >> WORD_BITS, base)
-                rest = self._at(rest, argument & bpf.U32, base + WORD_BITS)
+            rest = self._rest(node, data)
             rest = self._at(rest, data.instruction_pointer >> WORD_BITS, _POINTER_BASE)
             rest = self._at(rest, data.instruction_pointer & bpf.U32, _POINTER_BASE + WORD_BITS)
             if rest != FALSE:
                 found.add(value)
         return frozenset(found)
+
+    def _rest(self, node: int, data: SeccompData) -> int:
+        """What is left of a set for one call: a set of instruction addresses."""
+        rest = self._at(self._at(node, data.arch, _ARCH_BASE), data.nr, _NR_BASE)
+        for index, argument in enumerate((*data.args, *(0,) * _ARGUMENTS)[:_ARGUMENTS]):
+            base = _ARGS_BASE + 2 * WORD_BITS * index
+            rest = self._at(rest, argument >> WORD_BITS, base)
+            rest = self._at(rest, argument & bpf.U32, base + WORD_BITS)
+        return rest
 
     def _at(self, node: int, value: int, base: int) -> int:
         """What is left of a set once a word has a value; words before it are gone already."""
@@ -374,6 +436,24 @@ def _add(diagrams: Diagrams, outcomes: dict[int, int], more: Mapping[int, int], 
     for value, inputs in more.items():
         part = diagrams.both(where, inputs)
         outcomes[value] = diagrams.any_of(outcomes.get(value, FALSE), part)
+
+
+def _in_span(diagrams: Diagrams, span: Span) -> int:
+    """The inputs whose instruction address is one of a span's."""
+    low = span.step.bit_length() - 1
+    aligned = TRUE
+    for place in reversed(range(2 * WORD_BITS - low, 2 * WORD_BITS)):
+        aligned = diagrams.node(_POINTER_BASE + place, aligned, FALSE)
+    from_first = to_last = aligned
+    first = -(-span.first // span.step)
+    for bit in range(2 * WORD_BITS - low):
+        variable = _POINTER_BASE + 2 * WORD_BITS - low - 1 - bit
+        branches = (FALSE, from_first) if first >> bit & 1 else (from_first, aligned)
+        from_first = diagrams.node(variable, *branches)
+        last = span.last // span.step
+        branches = (aligned, to_last) if last >> bit & 1 else (to_last, FALSE)
+        to_last = diagrams.node(variable, *branches)
+    return diagrams.both(from_first, to_last)
 
 
 def _cube(diagrams: Diagrams, base: int, value: int) -> int:

@@ -218,7 +218,7 @@ def _predicted(target: Target, profile: Profile, arch: Arch, sibling: Sibling) -
         # One way through is enough.
         tried = frozenset().union(
             *(
-                analysis.value_at(SeccompData(number, arch.audit_arch, arguments))
+                analysis.values_from_anywhere(SeccompData(number, arch.audit_arch, arguments))
                 for arguments in sibling.arguments
             )
         )

@@ -8,7 +8,7 @@ answered otherwise, a kill when the call was armed and had not returned.
 import errno
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -79,8 +79,8 @@ class Sighting:
         control: the same call without any filter.
         trail: the audit records of the call.
         predicted: what the program returns for the number, by simulation, where that is certain.
-        simulated: the raw value that the filters under test return for the very call; None where
-            they are not known.
+        simulated: the raw value that the filters under test return for the very call; none where
+            they are not known, and several where they decide by the address of its code.
     """
 
     witnessed: Observation | None = None
@@ -88,13 +88,13 @@ class Sighting:
     control: Observation | None = None
     trail: Trail = NO_TRAIL
     predicted: FilterReturn | None = None
-    simulated: int | None = None
+    simulated: tuple[int, ...] = ()
 
     @property
     def returns(self) -> FilterReturn | None:
         """What the filters return for the very call, where that is known."""
-        if self.predicted is None and self.simulated is not None:
-            return FilterReturn.decode(self.simulated)
+        if self.predicted is None and len(self.simulated) == 1:
+            return FilterReturn.decode(self.simulated[0])
         return self.predicted
 
 
@@ -179,7 +179,12 @@ def answer(observation: Observation) -> str:
 
 def judge(question: Question, sighting: Sighting) -> Cell:
     """The verdict on one cell."""
-    finding = _hidden(question, sighting) or _JUDGES[question.key.claim](question, sighting)
+    sighting = _narrowed(sighting)
+    finding = (
+        _hidden(question, sighting)
+        or _by_address(sighting)
+        or _JUDGES[question.key.claim](question, sighting)
+    )
     if question.confined and finding.outcome is Outcome.BROKEN:
         finding = _prevented(sighting) or finding
     expected = _EXPECTED[question.key.claim](question)
@@ -194,14 +199,48 @@ def judge(question: Question, sighting: Sighting) -> Cell:
     )
 
 
+def _narrowed(sighting: Sighting) -> Sighting:
+    """Without those of several values that the witness would have shown."""
+    made = sighting.witnessed
+    if len(sighting.simulated) < 2 or made is None or read(made).effect is not Effect.REACHED:  # noqa: PLR2004 - several
+        return sighting
+    left = tuple(
+        value
+        for value in sighting.simulated
+        if is_hidden(value) or FilterReturn.decode(value).action in _BELOW_THE_WITNESS
+    )
+    return replace(sighting, simulated=left)
+
+
+_BELOW_THE_WITNESS: Final = frozenset(
+    {Action.USER_NOTIF, Action.TRACE, Action.LOG, Action.ALLOW}
+)
+
+
+def _by_address(sighting: Sighting) -> _Finding | None:
+    """What cannot be told because the filter looks where a call's code is."""
+    if sighting.witnessed is None or read(sighting.witnessed).effect is not Effect.REACHED:
+        return None
+    returns = dict.fromkeys(str(FilterReturn.decode(one)) for one in sighting.simulated)
+    if len(returns) < 2:  # noqa: PLR2004 - several
+        return None
+    text = (
+        f"the program returns {' or '.join(returns)} by the address of the call's code, and it "
+        "cannot be seen which of them it returned"
+    )
+    return _Finding(Outcome.CANNOT_TELL, Cause.FILTER, text)
+
+
 def _hidden(question: Question, sighting: Sighting) -> _Finding | None:
     """What is judged by the program alone, for the witness outranks an action that nobody knows.
 
     The kernel ends the process for it (since Linux 4.14; SECCOMP_RET_KILL_PROCESS in seccomp(2)),
     which is no claim's wording but the one that it must be terminated.
     """
-    value = sighting.simulated
-    if value is None or sighting.witnessed is None or not is_hidden(value):
+    if len(sighting.simulated) != 1 or sighting.witnessed is None:
+        return None
+    (value,) = sighting.simulated
+    if not is_hidden(value):
         return None
     text = f"the program returns {value:#x}, an action that no kernel knows and kills for"
     if question.returns.action is Action.KILL_PROCESS:
@@ -233,12 +272,15 @@ class Counterexample:
         text: the input, in words.
         certain: whether the analysis is exact.
         observation: what the kernel did with it; None where it could not be tried here.
+        rare: why not every process can make it, in words, so that it counts only if this one can;
+            "" where each can.
     """
 
     returns: FilterReturn
     text: str
     certain: bool
     observation: Observation | None
+    rare: str = ""
 
 
 def judge_proof(question: Question, counterexample: Counterexample | None) -> Cell:
@@ -252,7 +294,7 @@ def judge_proof(question: Question, counterexample: Counterexample | None) -> Ce
     if counterexample is not None:
         text = f"{counterexample.text} returns {counterexample.returns}"
         evidence.append(Evidence(EvidenceKind.PROVED, "analysis", text))
-        if counterexample.observation is not None:
+        if counterexample.observation is not None and not _never_made(counterexample.observation):
             detail = read(counterexample.observation).detail
             evidence.append(Evidence(EvidenceKind.OBSERVED, "witness", detail))
     return Cell(
@@ -271,10 +313,8 @@ def _judge_proof(question: Question, found: Counterexample | None) -> _Finding:
         text = f"{question.program} returns {question.returns} whatever the arguments"
         return _Finding(Outcome.PASSED, None, text)
     text = f"{question.program} returns {found.returns} for {found.text}"
-    if found.observation is None:
-        if found.certain:
-            return _Finding(Outcome.FAILED, Cause.FILTER, text)
-        return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
+    if found.observation is None or _never_made(found.observation):
+        return _untried(found, text)
     seen = read(found.observation)
     if _agrees(seen, found.returns):
         return _Finding(Outcome.FAILED, Cause.FILTER, f"{text}, and so it is on this kernel")
@@ -282,6 +322,22 @@ def _judge_proof(question: Question, found: Counterexample | None) -> _Finding:
         return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
     differs = f"by the analysis {text}, but on this kernel {seen.detail}"
     return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, differs)
+
+
+def _never_made(observation: Observation) -> bool:
+    """Whether a trial came to its end before the call, so that it contradicts nothing."""
+    return observation.stage is Stage.NOT_REACHED and is_stopped(observation)
+
+
+def _untried(found: Counterexample, text: str) -> _Finding:
+    """The verdict on an input that the kernel was not shown."""
+    why = "" if found.observation is None else f" (not tried: {read(found.observation).detail})"
+    if not found.certain:
+        return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}{why}")
+    if found.rare:
+        text = f"{text}, but {found.rare}{why}"
+        return _Finding(Outcome.CANNOT_TELL, Cause.PRIVILEGE, text)
+    return _Finding(Outcome.FAILED, Cause.FILTER, f"{text}{why}")
 
 
 def _agrees(seen: Seen, returns: FilterReturn) -> bool:

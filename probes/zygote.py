@@ -442,9 +442,15 @@ class _Child:
         self.filters = [kernel.Filter(program) for program in request["programs"]]
         if request["entry"] == kernel.ENTRY_INT80 and "stub" in machine.trouble:
             raise OSError(errno.EPERM, f"{machine.trouble['stub']} for executable memory,")
-        self.calls = _calls(request)
+        self.calls = [kernel.no_call] * len(request["calls"])
+        if not request["address"]:
+            self.calls = _calls(request)
 
     def prepare(self) -> None:
+        if self.request["address"]:
+            # Only now: what is put there goes with this child.
+            self.page.step("putting the call's instruction in its place")
+            self.calls = _calls(self.request)
         self.end_with_parent()
         # Else a child that outlives the zygote would keep its worker waiting for an answer.
         os.close(self.machine.connection)
@@ -473,9 +479,11 @@ class _Child:
     def install(self) -> None:
         for index, prepared in enumerate(self.filters, 1):
             self.page.step(f"installing filter {index} of {len(self.filters)}")
+            number = self.request["seccomp"]
             if self.request["programs"][index - 1] in self.request["logged"]:
-                number = self.request["seccomp"]
                 kernel.install(prepared, number, kernel.SECCOMP_FILTER_FLAG_LOG)
+            elif self.request["by_seccomp"]:
+                kernel.install(prepared, number)
             else:
                 kernel.install(prepared, self.machine.number)
         self.page.step("about to make the call")
@@ -517,9 +525,14 @@ def _take_name(comm: str, trouble: dict[str, str]) -> None:
 
 
 def _calls(request: Request) -> list[Callable[[], int]]:
+    entry, address = request["entry"], request["address"]
+    if address:
+        return [
+            kernel.prepare_call_at(entry, number, arguments, address)
+            for number, *arguments in request["calls"]
+        ]
     return [
-        kernel.prepare_call(request["entry"], number, arguments)
-        for number, *arguments in request["calls"]
+        kernel.prepare_call(entry, number, arguments) for number, *arguments in request["calls"]
     ]
 
 

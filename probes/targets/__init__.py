@@ -1,11 +1,11 @@
 """What is put to the test: a target gives the filters that confine a probing child."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from probes import bpf, prover
+from probes import bpf, pointer, prover
 from probes.action import FilterReturn, Profile
 from probes.arch import Arch
 from probes.bpf import Program
@@ -45,6 +45,18 @@ class Origin:
     subject: str
     digest: str
     executed: tuple[Program, ...] | None
+
+
+def analyzed(programs: Sequence[Program], *, big_endian: bool) -> Analysis:
+    """The proof of what filters return for every call that a process can make.
+
+    Raises:
+        TooComplexError: there is none.
+    """
+    analysis = prover.analyze(programs, big_endian=big_endian)
+    if any(map(bpf.reads_pointer, programs)):
+        return analysis.met_from(pointer.possible(analysis.tokens()))
+    return analysis
 
 
 class Target(Protocol):
@@ -185,7 +197,7 @@ class StackTarget:
         """
         if profile not in self._analyses:
             try:
-                found: Analysis | TooComplexError = prover.analyze(
+                found: Analysis | TooComplexError = analyzed(
                     self.stacks[profile], big_endian=self.big_endian
                 )
             except TooComplexError as error:
