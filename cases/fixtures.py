@@ -402,11 +402,16 @@ class Bench:
     def _put_up(self) -> Examiner:
         resolved = self._settings
         zygote = self._stack.enter_context(settings.open_zygote(resolved))
-        trail = settings.open_trail(resolved.audit_source, zygote, resolved.native, resolved.target)
+        trail = settings.open_trail(
+            resolved.audit_source, zygote, resolved.native, resolved.target, resolved.confinement
+        )
         if trail.collector is not None:
             self._stack.callback(trail.collector.close)
         self.trail = trail
-        examiner = Examiner(zygote, resolved.target, resolved.policy, resolved.offered, trail)
+        examiner = Examiner(
+            *(zygote, resolved.target, resolved.policy, resolved.offered, trail),
+            own=resolved.confinement,
+        )
         told = [arch for arch in resolved.arches if not resolved.untold(arch)]
         self.controls = examiner.calibrate(told)
         return examiner

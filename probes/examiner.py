@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import chain
 
-from probes import bpf, executed, plan, pointer, proof, verdict, witness
+from probes import bpf, confinement, executed, plan, pointer, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.audit.collector import Batch, Collector
@@ -15,6 +15,7 @@ from probes.audit.record import SeccompRecord
 from probes.bpf import Program, SeccompData
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.confinement import Confinement
 from probes.finding import undecided
 from probes.instrument import Call, Observation, Request, Route, Zygote, can_place
 from probes.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, killed_on_its_way
@@ -123,6 +124,10 @@ class _Role(Enum):
     PLAIN = auto()
     FREE = auto()
     CONTROL = auto()
+    OWN = auto()
+    """Without the filter under test, to see what this process's own confinement answers."""
+    OWN_BELOW = auto()
+    """Likewise, of a harmless call, and what it answers below a kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,9 @@ class _Try:
     role: _Role
     attempt: Attempt
     route: Route
+
+
+_MAY_RUN = frozenset({_Role.FREE, _Role.CONTROL, _Role.OWN_BELOW})
 
 
 def _by_role(
@@ -160,13 +168,15 @@ class Examiner:
         doubt: why none can be had, for it cannot be calibrated; likewise.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - they are the parts of an instrument
         self,
         zygote: Zygote,
         target: Target,
         policy: Policy,
         offered: Sequence[Arch],
         trail: AuditTrail,
+        *,
+        own: Confinement | None = None,
     ) -> None:
         """Takes its instrument.
 
@@ -176,6 +186,7 @@ class Examiner:
             policy: says which calls are documented.
             offered: the ABIs by which the kernel can be entered, its own one first.
             trail: gives the records.
+            own: what confines this process itself while it judges something else.
         """
         self._zygote = zygote
         self._target = target
@@ -183,6 +194,7 @@ class Examiner:
         self._offered = tuple(offered)
         self._native = offered[0]
         self._trail = trail
+        self._own = own
         self._ambient = target if isinstance(target, Ambient) else None
         self._witness: Witness = self._ambient.witness if self._ambient else witness.MARKER
         self._raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = {}
@@ -195,7 +207,11 @@ class Examiner:
         Where a confinement keeps controls from being judged, what it keeps cannot be told.
         """
         controls = [case for arch in arches for case in plan.controls(arch)]
-        canaries = self._ambient.calls if self._ambient else {}
+        canaries: Mapping[str, tuple[str, int]] = {}
+        if self._ambient is not None:
+            canaries = self._ambient.calls
+        elif self._own is not None:
+            canaries = self._own.canaries
         cells = self.examine(plan.with_canaries(controls, canaries))
         wrong = [cell for cell in cells if cell.outcome is not Outcome.PASSED]
         worse = [cell for cell in wrong if cell.outcome is not Outcome.CANNOT_TELL]
@@ -245,7 +261,7 @@ class Examiner:
             self._native,
             self._trail.collector,
             RECORD_DEADLINE_SECONDS,
-            sentinel_number(self._target, self._native),
+            sentinel_number(self._target, self._native, self._own),
         )
 
     def _inquire(self, case: Case) -> _Inquiry:
@@ -256,7 +272,7 @@ class Examiner:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.broken(key, self.fault) for key in case.cells
             ]
-        elif self.doubt and case.claim is not Claim.CONTROLS:
+        elif self.doubt and case.claim not in {Claim.CONTROLS, Claim.IS_PROVED}:
             inquiry.judge = lambda _seen, _batch: cannot_tell(case, self.doubt)
         elif reason := self._undecided(case):
             inquiry.judge = lambda _seen, _batch: [
@@ -331,6 +347,16 @@ class Examiner:
             Request(_entry(case.arch), one.calls, one.programs, self._zygote.nonce(), runs=False)
             for one in (*chain.from_iterable(attempts), *bare)
         ]
+        if self._own is not None:
+            (alone,) = witness.MARKER.sweep(
+                case.arch, [Call(_number(key)) for key in case.cells], ()
+            )
+            inquiry.requests.append(
+                Request(
+                    *(_entry(case.arch), alone.calls, alone.programs, self._zygote.nonce()),
+                    runs=False,
+                )
+            )
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
             answers = iter(seen)
@@ -339,6 +365,7 @@ class Examiner:
                 made = zip(*(next(answers) for _ in tried), strict=True)
                 witnessed |= zip(keys, map(self._witness.told, made), strict=True)
             controls = {key: next(answers)[0] for key in exempt}
+            own = dict(zip(case.cells, next(answers), strict=True)) if self._own else {}
             cells = []
             for key in case.cells:
                 call = Call(_number(key), (0, 0, 0, 0, 0, witness.SWEEP_MAGIC))
@@ -348,6 +375,10 @@ class Examiner:
                     predicted=self._target.predict(profile, case.arch, _number(key)),
                     simulated=self._simulate(case, call),
                 )
+                alone = [own[key]] if own else []
+                if reason := self._answered(key, Route.DIRECT, alone, sighting):
+                    cells.append(verdict.cannot_tell(key, Cause.PRIVILEGE, reason))
+                    continue
                 cell = verdict.judge(self._question(key, profile), sighting)
                 cells.append(self._explained(case, Route.DIRECT, sighting, cell))
             return cells
@@ -372,11 +403,16 @@ class Examiner:
         trial = self._trial(case, found) if found is not None else None
         if trial is not None:
             inquiry.requests.append(trial)
+            if self._own is not None:
+                nonce = self._zygote.nonce()
+                inquiry.requests.append(replace(trial, programs=trial.programs[:1], comm=nonce))
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
             if found is None:
                 return [verdict.judge_proof(question, None)]
             tried = seen[0][0] if seen else None
+            if len(seen) > 1 and confinement.overruling(seen[1][0]):
+                tried = None  # what this process's own confinement answers shows nothing
             elsewhere = key.syscall == Scope.OTHER_ARCHITECTURES
             where = f" on architecture {found.data.arch:#x}" if elsewhere else ""
             text = _input_words(found, where)
@@ -394,7 +430,7 @@ class Examiner:
         """
         # The case has the ABI as 64-bit processes enter it; a proof needs no process at all.
         entered = next((one for one in self._offered if one.name == case.arch.name), None)
-        if entered is None or case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
+        if entered is None or case.cells[0].syscall == Scope.OTHER_ARCHITECTURES or self.doubt:
             return None
         if plan.is_exempt_number(case.arch, found.number) or verdict.is_hidden(found.value):
             return None
@@ -450,7 +486,7 @@ class Examiner:
             if one.role in {_Role.WITNESSED, _Role.FREE}:
                 inquiry.nonces.append(nonce)
             # A canary does no harm with capabilities either.
-            runs = one.role in {_Role.FREE, _Role.CONTROL} and case.claim is not Claim.CONTROLS
+            runs = one.role in _MAY_RUN and case.claim is not Claim.CONTROLS
             made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
             request = Request(
                 *made,
@@ -474,6 +510,9 @@ class Examiner:
                 predicted=self._predict(case),
                 simulated=self._simulate(case, call),
             )
+            alone = (*found[_Role.OWN], *found[_Role.OWN_BELOW])
+            if reason := self._answered(key, recipe.route, alone, sighting):
+                return [verdict.cannot_tell(key, Cause.PRIVILEGE, reason)]
             cell = verdict.judge(self._question(key, case.profile), sighting)
             return [self._explained(case, recipe.route, sighting, cell)]
 
@@ -497,6 +536,34 @@ class Examiner:
             yield _Try(_Role.FREE, Attempt((call,), (*under_test, *later)), recipe.route)
         if recipe.control:
             yield _Try(_Role.CONTROL, self._witness.control(case.arch, call), Route.DIRECT)
+        if self._own is not None:
+            yield _Try(_Role.OWN, confinement.above(case.arch, call), Route.SIBLING)
+            if recipe.free or case.claim is Claim.CONTROLS:
+                for attempt in confinement.below(case.arch, call):
+                    yield _Try(_Role.OWN_BELOW, attempt, Route.SIBLING)
+
+    def _answered(
+        self, key: CellKey, route: Route, alone: Sequence[Observation], sighting: Sighting
+    ) -> str:
+        """Why what was seen may be by this process's own confinement; "" where it cannot.
+
+        Args:
+            key: the cell.
+            route: who made the calls under the filter under test.
+            alone: what came of the calls without it.
+            sighting: what was seen with it.
+        """
+        if self._own is None or not alone:
+            return ""
+        first, *rest = alone
+        watched = sighting.witnessed
+        by_target = watched is not None and confinement.is_told_apart(first, watched, route)
+        if by_target and watched is not None and not verdict.reached(watched):
+            return ""
+        what = "" if by_target else confinement.overruling(first)
+        if rest and not what:
+            what = confinement.handing_on(rest)
+        return self._own.answers(key.syscall, what) if what else ""
 
     def _told(self, found: Mapping[_Role, Sequence[Observation]]) -> Observation | None:
         """What became of the call under the witness; of the marked and the plain one, the worse.
@@ -627,16 +694,18 @@ def cannot_tell(case: Case, reason: str) -> list[Cell]:
     """The cells of a case that cannot be judged in this confinement."""
     return [
         verdict.cannot_tell(key, Cause.PRIVILEGE, reason)
-        if key.number is not None
+        if key.number is not None or key.syscall in {scope.value for scope in Scope}
         else verdict.not_applicable(key)
         for key in case.cells
     ]
 
 
-def sentinel_number(target: Target | None, native: Arch) -> int:
+def sentinel_number(target: Target | None, native: Arch, own: Confinement | None = None) -> int:
     """The number of a call that serves as a sentinel."""
     if isinstance(target, Ambient) and native.name in target.canaries:
         return target.canaries[native.name].number
+    if own is not None and native.name in own.canaries:
+        return own.canaries[native.name][1]
     return plan.canary(native)[1]
 
 

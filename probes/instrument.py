@@ -170,7 +170,7 @@ class Orders:
 
     Attributes:
         number: the number of seccomp(2).
-        program: the raw filter that hands marked calls to a listener.
+        program: the raw filter that hands marked calls to a listener; b"" to witness none.
         everything: the raw filter that allows everything.
         error: the errno with which the listener answers.
         canaries: marked calls that do nothing, of the kernel's own ABI, to try it out.

@@ -69,7 +69,7 @@ _VSYSCALLS: Final = {
 }
 
 _ORDINARY_FIRST: Final = 1 << 16
-"""The highest vm.mmap_min_addr that kernels are configured with, below which root alone has code."""
+"""The highest vm.mmap_min_addr that is usual; below it only CAP_SYS_RAWIO can have code."""
 
 
 def possible(tokens: Iterable[int], kernel: "Kernel | None" = None) -> Pointers:

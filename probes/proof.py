@@ -65,9 +65,7 @@ def deviation(
     first = min(found, key=lambda one: plan.is_exempt_number(case.arch, one.number))
     data = _placed(
         analysis,
-        lambda span: _input(
-            case, policy, analysis, (first.token, first.number, first.value), span
-        ),
+        lambda span: _input(case, policy, analysis, (first.token, first.number, first.value), span),
     )
     by_place = {(one.token, one.number): one.count for one in found}
     return Deviation(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from probes import arch, examiner, plan, policy
+from probes import arch, confinement, examiner, plan, policy, verdict
 from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.auditd import AuditdCollector
@@ -17,9 +17,11 @@ from probes.audit.collector import Collector, CollectorUnavailableError
 from probes.audit.kmsg import KmsgCollector
 from probes.audit.netlink import NetlinkCollector
 from probes.cell import Claim
+from probes.confinement import ConfinedError, Confinement
 from probes.errors import BadInputError, InstrumentError
 from probes.examiner import AuditTrail
-from probes.instrument import Zygote
+from probes.finding import Finding
+from probes.instrument import Observation, Zygote
 from probes.plan import Case
 from probes.policy import Policy
 from probes.prover import TooComplexError
@@ -84,6 +86,8 @@ class Settings:
         target: what is put to the test.
         audit_source: where records shall come from.
         cases: the plan.
+        confinement: what confines this process itself, which judges something else; None where
+            nothing does.
     """
 
     policy: Policy
@@ -95,6 +99,7 @@ class Settings:
     target: Target
     audit_source: str
     cases: tuple[Case, ...]
+    confinement: Confinement | None = None
     _by_test: dict[tuple[Claim, tuple[str, ...]], Case] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -149,42 +154,108 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     _check_start(words)
     machine = arch.machine_here()
     known = arch.of_this_process()
-    with Zygote() as zygote:
-        tried = dict(examiner.entered(zygote, known))
-    offered = tuple(one for one, trouble in tried.items() if not trouble)
-    shut = {one.name: trouble for one, trouble in tried.items() if trouble}
-    if known[0] not in offered:
-        raise InstrumentError(f"this kernel's own ABI cannot be called: {shut[known[0].name]}")
+    entries = _entries(known)
+    offered = entries.offered
     elsewhere = where is not None and where.native.machine != known[0].machine
-    arches = () if elsewhere else _arches(words.arch, offered, machine)
+    arches = () if elsewhere else _arches(words.arch, offered, machine, entries.prevented)
     target: Target
     if handed is not None:
         target = StackTarget.from_plain(handed)
     elif where is None:
-        target = builtin(documented, offered)
+        target = builtin(documented, (*offered, *entries.prevented))
     else:
         target = _opened(words.target, where)
+    if handed is None and not elsewhere:
+        left_out = entries.left_out(words.arch)
+        target = replace(target, findings=(*target.findings, *left_out))
     if where is None:
         named = _asked(words.arch, _named(target, profiles))
     else:
         named = _proved(words, target, where, machine)
     by_exec = target.origin is not None and target.origin.executed is not None
     executed = plan.executed(documented, profiles, arches) if by_exec else ()
+    own = entries.confinement
+    cases = (
+        *plan.plan(documented, profiles, arches, offered, named),
+        *executed,
+        *plan.all_judged(profiles, known[0], target.findings),
+    )
     return Settings(
         policy=documented,
         profiles=profiles,
         native=known[0],
         arches=arches,
         offered=offered,
-        shut=MappingProxyType(shut),
+        shut=MappingProxyType(dict(entries.shut)),
         target=target,
         audit_source=words.audit_source,
-        cases=(
-            *plan.plan(documented, profiles, arches, offered, named),
-            *executed,
-            *plan.all_judged(profiles, known[0], target.findings),
-        ),
+        cases=plan.with_canaries(cases, own.canaries) if own else cases,
+        confinement=own,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """By which ABIs this process can enter the kernel.
+
+    Attributes:
+        offered: those by which it can.
+        shut: what happened instead, by the names of the others.
+        prevented: those of the others by which its own confinement lets no call be made, with what
+            came of one.
+        confinement: what confines this process itself; None where nothing does.
+    """
+
+    offered: tuple[Arch, ...]
+    shut: Mapping[str, str]
+    prevented: Mapping[Arch, Observation] = field(default_factory=dict)
+    confinement: Confinement | None = None
+
+    def left_out(self, text: str) -> tuple[Finding, ...]:
+        """Findings about the ABIs that are left out although ``--arch`` asks for them."""
+        if self.confinement is None:
+            return ()
+        asked = _asked(text, self.prevented)
+        shut = {one: self.prevented[one] for one in asked}
+        return confinement.left_out(shut, self.confinement.words)
+
+
+def _entries(known: Sequence[Arch]) -> _Entries:
+    """Asks the kernel by which ABIs this process can enter it.
+
+    Raises:
+        InstrumentError: not even by its own.
+    """
+    own = known[0]
+    said = confinement.words()
+    if said:
+        return _entries_of_confined(known, said)
+    with Zygote() as zygote:
+        tried = dict(examiner.entered(zygote, known))
+    offered = tuple(one for one, trouble in tried.items() if not trouble)
+    shut = {one.name: trouble for one, trouble in tried.items() if trouble}
+    if own not in offered:
+        raise InstrumentError(f"this kernel's own ABI cannot be called: {shut[own.name]}")
+    return _Entries(offered, shut)
+
+
+def _entries_of_confined(known: Sequence[Arch], said: str) -> _Entries:
+    """Likewise, in a process that is confined itself.
+
+    Raises:
+        ConfinedError: not even by its own, or no call can be made.
+    """
+    with confinement.open_zygote(known[0], said) as zygote:
+        seen = dict(confinement.entered(zygote, known))
+        offered = tuple(one for one, made in seen.items() if confinement.came_back(made))
+        found = confinement.explore(zygote, offered, said)
+    shut = {one: made for one, made in seen.items() if one not in offered}
+    why = {one.name: "it takes a program of that ABI" for one in known if one not in seen}
+    why |= {one.name: verdict.answer(made) for one, made in shut.items()}
+    if known[0] not in offered:
+        raise ConfinedError(found.prevents(why[known[0].name]))
+    prevented = {one: made for one, made in shut.items() if confinement.is_shut(made)}
+    return _Entries(offered, why, prevented, found)
 
 
 def _ambient(
@@ -311,12 +382,14 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
     )
 
 
-def _arches(text: str, offered: Sequence[Arch], machine: str) -> tuple[Arch, ...]:
+def _arches(
+    text: str, offered: Sequence[Arch], machine: str, prevented: Iterable[Arch] = ()
+) -> tuple[Arch, ...]:
     if not text:
         return tuple(offered)
     wanted = {_arch(text, word).name: _arch(text, word) for word in text.split(",")}
     for one in wanted.values():
-        if one.name not in {each.name for each in offered}:
+        if one.name not in {each.name for each in (*offered, *prevented)}:
             names = ", ".join(each.name for each in offered)
             raise BadInputError(
                 f"--arch {text}: this kernel ({machine}) cannot be entered as {one.name}; "
@@ -382,6 +455,8 @@ def open_zygote(resolved: Settings) -> Zygote:
     Raises:
         InstrumentError: it cannot be started, or cannot witness calls as it could before.
     """
+    if resolved.confinement is not None:
+        return confinement.open_zygote(resolved.native, resolved.confinement.words)
     if not isinstance(resolved.target, Ambient):
         return Zygote()
     zygote = Zygote(confined=True)
@@ -418,7 +493,11 @@ class _Attempt:
 
 
 def open_trail(
-    source: str, zygote: Zygote, native: Arch, target: Target | None = None
+    source: str,
+    zygote: Zygote,
+    native: Arch,
+    target: Target | None = None,
+    own: Confinement | None = None,
 ) -> AuditTrail:
     """Opens a source of audit records and sees whether a canary's record arrives.
 
@@ -427,6 +506,7 @@ def open_trail(
         zygote: emits the canary.
         native: the ABI by which the canary enters.
         target: what will be put to the test; a confined process has its own canary, if any.
+        own: what confines this process itself while it judges something else.
 
     Returns:
         The trail; without a collector where none works, with the reason.
@@ -435,7 +515,7 @@ def open_trail(
         return AuditTrail(None, "records were not asked for (--audit-source none)")
     if isinstance(target, Ambient) and (reason := target.why_unrecorded(native)):
         return AuditTrail(None, reason)
-    number = examiner.sentinel_number(target, native)
+    number = examiner.sentinel_number(target, native, own)
     if source != AUDIT_BEST:
         attempt = _try(source, zygote, native, number)
         return AuditTrail(attempt.collector, attempt.reason)

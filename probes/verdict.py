@@ -147,6 +147,11 @@ def is_stopped(observation: Observation) -> bool:
     return read(observation).effect in _STOPPED
 
 
+def reached(observation: Observation) -> bool:
+    """Whether a witness has seen that a call was let through."""
+    return read(observation).effect is Effect.REACHED
+
+
 _STOPPED: Final = frozenset({Effect.FAULT, Effect.ENDED_OTHERWISE})
 
 
@@ -202,7 +207,7 @@ def judge(question: Question, sighting: Sighting) -> Cell:
 def _narrowed(sighting: Sighting) -> Sighting:
     """Without those of several values that the witness would have shown."""
     made = sighting.witnessed
-    if len(sighting.simulated) < 2 or made is None or read(made).effect is not Effect.REACHED:  # noqa: PLR2004 - several
+    if len(sighting.simulated) < 2 or made is None or not reached(made):  # noqa: PLR2004 - several
         return sighting
     left = tuple(
         value
@@ -212,14 +217,12 @@ def _narrowed(sighting: Sighting) -> Sighting:
     return replace(sighting, simulated=left)
 
 
-_BELOW_THE_WITNESS: Final = frozenset(
-    {Action.USER_NOTIF, Action.TRACE, Action.LOG, Action.ALLOW}
-)
+_BELOW_THE_WITNESS: Final = frozenset({Action.USER_NOTIF, Action.TRACE, Action.LOG, Action.ALLOW})
 
 
 def _by_address(sighting: Sighting) -> _Finding | None:
     """What cannot be told because the filter looks where a call's code is."""
-    if sighting.witnessed is None or read(sighting.witnessed).effect is not Effect.REACHED:
+    if sighting.witnessed is None or not reached(sighting.witnessed):
         return None
     returns = dict.fromkeys(str(FilterReturn.decode(one)) for one in sighting.simulated)
     if len(returns) < 2:  # noqa: PLR2004 - several

@@ -50,7 +50,10 @@ BELOW_ERRNO: Final = 0x7F000000
 BELOW_TRACE: Final = 0x7FF80000
 """No action: it kills, unless another filter does anything but LOG and ALLOW."""
 
-UNKNOWN_ACTIONS: Final = frozenset({BELOW_ERRNO, BELOW_TRACE})
+BELOW_LOG: Final = 0x7FFD0000
+"""No action: it kills, unless another filter does anything but ALLOW."""
+
+UNKNOWN_ACTIONS: Final = frozenset({BELOW_ERRNO, BELOW_TRACE, BELOW_LOG})
 
 _MARK: Final = FilterReturn(Action.ERRNO, MARKER_ERRNO).value
 _ALLOW: Final = FilterReturn(Action.ALLOW).value

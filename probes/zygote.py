@@ -115,7 +115,8 @@ def serve(fd: int) -> None:
 def serve_confined(fd: int) -> None:
     """Likewise, in a process whose confinement may prevent what a zygote does for itself.
 
-    The first message says how to witness calls; its answer, what of that is possible here.
+    The first message says how to witness calls, if that is wanted; its answer, what of that is
+    possible here.
     """
     kernel.ignore_interrupts()  # a session of its own, out of Ctrl-C's reach, may be forbidden
     with open(fd, "rb", closefd=False) as incoming, open(fd, "wb", closefd=False) as outgoing:
@@ -129,7 +130,8 @@ def serve_confined(fd: int) -> None:
                 ERRANDS[errand]()
         if "core" in trouble and "limit" not in trouble:
             _limit_core(_NO_CORE_FROM_PIPE)
-        kind = _put_up_witness(machine, orders)
+        _choose_installer(machine, orders)
+        kind = _put_up_witness(machine, orders) if orders["program"] else ""
         send(outgoing, {"witness": kind, "trouble": trouble})
     _answer_requests(machine)
 
@@ -194,6 +196,16 @@ def _scout_errands(deadline: float) -> dict[str, str]:
     return trouble
 
 
+def _choose_installer(machine: _Machine, orders: Request) -> None:
+    """Finds out by which call filters can be installed here."""
+    everything, number = kernel.Filter(orders["everything"]), orders["number"]
+    for errand, way in (("prctl", None), ("seccomp", number)):
+        failure = _scout(lambda way=way: kernel.install(everything, way), orders["deadline"])  # type: ignore[misc] # a default binds it
+        if failure:
+            machine.trouble[errand] = failure
+    machine.number = number if "prctl" in machine.trouble else None
+
+
 def _put_up_witness(machine: _Machine, orders: Request) -> str:
     """Finds out how calls can be witnessed here, and makes ready.
 
@@ -202,15 +214,9 @@ def _put_up_witness(machine: _Machine, orders: Request) -> str:
         filters can be installed, "" where not even those. ``trouble`` says why not more.
     """
     trouble, number, deadline = machine.trouble, orders["number"], orders["deadline"]
-    everything = kernel.Filter(orders["everything"])
-    marking = kernel.Filter(orders["program"])
-    for errand, way in (("prctl", None), ("seccomp", number)):
-        failure = _scout(lambda way=way: kernel.install(everything, way), deadline)  # type: ignore[misc] # a default binds it
-        if failure:
-            trouble[errand] = failure
     if "prctl" in trouble and "seccomp" in trouble:
         return ""
-    machine.number = number if "prctl" in trouble else None
+    marking = kernel.Filter(orders["program"])
     machine.error = orders["error"]
     failure = _scout(lambda: _try_to_supervise(marking, orders), deadline)
     if failure:
