@@ -22,7 +22,7 @@ from probes.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, kille
 from probes.plan import Case, Scope, Way
 from probes.policy import Policy
 from probes.proof import Deviation
-from probes.prover import TooComplexError
+from probes.prover import Analysis, TooComplexError
 from probes.prover_compare import run
 from probes.targets import StackTarget, Target, analyzed
 from probes.targets.ambient import Ambient
@@ -198,6 +198,7 @@ class Examiner:
         self._ambient = target if isinstance(target, Ambient) else None
         self._witness: Witness = self._ambient.witness if self._ambient else witness.MARKER
         self._raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = {}
+        self._reached: dict[tuple[str, Route], bool] = {}
         self.fault = ""
         self.doubt = ""
 
@@ -376,6 +377,8 @@ class Examiner:
                     simulated=self._simulate(case, call),
                 )
                 alone = [own[key]] if own else []
+                if own and plan.is_exempt(key) and not confinement.is_shut(own[key]):
+                    alone = []  # this kernel may ask no filter about it, and so no marker either
                 if reason := self._answered(key, Route.DIRECT, alone, sighting):
                     cells.append(verdict.cannot_tell(key, Cause.PRIVILEGE, reason))
                     continue
@@ -514,7 +517,12 @@ class Examiner:
             if reason := self._answered(key, recipe.route, alone, sighting):
                 return [verdict.cannot_tell(key, Cause.PRIVILEGE, reason)]
             cell = verdict.judge(self._question(key, case.profile), sighting)
-            return [self._explained(case, recipe.route, sighting, cell)]
+            again = [
+                replace(request, comm=self._zygote.nonce())
+                for one, request in zip(tries, inquiry.requests, strict=True)
+                if one.role in {_Role.WITNESSED, _Role.FREE}
+            ]
+            return [self._explained(case, recipe.route, sighting, cell, again)]
 
         inquiry.judge = judge
 
@@ -663,19 +671,64 @@ class Examiner:
             return tuple(FilterReturn(action).value for action in Action)  # whatever it may be
         return tuple(sorted(analysis.values_from_anywhere(data)))
 
-    def _explained(self, case: Case, route: Route, sighting: Sighting, cell: Cell) -> Cell:
-        """The cell; where the filter under test kept its probe from being made, it says so."""
+    def _explained(
+        self,
+        case: Case,
+        route: Route,
+        sighting: Sighting,
+        cell: Cell,
+        again: Sequence[Request] = (),
+    ) -> Cell:
+        """The cell; where the filter under test kept its probe from being made, it says so.
+
+        Args:
+            case: the case.
+            route: who made the probed calls.
+            sighting: what was seen.
+            cell: the verdict on that.
+            again: the requests of the probes, to see whether the same comes of them.
+        """
         made = [one for one in (sighting.witnessed, sighting.free) if one is not None]
         stopped = [one for one in made if verdict.is_stopped(one)]
         programs = self._programs(case)
         if cell.outcome is not Outcome.BROKEN or not stopped or not programs:
             return cell
-        reason = explaining(programs, self._native, route)
-        if not reason and not any(map(killed_on_its_way, stopped)):
-            return cell
+        reason = explaining(programs, self._native, route, self._analysis(case))
+        if not any(map(killed_on_its_way, stopped)):
+            if not self._can_be_made(case.arch, route):
+                return self._prevented(cell)
+            # Whether a call comes to pass that a filter refuses may be a matter of moments.
+            if not reason and not any(
+                verdict.is_stopped(one[0]) for one in self._zygote.run(again)
+            ):
+                return cell
         why = f": {reason}" if reason else ""
         text = f"the filter under test ended the probe before its call ({cell.observed}){why}"
         return verdict.cannot_tell(cell.key, Cause.FILTER, text)
+
+    def _can_be_made(self, arch: Arch, route: Route) -> bool:
+        """Whether a probe reaches its call where there is no filter under test; asked once."""
+        known = self._reached.get((arch.name, route))
+        if known is None:
+            _, number = plan.canary(arch)
+            (attempt,) = witness.MARKER.one(arch, Call(number), (), ())
+            made = (_entry(arch), attempt.calls, attempt.programs, self._zygote.nonce())
+            observation = self._zygote.run([Request(*made, route)])[0][0]
+            known = self._reached[arch.name, route] = not verdict.is_stopped(observation)
+        return known
+
+    def _prevented(self, cell: Cell) -> Cell:
+        """The cell of a probe that reaches no call even without the filter under test."""
+        if self._own is None:
+            return cell
+        return verdict.cannot_tell(cell.key, Cause.PRIVILEGE, self._own.prevents(cell.observed))
+
+    def _analysis(self, case: Case) -> Analysis | None:
+        """The analysis of the filters under test, where there is one."""
+        try:
+            return None if _is_by_exec(case) else self._target.analysis(_profile(case))
+        except TooComplexError:
+            return None
 
 
 _KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}

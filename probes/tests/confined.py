@@ -3,7 +3,8 @@
 ``python -m probes.tests.confined [PROGRAM...] -- COMMAND`` installs the filters, in hexadecimal,
 and becomes the command. ``... supervise PROGRAM -- COMMAND`` has a process at the listener of such
 a filter let every call run; it prints how many there were when all is over. ``... judge PROFILE
-AUDIT`` judges the process that runs it, and prints what came of it as one line of JSON.
+AUDIT [TARGET]`` judges the process that runs it, or another target in spite of its confinement, and
+prints what came of it as one line of JSON.
 """
 
 import fcntl
@@ -24,6 +25,7 @@ from probes import arch, kernel, settings
 from probes.cell import Cell, Claim, Outcome
 from probes.examiner import Examiner, cannot_tell
 from probes.settings import Words
+from probes.targets.ambient import WORD as AMBIENT
 from probes.targets.ambient import Ambient
 
 ROOT = Path(__file__).parents[2]
@@ -84,16 +86,17 @@ def under(
     return run(words, cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE)
 
 
-def judged(
+def judged(  # noqa: PLR0913 - the parts of a command
     programs: Sequence[bytes],
     profile: str,
     audit: str = "none",
     *,
+    target: str = AMBIENT,
     by: Sequence[str] = (),
     python: str = sys.executable,
 ) -> Judged:
-    """Has a process confined by the filters judge itself; see ``under``."""
-    command = (python, "-m", "probes.tests.confined", "judge", profile, audit)
+    """Has a process confined by the filters judge itself or something else; see ``under``."""
+    command = (python, "-m", "probes.tests.confined", "judge", profile, audit, target)
     done = under(programs, *command, by=by, python=python)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
     return read(done.stdout)
@@ -116,13 +119,13 @@ def read(text: bytes) -> Judged:
     )
 
 
-def judge(profile: str, audit: str) -> str:
-    """Judges this process's confinement."""
+def judge(profile: str, audit: str, word: str = AMBIENT) -> str:
+    """Judges this process's confinement, or another target."""
     resolved = settings.resolve(
-        Words(str(DEFAULT_POLICY), profile=profile, target="ambient", audit_source=audit)
+        Words(str(DEFAULT_POLICY), profile=profile, target=word, audit_source=audit)
     )
     target = resolved.target
-    assert isinstance(target, Ambient)
+    assert isinstance(target, Ambient) == (word == AMBIENT)
     cases = [case for case in resolved.cases if case.claim is not Claim.CONTROLS]
     told = [case for case in cases if not resolved.untold(case.arch)]
     cells = [
@@ -135,8 +138,9 @@ def judge(profile: str, audit: str) -> str:
     trail = ("none", "nothing can be told")
     if told:
         with settings.open_zygote(resolved) as zygote:
-            source = settings.open_trail(audit, zygote, resolved.native, target)
-            examiner = Examiner(zygote, target, resolved.policy, resolved.offered, source)
+            own = resolved.confinement
+            source = settings.open_trail(audit, zygote, resolved.native, target, own)
+            examiner = Examiner(zygote, target, resolved.policy, resolved.offered, source, own=own)
             arches = [arch for arch in resolved.arches if not resolved.untold(arch)]
             controls = examiner.calibrate(arches)
             cells += examiner.examine(told)
@@ -152,7 +156,7 @@ def judge(profile: str, audit: str) -> str:
             "cells": rows(cells),
             "controls": rows(controls),
             "description": target.description,
-            "standing": target.standing.value,
+            "standing": target.standing.value if isinstance(target, Ambient) else "",
             "findings": [one.text for one in target.findings],
             "trail": trail,
         }
