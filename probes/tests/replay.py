@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from probes import bpf, prover, witness
 from probes.action import MAX_ERRNO, Action, FilterReturn
-from probes.arch import Arch, Entry
+from probes.arch import Arch
 from probes.instrument import Call, Request, Zygote
 from probes.verdict import Effect, read
 from probes.zygote import MAX_CALLS
@@ -79,9 +79,7 @@ def _with_magic(arguments: Sequence[int]) -> tuple[int, ...]:
 
 
 def _as_seen(arch: Arch, call: Call) -> bpf.SeccompData:
-    width = 0xFFFFFFFF if arch.entry is Entry.INT80 else 0xFFFFFFFFFFFFFFFF
-    arguments = tuple(argument & width for argument in call.arguments)
-    return bpf.SeccompData(call.number, arch.audit_arch, arguments)
+    return bpf.SeccompData(call.number, arch.audit_arch, tuple(call.arguments))
 
 
 def _effect_of(returned: FilterReturn) -> tuple[Effect, int]:

@@ -121,8 +121,15 @@ PAIRS = (
 )
 
 
-@pytest.mark.parametrize(("profile", "target"), PAIRS)
-@pytest.mark.parametrize("name", OUTER)
+TOGETHER = [
+    (name, *PAIRS[(index + step) % len(PAIRS)])
+    for index, name in enumerate(OUTER)
+    for step in range(2)
+]
+"""Two targets for each outer filter: a judgement takes seconds."""
+
+
+@pytest.mark.parametrize(("name", "profile", "target"), TOGETHER)
 def test_a_verdict_is_the_same_or_none(
     name: str, profile: Profile, target: str, folder: Path
 ) -> None:

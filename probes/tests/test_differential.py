@@ -112,11 +112,8 @@ def makeable(rng: Random, stack: Sequence[Program], count: int) -> Iterator[Secc
             if data.nr in {*EXEMPT, *UNASKED}:
                 continue
             count -= 1
-            if data.arch == I386 or rng.random() < 0.2:
-                arguments = tuple(argument & bpf.U32 for argument in data.args)
-                yield SeccompData(data.nr, I386, arguments)
-            else:
-                yield SeccompData(data.nr, X86_64, data.args)
+            by_i386 = data.arch == I386 or rng.random() < 0.2
+            yield SeccompData(data.nr, I386 if by_i386 else X86_64, data.args)
 
 
 Wanted = tuple[Effect, int]

@@ -16,7 +16,7 @@ from probes.arch import Arch
 from probes.bpf import Program
 from probes.cell import Cause, Cell, Claim, Outcome
 from probes.examiner import AuditTrail, Examiner
-from probes.instrument import Route, Zygote
+from probes.instrument import Observation, Request, Route, Stage, Zygote
 from probes.plan import Case, Way, plan
 from probes.targets import StackTarget
 from probes.tests import mutants
@@ -264,6 +264,104 @@ def test_abis_that_a_filter_does_not_name(profile: Profile, name: str, zygote: Z
     wrong = [cell for cell in home if cell.outcome in {Outcome.FAILED, Outcome.BROKEN}]
     # A number with the x32 bit is an unknown one of x86_64's.
     assert all((cell.key.number or 0) >= arch.X32_SYSCALL_BIT for cell in wrong)
+
+
+def refusing(call: str, position: int, test: int, operand: int, value: int) -> Program:
+    """A filter that answers a call of the native ABI if an argument passes a test."""
+    low = 4 if NATIVE.big_endian else 0
+    return (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
+        bpf.jump(bpf.JEQ, NATIVE.audit_arch, 0, 5),
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JEQ, NATIVE.numbers[call], 0, 3),
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARGS + 8 * position + low),
+        bpf.jump(test, operand, 0, 1),
+        bpf.statement(bpf.RET_K, value),
+        bpf.statement(bpf.RET_K, FilterReturn(Action.ALLOW).value),
+    )
+
+
+BY_ARGUMENT = [
+    (Way.EXECVE, "prctl", 0, bpf.JEQ, 15),  # PR_SET_NAME
+    (Way.EXECVE, "prctl", 0, bpf.JEQ, 4),  # PR_SET_DUMPABLE
+    (Way.FORK, "prctl", 0, bpf.JEQ, 1),  # PR_SET_PDEATHSIG
+    (Way.SETUID, "prctl", 0, bpf.JEQ, 1),
+    (Way.EXECVE, "mmap", 2, bpf.JSET, 4),  # PROT_EXEC
+    (Way.THREAD, "mmap", 3, bpf.JEQ, 0x20022),  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK
+    (Way.EXECVE, "mmap", 3, bpf.JEQ, 0x22),  # MAP_PRIVATE | MAP_ANONYMOUS
+    (Way.EXECVE, "openat", 2, bpf.JSET, 0x80000),  # O_CLOEXEC
+    (Way.EXECVE, "fcntl", 1, bpf.JEQ, 1030),  # F_DUPFD_CLOEXEC
+    (Way.EXECVE, "futex", 1, bpf.JEQ, 0x81),  # FUTEX_WAKE_PRIVATE
+    (Way.EXECVE, "newfstatat", 3, bpf.JSET, 0x1000),  # AT_EMPTY_PATH
+    (Way.THREAD, "clone3", 1, bpf.JEQ, 88),
+    (Way.THREAD, "clone", 0, bpf.JSET, 0x10000),  # CLONE_THREAD
+]
+"""The way that is closed, and what closes it: a call, an argument, a test and its operand."""
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="these are the calls of a C library of x86_64")
+@pytest.mark.parametrize(
+    ("way", "call", "position", "test", "operand"),
+    BY_ARGUMENT,
+    ids=[f"{way}-{call}-{operand:#x}" for way, call, _, _, operand in BY_ARGUMENT],
+)
+@pytest.mark.parametrize("value", [EPERM, KILL_THREAD], ids=["refused", "killed"])
+def test_what_is_refused_by_argument_is_no_broken_instrument(  # noqa: PLR0913, PLR0917 - the parts of a rule
+    value: int, way: Way, call: str, position: int, test: int, operand: int, zygote: Zygote
+) -> None:
+    above = refusing(call, position, test, operand, value)
+    cells = judged(zygote, Profile.KILL, [program(Profile.KILL, {}), above], [Claim.IS_INHERITED])
+    ways = {cell.key.variant: cell for cell in cells}
+    cell = ways[way.value]
+    assert (cell.outcome, cell.cause) == (Outcome.CANNOT_TELL, Cause.FILTER), cell.sentence
+    assert f"{call} ({NATIVE.numbers[call]})" in cell.sentence
+    bad = {Outcome.BROKEN, Outcome.FAILED}
+    assert not [one.sentence for one in ways.values() if one.outcome in bad]
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="the machine code is x86's")
+def test_executable_memory_is_needed_by_int_0x80_alone(zygote: Zygote) -> None:
+    i386 = arch.get("i386")
+    if dict(examiner.entered(zygote, [i386]))[i386]:
+        pytest.skip("this kernel cannot be entered as i386")
+    stack = [program(Profile.KILL, {}), refusing("mprotect", 2, bpf.JSET, 4, EPERM)]
+    for one, outcome in ((NATIVE, Outcome.PASSED), (i386, Outcome.CANNOT_TELL)):
+        cells = judged(zygote, Profile.KILL, stack, [Claim.IS_INHERITED], one)
+        (cell,) = [cell for cell in cells if cell.key.variant == Way.EXECVE]
+        assert cell.outcome is outcome, cell.sentence
+        assert (f"mprotect ({NATIVE.numbers['mprotect']})" in cell.sentence) == (one is i386)
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="these are the calls of Python on x86_64")
+def test_arguments_that_nobody_has_foreseen_are_an_obstacle_too(zygote: Zygote) -> None:
+    """The same probe reaches its call without the filter, and that is told."""
+    # Whatever is longer than what a loader reads first: Python's own files.
+    above = refusing("read", 2, bpf.JGT, 0x5000, FilterReturn(Action.ERRNO, errno.EIO).value)
+    assert obstacles.explaining([above], NATIVE, Route.EXECVE) == ""
+    cells = judged(zygote, Profile.KILL, [program(Profile.KILL, {}), above], [Claim.IS_INHERITED])
+    (cell,) = [cell for cell in cells if cell.key.variant == Way.EXECVE]
+    assert (cell.outcome, cell.cause) == (Outcome.CANNOT_TELL, Cause.FILTER), cell.sentence
+    assert f"it refuses some arguments of read ({NATIVE.numbers['read']})" in cell.sentence
+
+
+def test_a_probe_that_fails_by_itself_is_broken_as_before(
+    zygote: Zygote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it reaches no call without the filter under test either."""
+    right = zygote.run
+
+    def hampered(requests: Sequence[Request]) -> list[list[Observation]]:
+        hung = Observation(Stage.NOT_REACHED, fault="no memory is to be had")
+        return [
+            [hung] if request.route is Route.FORK else seen
+            for request, seen in zip(requests, right(requests), strict=True)
+        ]
+
+    monkeypatch.setattr(zygote, "run", hampered)
+    cells = judged(zygote, Profile.KILL, [program(Profile.KILL, {})], [Claim.IS_INHERITED])
+    outcomes = {cell.key.variant: cell.outcome for cell in cells}
+    assert outcomes.pop(Way.FORK.value) is Outcome.BROKEN
+    assert set(outcomes.values()) == {Outcome.PASSED}
 
 
 def test_nothing_is_in_the_way_under_the_right_filter() -> None:

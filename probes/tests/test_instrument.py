@@ -286,15 +286,28 @@ def test_arguments_that_are_not_given_are_zero(prober: Zygote) -> None:
         assert observation.errno == SAME
 
 
-def test_int_0x80_brings_the_low_halves(prober: Zygote) -> None:
+def by_i386(prober: Zygote, wanted: tuple[int, ...], given: tuple[int, ...]) -> int:
+    """The errno of i386's getppid(2) under a filter that compares all arguments."""
     i386 = i386_or_skip(prober)
-    low = tuple(argument & 0xFFFFFFFF for argument in ARGUMENTS)
-    program = comparing(low).replace(
-        CANARY.to_bytes(4, "little"), number("getppid", i386).to_bytes(4, "little"), 1
+    canary = number("getppid", i386)
+    program = comparing(wanted).replace(
+        CANARY.to_bytes(4, "little"), canary.to_bytes(4, "little"), 1
     )
-    call = Call(number("getppid", i386), ARGUMENTS)
+    return ask(prober, program, call=Call(canary, given), entry=kernel.ENTRY_INT80).errno
 
-    assert ask(prober, program, call=call, entry=kernel.ENTRY_INT80).errno == SAME
+
+def test_int_0x80_brings_whole_registers(prober: Zygote) -> None:
+    """The kernel shows them to the filter, and cuts them to 32 bits for the call alone."""
+    assert by_i386(prober, ARGUMENTS, ARGUMENTS) == SAME
+
+
+@pytest.mark.parametrize("position", range(6))
+@pytest.mark.parametrize("bit", [0, 31, 32, 63])
+def test_int_0x80_loses_no_bit(prober: Zygote, position: int, bit: int) -> None:
+    changed = list(ARGUMENTS)
+    changed[position] ^= 1 << bit
+
+    assert by_i386(prober, ARGUMENTS, tuple(changed)) == DIFFERENT
 
 
 def i386_or_skip(prober: Zygote) -> Arch:

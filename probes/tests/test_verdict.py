@@ -390,6 +390,9 @@ def test_the_verdict_on_a_proof(returns: FilterReturn, *, certain: bool) -> None
         tried = prove(returns, certain=certain, observation=observation)
         if observation == AGREEING[returns]:
             assert (tried.outcome, tried.cause) == (FAILED, FILTER)
+        elif observation in {UNMADE, UNMADE_BY_SIGSYS}:  # contradicts nothing
+            assert (tried.outcome, tried.cause) == (untried.outcome, untried.cause)
+            assert "not tried" in tried.sentence
         else:
             assert tried.outcome is (BROKEN if certain else CANNOT_TELL), observation
             assert tried.cause is INSTRUMENT
