@@ -100,7 +100,8 @@ def entered(zygote: Zygote, arches: Sequence[Arch]) -> Iterator[tuple[Arch, Obse
 
 
 def _entered(zygote: Zygote, arch: Arch, number: int) -> Observation:
-    request = Request(arch.entry.name.lower(), (Call(number),), (), zygote.nonce())
+    # It may run even with capabilities, should this process not be able to drop them.
+    request = Request(arch.entry.name.lower(), (Call(number),), (), zygote.nonce(), runs=False)
     return zygote.run([request])[0][0]
 
 
@@ -132,6 +133,7 @@ def _of_its_own(zygote: Zygote, arch: Arch, number: int) -> str:
     requests = [
         Request(
             *(arch.entry.name.lower(), one.calls, one.programs, zygote.nonce(), Route.SIBLING),
+            runs=False,
         )
         for one in (above(arch, Call(number)), *below(arch, Call(number)))
     ]
