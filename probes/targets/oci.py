@@ -1,11 +1,11 @@
 """The target ``oci:FILE``: a seccomp profile, compiled to the program that a runtime installs.
 
-Three steps, as in real life: the file is read (``probes.targets.oci_profile``), Docker or Podman
-picks the rules that count for a container (``probes.targets.oci_resolve``), and the OCI runtime
-compiles them with libseccomp. What any of them silently leaves out is a finding, for whoever wrote
-it thinks that it holds.
+Three steps, as in real life: the file is read (``probes.targets.oci_profile``), the engine picks
+the rules that count for a container (``probes.targets.oci_resolve``), and the OCI runtime
+compiles them with libseccomp. All three depend on who reads (``probes.targets.oci_reader``). What
+any of them silently leaves out is a finding, for whoever wrote it thinks that it holds.
 
-Sources: runc 1.1.15 and later ``libcontainer/specconv/spec_linux.go``,
+Sources: runc ``libcontainer/specconv/spec_linux.go``,
 ``libcontainer/seccomp/seccomp_linux.go`` and ``libcontainer/seccomp/patchbpf``, crun
 ``src/libcrun/seccomp.c``, libseccomp 2.5.
 """
@@ -14,10 +14,12 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import IO, Final, Protocol
 
@@ -29,8 +31,8 @@ from probes.bpf import IllegalProgramError, Instruction, Program, jump, statemen
 from probes.errors import BadInputError
 from probes.targets import oci_kept
 from probes.targets.oci_profile import ARCHITECTURES, read
+from probes.targets.oci_reader import Engine, Reader
 from probes.targets.oci_resolve import (
-    Engine,
     Resolved,
     ResolvedRule,
     kernel_version,
@@ -86,19 +88,21 @@ _UNKNOWN: Final = -1
 def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     resolved: Resolved, *, enosys_stub: bool = True
 ) -> Compiled:
-    """Compiles what a runtime gets, through libseccomp, the way runc does.
+    """Compiles what a runtime gets, through libseccomp, the way the runtime does.
 
     runc's other attributes of the filter (no_new_privs off, TSYNC, LOG, SSB) concern how it is
     installed and leave no trace in the program.
 
     Args:
         resolved: the rules.
-        enosys_stub: whether runc installs it; it then begins with a part that answers ENOSYS for
+        enosys_stub: whether the runtime may put its own part before it. runc's answers ENOSYS for
             numbers above the highest one named, where the default action denies. crun has none.
 
     Raises:
         BadInputError: libseccomp is missing or refuses the rules, or the program is too long.
     """
+    if resolved.raw is not None:
+        return _given(resolved, resolved.raw)
     library = _libseccomp()
     if resolved.native.big_endian != (sys.byteorder == "big"):
         # For the other byte order libseccomp 2.5 swaps the bytes of some returns twice.
@@ -116,9 +120,12 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
         rule.name: library.resolve_syscall(library.system_arch(), rule.name)
         for rule in resolved.rules
     }
+    unknown = [name for name, number in numbers.items() if number == _UNKNOWN]
+    _check_rules(resolved, unknown)
     program = _exported(library, resolved, names, numbers)
-    if enosys_stub:
-        program = _enosys_stub(resolved, _last_numbers(library, names, numbers)) + program
+    if enosys_stub and resolved.reader.has_stub:
+        counted = names if resolved.reader.stub_is_native else resolved.architectures
+        program = _enosys_stub(resolved, _last_numbers(library, counted, numbers)) + program
     try:
         bpf.check(program)
     except IllegalProgramError as error:
@@ -126,13 +133,46 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
             f"{resolved.path}: the kernel would refuse what the profile compiles to ({error}); "
             f"shorten it"
         ) from error
-    unknown = [name for name, number in numbers.items() if number == _UNKNOWN]
     findings = (
         *resolved.findings,
         *_unknown_names(resolved, unknown),
         *oci_kept.findings(resolved, program, names, unknown),
     )
     return Compiled((program,), names, resolved.flags, findings)
+
+
+_INSTRUCTION_BYTES: Final = 8
+"""sizeof(struct sock_filter)."""
+
+
+def _given(resolved: Resolved, raw: bytes) -> Compiled:
+    """A program that the file itself holds; the kernel ignores what is less than an instruction."""
+    whole = len(raw) - len(raw) % _INSTRUCTION_BYTES
+    program = bpf.from_bytes(raw[:whole], big_endian=resolved.native.big_endian)
+    try:
+        bpf.check(program)
+    except IllegalProgramError as error:
+        raise BadInputError(
+            f"{resolved.path}: the kernel would refuse the program of the annotation ({error}); "
+            f"mend it"
+        ) from error
+    return Compiled((program,), (), resolved.flags, resolved.findings)
+
+
+def _check_rules(resolved: Resolved, unknown: Collection[str]) -> None:
+    """Refuses rules that the runtime refuses, although libseccomp would compile them."""
+    for rule in resolved.rules:
+        redundant = rule.returns == resolved.default
+        if redundant and not resolved.reader.takes_default_rules and rule.name not in unknown:
+            raise BadInputError(
+                f"{resolved.path}: {rule.place} has the default action for {rule.name}, and "
+                f"{resolved.reader.runtime} refuses that; remove it"
+            )
+        if resolved.knows_all_calls and not redundant and rule.name in unknown:
+            raise BadInputError(
+                f"{resolved.path}: {rule.place} names {rule.name}, which libseccomp does not know, "
+                f"and an annotation has {resolved.reader.runtime} refuse that; remove it"
+            )
 
 
 class _Filter(Protocol):
@@ -168,6 +208,20 @@ def _libseccomp() -> ModuleType:
             f"an OCI profile is compiled by libseccomp, which cannot be loaded ({error}): install "
             f"libseccomp.so.2, on Debian with apt-get install libseccomp2"
         ) from error
+
+
+_LIBRARY_FILE: Final = re.compile(r"/libseccomp\.so\.([0-9]+(?:\.[0-9]+)+)$", re.MULTILINE)
+
+
+def library_version() -> str:
+    """The release of the libseccomp that compiles, by its file's name; "?" for another name.
+
+    Raises:
+        BadInputError: it cannot be loaded.
+    """
+    _libseccomp()
+    match = _LIBRARY_FILE.search(Path("/proc/self/maps").read_text(errors="replace"))
+    return match[1] if match else "?"
 
 
 def _exported(
@@ -284,7 +338,8 @@ def _enosys_stub(resolved: Resolved, last: Mapping[int, int]) -> Program:
     sections: dict[int, tuple[Instruction, ...]] = {}
     for token in last:
         seen = _X86_64 if token == _X32 else token
-        sections[seen] = _section(seen, last, statement(bpf.RET_K, as_return))
+        enosys = statement(bpf.RET_K, as_return)
+        sections[seen] = _section(resolved.reader, seen, last, enosys)
     # Built from its end, which is where libseccomp's program begins.
     stub: Program = ()
     for token, section in reversed(sections.items()):
@@ -297,10 +352,12 @@ def _enosys(native: Arch) -> int:
     return _ENOSYS_ON_MIPS if native.machine.startswith("mips") else _ENOSYS_ELSEWHERE
 
 
-def _section(token: int, last: Mapping[int, int], enosys: Instruction) -> tuple[Instruction, ...]:
+def _section(
+    reader: Reader, token: int, last: Mapping[int, int], enosys: Instruction
+) -> tuple[Instruction, ...]:
     """What answers ENOSYS on one architecture and otherwise runs off its end."""
     load = statement(bpf.LD_ABS, bpf.OFFSET_NR)
-    if token in _S390:
+    if token in _S390 and reader.stub_knows_setup:
         multiplexed = (jump(bpf.JEQ, _S390_MULTIPLEXER, 0, 1), enosys)
         return (load, *multiplexed, *_above(last[token], enosys))
     if token != _X86_64:

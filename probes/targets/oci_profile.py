@@ -1,14 +1,18 @@
 """Reading a seccomp profile: Docker's and Podman's JSON, or ``linux.seccomp`` of an OCI bundle.
 
-Nothing is decided here that depends on a container; ``probes.targets.oci`` does that. What a
-runtime would refuse is refused, in a sentence with the place in the file. What a runtime would
-silently pass over is a finding, for the profile's author most likely meant something by it.
+Which keys there are depends on who reads (``probes.targets.oci_reader``). Nothing is decided here
+that depends on a container; ``probes.targets.oci`` does that. What the reader would refuse is
+refused, in a sentence with the place in the file. What it would silently pass over is a finding,
+for the profile's author most likely meant something by it.
 
 Sources: moby/profiles ``seccomp/seccomp.go``, containers/common ``pkg/seccomp/types.go``, the
 runtime-spec's ``specs-go/config.go``, and Go's encoding/json, which all of them decode with: it
-ignores unknown keys, takes null for an absent value, and does not tell capitals in keys.
+ignores unknown keys, takes null for an absent value, and does not tell capitals in keys. crun
+decodes with libocispec, which asks for the keys that the specification requires.
 """
 
+import base64
+import binascii
 import difflib
 import json
 import re
@@ -23,6 +27,7 @@ from probes.action import DATA_MASK, MAX_ERRNO, Action
 from probes.errors import BadInputError
 from probes.targets.files import read as read_file
 from probes.targets.files import shown
+from probes.targets.oci_reader import ANY_BUNDLE, ANY_ENGINE, Dialect
 
 MAX_PROFILE_BYTES: Final = 4 << 20
 """Far above any real profile (Docker's has 14 KB) and any bundle's configuration."""
@@ -158,8 +163,8 @@ class Profile:
 
     Attributes:
         path: the file, as a sentence can hold it.
-        bundle: whether it is the configuration of a bundle, which runtimes take as it is; else
-            Docker or Podman resolve it for a container first.
+        bundle: whether it is taken as it is; else its reader picks the rules that count for a
+            container first.
         default_action: for every call that no rule matches.
         default_errno_ret: as a rule's ``errno_ret``.
         default_errno: as a rule's ``errno``.
@@ -168,7 +173,9 @@ class Profile:
         flags: ``SECCOMP_FILTER_FLAG_*``.
         listener: whether it says who is to answer notifications.
         rules: in order.
-        findings: sentences about what runtimes pass over.
+        raw: a program that crun installs instead of all this; None where there is none.
+        knows_all_calls: whether crun refuses the profile if libseccomp does not know a call.
+        findings: sentences about what the reader passes over.
     """
 
     path: str
@@ -181,28 +188,150 @@ class Profile:
     flags: tuple[str, ...] = ()
     listener: bool = False
     rules: tuple[Rule, ...] = ()
+    raw: bytes | None = None
+    knows_all_calls: bool = False
     findings: tuple[str, ...] = ()
 
 
+class UnconfinedError(BadInputError):
+    """The reader starts containers without any filter."""
+
+
+class UnclearError(BadInputError):
+    """What the reader makes of the file cannot be said here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file whose JSON was read, but not yet what it means to anybody.
+
+    Attributes:
+        path: as a sentence can hold it.
+        members: its top level.
+    """
+
+    path: str
+    members: "_Members"
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether it is a bundle's ``config.json``, which no engine reads as a profile."""
+        keys = {key.casefold() for key, value in self.members if value is not None}
+        return bool(keys & {"linux", "ociversion"})
+
+
+def load(path: Path) -> Source:
+    """Reads the JSON of a profile or a bundle's ``config.json``.
+
+    Raises:
+        BadInputError: the file cannot be read, or is not JSON.
+    """
+    document = _Document(shown(path))
+    return Source(document.path, _parsed(path, document))
+
+
+def decode(source: Source, dialect: Dialect) -> Profile:
+    """What a reader makes of a file.
+
+    Raises:
+        BadInputError: it would refuse what is in it.
+        UnconfinedError: it would start containers without a filter.
+        UnclearError: nobody can say what it would do.
+    """
+    document = _Document(source.path, dialect)
+    top = _Object(document, "", source.members)
+    if not source.is_bundle:
+        return _profile(top)
+    annotations = _annotations(top)
+    linux = top.child("linux")
+    seccomp = linux.child("seccomp") if linux else None
+    if linux is not None and annotations.raw is not None:
+        return _replaced(document, seccomp, annotations)
+    if seccomp is None:
+        raise UnconfinedError(
+            f"{document.path}: linux.seccomp is not there, so nothing confines a container of this "
+            f"bundle; add it, or name a bundle that has it"
+        )
+    found = _profile(seccomp)
+    return replace(
+        found,
+        listener=found.listener or annotations.listener,
+        knows_all_calls=annotations.knows_all_calls,
+    )
+
+
 def read(path: Path) -> Profile:
-    """Reads a profile or a bundle's ``config.json``.
+    """Reads a profile or a bundle's ``config.json`` with every key that some reader knows.
 
     Raises:
         BadInputError: the file cannot be read, or a runtime would refuse what is in it.
     """
-    document = _Document(shown(path))
-    top = _Object(document, "", _parsed(path, document))
-    if top.get("linux") is not None or top.get("ociVersion") is not None:
-        linux = top.child("linux")
-        seccomp = linux.child("seccomp") if linux else None
-        if seccomp is None:
-            raise document.refusal(
-                "linux.seccomp",
-                "is not there, so nothing confines a container of this bundle; add it, or name a "
-                "bundle that has it",
-            )
-        return _profile(seccomp, bundle=True)
-    return _profile(top, bundle=False)
+    source = load(path)
+    return decode(source, ANY_BUNDLE if source.is_bundle else ANY_ENGINE)
+
+
+_ANNOTATIONS: Final = "run.oci.seccomp"
+_RAW: Final = f"{_ANNOTATIONS}_bpf_data"
+_KNOWS_ALL: Final = f"{_ANNOTATIONS}_fail_unknown_syscall"
+_LISTENERS: Final = (f"{_ANNOTATIONS}.receiver", f"{_ANNOTATIONS}.plugins")
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotations:
+    """What crun takes from a bundle's annotations; other readers look at none."""
+
+    raw: bytes | None = None
+    knows_all_calls: bool = False
+    listener: bool = False
+
+
+def _annotations(top: "_Object") -> _Annotations:
+    written = top.child("annotations")
+    if written is None:
+        return _Annotations()
+    if not top.document.dialect.is_exact:
+        for key in written.keys:
+            if key.startswith(_ANNOTATIONS):
+                top.document.find(
+                    written.at(shown(key)),
+                    "counts for crun only; other runtimes ignore it",
+                )
+        return _Annotations()
+    encoded = written.get(_RAW)
+    raw = None if encoded is None else _decoded(written, written.text(_RAW))
+    return _Annotations(
+        raw,
+        # Whatever the value is but 0, as crun has it.
+        knows_all_calls=written.text(_KNOWS_ALL) not in {"", "0"},
+        listener=any(written.text(key) for key in _LISTENERS),
+    )
+
+
+def _decoded(written: "_Object", encoded: str) -> bytes:
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise written.refusal(_RAW, "is not base64, so crun refuses the bundle; mend it") from error
+
+
+def _replaced(
+    document: "_Document", seccomp: "_Object | None", annotations: _Annotations
+) -> Profile:
+    """What crun installs where an annotation has the program: the rules do not count, flags do."""
+    document.find(
+        f"annotations.{_RAW}", "holds the program that crun installs; no rule of the file counts"
+    )
+    flags: tuple[str, ...] = ()
+    if seccomp is not None:
+        flags = seccomp.choices("flags", FLAGS, "flag that runtimes know")
+    return Profile(
+        path=document.path,
+        bundle=True,
+        default_action=Action.ALLOW,
+        flags=flags,
+        raw=annotations.raw,
+        findings=tuple(document.findings),
+    )
 
 
 def _parsed(path: Path, document: "_Document") -> "_Members":
@@ -271,12 +400,14 @@ class _Document:
 
     Attributes:
         path: as a sentence can hold it.
+        dialect: which keys count.
         ignored: the keys that mean nothing, with the places where they are.
         findings: sentences about what runtimes pass over; a dictionary, for a member that is
             asked for twice gives but one.
     """
 
     path: str
+    dialect: Dialect = ANY_ENGINE
     ignored: dict[str, list[str]] = field(default_factory=dict)
     findings: dict[str, None] = field(default_factory=dict)
 
@@ -288,11 +419,12 @@ class _Document:
         """What to raise about a place."""
         return BadInputError(f"{self.path}: {place or 'the profile'} {reason}")
 
-    def all_findings(self, *, bundle: bool) -> tuple[str, ...]:
+    def all_findings(self) -> tuple[str, ...]:
         """The findings, with one for each ignored key."""
-        readers = "runtimes ignore" if bundle else "Docker and Podman ignore"
+        one = self.dialect not in {ANY_ENGINE, ANY_BUNDLE}
+        ignore = f"{self.dialect.readers} {'ignores' if one else 'ignore'}"
         ignored = (
-            f"{self.path}: {readers} the key {key!r} ({_listed(places)})"
+            f"{self.path}: {ignore} the key {key!r} ({_listed(places)})"
             for key, places in sorted(self.ignored.items())
         )
         return (*self.findings, *ignored)
@@ -317,7 +449,15 @@ class _Object:
         self._asked: set[str] = set()
         self._members: dict[str, list[tuple[str, object]]] = {}
         for key, value in members:
-            self._members.setdefault(key.casefold(), []).append((key, value))
+            self._members.setdefault(self._folded(key), []).append((key, value))
+
+    def _folded(self, key: str) -> str:
+        return key if self._document.dialect.is_exact else key.casefold()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its members, as they are written."""
+        return tuple(key for written in self._members.values() for key, _ in written)
 
     @property
     def document(self) -> _Document:
@@ -330,11 +470,14 @@ class _Object:
 
     def get(self, key: str) -> object:
         """A member's value as it was written; None where it is absent or null."""
-        found = self._members.get(key.casefold(), [])
-        self._asked.add(key.casefold())
+        found = self._written(key)
         if len(found) > 1:
-            raise self.refusal(
-                key, "is there twice, and readers differ in which they take; keep one"
+            raise UnclearError(
+                str(
+                    self.refusal(
+                        key, "is there twice, and readers differ in which they take; keep one"
+                    )
+                )
             )
         if not found:
             return None
@@ -346,6 +489,20 @@ class _Object:
                 f"not for crun; write {key}",
             )
         return value
+
+    def _written(self, key: str) -> list[tuple[str, object]]:
+        """Every member of this key."""
+        self._asked.add(self._folded(key))
+        return self._members.get(self._folded(key), [])
+
+    def note(self, key: str) -> None:
+        """Passes a text over that no filter depends on, however often it is there."""
+        found = self._written(key)
+        for _, value in found:
+            if value is not None and not isinstance(value, str):
+                raise self.refusal(key, f"must be text, but is {_kind(value)}")
+        if len(found) > 1:
+            self._document.find(self.at(key), "is there more than once; nobody's filter heeds it")
 
     def refusal(self, key: str, reason: str) -> BadInputError:
         """What to raise about a member."""
@@ -454,19 +611,27 @@ def _quoted(text: str) -> str:
     return f"'{shown(short)}'"
 
 
-def _profile(seccomp: _Object, *, bundle: bool) -> Profile:
-    document = seccomp.document
+def _profile(seccomp: _Object) -> Profile:
+    document, dialect = seccomp.document, seccomp.document.dialect
     rules = seccomp.children("syscalls")
     if not seccomp.text("defaultAction"):
         if rules:
             raise seccomp.refusal("defaultAction", f"is missing; add one of {', '.join(ACTIONS)}")
-        raise document.refusal(
-            seccomp.place,
-            "has neither defaultAction nor syscalls, which runtimes take for no filter at all; "
-            "name a seccomp profile",
+        if dialect.is_exact:
+            raise seccomp.refusal("defaultAction", "is missing, so crun refuses it; add one")
+        raise UnconfinedError(
+            str(
+                document.refusal(
+                    seccomp.place,
+                    "has neither defaultAction nor syscalls, which runtimes take for no filter at "
+                    "all; name a seccomp profile",
+                )
+            )
         )
     architectures = seccomp.choices("architectures", ARCHITECTURES, "architecture")
-    arch_map = () if bundle else tuple(_arch_map(entry) for entry in seccomp.children("archMap"))
+    arch_map: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    if dialect.is_conditional:
+        arch_map = tuple(_arch_map(entry) for entry in seccomp.children("archMap"))
     if architectures and arch_map:
         raise document.refusal(
             seccomp.place,
@@ -475,20 +640,25 @@ def _profile(seccomp: _Object, *, bundle: bool) -> Profile:
     action = _action(seccomp, "defaultAction")
     profile = Profile(
         path=document.path,
-        bundle=bundle,
+        bundle=not dialect.is_conditional,
         default_action=action,
-        default_errno_ret=_errno_ret(seccomp, "defaultErrnoRet", action),
-        default_errno="" if bundle else seccomp.text("defaultErrno"),
+        default_errno_ret=(
+            _errno_ret(seccomp, "defaultErrnoRet", action) if dialect.has_default_errno else None
+        ),
+        default_errno=seccomp.text("defaultErrno") if dialect.has_errno_names else "",
         architectures=architectures,
         arch_map=arch_map,
-        flags=seccomp.choices("flags", FLAGS, "flag that runtimes know"),
-        listener=bool(seccomp.text("listenerPath")),
-        rules=tuple(_rule(entry, bundle=bundle) for entry in rules),
+        flags=(
+            seccomp.choices("flags", FLAGS, "flag that runtimes know") if dialect.has_flags else ()
+        ),
+        listener=dialect.has_listener and bool(seccomp.text("listenerPath")),
+        rules=tuple(_rule(entry) for entry in rules),
     )
-    seccomp.text("listenerMetadata")
+    if dialect.has_listener:
+        seccomp.note("listenerMetadata")
     seccomp.finish()
     # Only now is everything read that there may be a finding about.
-    return replace(profile, findings=document.all_findings(bundle=bundle))
+    return replace(profile, findings=document.all_findings())
 
 
 def _arch_map(entry: _Object) -> tuple[str, tuple[str, ...]]:
@@ -531,9 +701,12 @@ def _errno_ret(owner: _Object, key: str, action: Action) -> int | None:
     return value
 
 
-def _rule(entry: _Object, *, bundle: bool) -> Rule:
+def _rule(entry: _Object) -> Rule:
+    dialect = entry.document.dialect
     names = entry.texts("names")
-    name = "" if bundle else entry.text("name")
+    if dialect.is_exact and entry.get("names") is None:
+        raise entry.document.refusal(entry.place, "has no names, so crun refuses it; add them")
+    name = entry.text("name") if dialect.is_conditional else ""
     if name and names:
         raise entry.document.refusal(
             entry.place, "has both name and names, which Docker and Podman refuse; keep one of them"
@@ -548,16 +721,16 @@ def _rule(entry: _Object, *, bundle: bool) -> Rule:
         place=entry.place,
         names=names,
         action=action,
-        errno_ret=_errno_ret(entry, "errnoRet", action),
-        errno="" if bundle else entry.text("errno"),
+        errno_ret=_errno_ret(entry, "errnoRet", action) if dialect.has_errno else None,
+        errno=entry.text("errno") if dialect.has_errno_names else "",
         conditions=tuple(_condition(each) for each in entry.children("args")),
-        includes=Circumstances() if bundle else _circumstances(entry, "includes"),
-        excludes=Circumstances() if bundle else _circumstances(entry, "excludes"),
+        includes=_circumstances(entry, "includes") if dialect.is_conditional else Circumstances(),
+        excludes=_circumstances(entry, "excludes") if dialect.is_conditional else Circumstances(),
     )
     if not names:
         entry.document.find(entry.place, "names no call, so it does nothing")
-    if not bundle:
-        entry.text("comment")
+    if dialect.is_conditional:
+        entry.note("comment")
     entry.finish()
     return rule
 
@@ -594,7 +767,7 @@ def _circumstances(entry: _Object, key: str) -> Circumstances:
     found = Circumstances(
         capabilities=written.texts("caps"),
         arches=written.texts("arches"),
-        min_kernel=_min_kernel(written),
+        min_kernel=_min_kernel(written) if entry.document.dialect.has_min_kernel else None,
     )
     written.finish()
     return found

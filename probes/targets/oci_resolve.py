@@ -1,7 +1,8 @@
-"""Picking the rules of a profile that count for a container, as Docker or Podman do.
+"""Picking the rules of a profile that count for a container, as its reader does.
 
 Docker and Podman read the same files almost alike: Podman does not know minKernel, looks into
-archMap on fewer machines, and has errnos by name. What a bundle has is taken as it is.
+archMap on fewer machines, and has errnos by name. What a bundle has is taken as it is. Then the
+runtime may refuse what was picked.
 
 Sources: moby/profiles ``seccomp/seccomp_linux.go``, containers/common
 ``pkg/seccomp/seccomp_linux.go``, and for what runc refuses ``libcontainer/seccomp``.
@@ -11,9 +12,8 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -22,7 +22,11 @@ from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.targets.capability import CAPABILITIES
 from probes.targets.files import shown
-from probes.targets.oci_profile import Condition, Profile, Rule
+from probes.targets.oci_profile import Condition, Profile, Rule, UnclearError
+from probes.targets.oci_reader import Engine, Reader, Runtime, newest_reader
+
+NEWEST: Final = newest_reader()
+"""The newest Docker and runc."""
 
 _RELEASE: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
@@ -40,18 +44,6 @@ def kernel_version(release: str) -> tuple[int, int]:
             f"6.1.0-18-amd64"
         )
     return int(match[1]), int(match[2])
-
-
-class Engine(StrEnum):
-    """Whose reading of a profile counts."""
-
-    DOCKER = "docker"
-    PODMAN = "podman"
-
-    @property
-    def other(self) -> "Engine":
-        """The one whose reading does not count."""
-        return Engine.PODMAN if self is Engine.DOCKER else Engine.DOCKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +75,9 @@ class Resolved:
         architectures: ``SCMP_ARCH_*``; the native one may be absent, but is always there.
         flags: ``SECCOMP_FILTER_FLAG_*``.
         default_errno_ret: ``defaultErrnoRet`` as it was written.
+        reader: who picked, and who compiles it.
+        raw: a program that is installed instead of all this; None where there is none.
+        knows_all_calls: whether the runtime refuses calls that libseccomp does not know.
         findings: sentences about what is not as it was written.
     """
 
@@ -93,6 +88,9 @@ class Resolved:
     architectures: tuple[str, ...]
     flags: tuple[str, ...] = ()
     default_errno_ret: int | None = None
+    reader: Reader = NEWEST
+    raw: bytes | None = None
+    knows_all_calls: bool = False
     findings: tuple[str, ...] = ()
 
 
@@ -115,49 +113,33 @@ _DOCKER_NAMES: Mapping[str, str] = MappingProxyType({**_GO_NAMES, "loongarch64":
 _OTHER_NAMES: Final = frozenset({"mips", "mips64", "mips64n32", "mipsel", "ppc", "ppc64", "s390"})
 _N32_NAMES: Final = frozenset({"mipsel64n32", "mips3l64n32"})
 
-_PODMAN_ARCH_MAP: Final = frozenset(
-    f"SCMP_ARCH_{name}"
-    for name in ("X86_64", "AARCH64", "MIPS64", "MIPS64N32", "MIPSEL64", "MIPSEL64N32", "S390X")
-)
-"""The native architectures for which Podman looks into archMap."""
-
-_RUNC_LACKS: Final = frozenset(
-    f"SCMP_ARCH_{name}" for name in ("M68K", "PARISC", "PARISC64", "SH", "SHEB")
-)
-"""What libseccomp knows and runc refuses: libcontainer/seccomp/config.go."""
-
 
 def resolve(
     profile: Profile,
     native: Arch,
     capabilities: Collection[str],
     kernel: tuple[int, int],
-    engine: Engine = Engine.DOCKER,
+    reader: Reader = NEWEST,
 ) -> Resolved:
-    """Picks what counts for a container, as Docker or Podman do before they start the runtime.
+    """Picks what counts for a container, as engines do before they start the runtime.
 
     Args:
-        profile: a bundle's is taken as it is.
+        profile: what the reader made of a file; a bundle's is taken as it is.
         native: the native ABI of the machine.
         capabilities: the container's bounding set, such as ``CAP_SYS_ADMIN``.
         kernel: version and major revision; only Docker asks for it.
-        engine: whose reading of a profile counts.
+        reader: whose reading of a profile counts.
 
     Raises:
-        BadInputError: runc would refuse what comes out, or a value has no meaning.
+        BadInputError: the runtime would refuse what comes out, or a value has no meaning.
     """
-    container = _Container(native, frozenset(capabilities), kernel, engine)
-    picked = _pick(profile, container)
-    for name in picked.architectures:
-        if name in _RUNC_LACKS:
-            raise BadInputError(
-                f"{profile.path}: runc does not know the architecture {name}; leave it out"
-            )
-    _check_notifications(profile, picked)
+    picked = _pick(profile, _Container(native, frozenset(capabilities), kernel, reader))
+    _check_words(profile, picked, reader)
+    _check_errnos(profile, picked, reader)
+    _check_notifications(profile, picked, reader)
     findings = [*profile.findings]
     if not profile.bundle:
         findings += _words_without_meaning(profile)
-        findings += _other_reading(profile, container, picked)
     findings += _joined_by_or(picked, profile)
     findings += _without_effect(picked, profile)
     if "SECCOMP_FILTER_FLAG_LOG" in profile.flags:
@@ -173,6 +155,9 @@ def resolve(
         architectures=picked.architectures,
         flags=profile.flags,
         default_errno_ret=picked.default_errno_ret,
+        reader=reader,
+        raw=profile.raw,
+        knows_all_calls=profile.knows_all_calls,
         findings=tuple(findings),
     )
 
@@ -182,7 +167,12 @@ class _Container:
     native: Arch
     capabilities: frozenset[str]
     kernel: tuple[int, int]
-    engine: Engine
+    reader: Reader
+
+    @property
+    def engine(self) -> Engine | Runtime:
+        """Who picks."""
+        return self.reader.engine.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +188,7 @@ def _pick(profile: Profile, container: _Container) -> _Picked:
         profile, "defaultErrno", profile.default_errno_ret, profile.default_errno, container
     )
     architectures = profile.architectures
-    looks = container.engine is Engine.DOCKER or container.native.scmp in _PODMAN_ARCH_MAP
+    looks = container.reader.looks_into_arch_map(container.native.scmp)
     for own, parts in profile.arch_map:
         if own == container.native.scmp and looks:
             architectures = (own, *parts)
@@ -271,7 +261,7 @@ def _errno_of(
     return found
 
 
-class _ForeignErrnoError(BadInputError):
+class _ForeignErrnoError(UnclearError):
     """An errno's number on another machine, which only that machine's headers tell."""
 
 
@@ -279,8 +269,46 @@ def _machine() -> str:
     return os.uname().machine
 
 
-def _check_notifications(profile: Profile, picked: _Picked) -> None:
-    """Refuses what runc refuses of SCMP_ACT_NOTIFY."""
+def _check_words(profile: Profile, picked: _Picked, reader: Reader) -> None:
+    """Refuses actions, architectures and flags that the runtime does not know."""
+    words = [
+        *(("the architecture", name) for name in picked.architectures),
+        *(("the action", rule.returns.action.scmp) for rule in picked.rules),
+        ("the action", picked.default.action.scmp),
+        *(("the flag", name) for name in profile.flags),
+    ]
+    for what, word in words:
+        if reader.refuses(word):
+            raise BadInputError(
+                f"{profile.path}: {reader.runtime} does not know {what} {word}; leave it out"
+            )
+
+
+def _check_errnos(profile: Profile, picked: _Picked, reader: Reader) -> None:
+    """Refuses what crun refuses: an errno beside an action that has none."""
+    if reader.runtime.name is not Runtime.CRUN:
+        return
+    places = {rule.place for rule in picked.rules}
+    counting = [each for each in profile.rules if each.place in places]
+    with_errno = [
+        ("defaultErrnoRet", profile.default_action, picked.default_errno_ret),
+        *((each.place, each.action, each.errno_ret) for each in counting),
+    ]
+    for place, action, value in with_errno:
+        if value is not None and action not in {Action.ERRNO, Action.TRACE}:
+            raise BadInputError(
+                f"{profile.path}: {place} has an errno beside {action.scmp}, which has none, and "
+                f"{reader.runtime} refuses that; remove it"
+            )
+
+
+def _check_notifications(profile: Profile, picked: _Picked, reader: Reader) -> None:
+    """Refuses what runc refuses of SCMP_ACT_NOTIFY, and crun does not.
+
+    Without a listener the kernel answers ENOSYS, and under crun so do such rules.
+    """
+    if reader.runtime.name is Runtime.CRUN:
+        return
     if picked.default.action is Action.USER_NOTIF:
         raise BadInputError(
             f"{profile.path}: SCMP_ACT_NOTIFY cannot be the default action, for runc refuses it; "
@@ -296,7 +324,7 @@ def _check_notifications(profile: Profile, picked: _Picked) -> None:
     if notified and not profile.listener:
         raise BadInputError(
             f"{profile.path}: {notified[0].place} has SCMP_ACT_NOTIFY, but the profile has no "
-            f"listenerPath, without which runtimes start no container; add it"
+            f"listenerPath, without which runc starts no container; add it"
         )
 
 
@@ -325,44 +353,6 @@ def _effect(what: str, effect: str, words: Sequence[str], known: Collection[str]
     if what == "native architecture" and any(word in known for word in words):
         return "so it does nothing"
     return effect
-
-
-def _other_reading(profile: Profile, container: _Container, picked: _Picked) -> Iterator[str]:
-    """A finding where Docker and Podman differ."""
-    engine = container.engine
-    other = _Container(container.native, container.capabilities, container.kernel, engine.other)
-    try:
-        theirs = _pick(profile, other)
-    except _ForeignErrnoError:
-        return  # what Podman makes of it cannot be said here
-    except BadInputError as error:
-        yield f"{engine.other.name.capitalize()} refuses the profile: {error}"
-        return
-    differences = [
-        what
-        for what, ours, others in (
-            ("the default action's errno", picked.default, theirs.default),
-            ("the architectures", picked.architectures, theirs.architectures),
-            *_rule_differences(picked.rules, theirs.rules),
-        )
-        if ours != others
-    ]
-    if differences:
-        yield (
-            f"{profile.path}: {engine.other.name.capitalize()} reads "
-            f"{', '.join(differences)} differently; what counts here is "
-            f"{engine.name.capitalize()}'s reading"
-        )
-
-
-def _rule_differences(
-    ours: Iterable[ResolvedRule], theirs: Iterable[ResolvedRule]
-) -> Iterator[tuple[str, object, object]]:
-    by_place = [
-        {rule.place: rule.returns for rule in rules} for rules in (tuple(ours), tuple(theirs))
-    ]
-    for place in dict.fromkeys([*by_place[0], *by_place[1]]):
-        yield place, by_place[0].get(place), by_place[1].get(place)
 
 
 def _joined_by_or(picked: _Picked, profile: Profile) -> Iterator[str]:

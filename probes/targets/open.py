@@ -23,10 +23,10 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.bpf import Program
 from probes.errors import BadInputError
-from probes.finding import Finding, advice
+from probes.finding import Finding
 from probes.targets import Origin, bpf_file, builtin
 from probes.targets.files import shown
-from probes.targets.oci_resolve import Engine
+from probes.targets.oci_reader import Asked
 from probes.targets.runtimes.wanted import RUNTIMES, Start
 
 WORDS: Final = (
@@ -46,9 +46,8 @@ class Surroundings:
         native: the native ABI of the machine that the filters are for.
         capabilities: the container's bounding set, for OCI profiles.
         kernel: version and major revision of the kernel, for OCI profiles.
-        engine: who picks the rules of an OCI profile.
-        enosys_stub: whether the runtime is runc, which answers ENOSYS for numbers beyond those
-            that a profile names.
+        asked: who reads OCI profiles.
+        arches: the ABIs that were asked for; empty for all of the machine.
         start: how containers are started.
     """
 
@@ -57,8 +56,8 @@ class Surroundings:
     native: Arch
     capabilities: frozenset[str]
     kernel: tuple[int, int]
-    engine: Engine = Engine.DOCKER
-    enosys_stub: bool = True
+    asked: Asked = field(default_factory=Asked)
+    arches: tuple[Arch, ...] = ()
     start: Start = field(default_factory=Start)
 
 
@@ -136,18 +135,25 @@ def _bpf(rest: str, where: Surroundings) -> Opened:
 
 
 def _oci(rest: str, where: Surroundings) -> Opened:
-    from probes.targets import oci  # noqa: PLC0415 - see above
+    from probes.targets import oci_target  # noqa: PLC0415 - see above
 
-    profile = oci.read(Path(rest))
-    resolved = oci.resolve(profile, where.native, where.capabilities, where.kernel, where.engine)
-    compiled = oci.compile(resolved, enosys_stub=where.enosys_stub)
-    logged = compiled.programs if "SECCOMP_FILTER_FLAG_LOG" in compiled.flags else ()
+    def document() -> oci_target.Document:
+        documented = policy.load(where.policy, arch.all_names())
+        arches = where.arches or arch.offered_by(where.native.machine)
+        return oci_target.Document(documented.names, arches)
+
+    found = oci_target.judged(
+        Path(rest),
+        oci_target.Container(where.native, where.capabilities, where.kernel),
+        where.asked,
+        document,
+    )
     return Opened(
-        shown(rest),
-        compiled.programs,
+        found.description,
+        found.compiled.programs,
         where.native,
-        advice(compiled.findings),
-        logged=frozenset(logged),
+        found.findings,
+        logged=found.logged,
     )
 
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from probes import arch
 from probes.action import Profile
@@ -18,11 +18,10 @@ from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.targets.capability import capability_set
 from probes.targets.files import shown
-from probes.targets.oci_resolve import Engine, kernel_version
+from probes.targets.oci_reader import Asked, Engine, Release, Runtime, release
+from probes.targets.oci_resolve import kernel_version
 from probes.targets.open import Surroundings
 from probes.targets.runtimes.wanted import Start
-
-RUNTIMES: Final = ("runc", "crun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,19 @@ OPTIONS: Final = (
         "set; default: docker",
     ),
     Option("kernel", "RELEASE", "the container's kernel, such as 6.1; default: this one"),
-    Option("engine", "ENGINE", "who picks the rules, docker or podman; default: docker"),
+    Option(
+        "engine",
+        "ENGINE",
+        "who reads the file: docker, podman, containerd, cri-o, or bundle for the runtime itself; "
+        "with @VERSION, as in docker@20.10, as that release does, else as the installed one or, "
+        "where none is, the newest; without the option all of them read it, and a documented call "
+        "about which they do not agree cannot be told",
+    ),
     Option(
         "runtime",
         "RUNTIME",
-        "who compiles them, runc or crun; runc answers ENOSYS beyond the highest number that a "
-        "profile names; default: runc",
+        "who compiles it, runc or crun, also with @VERSION, as in runc@1.1.5; runc answers ENOSYS "
+        "beyond the highest number that a profile names; default: the engine's usual one",
     ),
 )
 """What the filter of an OCI profile depends on besides the file."""
@@ -125,8 +131,10 @@ def surroundings(
         BadInputError: a word has no meaning.
     """
     machine = wanted[0].machine if wanted else arch.machine_here()
-    engine = _one_of("engine", container.engine, [engine.value for engine in Engine])
-    runtime = _one_of("runtime", container.runtime, RUNTIMES)
+    asked = Asked(
+        _release("engine", container.engine, Engine),
+        _release("runtime", container.runtime, Runtime),
+    )
     try:
         capabilities = capability_set(container.cap or Engine.DOCKER.value)
     except BadInputError as error:
@@ -141,20 +149,28 @@ def surroundings(
         native=arch.offered_by(machine)[0],
         capabilities=capabilities,
         kernel=kernel,
-        engine=Engine(engine),
-        enosys_stub=runtime == "runc",
+        asked=asked,
+        arches=tuple(wanted),
     )
 
 
-def _one_of(option: str, word: str, words: Sequence[str]) -> str:
-    """The word if it is one of these; the first of them for no word."""
-    if not word:
-        return words[0]
-    if word in words:
-        return word
-    near = difflib.get_close_matches(word.lower(), words, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise BadInputError(f"--{option} {shown(word)}: no such {option}{hint}: {' or '.join(words)}")
+_Name = TypeVar("_Name", Engine, Runtime)
+
+
+def _release(option: str, text: str, known: type[_Name]) -> _Name | Release | None:
+    """Who an option names, with its release where that is given; None for no word."""
+    if not text:
+        return None
+    word, at, version = text.partition("@")
+    words = [one.value for one in known]
+    if word not in words:
+        near = difflib.get_close_matches(word.lower(), words, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise BadInputError(
+            f"--{option} {shown(text)}: no such {option}{hint}: {', '.join(words[:-1])} or "
+            f"{words[-1]}"
+        )
+    return release(option, known(word), version) if at else known(word)
 
 
 def arches(text: str) -> tuple[Arch, ...]:

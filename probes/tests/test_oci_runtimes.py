@@ -17,7 +17,9 @@ from probes.errors import SuiteError
 from probes.prover_compare import compare
 from probes.targets import oci
 from probes.targets.capability import DOCKER_CAPABILITIES
-from probes.targets.oci import Engine
+from probes.targets.oci_installed import installed
+from probes.targets.oci_profile import decode, load
+from probes.targets.oci_reader import Engine, Reader, Runtime, newest
 from probes.targets.runtimes import container
 from probes.tests.machine import PODMAN_PROFILE, Machine, need, static_root
 from probes.tests.test_runtimes import CUSTOM, PROGRAM
@@ -29,14 +31,21 @@ pytestmark = [
 
 NATIVE: Final = ARCHES["x86_64"]
 KERNEL: Final = oci.kernel_version(os.uname().release)
+
+
+def reader(engine: Engine, runtime: Runtime) -> Reader:
+    """The releases that are installed here."""
+    return Reader(*(installed(name) or newest(name) for name in (engine, runtime)))
+
+
 READERS: Final = {
-    "runc": (frozenset[str](), Engine.DOCKER, True),
-    "crun": (frozenset[str](), Engine.DOCKER, False),
-    "docker": (DOCKER_CAPABILITIES, Engine.DOCKER, True),
+    "runc": (frozenset[str](), reader(Engine.BUNDLE, Runtime.RUNC)),
+    "crun": (frozenset[str](), reader(Engine.BUNDLE, Runtime.CRUN)),
+    "docker": (DOCKER_CAPABILITIES, reader(Engine.DOCKER, Runtime.RUNC)),
     # The machine's containers.conf names none, so what podman has built in counts: Docker's.
-    "podman": (DOCKER_CAPABILITIES, Engine.PODMAN, False),
+    "podman": (DOCKER_CAPABILITIES, reader(Engine.PODMAN, Runtime.CRUN)),
 }
-"""By runtime: its containers' capabilities, who reads profiles, whether runc's part is there."""
+"""By runtime: its containers' capabilities, and who reads profiles."""
 
 Json = Mapping[str, Any]
 
@@ -118,7 +127,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return static_root(tmp_path_factory.mktemp("scratch"), PROGRAM)
 
 
-def installed(machine: Machine, runtime: str, root: Path, profile: Json | None) -> bpf.Program:
+def harvested(machine: Machine, runtime: str, root: Path, profile: Json | None) -> bpf.Program:
     """The one filter of a container that really runs."""
     held = container.hold(machine.wanted(runtime, root, profile))
     (raw,) = held.first
@@ -126,15 +135,16 @@ def installed(machine: Machine, runtime: str, root: Path, profile: Json | None) 
 
 
 def ours(runtime: str, path: Path, *, enosys_stub: bool) -> bpf.Program:
-    capabilities, engine, _ = READERS[runtime]
-    resolved = oci.resolve(oci.read(path), NATIVE, capabilities, KERNEL, engine)
+    capabilities, reads = READERS[runtime]
+    profile = decode(load(path), reads.dialect)
+    resolved = oci.resolve(profile, NATIVE, capabilities, KERNEL, reads)
     (program,) = oci.compile(resolved, enosys_stub=enosys_stub).programs
     return program
 
 
 def check(runtime: str, found: bpf.Program, path: Path) -> None:
     """Holds a harvested program against what we compile."""
-    stub = READERS[runtime][2]
+    stub = READERS[runtime][1].has_stub
     for_all = compare([found], [ours(runtime, path, enosys_stub=stub)])
     assert for_all.exact
     assert for_all.differing == frozenset()
@@ -158,7 +168,7 @@ def test_a_profile_compiles_to_what_is_installed(
 ) -> None:
     need(runtime)
     profile = BY_ENGINES[name]
-    found = installed(machine, runtime, root, profile)
+    found = harvested(machine, runtime, root, profile)
     content = {"linux": {"seccomp": profile}} if runtime in {"runc", "crun"} else profile
     check(runtime, found, machine.file(content))
 
@@ -167,7 +177,7 @@ def test_debian_s_own_profile_compiles_to_what_podman_installs(
     machine: Machine, root: Path
 ) -> None:
     need("podman")
-    found = installed(machine, "podman", root, None)
+    found = harvested(machine, "podman", root, None)
     assert len(found) > 500
     check("podman", found, Path(PODMAN_PROFILE))
 
@@ -230,4 +240,4 @@ def test_runc_refuses_what_we_refuse(name: str, machine: Machine, root: Path) ->
     with pytest.raises(SuiteError):
         ours("runc", machine.file({"linux": {"seccomp": profile}}), enosys_stub=True)
     with pytest.raises(SuiteError):
-        installed(machine, "runc", root, profile)
+        harvested(machine, "runc", root, profile)

@@ -127,7 +127,7 @@ def as_taken(
     if runtime != "bwrap":
         return profile
     parsed = oci.read(machine.file(profile))
-    resolved = oci.resolve(parsed, ABIS[0], frozenset(), (6, 0), oci.Engine.DOCKER)
+    resolved = oci.resolve(parsed, ABIS[0], frozenset(), (6, 0))
     (program,) = oci.compile(resolved, enosys_stub=False).programs
     return bpf.to_bytes(program)
 

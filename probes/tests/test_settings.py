@@ -319,7 +319,7 @@ BAD_TARGETS = [
             (Container(cap=","), "--cap", "capabilities(7)"),
             (Container(kernel="six"), "--kernel", "6.1"),
             (Container(engine="Podman"), "--engine", "did you mean podman?"),
-            (Container(engine="lxc"), "--engine", "docker or podman"),
+            (Container(engine="lxc"), "--engine", "podman, containerd, cri-o or bundle"),
             (Container(runtime="rune"), "--runtime", "did you mean runc?"),
             (Container(runtime="x"), "--runtime", "runc or crun"),
         ]

@@ -18,6 +18,7 @@ from probes.arch import ARCHES
 from probes.bpf import SeccompData, statement
 from probes.errors import BadInputError
 from probes.targets.capability import DOCKER_CAPABILITIES
+from probes.targets.oci_reader import Asked, Engine, Release, Runtime
 from probes.targets.open import Surroundings, open_target, taken_apart
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are x86_64's")
@@ -60,8 +61,11 @@ def test_a_profile_with_its_findings(tmp_path: Path) -> None:
     profile = {"defaultAction": "SCMP_ACT_KILL", "syscalls": [rule]}
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(profile))
-    with_stub = open_target(f"oci:{path}", WHERE)
-    without = open_target(f"oci:{path}", replace(WHERE, enosys_stub=False))
+    docker = Release(Engine.DOCKER, (28, 0))
+    runc = replace(WHERE, asked=Asked(docker, Release(Runtime.RUNC, (1, 3, 6))))
+    crun = replace(WHERE, asked=Asked(docker, Release(Runtime.CRUN, (1, 28))))
+    with_stub = open_target(f"oci:{path}", runc)
+    without = open_target(f"oci:{path}", crun)
     later = SeccompData(300, ACCT.arch)
     for opened, value in ((with_stub, 0x00050026), (without, 0)):
         assert bpf.simulate(opened.programs[0], ACCT) == EPERM

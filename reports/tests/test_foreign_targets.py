@@ -184,7 +184,7 @@ BAD = [
     (("--target=bpf:{short}", "--profile=kill,log"), "judged against one profile"),
     (("--target=oci:{json}", "--profile=kill", "--cap=root"), "--cap root: unknown capability"),
     (("--target=oci:{json}", "--profile=kill", "--kernel=new"), "--kernel: 'new' is no kernel"),
-    (("--target=oci:{json}", "--profile=kill", "--engine=lxc"), "docker or podman"),
+    (("--target=oci:{json}", "--profile=kill", "--engine=lxc"), "podman, containerd, cri-o or bundle"),
     (("--target=oci:{json}", "--profile=kill", "--runtime=kata"), "runc or crun"),
     (("--cap=all",), "only --target=oci:FILE depends on it"),
     (("--target=oci:{json}", "--profile=kill"), "line 1"),

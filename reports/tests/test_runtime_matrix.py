@@ -171,7 +171,7 @@ def profile_for(
         checked: Mapping[str, Any] = made
         return checked
     parsed = oci.read(machine.file(made))
-    resolved = oci.resolve(parsed, X86[0], frozenset(), (6, 0), oci.Engine.DOCKER)
+    resolved = oci.resolve(parsed, X86[0], frozenset(), (6, 0))
     (program,) = oci.compile(resolved, enosys_stub=False).programs
     return bpf.to_bytes(program)
 

@@ -1,0 +1,337 @@
+"""The target ``oci:FILE`` as its readers see it: one reading is judged, the others are held to it.
+
+Where nobody said who reads the file, every engine may. What they agree about is judged; a
+documented call about which they do not agree is left undecided, with what each would do.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from probes.arch import Arch
+from probes.bpf import Program
+from probes.errors import BadInputError
+from probes.finding import Finding, Weight, advice
+from probes.prover import TooComplexError
+from probes.prover_compare import Comparison, compare
+from probes.targets import oci, oci_installed, oci_profile
+from probes.targets.files import shown
+from probes.targets.oci import Compiled
+from probes.targets.oci_profile import Source, UnclearError, UnconfinedError
+from probes.targets.oci_reader import Asked, Engine, Reader, Release, Runtime, newest
+from probes.targets.oci_resolve import listed
+
+LOG_FLAG: Final = "SECCOMP_FILTER_FLAG_LOG"
+
+
+def readers(
+    asked: Asked,
+    installed: Callable[[Engine | Runtime], Release | None],
+    *,
+    is_bundle: bool,
+) -> tuple[Reader, ...]:
+    """Everybody who may read a file, the one whose reading is judged first.
+
+    Args:
+        asked: who was said to.
+        installed: tells the release of a program that is installed.
+        is_bundle: whether the file is a bundle's configuration.
+    """
+
+    def known(name: Engine | Release | Runtime) -> Release:
+        return name if isinstance(name, Release) else installed(name) or newest(name)
+
+    def usual(engine: Release) -> tuple[Runtime, ...]:
+        if engine.name is Engine.BUNDLE:
+            return (Runtime.RUNC, Runtime.CRUN)
+        crun = engine.name is Engine.PODMAN or engine.has("crun")
+        only_runc = installed(Runtime.RUNC) is not None and installed(Runtime.CRUN) is None
+        return (Runtime.CRUN,) if crun and not only_runc else (Runtime.RUNC,)
+
+    if is_bundle:
+        engines: Iterable[Engine | Release] = (Engine.BUNDLE,)
+    else:
+        engines = tuple(Engine) if asked.engine is None else (asked.engine,)
+    return tuple(
+        Reader(engine, known(runtime))
+        for engine in map(known, engines)
+        for runtime in (usual(engine) if asked.runtime is None else (asked.runtime,))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The container that a profile is for.
+
+    Attributes:
+        native: the native ABI of the machine.
+        capabilities: its bounding set.
+        kernel: version and major revision of its kernel.
+    """
+
+    native: Arch
+    capabilities: frozenset[str]
+    kernel: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a policy documents, as far as readers are asked about it.
+
+    Attributes:
+        calls: the documented calls.
+        arches: the ABIs to look at.
+    """
+
+    calls: tuple[str, ...]
+    arches: tuple[Arch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The reading that is judged.
+
+    Attributes:
+        description: the file, and who reads it.
+        compiled: what it becomes.
+        findings: what is to be said of it, and of the other readers.
+    """
+
+    description: str
+    compiled: Compiled
+    findings: tuple[Finding, ...]
+
+    @property
+    def logged(self) -> frozenset[Program]:
+        """The programs that are installed with SECCOMP_FILTER_FLAG_LOG."""
+        return frozenset(self.compiled.programs if LOG_FLAG in self.compiled.flags else ())
+
+
+def judged(
+    path: Path,
+    container: Container,
+    asked: Asked,
+    document: Callable[[], Document],
+    installed: Callable[[Engine | Runtime], Release | None] = oci_installed.installed,
+) -> Judged:
+    """Reads a file as everybody does who may read it.
+
+    Args:
+        path: a profile or a bundle's ``config.json``.
+        container: the container that it is for.
+        asked: who was said to read it.
+        document: what is documented; only asked for where readers differ.
+        installed: tells the release of a program that is installed.
+
+    Raises:
+        BadInputError: no reader takes the file, or nobody can say what one makes of it.
+    """
+    source = oci_profile.load(path)
+    if source.is_bundle and asked.engine not in {None, Engine.BUNDLE}:
+        raise BadInputError(
+            f"{source.path}: this is a bundle's configuration, which its runtime reads and no "
+            f"engine does; leave --engine out, and say by --runtime which runtime reads it"
+        )
+    readings = [
+        _reading(source, reader, container)
+        for reader in readers(asked, installed, is_bundle=source.is_bundle)
+    ]
+    first = next((one for one in readings if one.compiled is not None), None)
+    if first is None or first.compiled is None:
+        refusals = [one.refusal for one in readings if one.refusal is not None]
+        raise refusals[0]
+    where = oci.library_version()
+    return Judged(
+        f"{source.path} ({first.reader.words}, libseccomp {where})",
+        first.compiled,
+        (
+            *_disagreements(source.path, first, readings, document),
+            *advice(_introduction(source.path, first.reader, asked, where, installed)),
+            *advice(_refusals(readings)),
+            *advice(first.compiled.findings),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """A program, and whether the kernel records all that it does but ALLOW."""
+
+    program: Program
+    is_logged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one reader makes of the file: a filter, none at all, or a refusal."""
+
+    reader: Reader
+    compiled: Compiled | None
+    refusal: BadInputError | None = None
+
+    @property
+    def is_unconfined(self) -> bool:
+        return isinstance(self.refusal, UnconfinedError)
+
+    @property
+    def meaning(self) -> _Meaning | None:
+        if self.compiled is None:
+            return None
+        return _Meaning(self.compiled.programs[0], LOG_FLAG in self.compiled.flags)
+
+
+def _reading(source: Source, reader: Reader, container: Container) -> _Reading:
+    try:
+        profile = oci_profile.decode(source, reader.dialect)
+        resolved = oci.resolve(
+            profile, container.native, container.capabilities, container.kernel, reader
+        )
+        return _Reading(reader, oci.compile(resolved))
+    except UnclearError:
+        raise
+    except BadInputError as error:
+        return _Reading(reader, None, error)
+
+
+def _introduction(
+    path: str,
+    reader: Reader,
+    asked: Asked,
+    library: str,
+    installed: Callable[[Engine | Runtime], Release | None],
+) -> Iterator[str]:
+    """A finding about who reads the file in the verdicts, and how that was settled."""
+    told = []
+    for release, said in ((reader.engine, asked.engine), (reader.runtime, asked.runtime)):
+        if release.name is Engine.BUNDLE:
+            continue
+        how = "as asked for"
+        if not isinstance(said, Release):
+            how = "installed here" if release == installed(release.name) else "the newest known"
+        told.append(f"{release} ({how})")
+    yield (
+        f"{path} is judged as {' and '.join(told)} would read it, compiled by libseccomp {library};"
+        f" --engine and --runtime name others"
+    )
+
+
+def _refusals(readings: Iterable[_Reading]) -> Iterator[str]:
+    for one in readings:
+        if one.compiled is None and not one.is_unconfined:
+            yield f"{one.reader} starts no container with it: {one.refusal}"
+
+
+def _disagreements(
+    path: str, first: _Reading, readings: Sequence[_Reading], document: Callable[[], Document]
+) -> Iterator[Finding]:
+    """A finding about the documented calls about which readers do not agree."""
+    groups: dict[_Meaning | None, list[Reader]] = {}
+    for one in readings:
+        if one.meaning is not None or one.is_unconfined:
+            groups.setdefault(one.meaning, []).append(one.reader)
+    agreeing = groups.pop(first.meaning)
+    if not groups:
+        return
+    asked = document()
+    calls: set[str] = set()
+    told: dict[str, list[Reader]] = {}
+    for meaning, theirs in groups.items():
+        found = _differing(first.meaning, meaning, asked)
+        calls.update(found)
+        for sentence in _sentences(agreeing, found):
+            told.setdefault(sentence, []).extend(theirs)
+    if not calls:
+        return
+    # Of a bundle's readers only the runtimes differ.
+    engines = {one.reader.engine for one in readings}
+    option = "--engine" if len(engines) > 1 else "--runtime"
+    sentences = "; ".join(f"{sentence} {_names(theirs)}" for sentence, theirs in told.items())
+    yield Finding(
+        f"{path}: readers do not agree about documented calls: {sentences}: say by {option} who "
+        f"reads it",
+        Weight.LIMITS,
+        "readers",
+        tuple(call for call in asked.calls if call in calls),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """What two readers do about a call, where that is not the same.
+
+    Attributes:
+        ours: what the first does.
+        theirs: what the second does.
+        arches: the ABIs on which they differ, where these are not all.
+    """
+
+    ours: str
+    theirs: str
+    arches: str
+
+
+_UNCOMPARED: Final = _Difference("one thing", "maybe another, which is too complex to prove,", "")
+_UNCONFINED: Final = _Difference("a filter", "none at all", "")
+_LOGGED: Final = _Difference(
+    "one answer", f"the same with another part in records ({LOG_FLAG})", ""
+)
+
+
+def _differing(
+    ours: _Meaning | None, theirs: _Meaning | None, document: Document
+) -> Mapping[str, _Difference]:
+    """The documented calls that two readers' filters treat differently."""
+    if ours is None or theirs is None:
+        return dict.fromkeys(document.calls, _UNCONFINED)
+    big_endian = document.arches[0].big_endian
+    try:
+        comparison = compare([ours.program], [theirs.program], big_endian=big_endian)
+    except TooComplexError:
+        return dict.fromkeys(document.calls, _UNCOMPARED)
+    found = {}
+    for call in document.calls:
+        difference = _difference(comparison, call, document.arches)
+        if difference is None and ours.is_logged != theirs.is_logged:
+            difference = _LOGGED
+        if difference is not None:
+            found[call] = difference
+    return found
+
+
+def _difference(comparison: Comparison, call: str, arches: Sequence[Arch]) -> _Difference | None:
+    having = [one for one in arches if one.number(call) is not None]
+    where = [one for one in having if _indices(comparison, one, call)]
+    if not where:
+        return None
+    sides: tuple[dict[str, None], dict[str, None]] = {}, {}
+    for one in where:
+        for index in _indices(comparison, one, call):
+            pair = comparison.pairs[index]
+            sides[0][str(pair.left)] = None
+            sides[1][str(pair.right)] = None
+    named = "" if where == having else f" on {', '.join(one.name for one in where)}"
+    return _Difference(" or ".join(sides[0]), " or ".join(sides[1]), named)
+
+
+def _indices(comparison: Comparison, one: Arch, call: str) -> list[int]:
+    number = one.number(call)
+    if number is None:
+        return []
+    return sorted(comparison.analysis.returns(one.audit_arch, number) & comparison.differing)
+
+
+def _sentences(agreeing: Sequence[Reader], found: Mapping[str, _Difference]) -> Iterator[str]:
+    """What is told of the calls that differ alike; the other readers are to follow."""
+    by_difference: dict[_Difference, list[str]] = {}
+    for call, difference in found.items():
+        by_difference.setdefault(difference, []).append(call)
+    for each, calls in by_difference.items():
+        yield (
+            f"{listed(calls)}{each.arches} get {each.ours} from {_names(agreeing)} and "
+            f"{each.theirs} from"
+        )
+
+
+def _names(readers: Iterable[Reader]) -> str:
+    return ", ".join(shown(str(one)) for one in readers)
