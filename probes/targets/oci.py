@@ -33,6 +33,7 @@ from probes.targets import oci_kept
 from probes.targets.oci_profile import ARCHITECTURES, read
 from probes.targets.oci_reader import Engine, Reader
 from probes.targets.oci_resolve import (
+    NEWEST,
     Resolved,
     ResolvedRule,
     kernel_version,
@@ -42,6 +43,7 @@ from probes.targets.oci_resolve import (
 )
 
 __all__ = [
+    "NEWEST",
     "Compiled",
     "Engine",
     "Resolved",

@@ -305,6 +305,16 @@ class Reader:
         return self.runtime.name is Runtime.CRUN or self.runtime.has("rules of the default action")
 
     @property
+    def traits(self) -> tuple[bool, ...]:
+        """All on which a program depends besides the rules: equal for equal programs."""
+        return (
+            self.has_stub,
+            self.stub_is_native,
+            self.stub_knows_setup,
+            self.takes_default_rules,
+        )
+
+    @property
     def words(self) -> str:
         """The reader as options take it, such as ``docker@20.10.24, runc@1.1.5``."""
         return f"{self.engine.word}, {self.runtime.word}"

@@ -233,6 +233,94 @@ def _filter_return(action: Action, data: int | None) -> FilterReturn:
     return FilterReturn(action, errno.EPERM if data is None else data & DATA_MASK)
 
 
+_PODMAN_ERRNOS: Final = frozenset(
+    [
+        "EPERM",
+        "ENOENT",
+        "ESRCH",
+        "EIO",
+        "ENXIO",
+        "E2BIG",
+        "ENOEXEC",
+        "EBADF",
+        "ECHILD",
+        "EAGAIN",
+        "ENOMEM",
+        "EACCES",
+        "EFAULT",
+        "ENOTBLK",
+        "EBUSY",
+        "EEXIST",
+        "EXDEV",
+        "ENODEV",
+        "ENOTDIR",
+        "EISDIR",
+        "EINVAL",
+        "ENFILE",
+        "EMFILE",
+        "ENOTTY",
+        "ETXTBSY",
+        "EFBIG",
+        "ENOSPC",
+        "ESPIPE",
+        "EROFS",
+        "EMLINK",
+        "EPIPE",
+        "EDOM",
+        "ERANGE",
+        "EDEADLK",
+        "ENAMETOOLONG",
+        "ENOLCK",
+        "ENOSYS",
+        "ENOTEMPTY",
+        "ELOOP",
+        "ENOMSG",
+        "EIDRM",
+        "EREMOTE",
+        "EBADMSG",
+        "EOVERFLOW",
+        "EILSEQ",
+        "EUSERS",
+        "ENOTSOCK",
+        "EDESTADDRREQ",
+        "EMSGSIZE",
+        "EPROTOTYPE",
+        "ENOPROTOOPT",
+        "EPROTONOSUPPORT",
+        "ESOCKTNOSUPPORT",
+        "ENOTSUP",
+        "EOPNOTSUPP",
+        "EPFNOSUPPORT",
+        "EAFNOSUPPORT",
+        "EADDRINUSE",
+        "EADDRNOTAVAIL",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENETRESET",
+        "ECONNABORTED",
+        "ECONNRESET",
+        "ENOBUFS",
+        "EISCONN",
+        "ENOTCONN",
+        "ESHUTDOWN",
+        "ETOOMANYREFS",
+        "ETIMEDOUT",
+        "ECONNREFUSED",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "EALREADY",
+        "EINPROGRESS",
+        "ESTALE",
+        "EDQUOT",
+        "ENOMEDIUM",
+        "EMEDIUMTYPE",
+        "ECANCELED",
+        "EOWNERDEAD",
+        "ENOTRECOVERABLE",
+    ]
+)
+"""The errnos that Podman knows by name, EINTR not among them: ``pkg/seccomp/errno_list.go``."""
+
 _SAME_EVERYWHERE: Final = 34
 """The errnos up to here have the same numbers on all architectures: asm-generic/errno-base.h."""
 
@@ -246,7 +334,7 @@ def _errno_of(
     if name.isascii() and name.isdigit() and len(name) <= len(str(MAX_ERRNO)):
         found = int(name)
     else:
-        found = getattr(errno, name, 0) if re.fullmatch("E[A-Z0-9]+", name) else 0
+        found = getattr(errno, name) if name in _PODMAN_ERRNOS else 0
         mips = [machine.startswith("mips") for machine in (container.native.machine, _machine())]
         if found > _SAME_EVERYWHERE and mips[0] != mips[1]:
             raise _ForeignErrnoError(
@@ -255,8 +343,8 @@ def _errno_of(
             )
     if not 0 < found <= MAX_ERRNO and name.strip("0"):
         raise BadInputError(
-            f"{profile.path}: {place} is '{shown(name)}', which is no errno; write one of "
-            f"errno(3), such as EPERM"
+            f"{profile.path}: {place} is '{shown(name)}', which is no errno that Podman knows; "
+            f"write its number"
         )
     return found
 

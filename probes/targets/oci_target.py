@@ -5,7 +5,7 @@ documented call about which they do not agree is left undecided, with what each 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -133,8 +133,9 @@ def judged(
             f"{source.path}: this is a bundle's configuration, which its runtime reads and no "
             f"engine does; leave --engine out, and say by --runtime which runtime reads it"
         )
+    known: dict[object, Compiled] = {}
     readings = [
-        _reading(source, reader, container)
+        _reading(source, reader, container, known)
         for reader in readers(asked, installed, is_bundle=source.is_bundle)
     ]
     first = next((one for one in readings if one.compiled is not None), None)
@@ -181,13 +182,19 @@ class _Reading:
         return _Meaning(self.compiled.programs[0], LOG_FLAG in self.compiled.flags)
 
 
-def _reading(source: Source, reader: Reader, container: Container) -> _Reading:
+def _reading(
+    source: Source, reader: Reader, container: Container, known: dict[object, Compiled]
+) -> _Reading:
+    """Reads a file as one reader does, and compiles it unless that was done for another one."""
     try:
         profile = oci_profile.decode(source, reader.dialect)
         resolved = oci.resolve(
             profile, container.native, container.capabilities, container.kernel, reader
         )
-        return _Reading(reader, oci.compile(resolved))
+        key = (replace(resolved, reader=oci.NEWEST, findings=()), reader.traits)
+        if key not in known:
+            known[key] = oci.compile(resolved)
+        return _Reading(reader, known[key])
     except UnclearError:
         raise
     except BadInputError as error:

@@ -43,12 +43,15 @@ def outcome(ended: Job, claim: str, syscall: str, on: str = "x86_64") -> str:
 
 @as_root
 @on_x86_64
-@pytest.mark.parametrize("path", [DOCKERS, PODMANS], ids=["docker", "podman"])
-def test_the_default_profile_of_an_engine(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "engine"), [(DOCKERS, "docker"), (PODMANS, "podman")], ids=["docker", "podman"]
+)
+def test_the_default_profile_of_an_engine(path: Path, engine: str, tmp_path: Path) -> None:
     """It is none of the document's profiles: it allows calls that the document blocks."""
     if not path.exists():
         pytest.skip(f"{path} is not there")
-    ended = job.run(tmp_path / "reports", f"--target=oci:{path}", "--profile=errno", "-n", "2")
+    options = (f"--engine={engine}", "--profile=errno", "-n", "2")
+    ended = job.run(tmp_path / "reports", f"--target=oci:{path}", *options)
     assert ended.status == ExitStatus.NOT_CONFORMANT, ended.output
     found = ended.outcomes()
     assert found["failed"] > 100
@@ -167,7 +170,8 @@ def test_a_profile_whose_flag_has_it_log(flags: list[str], tmp_path: Path) -> No
     file = tmp_path / "profile.json"
     profile = json.loads(export.oci_json(request))
     file.write_text(json.dumps({**profile, "flags": flags}), encoding="utf-8")
-    options = ("--profile=errno", "--arch=x86_64", "--runtime=crun", *ALONE, "-k", "acct")
+    reader = ("--engine=bundle", "--runtime=crun")
+    options = ("--profile=errno", "--arch=x86_64", *reader, *ALONE, "-k", "acct")
     ended = job.run(tmp_path / "reports", f"--target=oci:{file}", *options)
     assert outcome(ended, "denies", "acct") == "passed"
     assert outcome(ended, "is silent", "acct") == ("failed" if flags else "passed")
@@ -184,7 +188,11 @@ BAD = [
     (("--target=bpf:{short}", "--profile=kill,log"), "judged against one profile"),
     (("--target=oci:{json}", "--profile=kill", "--cap=root"), "--cap root: unknown capability"),
     (("--target=oci:{json}", "--profile=kill", "--kernel=new"), "--kernel: 'new' is no kernel"),
-    (("--target=oci:{json}", "--profile=kill", "--engine=lxc"), "podman, containerd, cri-o or bundle"),
+    (
+        ("--target=oci:{json}", "--profile=kill", "--engine=lxc"),
+        "podman, containerd, cri-o or",
+    ),
+    (("--target=oci:{json}", "--profile=kill", "--engine=docker@x"), "that is no version"),
     (("--target=oci:{json}", "--profile=kill", "--runtime=kata"), "runc or crun"),
     (("--cap=all",), "only --target=oci:FILE depends on it"),
     (("--target=oci:{json}", "--profile=kill"), "line 1"),
