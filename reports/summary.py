@@ -502,11 +502,24 @@ def _reason_blocks(run: Run, outcome: Outcome, width: int) -> list[_Block]:
     return [
         _Block(
             _cut(f"{OUTCOME_WORDS[outcome].upper()} {_affected(group.cells)}", width),
-            tuple(_wrapped(_whole_reason(group), width - len(_INDENT), most=2, indent=_INDENT)),
+            tuple(
+                _wrapped(
+                    _whole_reason(group), width - len(_INDENT), _most_lines(group), indent=_INDENT
+                )
+            ),
             len(group.cells),
         )
         for group in groups
     ]
+
+
+_MOST_FINDING_LINES = 8
+
+
+def _most_lines(group: Group) -> int:
+    """How long a reason may be: what a finding says about the whole target is not cut short."""
+    is_finding = any(cell.key.claim is Claim.IS_ALL_JUDGED for cell in group.cells)
+    return _MOST_FINDING_LINES if is_finding else 2
 
 
 def _whole_reason(group: Group) -> str:

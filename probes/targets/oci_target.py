@@ -103,9 +103,9 @@ class Judged:
     findings: tuple[Finding, ...]
 
     @property
-    def logged(self) -> frozenset[Program]:
-        """The programs that are installed with SECCOMP_FILTER_FLAG_LOG."""
-        return frozenset(self.compiled.programs if LOG_FLAG in self.compiled.flags else ())
+    def is_logged(self) -> bool:
+        """Whether the program is installed with SECCOMP_FILTER_FLAG_LOG."""
+        return LOG_FLAG in self.compiled.flags
 
 
 def judged(
@@ -147,7 +147,7 @@ def judged(
         f"{source.path} ({first.reader.words}, libseccomp {where})",
         first.compiled,
         (
-            *_disagreements(source.path, first, readings, document),
+            *_disagreements(first, readings, document),
             *advice(_introduction(source.path, first.reader, asked, where, installed)),
             *advice(_refusals(readings)),
             *advice(first.compiled.findings),
@@ -230,7 +230,7 @@ def _refusals(readings: Iterable[_Reading]) -> Iterator[str]:
 
 
 def _disagreements(
-    path: str, first: _Reading, readings: Sequence[_Reading], document: Callable[[], Document]
+    first: _Reading, readings: Sequence[_Reading], document: Callable[[], Document]
 ) -> Iterator[Finding]:
     """A finding about the documented calls about which readers do not agree."""
     groups: dict[_Meaning | None, list[Reader]] = {}
@@ -255,8 +255,7 @@ def _disagreements(
     option = "--engine" if len(engines) > 1 else "--runtime"
     sentences = "; ".join(f"{sentence} {_names(theirs)}" for sentence, theirs in told.items())
     yield Finding(
-        f"{path}: readers do not agree about documented calls: {sentences}: say by {option} who "
-        f"reads it",
+        f"readers of the profile do not agree: {sentences}: say by {option} who reads it",
         Weight.LIMITS,
         "readers",
         tuple(call for call in asked.calls if call in calls),

@@ -153,7 +153,7 @@ def _oci(rest: str, where: Surroundings) -> Opened:
         found.compiled.programs,
         where.native,
         found.findings,
-        logged=found.logged,
+        logged=frozenset(found.compiled.programs if found.is_logged else ()),
     )
 
 

@@ -243,7 +243,7 @@ def test_what_every_reader_refuses_is_refused(tmp_path: Path) -> None:
 def test_flags_by_release(asked: Asked, tmp_path: Path, *, starts: bool) -> None:
     content = allowing(rule("acct"), flags=["SECCOMP_FILTER_FLAG_LOG"])
     if starts:
-        assert read(tmp_path, content, asked).logged
+        assert read(tmp_path, content, asked).is_logged
         return
     with pytest.raises(BadInputError, match=r"runc 1\.1\.5 does not know the flag"):
         read(tmp_path, content, asked)
@@ -251,7 +251,7 @@ def test_flags_by_release(asked: Asked, tmp_path: Path, *, starts: bool) -> None
 
 def test_a_flag_that_some_readers_drop(tmp_path: Path) -> None:
     content = allowing(rule("acct"), flags=["SECCOMP_FILTER_FLAG_LOG"])
-    assert not read(tmp_path, content, Asked(Engine.DOCKER)).logged
+    assert not read(tmp_path, content, Asked(Engine.DOCKER)).is_logged
     one = limit(read(tmp_path, content))
     assert set(one.calls) == set(CALLS)
     assert "SECCOMP_FILTER_FLAG_LOG" in one.text
