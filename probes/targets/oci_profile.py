@@ -286,16 +286,15 @@ class _Annotations:
 
 
 def _annotations(top: "_Object") -> _Annotations:
-    written = top.child("annotations")
-    if written is None:
-        return _Annotations()
     if not top.document.dialect.is_exact:
-        for key in written.keys:
+        for key in top.keys_within("annotations"):
             if key.startswith(_ANNOTATIONS):
                 top.document.find(
-                    written.at(shown(key)),
-                    "counts for crun only; other runtimes ignore it",
+                    f"annotations.{shown(key)}", "counts for crun only; other runtimes ignore it"
                 )
+        return _Annotations()
+    written = top.child("annotations")
+    if written is None:
         return _Annotations()
     encoded = written.get(_RAW)
     raw = None if encoded is None else _decoded(written, written.text(_RAW))
@@ -454,10 +453,14 @@ class _Object:
     def _folded(self, key: str) -> str:
         return key if self._document.dialect.is_exact else key.casefold()
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of its members, as they are written."""
-        return tuple(key for written in self._members.values() for key, _ in written)
+    def keys_within(self, key: str) -> tuple[str, ...]:
+        """The keys of an object below a key, as they are written, however often it is there."""
+        return tuple(
+            name
+            for _, value in self._written(key)
+            if isinstance(value, _Members)
+            for name, _ in value
+        )
 
     @property
     def document(self) -> _Document:

@@ -99,7 +99,8 @@ _SINCE: Final[Mapping[str, Mapping[str, Version]]] = MappingProxyType(
             "SCMP_ARCH_RISCV64": (1, 1, 8),
             "ENOSYS on the native architecture": (1, 1, 15),
             "flags": (1, 2, 0),
-            "SCMP_ARCH_LOONGARCH64": (1, 3, 6),
+            # 1.4.1, but Debian's from 1.1.15 on; to take one too many starts no container.
+            "SCMP_ARCH_LOONGARCH64": (1, 1, 15),
             "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": (1, 5, 0),
         },
         Runtime.CRUN: {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": (1, 7)},

@@ -112,6 +112,8 @@ def test_what_a_release_passes_over(
         (Runtime.RUNC, (1, 1, 3), "SCMP_ACT_KILL_PROCESS", False),
         (Runtime.RUNC, (1, 0, 3), "SCMP_ACT_NOTIFY", True),
         (Runtime.RUNC, (1, 1, 7), "SCMP_ARCH_RISCV64", True),
+        (Runtime.RUNC, (1, 1, 5), "SCMP_ARCH_LOONGARCH64", True),
+        (Runtime.RUNC, (1, 3, 6), "SCMP_ARCH_LOONGARCH64", False),
         (Runtime.RUNC, (1, 5, 1), "SCMP_ARCH_SH", True),
         (Runtime.CRUN, (1, 8, 1), "SCMP_ARCH_SH", False),
         (Runtime.RUNC, (1, 0, 0), "SCMP_ACT_ERRNO", False),
