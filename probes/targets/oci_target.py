@@ -16,7 +16,6 @@ from probes.finding import Finding, Weight, advice
 from probes.prover import TooComplexError
 from probes.prover_compare import Comparison, compare
 from probes.targets import oci, oci_installed, oci_profile
-from probes.targets.files import shown
 from probes.targets.oci import Compiled
 from probes.targets.oci_profile import Source, UnclearError, UnconfinedError
 from probes.targets.oci_reader import Asked, Engine, Reader, Release, Runtime, newest
@@ -43,11 +42,12 @@ def readers(
         return name if isinstance(name, Release) else installed(name) or newest(name)
 
     def usual(engine: Release) -> tuple[Runtime, ...]:
-        if engine.name is Engine.BUNDLE:
-            return (Runtime.RUNC, Runtime.CRUN)
+        """The runtimes of an engine, the usual one first; of a named engine only that one."""
         crun = engine.name is Engine.PODMAN or engine.has("crun")
         only_runc = installed(Runtime.RUNC) is not None and installed(Runtime.CRUN) is None
-        return (Runtime.CRUN,) if crun and not only_runc else (Runtime.RUNC,)
+        order = (Runtime.CRUN, Runtime.RUNC) if crun and not only_runc else tuple(Runtime)
+        is_open = asked.engine is None or engine.name is Engine.BUNDLE
+        return order if is_open else order[:1]
 
     if is_bundle:
         engines: Iterable[Engine | Release] = (Engine.BUNDLE,)
@@ -223,10 +223,14 @@ def _introduction(
     )
 
 
-def _refusals(readings: Iterable[_Reading]) -> Iterator[str]:
+def _refusals(readings: Sequence[_Reading]) -> Iterator[str]:
+    """Findings about readers that start no container with the file."""
+    refusing: dict[str, list[Reader]] = {}
     for one in readings:
         if one.compiled is None and not one.is_unconfined:
-            yield f"{one.reader} starts no container with it: {one.refusal}"
+            refusing.setdefault(str(one.refusal), []).append(one.reader)
+    for refusal, found in refusing.items():
+        yield f"no container starts with it under {_names(found, readings)}: {refusal}"
 
 
 def _disagreements(
@@ -237,29 +241,41 @@ def _disagreements(
     for one in readings:
         if one.meaning is not None or one.is_unconfined:
             groups.setdefault(one.meaning, []).append(one.reader)
-    agreeing = groups.pop(first.meaning)
-    if not groups:
+    if len(groups) == 1:
         return
     asked = document()
-    calls: set[str] = set()
-    told: dict[str, list[Reader]] = {}
-    for meaning, theirs in groups.items():
-        found = _differing(first.meaning, meaning, asked)
-        calls.update(found)
-        for sentence in _sentences(agreeing, found):
-            told.setdefault(sentence, []).extend(theirs)
+    found = {
+        meaning: _differing(first.meaning, meaning, asked) if meaning != first.meaning else {}
+        for meaning in groups
+    }
+    calls = {call for differences in found.values() for call in differences}
     if not calls:
         return
-    # Of a bundle's readers only the runtimes differ.
-    engines = {one.reader.engine for one in readings}
-    option = "--engine" if len(engines) > 1 else "--runtime"
-    sentences = "; ".join(f"{sentence} {_names(theirs)}" for sentence, theirs in told.items())
+    views = [(one, found[meaning]) for meaning, theirs in groups.items() for one in theirs]
+    agreeing = _names([one for one, differences in views if not differences], readings)
+    told: dict[str, list[Reader]] = {}
+    for meaning, differences in found.items():
+        for sentence in _sentences(agreeing, differences):
+            told.setdefault(sentence, []).extend(groups[meaning])
+    sentences = "; ".join(f"{start} {_names(theirs, readings)}" for start, theirs in told.items())
     yield Finding(
-        f"readers of the profile do not agree: {sentences}: say by {option} who reads it",
+        f"readers of the profile do not agree: {sentences}: say by {_deciding(views)} who reads it",
         Weight.LIMITS,
         "readers",
         tuple(call for call in asked.calls if call in calls),
     )
+
+
+def _deciding(views: Iterable[tuple[Reader, Mapping[str, "_Difference"]]]) -> str:
+    """The options that settle what is made of the documented calls."""
+    every = list(views)
+
+    def settles(part: Callable[[Reader], Release]) -> bool:
+        return all(one == other for a, one in every for b, other in every if part(a) == part(b))
+
+    if settles(lambda reader: reader.runtime):
+        return "--runtime"
+    return "--engine" if settles(lambda reader: reader.engine) else "--engine and --runtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,17 +343,31 @@ def _indices(comparison: Comparison, one: Arch, call: str) -> list[int]:
     return sorted(comparison.analysis.returns(one.audit_arch, number) & comparison.differing)
 
 
-def _sentences(agreeing: Sequence[Reader], found: Mapping[str, _Difference]) -> Iterator[str]:
+def _sentences(agreeing: str, found: Mapping[str, _Difference]) -> Iterator[str]:
     """What is told of the calls that differ alike; the other readers are to follow."""
     by_difference: dict[_Difference, list[str]] = {}
     for call, difference in found.items():
         by_difference.setdefault(difference, []).append(call)
     for each, calls in by_difference.items():
         yield (
-            f"{listed(calls)}{each.arches} get {each.ours} from {_names(agreeing)} and "
-            f"{each.theirs} from"
+            f"{listed(calls)}{each.arches} get {each.ours} from {agreeing} and {each.theirs} from"
         )
 
 
-def _names(readers: Iterable[Reader]) -> str:
-    return ", ".join(shown(str(one)) for one in readers)
+def _names(chosen: Sequence[Reader], readings: Iterable[_Reading]) -> str:
+    """Readers for a sentence: an engine by itself where all its runtimes are among them."""
+    by_engine: dict[Release, list[Reader]] = {}
+    for one in readings:
+        by_engine.setdefault(one.reader.engine, []).append(one.reader)
+    return ", ".join(
+        name
+        for engine, every in by_engine.items()
+        if (ours := [one for one in every if one in chosen])
+        for name in (_named(engine, every) if ours == every else map(str, ours))
+    )
+
+
+def _named(engine: Release, every: Sequence[Reader]) -> tuple[str, ...]:
+    if engine.name is Engine.BUNDLE:
+        return ("an OCI bundle",) if len(every) > 1 else (str(every[0]),)
+    return (str(engine),)

@@ -91,9 +91,8 @@ UNDECIDED: Mapping[str, tuple[Json, tuple[str, ...], str]] = {
         allowing(rule("mount", "bpf", includes={"caps": ["CAP_SYS_ADMIN"]}), rule("acct")),
         ("mount", "bpf"),
         (
-            "mount, bpf get ALLOW from docker 20.10.24 (runc 1.1.5), podman 4.3.1 (crun 1.8.1), "
-            "cri-o 1.30.0 (runc 1.1.5) and ERRNO(EPERM) from containerd 1.6.20 (runc 1.1.5), "
-            "runc 1.1.5 (OCI bundle), crun 1.8.1 (OCI bundle): say by --engine"
+            "mount, bpf get ALLOW from docker 20.10.24, podman 4.3.1, cri-o 1.30.0 and ERRNO(EPERM)"
+            " from containerd 1.6.20, an OCI bundle: say by --engine"
         ),
     ),
     "a rule but for some capabilities": (
@@ -109,17 +108,17 @@ UNDECIDED: Mapping[str, tuple[Json, tuple[str, ...], str]] = {
     "a rule for a later kernel": (
         allowing(rule("acct", includes={"minKernel": "99.0"}), rule("bpf")),
         ("acct",),
-        "acct get ALLOW from docker 20.10.24 (runc 1.1.5) and ERRNO(EPERM) from podman 4.3.1",
+        "acct get ALLOW from docker 20.10.24 and ERRNO(EPERM) from podman 4.3.1",
     ),
     "the old name": (
         allowing({"name": "acct", "action": "SCMP_ACT_ERRNO"}, rule("bpf")),
         ("acct",),
-        "ALLOW from containerd 1.6.20 (runc 1.1.5), runc 1.1.5 (OCI bundle): say",
+        "ALLOW from containerd 1.6.20, runc 1.1.5 (OCI bundle): say",
     ),
     "an errno by name": (
         allowing(rule("acct", errno="ENOSYS"), rule("mount", errno="EPERM")),
         ("acct",),
-        "ERRNO(ENOSYS) from podman 4.3.1 (crun 1.8.1), cri-o 1.30.0 (runc 1.1.5): say",
+        "ERRNO(ENOSYS) from podman 4.3.1, cri-o 1.30.0: say",
     ),
     "the errno of the default action": (
         {
@@ -128,7 +127,7 @@ UNDECIDED: Mapping[str, tuple[Json, tuple[str, ...], str]] = {
             "syscalls": [rule("acct", action="LOG")],
         },
         ("mount", "bpf", "keyctl"),
-        "ERRNO(EPERM) from docker 20.10.24 (runc 1.1.5) and ERRNO(ENOSYS) from podman 4.3.1",
+        "ERRNO(EPERM) from docker 20.10.24 and ERRNO(ENOSYS) from podman 4.3.1",
     ),
     "capitals in keys": (
         {"defaultAction": "SCMP_ACT_ALLOW", "Syscalls": [rule("acct")]},
@@ -216,12 +215,8 @@ def test_a_reader_that_refuses_starts_no_container(tmp_path: Path) -> None:
     assert is_decided(found)
     assert "(containerd@1.6.20, runc@1.1.5" in found.description
     assert answer(found, "acct") == "ALLOW"
-    refusals = [str(one) for one in found.findings if "starts no container" in str(one)]
-    assert [one.split(" starts")[0] for one in refusals] == [
-        "docker 20.10.24 (runc 1.1.5)",
-        "podman 4.3.1 (crun 1.8.1)",
-        "cri-o 1.30.0 (runc 1.1.5)",
-    ]
+    told = "no container starts with it under docker 20.10.24, podman 4.3.1, cri-o 1.30.0: "
+    assert any(str(one).startswith(told) for one in found.findings)
     with pytest.raises(BadInputError, match="has both name and names"):
         read(tmp_path, allowing(both), Asked(Engine.DOCKER))
 
@@ -301,6 +296,7 @@ def test_a_documented_call_that_is_newer_than_the_profile(tmp_path: Path) -> Non
     }
     one = limit(read(tmp_path, content, calls=("bpf",)))
     assert "bpf get ERRNO(ENOSYS) from docker 20.10.24 (runc 1.1.5)" in one.text
+    assert "say by --runtime who" in one.text
     assert is_decided(read(tmp_path, content, CRUN, calls=("bpf",)))
 
 
@@ -350,7 +346,7 @@ def test_crun_may_be_told_to_know_every_call(value: str, tmp_path: Path, *, refu
         assert answer(read(tmp_path, content, CRUN), "acct") == "ERRNO(EPERM)"
     found = read(tmp_path, content)
     assert is_decided(found)
-    assert any("crun 1.8.1 (OCI bundle) starts no" in str(one) for one in found.findings) is refused
+    assert any("under crun 1.8.1 (OCI bundle):" in str(one) for one in found.findings) is refused
 
 
 def test_a_bundle_is_read_by_no_engine(tmp_path: Path) -> None:
