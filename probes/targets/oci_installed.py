@@ -6,7 +6,14 @@ from types import MappingProxyType
 from typing import Final
 
 from probes.errors import SuiteError
-from probes.targets.oci_reader import Engine, Release, Runtime, Version, version_of
+from probes.targets.oci_reader import (
+    OLDEST,
+    Engine,
+    Release,
+    Runtime,
+    Version,
+    version_of,
+)
 from probes.targets.runtimes.command import Program
 
 _SECONDS: Final = 5.0
@@ -30,13 +37,17 @@ _QUESTIONS: Mapping[str, Sequence[tuple[str, ...]]] = MappingProxyType(
 
 @cache
 def installed(name: Engine | Runtime) -> Release | None:
-    """The release of a program that is installed here; None where none is, or it does not say."""
+    """The release of a program that is installed here.
+
+    None where none is, where it does not say, or where it is older than any that was looked at.
+    """
     for program, *arguments in _QUESTIONS.get(name, ()):
         try:
             said = Program(program, (program,)).run(*arguments, seconds=_SECONDS)
         except SuiteError:
             continue
-        if version := _first_version(said):
+        # podman-docker answers as docker, with podman's version.
+        if (version := _first_version(said)) >= OLDEST[name]:
             return Release(name, version)
     return None
 

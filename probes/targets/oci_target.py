@@ -244,12 +244,25 @@ def _disagreements(
     if len(groups) == 1:
         return
     asked = document()
-    found = {
-        meaning: _differing(first.meaning, meaning, asked) if meaning != first.meaning else {}
+    compared = {
+        meaning: _compared(first.meaning, meaning, asked)
         for meaning in groups
+        if meaning != first.meaning
     }
+    found = {first.meaning: {}, **{one: compared[one].documented for one in compared}}
     calls = {call for differences in found.values() for call in differences}
     if not calls:
+        elsewhere = [
+            reader
+            for meaning, one in compared.items()
+            for reader in groups[meaning]
+            if one.elsewhere and reader.runtime == first.reader.runtime
+        ]
+        if elsewhere:
+            yield Finding(
+                f"about calls or ABIs that nobody asks for here, {_names(elsewhere, readings)} "
+                f"would not do the same; explain with --engine shows what"
+            )
         return
     views = [(one, found[meaning]) for meaning, theirs in groups.items() for one in theirs]
     agreeing = _names([one for one, differences in views if not differences], readings)
@@ -300,17 +313,28 @@ _LOGGED: Final = _Difference(
 )
 
 
-def _differing(
-    ours: _Meaning | None, theirs: _Meaning | None, document: Document
-) -> Mapping[str, _Difference]:
-    """The documented calls that two readers' filters treat differently."""
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """In what two readers' filters differ.
+
+    Attributes:
+        documented: the documented calls about which they do.
+        elsewhere: whether they do about anything at all.
+    """
+
+    documented: Mapping[str, _Difference]
+    elsewhere: bool = True
+
+
+def _compared(ours: _Meaning | None, theirs: _Meaning | None, document: Document) -> _Compared:
+    """Compares what two readers make of a file."""
     if ours is None or theirs is None:
-        return dict.fromkeys(document.calls, _UNCONFINED)
+        return _Compared(dict.fromkeys(document.calls, _UNCONFINED))
     big_endian = document.arches[0].big_endian
     try:
         comparison = compare([ours.program], [theirs.program], big_endian=big_endian)
     except TooComplexError:
-        return dict.fromkeys(document.calls, _UNCOMPARED)
+        return _Compared(dict.fromkeys(document.calls, _UNCOMPARED))
     found = {}
     for call in document.calls:
         difference = _difference(comparison, call, document.arches)
@@ -318,7 +342,7 @@ def _differing(
             difference = _LOGGED
         if difference is not None:
             found[call] = difference
-    return found
+    return _Compared(found, bool(comparison.differing))
 
 
 def _difference(comparison: Comparison, call: str, arches: Sequence[Arch]) -> _Difference | None:

@@ -189,6 +189,18 @@ def test_a_profile_about_which_readers_agree_is_decided(name: str, tmp_path: Pat
     assert answer(found, "acct") == "ERRNO(EPERM)"
 
 
+def test_that_readers_differ_elsewhere_is_advice(tmp_path: Path) -> None:
+    told = "about calls or ABIs that nobody asks for here, containerd 1.6.20"
+    for name, differs in (
+        ("a condition on a call that nobody documents", True),
+        ("sub-architectures, where only the native one is asked for", True),
+        ("a plain profile", False),
+        ("default errno as it is anyway", False),
+    ):
+        found = "".join(map(str, read(tmp_path, DECIDED[name]).findings))
+        assert (told in found) is differs, name
+
+
 def test_sub_architectures_that_only_some_readers_know(tmp_path: Path) -> None:
     content = DECIDED["sub-architectures, where only the native one is asked for"]
     one = limit(read(tmp_path, content, arches=X86))
