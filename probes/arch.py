@@ -45,7 +45,7 @@ class Arch:
             x32 has the token of x86_64: only the number tells them apart.
         entry: how a process of the kernel's native ABI enters it.
         machine: uname(2)'s machine of the kernel that offers it, as a 64-bit process sees it.
-        scmp: the name in libseccomp and in OCI profiles.
+        scmp: the name in libseccomp and in OCI profiles; "" where libseccomp does not know it.
         big_endian: the byte order of the ABI.
         highest: the highest number that a call can have there when a filter sees it, and that a
             kernel then treats as without one. s390 kernels keep 16 bits of it (``do_syscall()`` in
@@ -99,15 +99,33 @@ _ALL = (
         big_endian=True,
         highest=0xFFFF,
     ),
+    Arch(
+        *("s390", 0x00000016, Entry.NONE, "s390x", "SCMP_ARCH_S390"),
+        big_endian=True,
+        highest=0xFFFF,
+    ),
     Arch("riscv64", 0xC00000F3, Entry.SYSCALL, "riscv64", "SCMP_ARCH_RISCV64"),
+    Arch("riscv32", 0x400000F3, Entry.NONE, "riscv64", ""),
     Arch("loongarch64", 0xC0000102, Entry.SYSCALL, "loongarch64", "SCMP_ARCH_LOONGARCH64"),
     Arch("mips64el", 0xC0000008, Entry.SYSCALL, "mips64", "SCMP_ARCH_MIPSEL64"),
+    Arch("mipsel", 0x40000008, Entry.NONE, "mips64", "SCMP_ARCH_MIPSEL"),
+    Arch("mipsel64n32", 0xE0000008, Entry.NONE, "mips64", "SCMP_ARCH_MIPSEL64N32"),
+    Arch("ppc64", 0x80000015, Entry.SYSCALL, "ppc64", "SCMP_ARCH_PPC64", big_endian=True),
+    Arch("ppc", 0x00000014, Entry.NONE, "ppc64", "SCMP_ARCH_PPC", big_endian=True),
 )
 
 ARCHES: Mapping[str, Arch] = MappingProxyType({arch.name: arch for arch in _ALL})
 """The known ABIs by name; those of one kernel stand together, its native one first."""
 
-_PACKAGE_NAMES = {"aarch64": "arm64", "ppc64le": "powerpc64", "mips64el": "mips64"}
+_PACKAGE_NAMES = {
+    "aarch64": "arm64",
+    "ppc64le": "powerpc64",
+    "ppc64": "powerpc64",
+    "ppc": "powerpc",
+    "mips64el": "mips64",
+    "mipsel": "mipso32",
+    "mipsel64n32": "mips64n32",
+}
 """What ``system-calls`` calls an ABI, where it differs. Byte order does not change numbers."""
 
 _NAMES_ELSEWHERE = {
@@ -124,6 +142,12 @@ _NAMES_ELSEWHERE = {
     "loong64": "loongarch64",
     "mips64": "mips64el",
     "mips64le": "mips64el",
+    "mipso32": "mipsel",
+    "mipsle": "mipsel",
+    "mipsn32el": "mipsel64n32",
+    "mips64n32": "mipsel64n32",
+    "powerpc": "ppc",
+    "powerpc64": "ppc64",
 }
 """What Debian, Go and others call an ABI; only for suggestions."""
 
@@ -146,8 +170,9 @@ def get(name: str) -> Arch:
 def offered_by(machine: str) -> tuple[Arch, ...]:
     """The ABIs that a kernel of that machine may offer, its native one first.
 
-    Whether this kernel does offer one depends on how it was configured. ABIs that no table here
-    knows are not among them (31-bit s390, 32-bit powerpc, riscv32, and o32 and n32 of mips).
+    Whether this kernel does offer one depends on how it was configured and on its release: 31-bit
+    s390 has gone from Linux 7. ABIs that no table here knows are not among them (big endian mips,
+    32-bit programs on a ppc64le kernel, sparc).
 
     Args:
         machine: uname(2)'s machine, as a 64-bit process sees it. ``mips64`` is what mips kernels
@@ -201,6 +226,77 @@ def machine_here() -> str:
         BadInputError: no ABI of such a machine is known.
     """
     return of_this_process()[0].machine
+
+
+TOKENS: Mapping[int, str] = MappingProxyType(
+    {
+        0xC00000B7: "AARCH64",
+        0xC0009026: "ALPHA",
+        0x4000005D: "ARCOMPACT",
+        0x0000005D: "ARCOMPACTBE",
+        0x400000C3: "ARCV2",
+        0x000000C3: "ARCV2BE",
+        0x40000028: "ARM",
+        0x00000028: "ARMEB",
+        0x4000008C: "C6X",
+        0x0000008C: "C6XBE",
+        0x4000004C: "CRIS",
+        0x400000FC: "CSKY",
+        0x00005441: "FRV",
+        0x0000002E: "H8300",
+        0x000000A4: "HEXAGON",
+        0x40000003: "I386",
+        0xC0000032: "IA64",
+        0x00000058: "M32R",
+        0x00000004: "M68K",
+        0x000000BD: "MICROBLAZE",
+        0x00000008: "MIPS",
+        0x40000008: "MIPSEL",
+        0x80000008: "MIPS64",
+        0xA0000008: "MIPS64N32",
+        0xC0000008: "MIPSEL64",
+        0xE0000008: "MIPSEL64N32",
+        0x400000A7: "NDS32",
+        0x000000A7: "NDS32BE",
+        0x40000071: "NIOS2",
+        0x0000005C: "OPENRISC",
+        0x0000000F: "PARISC",
+        0x8000000F: "PARISC64",
+        0x00000014: "PPC",
+        0x80000015: "PPC64",
+        0xC0000015: "PPC64LE",
+        0x400000F3: "RISCV32",
+        0xC00000F3: "RISCV64",
+        0x00000016: "S390",
+        0x80000016: "S390X",
+        0x0000002A: "SH",
+        0x4000002A: "SHEL",
+        0x8000002A: "SH64",
+        0xC000002A: "SHEL64",
+        0x00000002: "SPARC",
+        0x8000002B: "SPARC64",
+        0xC00000BF: "TILEGX",
+        0x400000BF: "TILEGX32",
+        0x400000BC: "TILEPRO",
+        0x4000006E: "UNICORE",
+        0xC000003E: "X86_64",
+        0x0000005E: "XTENSA",
+        0x40000102: "LOONGARCH32",
+        0xC0000102: "LOONGARCH64",
+    }
+)
+"""``AUDIT_ARCH_*`` of linux/audit.h, whether the suite has a table of the ABI's calls or not."""
+
+
+def token_text(token: int) -> str:
+    """An architecture token as a sentence names it: ``0x16 (AUDIT_ARCH_S390)``."""
+    name = TOKENS.get(token)
+    return f"{token:#x} (AUDIT_ARCH_{name})" if name else f"{token:#x}"
+
+
+def of_token(token: int) -> tuple[Arch, ...]:
+    """The ABIs with a token of which the suite has a table: two for x86_64's, none for most."""
+    return tuple(arch for arch in _ALL if arch.audit_arch == token)
 
 
 @cache

@@ -22,6 +22,7 @@ from system_calls import syscalls
 from probes import arch as arch_module
 from probes.arch import (
     ARCHES,
+    TOKENS,
     X32_SYSCALL_BIT,
     Arch,
     Entry,
@@ -29,7 +30,9 @@ from probes.arch import (
     get,
     machine_here,
     of_this_process,
+    of_token,
     offered_by,
+    token_text,
 )
 from probes.errors import BadInputError, InstrumentError
 from probes.tests.oracles import require
@@ -81,6 +84,13 @@ def _cross(debian: str, triplet: str, audit_token: str, *defines: str) -> Header
     return Headers(f"linux-libc-dev-{debian}-cross", folders, defines, audit_token)
 
 
+def _mips(audit_token: str, convention: int) -> Headers:
+    """The headers of one of the three ABIs, which asm/sgidefs.h numbers."""
+    known = ("_MIPS_SIM_ABI32=1", "_MIPS_SIM_NABI32=2", "_MIPS_SIM_ABI64=3")
+    which = f"_MIPS_SIM={convention}"
+    return _cross("mips64el", "mips64el-linux-gnuabi64", audit_token, which, *known)
+
+
 # linux-libc-dev has all three ABIs of x86.
 _X86 = ("linux-libc-dev:amd64", ("include/x86_64-linux-gnu", "x86_64-linux-gnu/include"))
 
@@ -93,7 +103,12 @@ HEADERS = {
     "ppc64le": _cross(
         "ppc64el", "powerpc64le-linux-gnu", "AUDIT_ARCH_PPC64LE", "__powerpc64__", "__powerpc__"
     ),
+    "ppc64": _cross(
+        "ppc64el", "powerpc64le-linux-gnu", "AUDIT_ARCH_PPC64", "__powerpc64__", "__powerpc__"
+    ),
+    "ppc": _cross("ppc64el", "powerpc64le-linux-gnu", "AUDIT_ARCH_PPC", "__powerpc__"),
     "s390x": _cross("s390x", "s390x-linux-gnu", "AUDIT_ARCH_S390X", "__s390x__"),
+    "s390": _cross("s390x", "s390x-linux-gnu", "AUDIT_ARCH_S390"),
     "riscv64": _cross(
         "riscv64",
         "riscv64-linux-gnu",
@@ -101,6 +116,13 @@ HEADERS = {
         "__LP64__",
         "__riscv_xlen=64",
         "__SIZEOF_POINTER__=8",
+    ),
+    "riscv32": _cross(
+        "riscv64",
+        "riscv64-linux-gnu",
+        "AUDIT_ARCH_RISCV32",
+        "__riscv_xlen=32",
+        "__SIZEOF_POINTER__=4",
     ),
     "loongarch64": _cross(
         "loong64",
@@ -110,15 +132,9 @@ HEADERS = {
         "__CHAR_BIT__=8",
         "__SIZEOF_LONG__=8",
     ),
-    "mips64el": _cross(
-        "mips64el",
-        "mips64el-linux-gnuabi64",
-        "AUDIT_ARCH_MIPSEL64",
-        "_MIPS_SIM=3",
-        "_MIPS_SIM_ABI32=1",
-        "_MIPS_SIM_NABI32=2",
-        "_MIPS_SIM_ABI64=3",
-    ),
+    "mips64el": _mips("AUDIT_ARCH_MIPSEL64", 3),
+    "mipsel": _mips("AUDIT_ARCH_MIPSEL", 1),
+    "mipsel64n32": _mips("AUDIT_ARCH_MIPSEL64N32", 2),
 }
 
 LOONGARCH64_BY_GENERIC_HEADERS = Headers(
@@ -155,6 +171,7 @@ BROUGHT_BY = {
     "file_setattr": "6.17",
     "listns": "6.19",
     "rseq_slice_yield": "7.0",
+    "fchroot": "7.3",
 }
 """Known differences: the Linux release with the call, which headers older than it lack."""
 
@@ -162,10 +179,15 @@ BROUGHT_BY_ON = {
     "x86_64": {"map_shadow_stack": "6.6", "uretprobe": "6.11", "uprobe": "6.18"},
     "x32": {"map_shadow_stack": "6.10", "uretprobe": "6.11", "uprobe": "6.18"},
     "s390x": {"memfd_secret": "6.4"},
+    "s390": {"memfd_secret": "6.4"},
     "riscv64": {"riscv_hwprobe": "6.4"},
+    "riscv32": {"riscv_hwprobe": "6.4"},
     "loongarch64": {"fstat": "6.11", "newfstatat": "6.11", "memfd_secret": "7.0"},
 }
 """The same, where an ABI differs from the others or is alone with the call."""
+
+GONE_BEFORE = {"s390": frozenset({"listns", "rseq_slice_yield", "fchroot"})}
+"""Calls that came to other ABIs after the kernel had given up an ABI."""
 
 GENERIC_MACROS = {
     "arch_specific_syscall": "the first of 16 numbers that an ABI of its own may use",
@@ -174,9 +196,15 @@ GENERIC_MACROS = {
 GENERIC_MACROS_UNTIL = "6.11"
 """The release that came to generate these ABIs' headers from a table, without such macros."""
 
+
+def _mips_gaps(*names: str) -> Mapping[str, str]:
+    return {"Linux": "what is added to every number", **dict.fromkeys(names, "a gap in the table")}
+
+
 NOT_OURS: Mapping[str, Mapping[str, str]] = {
     "aarch64": GENERIC_MACROS,
     "riscv64": GENERIC_MACROS,
+    "riscv32": GENERIC_MACROS,
     "loongarch64": GENERIC_MACROS,
     "arm": {
         "BASE": "where arm's private numbers start",
@@ -185,11 +213,12 @@ NOT_OURS: Mapping[str, Mapping[str, str]] = {
         "SYSCALL_MASK": "the bits of a number",
         "arm_sync_file_range": "the other name of sync_file_range2: one number has one name",
     },
-    "mips64el": {
-        "Linux": "what is added to every number",
-        "reserved177": "a gap in the table",
-        "reserved193": "a gap in the table",
-    },
+    "mips64el": _mips_gaps("reserved177", "reserved193"),
+    "mipsel64n32": _mips_gaps("reserved177", "reserved193"),
+    "mipsel": _mips_gaps(
+        *("unused18", "unused28", "unused59", "reserved82", "unused84"),
+        *("unused109", "unused150", "reserved221"),
+    ),
 }
 """Known differences: what the headers define like a number but we do not list, and why."""
 
@@ -263,7 +292,7 @@ def test_numbers_are_those_of_the_kernels_headers(arch: Arch) -> None:
     known: dict[str, tuple[int | None, int | None]] = {
         call: (arch.number(call), None)
         for call, since in brought_by.items()
-        if release < _release(since)
+        if release < _release(since) and call not in GONE_BEFORE.get(arch.name, ())
     }
     not_ours = NOT_OURS.get(arch.name, {})
     if not_ours is GENERIC_MACROS and release >= _release(GENERIC_MACROS_UNTIL):
@@ -299,6 +328,24 @@ def test_audit_arch_is_the_kernels_token(arch: Arch) -> None:
     assert arch.big_endian is not little_endian
 
 
+def test_token_names_are_the_kernels() -> None:
+    """Each is the header's; a name that it lacks would be that of an architecture it dropped."""
+    macros = _preprocessed(HEADERS["x86_64"], "linux/audit.h", "linux/elf-em.h")
+    theirs = {_value(macros, one): one[11:] for one in macros if one.startswith("AUDIT_ARCH_")}
+
+    assert theirs.items() <= TOKENS.items()
+    assert {arch.audit_arch for arch in ARCHES.values()} <= TOKENS.keys()
+    assert token_text(0x16) == "0x16 (AUDIT_ARCH_S390)"
+    assert token_text(0x12345678) == "0x12345678"
+
+
+def test_abis_of_a_token_are_those_with_a_table() -> None:
+    """x86_64's token has two; one that only has a name has none."""
+    assert [one.name for one in of_token(0xC000003E)] == ["x86_64", "x32"]
+    assert [one.name for one in of_token(0xE0000008)] == ["mipsel64n32"]
+    assert of_token(0x2) == ()
+
+
 def test_x32_bit_is_the_kernels() -> None:
     """The bit of asm/unistd.h; every number of x32 has it, and none of another ABI's."""
     macros = _preprocessed(HEADERS["x32"], "asm/unistd.h")
@@ -314,22 +361,30 @@ def test_x32_bit_is_the_kernels() -> None:
 LIBSECCOMP_UNKNOWN_ABIS = {"loongarch64": "2.6"}
 """Known differences: the release that taught libseccomp the ABI."""
 
-LIBSECCOMP_OTHERWISE = {(name, "msgrcv"): -212 for name in ("i386", "ppc64le", "s390x")}
+LIBSECCOMP_OTHERWISE = {
+    (name, "msgrcv"): -212
+    for name in ("i386", "ppc64le", "ppc64", "ppc", "s390x", "s390", "mipsel")
+}
 """Known differences: libseccomp's answer where it is not ours.
 
 These ABIs have msgrcv as ipc(2)'s operation 12, and as a call of its own since Linux 5.1. A
-filter of libseccomp gets both from this pseudo number; what a filter sees is 401.
+filter of libseccomp gets both from this pseudo number; what a filter sees is 401, 4401 on mipsel.
 """
 
 LIBSECCOMP_NO_SUCH_NAME = -1
+
+
+def _is_known_to_libseccomp(arch: Arch) -> bool:
+    since = LIBSECCOMP_UNKNOWN_ABIS.get(arch.name, "0.0")
+    return bool(arch.scmp) and _release_of_libseccomp() >= _release(since)
 
 
 @every_arch
 def test_documented_numbers_are_those_of_libseccomp(arch: Arch) -> None:
     """``scmp_sys_resolver`` says the same number; a negative one where the ABI has none."""
     resolver = require("scmp_sys_resolver", "seccomp")
-    token = arch.scmp.removeprefix("SCMP_ARCH_").lower()
-    if _release_of_libseccomp() < _release(LIBSECCOMP_UNKNOWN_ABIS.get(arch.name, "0.0")):
+    token = arch.scmp.removeprefix("SCMP_ARCH_").lower() or arch.name
+    if not _is_known_to_libseccomp(arch):
         refusal = _resolve(resolver, token, "read")
         assert refusal.returncode != 0
         assert refusal.stdout.startswith("usage:") or refusal.stderr.startswith("usage:")
@@ -356,8 +411,8 @@ def test_scmp_name_is_libseccomps_for_the_token(arch: Arch) -> None:
     x32 is the exception: libseccomp tells it from x86_64 by a token that the kernel never shows.
     """
     header = Path(require("/usr/include/seccomp.h", "libseccomp-dev"))
-    if _release_of_libseccomp() < _release(LIBSECCOMP_UNKNOWN_ABIS.get(arch.name, "0.0")):
-        assert arch.scmp not in header.read_text()
+    if not _is_known_to_libseccomp(arch):
+        assert (arch.scmp or "RISCV32") not in header.read_text()
         return
     macros = _preprocessed(HEADERS["x86_64"], "linux/audit.h", "linux/elf-em.h")
     lines = [line.split(maxsplit=2)[1:] for line in header.read_text().splitlines()]
@@ -479,10 +534,11 @@ def test_get_suggests_nothing_far_fetched() -> None:
         ("x86_64", ["x86_64", "x32", "i386"]),
         ("aarch64", ["aarch64", "arm"]),
         ("ppc64le", ["ppc64le"]),
-        ("s390x", ["s390x"]),
-        ("riscv64", ["riscv64"]),
+        ("s390x", ["s390x", "s390"]),
+        ("riscv64", ["riscv64", "riscv32"]),
         ("loongarch64", ["loongarch64"]),
-        ("mips64", ["mips64el"]),
+        ("mips64", ["mips64el", "mipsel", "mipsel64n32"]),
+        ("ppc64", ["ppc64", "ppc"]),
     ],
 )
 def test_offered_by_names_the_native_abi_first(machine: str, names: list[str]) -> None:
