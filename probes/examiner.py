@@ -9,7 +9,7 @@ from itertools import chain
 
 from probes import bpf, confinement, executed, plan, pointer, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import Arch, Entry
+from probes.arch import Arch, Entry, of_token, token_text
 from probes.audit.collector import Batch, Collector
 from probes.audit.record import SeccompRecord
 from probes.bpf import Program, SeccompData
@@ -417,8 +417,7 @@ class Examiner:
             if len(seen) > 1 and confinement.overruling(seen[1][0]):
                 tried = None  # what this process's own confinement answers shows nothing
             elsewhere = key.syscall == Scope.OTHER_ARCHITECTURES
-            where = f" on architecture {found.data.arch:#x}" if elsewhere else ""
-            text = _input_words(found, where)
+            text = _input_words(found, _place_words(found) if elsewhere else "")
             rare = _rarely_had(found)
             example = Counterexample(found.returns, text, analysis.exact, tried, rare)
             return [verdict.judge_proof(question, example)]
@@ -799,6 +798,14 @@ def _is_absent(case: Case) -> bool:
     """Whether a documented call has no number on the case's ABI."""
     key = case.cells[0]
     return key.number is None and key.syscall not in {scope.value for scope in Scope}
+
+
+def _place_words(found: Deviation) -> str:
+    """The call that a number is, where that is known, and the architecture."""
+    token, number = found.data.arch, found.number
+    names = (arch.name_of(number) for arch in of_token(token) if plan.belongs_to(arch, number))
+    name = next(filter(None, names), "")
+    return f"{f' ({name})' if name else ''} on architecture {token_text(token)}"
 
 
 def _input_words(found: Deviation, where: str) -> str:

@@ -4,7 +4,7 @@ The plan is made before anything is asked of the kernel, by every test worker an
 that collects their verdicts alike, so that a verdict which never came is noticed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -71,6 +71,7 @@ class Case:
         cells: the cells that the test judges, in order.
         parameters: what the test function takes, by name.
         profile: the profile, None for the controls.
+        beside: of a proof about every other architecture, the ABIs that have proofs of their own.
     """
 
     claim: Claim
@@ -78,6 +79,7 @@ class Case:
     cells: tuple[CellKey, ...]
     parameters: tuple[tuple[str, str], ...]
     profile: Profile | None = None
+    beside: tuple[Arch, ...] = ()
 
     @property
     def function(self) -> str:
@@ -283,7 +285,8 @@ def _proved(policy: Policy, profile: Profile, named: Sequence[Arch]) -> Iterator
         for call in [*policy.names, *scopes]:
             yield _proof(profile, arch, str(call))
     if named:
-        yield _proof(profile, named[0], Scope.OTHER_ARCHITECTURES.value)
+        elsewhere = _proof(profile, named[0], Scope.OTHER_ARCHITECTURES.value)
+        yield replace(elsewhere, beside=tuple(named))
 
 
 def _proof(profile: Profile, arch: Arch, call: str) -> Case:
@@ -292,6 +295,28 @@ def _proof(profile: Profile, arch: Arch, call: str) -> Case:
     key = CellKey(claim, profile.value, where, call, arch.number(call))
     parameters = (("profile", profile.value), ("arch", where), ("call", call))
     return Case(claim, arch, (key,), parameters, profile)
+
+
+def left_out(policy: Policy, case: Case, tokens: Container[int]) -> tuple[Case, ...]:
+    """What a proof about every other architecture covers on the ABIs that are named and not judged.
+
+    That is what nobody may get by entering there: the documented calls, and numbers that no table
+    knows. Whether every other call goes through is for a run that judges the ABI.
+
+    Args:
+        policy: what must hold.
+        case: the proof.
+        tokens: those that the filters name.
+    """
+    if case.profile is None:
+        raise ValueError(f"{case.id} has no profile")
+    beside = {arch.name for arch in case.beside}
+    return tuple(
+        _proof(case.profile, arch, call)
+        for arch in ARCHES.values()
+        if arch.audit_arch in tokens and arch.name not in beside
+        for call in (*policy.names, Scope.UNKNOWN_NUMBERS.value)
+    )
 
 
 def all_judged(

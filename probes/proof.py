@@ -1,15 +1,16 @@
 """Claims that an analysis of the programs decides: for all arguments, all numbers, all tokens."""
 
 import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from probes import partition, plan, pointer
 from probes.action import Action, FilterReturn
-from probes.arch import Arch
+from probes.arch import Arch, of_token, token_text
 from probes.bpf import SeccompData
+from probes.finding import Finding, Weight
 from probes.plan import Case, Scope
 from probes.pointer import Span
 from probes.policy import Policy
@@ -53,6 +54,17 @@ def deviation(
 
     A number about which some kernels ask no filter stands for others only if there are none.
     """
+    parts: tuple[Case, ...] = (case,)
+    if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
+        parts += plan.left_out(policy, case, analysis.tokens())
+    found = (_deviation(part, policy, analysis, expected(part, wanted)) for part in parts)
+    return next((one for one in found if one is not None), None)
+
+
+def _deviation(
+    case: Case, policy: Policy, analysis: Analysis, wanted: FilterReturn
+) -> Deviation | None:
+    """The first input that deviates of those that a case covers itself."""
     found = [
         _Suspect(token, number, value, count)
         for token, number, count in _covered(case, policy, analysis, wanted)
@@ -203,6 +215,9 @@ def _covered(
         for foreign in partition.unnamed_tokens(analysis):
             for number, count in _suspects(analysis, None, foreign, (), wanted):
                 yield foreign, number, count
+        for foreign in _tokens_without_a_table(analysis):
+            for low, high in _cut(_deviating(analysis, foreign, wanted), NUMBERS_OF_NO_ABI):
+                yield foreign, low, high - low + 1
     elif key.number is not None:
         yield token, key.number, 1
 
@@ -215,12 +230,81 @@ def _suspects(
     wanted: FilterReturn,
 ) -> Iterator[tuple[int, int]]:
     """The first number of each run of numbers that may deviate, without the known ones."""
-    for part in analysis.numbers(token):
-        if all(agrees(FilterReturn.decode(value), wanted) for value in part.returns):
-            continue
-        for first, last in gaps(part.first, part.last, known):
+    for start, end in _deviating(analysis, token, wanted):
+        for first, last in gaps(start, end, known):
             for low, high in _own(arch, first, last):
                 yield low, high - low + 1
+
+
+NUMBERS_OF_NO_ABI: Final = ((0x01000000, 0x3FFFFFFF), (0x41000000, 0xFFFFFFFF))
+"""Numbers that no call has on any ABI of Linux, first and last.
+
+Of the numbers below, arm's old ABI has the highest (from 0x900000 on), and those of x32 begin at
+0x40000000.
+"""
+
+
+def _tokens_without_a_table(analysis: Analysis) -> tuple[int, ...]:
+    """The tokens that the filters name and of whose calls the suite knows nothing."""
+    return tuple(token for token in analysis.tokens() if not of_token(token))
+
+
+def unjudged(analysis: Analysis, wanted: FilterReturn) -> tuple[Finding, ...]:
+    """The architectures that filters name and about which nobody can tell whether they hold.
+
+    Without a table of an ABI's calls it is not known which number is a documented one's. So all is
+    well where every number gets what a documented call must get, and nothing is where one does not
+    that no call can have: a proof about every other architecture says both. In between, this does.
+
+    Args:
+        analysis: what the filters return.
+        wanted: what they must return for a documented call.
+
+    Raises:
+        TooComplexError: they tell too many tokens or numbers apart.
+    """
+    found = {
+        token: _deviating(analysis, token, wanted) for token in _tokens_without_a_table(analysis)
+    }
+    return tuple(
+        _unjudged(token, runs)
+        for token, runs in found.items()
+        if runs and not list(_cut(runs, NUMBERS_OF_NO_ABI))
+    )
+
+
+def _unjudged(token: int, found: Sequence[tuple[int, int]]) -> Finding:
+    first, last = found[0]
+    count = sum(high - low + 1 for low, high in found)
+    numbers = f"{first:#x} to {last:#x}" if last > first else f"{first:#x}"
+    more = f" and {count - (last - first + 1)} more" if len(found) > 1 else ""
+    return Finding(
+        f"the filters name architecture {token_text(token)}, of whose calls the suite has no "
+        f"table, and let numbers through there ({numbers}{more}): whether a documented call is "
+        "among them is told by that architecture's asm/unistd.h, or have the filters answer it as "
+        "they answer architectures that they do not name",
+        Weight.LIMITS,
+        f"architecture {token:#x}",
+    )
+
+
+def _deviating(analysis: Analysis, token: int, wanted: FilterReturn) -> tuple[tuple[int, int], ...]:
+    """The runs of a token's numbers that may return something else, first and last."""
+    return tuple(
+        (part.first, part.last)
+        for part in analysis.numbers(token)
+        if not all(agrees(FilterReturn.decode(value), wanted) for value in part.returns)
+    )
+
+
+def _cut(
+    runs: Iterable[tuple[int, int]], ranges: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """What some runs of numbers have in common with some ranges."""
+    for first, last in runs:
+        for low, high in ranges:
+            if first <= high and low <= last:
+                yield max(first, low), min(last, high)
 
 
 def gaps(first: int, last: int, known: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from probes import arch, confinement, examiner, plan, policy, verdict
+from probes import arch, confinement, examiner, plan, policy, proof, verdict
 from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.auditd import AuditdCollector
@@ -88,6 +88,7 @@ class Settings:
         cases: the plan.
         confinement: what confines this process itself, which judges something else; None where
             nothing does.
+        left_out: the ABIs that the filters name, and that were not asked for.
     """
 
     policy: Policy
@@ -100,6 +101,7 @@ class Settings:
     audit_source: str
     cases: tuple[Case, ...]
     confinement: Confinement | None = None
+    left_out: tuple[Arch, ...] = ()
     _by_test: dict[tuple[Claim, tuple[str, ...]], Case] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -178,7 +180,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     cases = (
         *plan.plan(documented, profiles, arches, offered, named),
         *executed,
-        *plan.all_judged(profiles, known[0], target.findings),
+        *plan.all_judged(profiles, where.native if where else known[0], target.findings),
     )
     return Settings(
         policy=documented,
@@ -191,6 +193,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         audit_source=words.audit_source,
         cases=plan.with_canaries(cases, own.canaries) if own else cases,
         confinement=own,
+        left_out=tuple(one for one in _named(target, profiles) if named and one not in named),
     )
 
 
@@ -371,7 +374,7 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
         opened = open_target(word, where)
     except BadInputError as error:
         raise BadInputError(f"--target: {error}") from error
-    return StackTarget(
+    target = StackTarget(
         word.partition(":")[0],
         opened.description,
         {where.profile: opened.programs},
@@ -380,6 +383,15 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
         opened.origin,
         opened.logged,
     )
+    return replace(target, findings=(*target.findings, *_unjudged(target, where.profile)))
+
+
+def _unjudged(target: Target, profile: Profile) -> tuple[Finding, ...]:
+    """The architectures that the filters name and about which nobody can tell."""
+    try:
+        return proof.unjudged(target.analysis(profile), profile.returns)
+    except TooComplexError:
+        return ()  # each cell of the proof will say so
 
 
 def _arches(
@@ -422,7 +434,10 @@ def _proved(words: Words, target: Target, where: Surroundings, machine: str) -> 
     named = _named(target, [where.profile]) or arch.offered_by(theirs)
     asked = _asked(words.arch, named)
     fits = any(one.machine == theirs for one in named)
-    if asked if theirs != machine else fits or words.arch:
+    if theirs == machine and words.arch and not asked:
+        # They treat it like architectures that they do not name: that is to be judged, too.
+        return _asked(words.arch, arch.offered_by(theirs))
+    if asked if theirs != machine else fits:
         return asked
     names = ", ".join(one.name for one in named)
     nothing = f"--arch={words.arch}" if words.arch else f"this machine, {machine}"

@@ -144,7 +144,8 @@ def planned(tests: Mapping[str, Iterable[CellKey]], judged: Judged) -> Sequence[
 
 def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
     """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
-    arches = settings.arches or tuple(dict.fromkeys(case.arch for case in settings.cases))
+    proved = (case.arch for case in settings.cases if case.claim is Claim.IS_PROVED)
+    arches = settings.arches or tuple(dict.fromkeys(proved))
     seen = siblings.swept(judged)
     return siblings.find(settings.policy, settings.target, settings.profiles, arches, seen)
 

@@ -56,6 +56,12 @@ def export(request: Request, form: Format) -> str | bytes:
         return bpf.to_bytes(_program(request), big_endian=request.arches[0].big_endian)
     if form is Format.C:
         return c_header(request)
+    if not _in_profiles(request.arches):
+        names = ", ".join(arch.name for arch in request.arches)
+        raise BadInputError(
+            f"--format {form}: libseccomp, and so a profile, has no {names}: name others by --arch "
+            f"or take --format bpf"
+        )
     return oci_json(request) if form is Format.OCI else spo_yaml(request)
 
 
@@ -71,7 +77,18 @@ def notes(request: Request, form: Format) -> tuple[str, ...]:
             f"runc, unlike crun, answers ERRNO(ENOSYS), not {returns}, to numbers above the "
             f"highest one that the profile names and its libseccomp knows"
         )
-    return (*found, *_multiplexed(request.policy.names, request.arches))
+    lacking = [arch.name for arch in request.arches if not arch.scmp]
+    if lacking:
+        found.append(
+            f"libseccomp has no {', '.join(lacking)}: the profile does not name it, and what "
+            f"enters by it gets {foreign}"
+        )
+    return (*found, *_multiplexed(request.policy.names, _in_profiles(request.arches)))
+
+
+def _in_profiles(arches: Sequence[Arch]) -> tuple[Arch, ...]:
+    """The ABIs that a profile can name."""
+    return tuple(arch for arch in arches if arch.scmp)
 
 
 def _program(request: Request) -> bpf.Program:
@@ -117,10 +134,10 @@ def oci_profile(request: Request) -> dict[str, object]:
         head["defaultErrnoRet"] = request.profile.returns.data
     return head | {
         # Not Docker's archMap: containerd and runc read this form only, everybody else both.
-        "architectures": [arch.scmp for arch in request.arches],
+        "architectures": [arch.scmp for arch in _in_profiles(request.arches)],
         "syscalls": [
             {
-                "names": list(allowed_names(request.policy.names, request.arches)),
+                "names": list(allowed_names(request.policy.names, _in_profiles(request.arches))),
                 "action": Action.ALLOW.scmp,
             }
         ],
@@ -149,7 +166,8 @@ def spo_yaml(request: Request) -> str:
                 f"of --arch or take another format"
             )
     # SeccompProfile has no defaultErrnoRet; without one, runtimes answer EPERM, the profile's own.
-    names = allowed_names(request.policy.names, request.arches)
+    arches = _in_profiles(request.arches)
+    names = allowed_names(request.policy.names, arches)
     return "\n".join(
         (
             *(f"# {line}" for line in _headline(request)),
@@ -160,7 +178,7 @@ def spo_yaml(request: Request) -> str:
             "spec:",
             f"  defaultAction: {request.profile.returns.action.scmp}",
             "  architectures:",
-            *(f"    - {arch.scmp}" for arch in request.arches),
+            *(f"    - {arch.scmp}" for arch in arches),
             "  syscalls:",
             f"    - action: {Action.ALLOW.scmp}",
             "      names:",

@@ -187,6 +187,7 @@ class OneBook:
         self.troubles: list[str] = []
         self.status: ExitStatus | None = None
         self._shut = settings.shut
+        self._left_out = settings.left_out
         self._account = Account(settings, asked.granted, asked.started, anonymous=asked.anonymous)
         self._journal: Journal | None = None
 
@@ -263,11 +264,17 @@ class OneBook:
         return self._account.record(complete=complete)
 
     def limits(self, _run: Run | None) -> Sequence[str]:
-        """The ABIs that are not judged."""
-        return [
+        """The ABIs that are not judged, or not in full."""
+        shut = [
             f"not judged: {name}, by which this kernel cannot be entered: {summary.visible(why)}"
             for name, why in self._shut.items()
         ]
+        names = ", ".join(one.name for one in self._left_out)
+        left_out = (
+            f"left out by --arch: {names}: looked at is only whether a documented call, or a "
+            "number that no table knows, gets through there"
+        )
+        return [*shut, left_out] if names else shut
 
     def discard(self) -> None:
         """Takes the journal away."""
