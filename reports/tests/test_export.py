@@ -237,7 +237,7 @@ def test_a_documented_call_is_never_listed_and_any_other_is_once(
     (rule,) = json.loads(export.oci_json(request))["syscalls"]
     assert rule["names"] == sorted(set(rule["names"]))
     assert not set(rule["names"]) & set(SHIPPED.names)
-    known = {name for arch in request.arches for name in arch.numbers}
+    known = {name for arch in request.arches if arch.scmp for name in arch.numbers}
     assert set(rule["names"]) | set(SHIPPED.names) >= known
     assert rule["action"] == "SCMP_ACT_ALLOW"
 
