@@ -26,7 +26,7 @@ GRANTED: Final = "granted"
 
 _REGISTERS: Final = 6
 _32_BITS: Final = 0xFFFFFFFF
-_32_BIT_ABIS: Final = frozenset({"i386", "arm"})
+_32_BIT_ABIS: Final = frozenset({"i386", "arm", "s390", "riscv32", "mipsel", "ppc"})
 _SECOND: Final = 1e9
 
 Grants = Callable[[str, str, Profile], str]

@@ -181,7 +181,7 @@ def _watched(arch: Arch, policy: Policy) -> list[Watched]:
 def _sibling_condition(name: str, arch: Arch) -> Condition | None:
     if name == "clone":
         # s390 has the stack first: CONFIG_CLONE_BACKWARDS2.
-        return Condition(int(arch.name == "s390x"), _CLONE_NAMESPACES)
+        return Condition(int(arch.name in {"s390x", "s390"}), _CLONE_NAMESPACES)
     if name == "ipc":
         return Condition(0, _IPC_OPERATION, _IPC_MSGRCV)
     return None

@@ -20,7 +20,9 @@ from probes.targets.oci_profile import ARGUMENTS, Condition, Operator
 from probes.targets.oci_resolve import Resolved, ResolvedRule, listed, repeats
 
 _U64: Final = (1 << 64) - 1
-_NARROW: Final = frozenset({"x32", "i386", "arm"})
+_NARROW: Final = frozenset(
+    {"x32", "i386", "arm", "s390", "riscv32", "mipsel", "mipsel64n32", "ppc"}
+)
 """ABIs whose arguments have 32 bits."""
 
 

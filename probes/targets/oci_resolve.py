@@ -103,6 +103,7 @@ _GO_NAMES: Mapping[str, str] = MappingProxyType(
         "aarch64": "arm64",
         "arm": "arm",
         "ppc64le": "ppc64le",
+        "ppc64": "ppc64",
         "s390x": "s390x",
         "riscv64": "riscv64",
         "loongarch64": "loong64",
@@ -110,7 +111,7 @@ _GO_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 _DOCKER_NAMES: Mapping[str, str] = MappingProxyType({**_GO_NAMES, "loongarch64": "loongarch64"})
-_OTHER_NAMES: Final = frozenset({"mips", "mips64", "mips64n32", "mipsel", "ppc", "ppc64", "s390"})
+_OTHER_NAMES: Final = frozenset({"mips", "mips64", "mips64n32", "mipsel", "ppc", "s390"})
 _N32_NAMES: Final = frozenset({"mipsel64n32", "mips3l64n32"})
 
 
