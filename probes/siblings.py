@@ -2,10 +2,11 @@
 
 ``siblings.toml`` says which there are; it is about the kernel and about no policy. A finding here
 is one about the document: it changes no verdict. Whoever wants such a call refused documents it.
+Of a documented call that the table does not know nothing can be said; ``unknown_for`` names it.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,7 @@ class Sibling:
         arguments: calls by which the power is used; empty where no argument matters.
         since: the first kernel release with it.
         always: whether it weakens every filter.
+        common: whether ordinary programs make it all the time, so that having made it says little.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Sibling:
     arguments: tuple[tuple[int, ...], ...]
     since: str
     always: bool
+    common: bool = False
 
     @property
     def label(self) -> str:
@@ -83,7 +86,33 @@ class Route:
 
 @cache
 def siblings() -> tuple[Sibling, ...]:
-    """Every known sibling."""
+    """Every known sibling; one call may be there several times, each time for other calls."""
+    families = (one for row in _data()["family"] for one in _of_family(row))
+    return (*families, *_single())
+
+
+def _of_family(row: Mapping[str, Any]) -> Iterator[Sibling]:
+    """The members of a family as siblings of each other."""
+    calls, less = row["calls"], row.get("less", {})
+    for name, since in {**calls, **less}.items():
+        whole = name in calls
+        others = tuple(one for one in (*calls, *(less if whole else ())) if one != name)
+        how = f"can {row['does']}" if whole else f"can {row['does']}, though not in every way"
+        if others:
+            yield Sibling(
+                name=name,
+                operation="",
+                gives=others,
+                whole=whole,
+                how=how,
+                arguments=(),
+                since=since,
+                always=False,
+                common=row.get("common", False),
+            )
+
+
+def _single() -> tuple[Sibling, ...]:
     return tuple(
         Sibling(
             name=row["name"],
@@ -94,9 +123,24 @@ def siblings() -> tuple[Sibling, ...]:
             arguments=tuple(map(tuple, row.get("arguments", ()))),
             since=row["since"],
             always=row.get("always", False),
+            common=row.get("common", False),
         )
         for row in _data()["sibling"]
     )
+
+
+@cache
+def _reviewed() -> frozenset[str]:
+    """The calls of which the table says who gives their power, be it nobody."""
+    powers = (*(one.gives for one in siblings()), *(one.gives for one in routes()))
+    given = (name for power in powers for name in power)
+    members = (name for row in _data()["family"] for name in (*row["calls"], *row.get("less", ())))
+    return frozenset((*given, *members, *_data()["alone"]))
+
+
+def unknown_for(policy: Policy) -> tuple[str, ...]:
+    """The documented calls of which it is not known which others give their power."""
+    return tuple(name for name in policy.names if name not in _reviewed())
 
 
 @cache
@@ -144,19 +188,20 @@ def find(
         arches: the ABIs that were judged.
         seen: what the calls that are not documented came to.
     """
+    by_label: dict[str, list[Sibling]] = {}
+    for one in siblings():
+        if one.concerns(policy) is not None:
+            by_label.setdefault(one.label, []).append(one)
     return tuple(
         _gap(
-            sibling,
-            _family(policy, given),
-            given,
-            _Place(profile, arch, arch.numbers[sibling.name]),
-            _answer(target, profile, arch, sibling, seen),
+            policy,
+            _Place(profile, arch, arch.numbers[alike[0].name]),
+            [(one, _answer(target, profile, arch, one, seen)) for one in alike],
         )
-        for sibling in siblings()
-        if (given := sibling.concerns(policy)) is not None
+        for alike in by_label.values()
         for profile in profiles
         for arch in arches
-        if sibling.name in arch.numbers
+        if alike[0].name in arch.numbers
     )
 
 
@@ -177,21 +222,26 @@ def _family(policy: Policy, given: Sequence[str]) -> str:
     return next((call.family for call in policy.calls if call.name in given), ANY_FILTER)
 
 
-def _gap(
-    sibling: Sibling, family: str, given: tuple[str, ...], place: _Place, answer: _Answer
-) -> Gap:
-    state, kind, words = answer
+_GRAVEST_FIRST: Final = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
+
+
+def _gap(policy: Policy, place: _Place, answers: Sequence[tuple[Sibling, _Answer]]) -> Gap:
+    """One call's gap, whose gravest state counts where it is a sibling of several kinds."""
+    state = min((answer[0] for _, answer in answers), key=_GRAVEST_FIRST.index)
+    found = [(sibling, answer) for sibling, answer in answers if answer[0] is state]
+    (first, (_, kind, words)), *_ = found
+    powers = [set(sibling.concerns(policy) or ()) for sibling, _ in found]
+    given = tuple(name for name in policy.names if any(name in power for power in powers))
+    how = ", and it ".join(dict.fromkeys(sibling.how for sibling, _ in found))
     return Gap(
-        family=family,
-        syscall=sibling.label,
+        family=_family(policy, given),
+        syscall=first.label,
         arch=place.arch.name,
         number=place.number,
         profile=place.profile.value,
         documented=given,
         state=state,
-        sentence=(
-            f"{sibling.label} ({place.number}) on {place.arch.name}: {words}; it {sibling.how}"
-        ),
+        sentence=f"{first.label} ({place.number}) on {place.arch.name}: {words}; it {how}",
         evidence=() if kind is None else (Evidence(kind, _SOURCES[kind], words),),
     )
 

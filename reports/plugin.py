@@ -271,8 +271,8 @@ class OneBook:
         ]
         names = ", ".join(one.name for one in self._left_out)
         left_out = (
-            f"left out by --arch: {names}: looked at is only whether a documented call, or a "
-            "number that no table knows, gets through there"
+            f"left out by --arch: {names}: the proof about every other architecture looks only at "
+            "whether a documented call, or a number that no table knows, gets through there"
         )
         return [*shut, left_out] if names else shut
 

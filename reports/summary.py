@@ -380,7 +380,7 @@ def _proof_lines(run: Run, width: int) -> list[str]:
 
 def _gap_lines(run: Run, width: int) -> list[str]:
     """How many calls beside the policy open a way round it; nothing where none was looked at."""
-    if not run.gaps:
+    if not run.gaps and not run.unreviewed:
         return []
     calls = {
         state: [members[0].syscall for members in groups]
@@ -388,8 +388,11 @@ def _gap_lines(run: Run, width: int) -> list[str]:
     }
     opened = calls[GapState.OPEN]
     counts = ", ".join(f"{len(names)} {state}" for state, names in calls.items() if names)
-    title = f"gaps of the document: {counts}"
-    return [name_line(f"{title}: ", opened, width) if opened else _cut(title, width)]
+    title = f"gaps of the document: {counts or 'none is known'}"
+    lines = [name_line(f"{title}: ", opened, width) if opened else _cut(title, width)]
+    if run.unreviewed:
+        lines.append(name_line("gaps of the document: not known for ", run.unreviewed, width))
+    return lines
 
 
 def _coverage_text(places: Sequence[Coverage]) -> str:

@@ -11,7 +11,7 @@ from probes.action import Action, FilterReturn
 from probes.arch import X32_SYSCALL_BIT, Arch
 from probes.bpf import Instruction, Program
 from probes.policy import Policy
-from probes.siblings import siblings
+from probes.siblings import Sibling, siblings
 from probes.targets.builtin import allowed_numbers
 
 
@@ -162,15 +162,15 @@ def _watched(arch: Arch, policy: Policy) -> list[Watched]:
         for name, number in arch.numbers.items()
         if name in documented
     ]
+    by_name: dict[str, list[Sibling]] = {}
     for sibling in siblings():
-        gives = sibling.concerns(policy)
-        number = arch.number(sibling.name)
-        if sibling.whole and gives is not None and number is not None:
-            condition = _sibling_condition(sibling.name, arch)
-            memory = Condition(0, _CLONE3_NAMESPACES) if sibling.name == "clone3" else None
-            found.append(
-                Watched(Kind.SIBLING, sibling.label, arch, number, gives, condition, memory)
-            )
+        if sibling.whole and sibling.concerns(policy) is not None:
+            by_name.setdefault(sibling.name, []).append(sibling)
+    found += [
+        _sibling(arch, number, policy, alike)
+        for name, alike in by_name.items()
+        if (number := arch.number(name)) is not None
+    ]
     for name, condition in _CONFINING.items():
         number = arch.number(name)
         if number is not None and name not in documented:
@@ -178,13 +178,27 @@ def _watched(arch: Arch, policy: Policy) -> list[Watched]:
     return found
 
 
-def _sibling_condition(name: str, arch: Arch) -> Condition | None:
-    if name == "clone":
+def _sibling(arch: Arch, number: int, policy: Policy, alike: Sequence[Sibling]) -> Watched:
+    """A call that is a sibling, perhaps of several kinds: watched when it is any of them."""
+    powers = [one.concerns(policy) or () for one in alike]
+    gives = tuple(name for name in policy.names if any(name in power for power in powers))
+    conditions = [_sibling_condition(one, arch) for one in alike]
+    label = alike[0].label if len(alike) == 1 else alike[0].name
+    condition, memory = (None, None) if (None, None) in conditions else conditions[0]
+    return Watched(Kind.SIBLING, label, arch, number, gives, condition, memory)
+
+
+def _sibling_condition(sibling: Sibling, arch: Arch) -> tuple[Condition | None, Condition | None]:
+    """When a call is a sibling: by an argument, by the memory behind it; None and None: always."""
+    makes_namespaces = "unshare" in sibling.gives
+    if sibling.name == "clone" and makes_namespaces:
         # s390 has the stack first: CONFIG_CLONE_BACKWARDS2.
-        return Condition(int(arch.name in {"s390x", "s390"}), _CLONE_NAMESPACES)
-    if name == "ipc":
-        return Condition(0, _IPC_OPERATION, _IPC_MSGRCV)
-    return None
+        return Condition(int(arch.name in {"s390x", "s390"}), _CLONE_NAMESPACES), None
+    if sibling.name == "clone3" and makes_namespaces:
+        return None, Condition(0, _CLONE3_NAMESPACES)
+    if sibling.label == "ipc MSGRCV":
+        return Condition(0, _IPC_OPERATION, _IPC_MSGRCV), None
+    return None, None
 
 
 def program(watched: Watch) -> Program:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from probes.cell import Outcome
-from probes.gap import GapState
+from probes.gap import Gap, GapState
 from probes.waivers import FAULTS
 from reports import controls, results
 from reports.formats.shared import RECORD, programs, run_by, subjects
@@ -204,6 +204,17 @@ def _changes(run: Run) -> Iterator[str]:
 
 def _gaps(run: Run) -> Iterator[str]:
     open_ = [gap for gap in gaps_in_order(run.gaps) if gap.state is GapState.OPEN]
+    yield from _open_gaps(open_)
+    if run.unreviewed:
+        yield from ("", "### Gaps of the policy: not known")
+        yield ""
+        yield (
+            "Which other calls give their power is not known for "
+            f"{_listed(run.unreviewed)}, so none was looked for."
+        )
+
+
+def _open_gaps(open_: Sequence[Gap]) -> Iterator[str]:
     if not open_:
         return
     yield from ("", "### Gaps of the policy: open ways to the power of a documented call")

@@ -17,7 +17,7 @@ def gaps(view: View) -> Markup:
     """Which siblings of documented calls get through, and which ways no filter sees."""
     if not view.run.gaps:
         body = paragraph("No call beside the document was looked at.", class_="none")
-        return section("gaps", "Gaps of the document", body, _routes(view))
+        return section("gaps", "Gaps of the document", body, _unreviewed(view), _routes(view))
     states = gaps_by_state(view.run)
     lead = paragraph(
         "These calls are not documented and give the power of calls that are. Where one is open,"
@@ -28,7 +28,21 @@ def gaps(view: View) -> Markup:
     counts = ", ".join(f"{len(calls):,} {state}" for state, calls in states.items() if calls)
     tables = (_table(state, calls) for state, calls in states.items() if calls)
     title = f"Gaps of the document ({len(states[GapState.OPEN]):,} open)"
-    return section("gaps", title, lead, paragraph(f"Calls: {counts}."), *tables, _routes(view))
+    said = paragraph(f"Calls: {counts}.")
+    return section("gaps", title, lead, said, _unreviewed(view), *tables, _routes(view))
+
+
+def _unreviewed(view: View) -> Markup:
+    """The documented calls whose siblings nobody knows, lest silence is taken for an answer."""
+    if not view.run.unreviewed:
+        return NOTHING
+    names = join(*map(code, view.run.unreviewed), by=", ")
+    return element(
+        "p",
+        text("Which other calls give their power is not known for "),
+        names,
+        text(", so none was looked for."),
+    )
 
 
 def _table(state: GapState, calls: Sequence[Sequence[Gap]]) -> Markup:

@@ -58,6 +58,7 @@ def to_json(run: Run) -> str:
         "summary": _summary_to_json(summarize(run)),
         "waivers": [waiver_to_json(judged) for judged in run.waivers],
         "gaps": [_gap_to_json(gap) for gap in model.gaps_in_order(run.gaps)],
+        _UNKNOWN_FOR: sorted(run.unreviewed),
         "baseline": None if run.baseline is None else _baseline_to_json(run.baseline),
         "cells": [cell_to_json(cell) for cell in model.in_order(run.cells)],
     }
@@ -276,7 +277,9 @@ def from_json(value: object) -> Run:
         BadInputError: it is not a record, or damaged.
     """
     old = _is_old(value)
-    record = Fields(value).only(*(_OLD_KEYS if old else _KEYS))
+    record = Fields(value)
+    newer = [key for key in _NEWER_KEYS if record.has(key) and not old]
+    record.only(*(_OLD_KEYS if old else _KEYS), *newer)
     summary = record.child("summary").only(
         "planned", "selected_of", *Outcome, "verdict", "exit_status", "sentence"
     )
@@ -294,6 +297,7 @@ def from_json(value: object) -> Run:
             complete=record.flag("complete"),
             waivers=tuple(waiver_from_fields(one) for one in record.children("waivers")),
             gaps=tuple(_gap_from_fields(one) for one in record.children("gaps")),
+            unreviewed=record.texts(_UNKNOWN_FOR) if _UNKNOWN_FOR in newer else (),
             baseline=_baseline_from_fields(record.child_or_none("baseline")),
         )
     check(run)
@@ -323,6 +327,10 @@ _KEYS: Final = (
     "baseline",
     "cells",
 )
+_UNKNOWN_FOR: Final = "gaps_unknown_for"
+_NEWER_KEYS: Final = (_UNKNOWN_FOR,)
+"""Keys that earlier records of the same schema have not got."""
+
 _OLD_KEYS: Final = (
     "schema",
     "suite",
