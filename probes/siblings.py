@@ -96,7 +96,7 @@ def _of_family(row: Mapping[str, Any]) -> Iterator[Sibling]:
     calls, less = row["calls"], row.get("less", {})
     for name, since in {**calls, **less}.items():
         whole = name in calls
-        others = tuple(one for one in (*calls, *(less if whole else ())) if one != name)
+        others = tuple(one for one in (*calls, *less) if one != name)
         how = f"can {row['does']}" if whole else f"can {row['does']}, though not in every way"
         if others:
             yield Sibling(

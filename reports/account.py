@@ -115,7 +115,7 @@ class Account:
             selected_of=self.job,
             cells=cells,
             gaps=_gaps(self._settings, judged),
-            unreviewed=siblings.unknown_for(self._settings.policy),
+            unreviewed=tuple(sorted(siblings.unknown_for(self._settings.policy))),
             complete=complete,
             waivers=self._granted.judge(
                 {key for case in self._settings.cases for key in case.cells},

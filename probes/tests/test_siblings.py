@@ -1,7 +1,9 @@
 """Siblings of documented calls: whether the filter lets them through, and who says so."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -261,6 +263,141 @@ def test_without_programs_the_sweep_decides() -> None:
     unknown = ("clone", "chroot", "ptrace")
     assert {found[name, "x86_64"].state for name in unknown} == {GapState.UNKNOWN}
     assert {found[name, "x86_64"].evidence for name in unknown} == {()}
+
+
+# Families, by a program that does what they do.
+
+NO_SUCH_CALL = 38
+"""ENOSYS of asm-generic/errno.h: an older kernel has not got the call."""
+
+
+@pytest.fixture(scope="module")
+def deeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bool]]:
+    """Whether each call of a family did what the others do while they were refused."""
+    if os.geteuid() != 0 or os.uname().machine != "x86_64":
+        pytest.skip("needs root on x86_64: changes owners and users, by numbers of x86_64")
+    compiler = oracles.require("gcc", "gcc")
+    folder = tmp_path_factory.mktemp("gaps")
+    program = folder / "gaps"
+    source = Path(__file__).with_name("gaps.c")
+    subprocess.run([compiler, "-O1", "-o", str(program), str(source)], check=True)
+    command = [str(program), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    found: dict[str, dict[str, bool]] = {}
+    for family, name, did, error in map(str.split, done.stdout.splitlines()):
+        if int(error) != NO_SUCH_CALL:
+            found.setdefault(family, {})[name] = did == "1"
+    return found
+
+
+def test_each_member_of_a_family_does_what_the_others_do(deeds: dict[str, dict[str, bool]]) -> None:
+    """What a call did with the others refused, the table says of it."""
+    assert {"mode", "owner", "rename", "signal", "process", "open", "user"} <= deeds.keys()
+    assert all(all(members.values()) for members in deeds.values()), deeds
+    given: dict[str, set[str]] = {}
+    for one in siblings.siblings():
+        given.setdefault(one.name, set()).update(one.gives)
+    for members in deeds.values():
+        for name in members:
+            assert members.keys() - {name} <= given[name], name
+
+
+def test_the_program_tries_every_member_of_a_family_that_it_knows(
+    deeds: dict[str, dict[str, bool]],
+) -> None:
+    """A call that joins a family of the table has to be shown to belong there."""
+    here = X86[0].numbers.keys() - {"fchroot"}
+    tried = {frozenset(members) for members in deeds.values()}
+    for row in siblings._data()["family"]:
+        members = row["calls"].keys() & here
+        near = [each for each in tried if len(each & members) > 1]
+        assert not near or any(members <= each for each in near), row["does"]
+
+
+def documenting(*names: str) -> policy.Policy:
+    return replace(
+        POLICY, calls=tuple(replace(POLICY.calls[0], name=name, family="all") for name in names)
+    )
+
+
+@pytest.mark.parametrize(
+    ("documented", "expected"),
+    [
+        (("chmod", "chown"), "fchmod fchmodat fchmodat2 fchown fchownat lchown"),
+        (("rename",), "link linkat renameat renameat2"),
+        (("open",), "creat open_by_handle_at open_tree openat openat2"),
+        (("kill",), "pidfd_send_signal ptrace rt_sigqueueinfo rt_tgsigqueueinfo tgkill tkill"),
+        (("fork",), "clone clone3 vfork"),
+        (("ptrace",), "process_vm_readv process_vm_writev"),
+        (("chroot",), "fchroot pivot_root"),
+        (("mknod", "mkdir"), "bind mkdirat mknodat"),
+        (("setxattr",), "fsetxattr lsetxattr setxattrat"),
+        (("unshare", "fork"), "clone clone3 fsmount open_tree vfork"),
+    ],
+)
+def test_an_own_policy_gets_its_own_gaps(documented: tuple[str, ...], expected: str) -> None:
+    """By name and open, under a filter that refuses only what is documented."""
+    own = documenting(*documented)
+    numbers = {X86[0].numbers[name] for name in documented}
+    parts = bpf.ranges(numbers, ERRNO.returns.value, FilterReturn(Action.ALLOW).value)
+    program = bpf.dispatch({X86[0].audit_arch: parts}, FilterReturn(Action.ALLOW).value)
+    target = StackTarget("bpf", "the filter", {ERRNO: (program,)})
+    found = siblings.find(own, target, (ERRNO,), X86[:1], {})
+    anyway = {one.name for one in siblings.siblings() if one.always}
+    assert {gap.syscall for gap in found} - anyway == set(expected.split())
+    assert states(found) == {GapState.OPEN}
+    keys = [(gap.family, gap.syscall, gap.arch, gap.number, gap.profile) for gap in found]
+    assert len(keys) == len(set(keys))
+
+
+def test_a_sibling_of_several_kinds_is_one_gap() -> None:
+    """Its gravest state counts: here of clone, which may start a process but no namespace."""
+    number = ARCHES["x86_64"].numbers["clone"]
+    own = documenting("unshare", "fork")
+    program: Program = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JEQ, number, 0, 3),
+        bpf.statement(bpf.LD_ABS, 16),
+        bpf.jump(bpf.JSET, 0x7E020000, 0, 1),
+        bpf.statement(bpf.RET_K, Action.KILL_PROCESS.value),
+        bpf.statement(bpf.RET_K, Action.ALLOW.value),
+    )
+    target = StackTarget("bpf", "the filter", {KILL: (program,)})
+    (gap,) = (
+        one for one in siblings.find(own, target, (KILL,), X86[:1], {}) if one.syscall == "clone"
+    )
+    assert gap.state is GapState.UNKNOWN
+    assert gap.documented == ("fork",)
+    assert "can start a process" in gap.sentence
+
+
+def test_socket_calls_have_socketcall_on_i386() -> None:
+    for name in ("socket", "bind", "connect", "listen", "sendto"):
+        own = documenting(name)
+        found = by_name(siblings.find(own, builtin(own, X86), (KILL,), X86[2:], {}))
+        assert found["socketcall", "i386"].documented == (name,)
+
+
+def test_what_nobody_reviewed_is_said() -> None:
+    """Of the shipped calls each is known, of an own policy's some are not; never silence."""
+    assert siblings.unknown_for(POLICY) == ()
+    own = documenting("timer_create", "chmod", "acct", "set_tid_address", "listen")
+    assert siblings.unknown_for(own) == ("timer_create", "set_tid_address")
+
+
+def test_a_call_that_stands_alone_has_no_sibling() -> None:
+    """The table does not contradict itself, and says why."""
+    alone = siblings._data()["alone"]
+    assert alone.keys() <= arch.all_names()
+    assert all(re.fullmatch(r"[a-z].*[^.]", why) for why in alone.values())
+    assert not alone.keys() & {name for one in siblings.siblings() for name in one.gives}
+
+
+def test_daily_calls_are_marked() -> None:
+    """So that a report can tell statfs from what few programs make."""
+    common = {one.name for one in siblings.siblings() if one.common}
+    assert {"statfs", "fstatfs", "statfs64"} <= common
+    assert not common & {"fsopen", "mount", "ptrace", "fchroot", "fchmodat2"}
 
 
 def test_label_of_a_plain_call_is_its_name() -> None:

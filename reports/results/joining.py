@@ -70,7 +70,7 @@ def join(runs: Sequence[Run]) -> Run:
         complete=all(run.complete for run in runs),
         waivers=waivers,
         gaps=_gaps(runs),
-        unreviewed=_union(run.unreviewed for run in runs),
+        unreviewed=tuple(sorted(_union(run.unreviewed for run in runs))),
     )
 
 

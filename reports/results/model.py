@@ -248,7 +248,8 @@ class Run:
         complete: whether it came to its end; False where it was interrupted or killed.
         waivers: the waivers that were given, each with what came of it, in the file's order.
         gaps: the calls beside the policy that were looked at, in any order.
-        unreviewed: the documented calls of which it is not known which others give their power.
+        unreviewed: the documented calls of which it is not known which others give their power,
+            sorted.
         baseline: the earlier record and what changed since; None where none was given.
     """
 

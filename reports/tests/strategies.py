@@ -199,5 +199,6 @@ RUNS = st.builds(
         max_size=2,
         unique_by=lambda gap: (gap.family, gap.syscall, gap.arch, gap.number, gap.profile),
     ).map(tuple),
+    unreviewed=st.lists(NAMES, max_size=3, unique=True).map(sorted).map(tuple),
     baseline=st.none() | BASELINES,
 ).map(_fitting)
