@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from probes import arch, bpf, examiner, policy, settings
-from probes.action import Profile
+from probes.action import Action, Profile
 from probes.arch import Arch
 from probes.audit.collector import Batch
 from probes.cell import Claim
 from probes.errors import BadInputError, ExitStatus, InstrumentError
+from probes.finding import Weight
 from probes.instrument import Zygote
 from probes.settings import Settings, Words
 from probes.targets import builtin
@@ -410,3 +411,51 @@ def test_filters_that_name_no_architecture_are_proved_for_each_of_the_machine(
     resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
 
     assert proved(resolved) == [*(one.name for one in KERNEL), "any"]
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="takes a kernel of several ABIs")
+def test_an_abi_that_the_filters_treat_like_any_other_is_proved_when_asked_for(
+    tmp_path: Path,
+) -> None:
+    """They name x86_64 only; that is no reason to prove nothing of i386."""
+    path = exported(tmp_path)
+
+    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno", arch="i386"))
+
+    assert proved(resolved) == ["i386", "any"]
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="takes a kernel of several ABIs")
+def test_what_arch_leaves_out_is_known(tmp_path: Path) -> None:
+    target = f"bpf:{exported(tmp_path, KERNEL)}"
+
+    resolved = settings.resolve(Words(POLICY, target=target, profile="errno", arch="x86_64"))
+    everything = settings.resolve(Words(POLICY, target=target, profile="errno"))
+
+    assert [one.name for one in resolved.left_out] == ["x32", "i386"]
+    assert everything.left_out == ()
+    (case,) = (case for case in resolved.cases if case.cells[0].arch == "any")
+    assert [one.name for one in case.beside] == ["x86_64"]
+
+
+def test_an_architecture_that_nobody_can_judge_is_a_finding_with_weight(tmp_path: Path) -> None:
+    """Of SPARC's numbers below 100, which are let through, no table says what they do."""
+    path = exported(tmp_path)
+    sparc = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
+        bpf.jump(bpf.JEQ, 0x2, 0, 4),
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JGE, 100, 1, 0),
+        bpf.statement(bpf.RET_K, Action.ALLOW.value),
+        bpf.statement(bpf.RET_K, Profile.ERRNO.returns.value),
+    )
+    path.write_bytes(bpf.to_bytes(sparc, big_endian=NATIVE.big_endian) + path.read_bytes())
+
+    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    resolved = settings.resolve(words)
+
+    (finding,) = resolved.target.findings
+    assert (finding.weight, finding.about) == (Weight.LIMITS, "architecture 0x2")
+    (case,) = (case for case in resolved.cases if case.claim is Claim.IS_ALL_JUDGED)
+    assert case.arch == NATIVE
+    assert settings.resolve(words, resolved.handed).cases == resolved.cases
