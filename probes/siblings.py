@@ -42,7 +42,7 @@ class Sibling:
         arguments: calls by which the power is used; empty where no argument matters.
         since: the first kernel release with it.
         always: whether it weakens every filter.
-        common: whether ordinary programs make it all the time, so that having made it says little.
+        everyday: whether most programs make it, so that it says little about one of them.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Sibling:
     arguments: tuple[tuple[int, ...], ...]
     since: str
     always: bool
-    common: bool = False
+    everyday: bool = False
 
     @property
     def label(self) -> str:
@@ -108,7 +108,7 @@ def _of_family(row: Mapping[str, Any]) -> Iterator[Sibling]:
                 arguments=(),
                 since=since,
                 always=False,
-                common=row.get("common", False),
+                everyday=row.get("everyday", False),
             )
 
 
@@ -123,7 +123,7 @@ def _single() -> tuple[Sibling, ...]:
             arguments=tuple(map(tuple, row.get("arguments", ()))),
             since=row["since"],
             always=row.get("always", False),
-            common=row.get("common", False),
+            everyday=row.get("everyday", False),
         )
         for row in _data()["sibling"]
     )
@@ -140,7 +140,7 @@ def _reviewed() -> frozenset[str]:
 
 def unknown_for(policy: Policy) -> tuple[str, ...]:
     """The documented calls of which it is not known which others give their power."""
-    return tuple(name for name in policy.names if name not in _reviewed())
+    return tuple(name for name in dict.fromkeys(policy.names) if name not in _reviewed())
 
 
 @cache
@@ -231,7 +231,8 @@ def _gap(policy: Policy, place: _Place, answers: Sequence[tuple[Sibling, _Answer
     found = [(sibling, answer) for sibling, answer in answers if answer[0] is state]
     (first, (_, kind, words)), *_ = found
     powers = [set(sibling.concerns(policy) or ()) for sibling, _ in found]
-    given = tuple(name for name in policy.names if any(name in power for power in powers))
+    names = dict.fromkeys(policy.names)
+    given = tuple(name for name in names if any(name in power for power in powers))
     how = ", and it ".join(dict.fromkeys(sibling.how for sibling, _ in found))
     return Gap(
         family=_family(policy, given),

@@ -181,7 +181,8 @@ def _watched(arch: Arch, policy: Policy) -> list[Watched]:
 def _sibling(arch: Arch, number: int, policy: Policy, alike: Sequence[Sibling]) -> Watched:
     """A call that is a sibling, perhaps of several kinds: watched when it is any of them."""
     powers = [one.concerns(policy) or () for one in alike]
-    gives = tuple(name for name in policy.names if any(name in power for power in powers))
+    names = dict.fromkeys(policy.names)
+    gives = tuple(name for name in names if any(name in power for power in powers))
     conditions = [_sibling_condition(one, arch) for one in alike]
     label = alike[0].label if len(alike) == 1 else alike[0].name
     condition, memory = (None, None) if (None, None) in conditions else conditions[0]
