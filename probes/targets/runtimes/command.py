@@ -13,6 +13,7 @@ from typing import IO, Final
 
 from probes.errors import BadInputError, InstrumentError
 from probes.targets.files import shown
+from probes.targets.runtimes import complaints
 
 SECONDS: Final = 120.0
 """How long a command may take; a fraction of a second is usual."""
@@ -30,45 +31,6 @@ _SETTLING_SECONDS: Final = 10.0
 """How long an interrupted command may take to end by itself."""
 
 _MOST_WORDS: Final = 400
-
-# What a runtime says, in lower case, and what is to be done about it; the first that fits counts.
-_HINTS: Final[Sequence[tuple[tuple[str, ...], str]]] = (
-    (
-        ("permission denied while trying to connect", "docker.sock: connect: permission denied"),
-        "its daemon refuses this user: run the suite as root",
-    ),
-    (
-        ("cannot connect to", "error during connect", "is the docker daemon running"),
-        "its daemon cannot be reached: start it, or say where it is (DOCKER_HOST)",
-    ),
-    (
-        (
-            "unable to find image",
-            "no such image",
-            "image not known",
-            "pull access denied",
-            "manifest unknown",
-            "did not resolve to an alias",
-            "invalid reference format",
-            "initializing source docker://",
-        ),
-        "there is no such image: check its name, or build, load or pull it first",
-    ),
-    (
-        ("cgroup",),
-        "it has trouble with control groups, which depends on this machine's set-up",
-    ),
-    (
-        ("rlimit", "ulimit"),
-        "it may not set a resource limit: give lower ones (--runtime-arg=--ulimit=nofile=1024)",
-    ),
-    (("seccomp",), "it refuses the seccomp profile"),
-    (
-        ("unknown flag", "unknown option", "unknown shorthand flag", "unrecognized option"),
-        "it does not know an option: check --runtime-arg",
-    ),
-)
-
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -139,19 +101,20 @@ class Program:
             complained.seek(0)
             answer = said.read()
             if status:
-                raise self.refusal(arguments, complained.read() or answer, status)
+                raise self.refusal(arguments, complained.read(), status, answer)
         return answer.decode(errors="replace").strip()
 
-    def put(self, archive: bytes, container: str) -> None:
-        """Has docker or podman unpack an archive, as tar(5) has it, at a container's root.
+    def put(self, archive: bytes, container: str, folder: str = "/") -> None:
+        """Has docker or podman unpack an archive, as tar(5) has it, in a container's folder.
 
         Raises:
             BadInputError: it refused.
             InstrumentError: it did not end in time.
         """
         # podman leaves a file behind with what it has read: in a folder that goes with it.
-        with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as folder:
-            self.run("cp", "-", f"{container}:/", given=archive, environment={"TMPDIR": folder})
+        with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as scratch:
+            words = ("cp", "-", f"{container}:{folder}")
+            self.run(*words, given=archive, environment={"TMPDIR": scratch})
 
     def start(
         self,
@@ -187,11 +150,20 @@ class Program:
                 f" {self.runtime}, or put it on PATH"
             ) from error
 
-    def refusal(self, arguments: Sequence[str], words: bytes, status: int) -> BadInputError:
-        """What a command that failed said, and what that means as far as we know it."""
-        said = _own_words(words) or f"exit status {status}"
-        lowered = words.decode(errors="replace").lower()
-        hint = next((text for signs, text in _HINTS if any(s in lowered for s in signs)), "")
+    def refusal(
+        self, arguments: Sequence[str], complained: bytes, status: int, answered: bytes = b""
+    ) -> BadInputError:
+        """What a command that failed said, and what that means as far as we know it.
+
+        Args:
+            arguments: what followed the program's own words.
+            complained: what it wrote to standard error.
+            status: its exit status.
+            answered: what it wrote to standard output, which counts where it complained of nothing.
+        """
+        lines = complaints.errors(complained) or complaints.errors(answered)
+        said = _own_words(lines) or f"exit status {status}"
+        hint = complaints.cause(lines, (*self.words, *arguments))
         return BadInputError(
             f"{self.line(*arguments)}: {f'{hint}; ' if hint else ''}{OWN_WORDS}: {said}"
         )
@@ -201,10 +173,7 @@ class Program:
         return shown(shlex.join([*self.words, *arguments[:1]]))
 
 
-def _own_words(raw: bytes) -> str:
-    lines = [line.strip() for line in raw.decode(errors="replace").splitlines() if line.strip()]
-    # docker and podman end with an advice to read their help.
-    lines = [line for line in lines if not line.startswith(("See '", "Run '"))]
+def _own_words(lines: Sequence[str]) -> str:
     text = shown(" / ".join(lines))
     return text if len(text) <= _MOST_WORDS else f"... {text[-_MOST_WORDS:]}"
 
