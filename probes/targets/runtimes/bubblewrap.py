@@ -9,8 +9,9 @@ from typing import IO, Final
 from probes.errors import BadInputError, InstrumentError
 from probes.targets import files
 from probes.targets.files import shown
+from probes.targets.runtimes import arguments
 from probes.targets.runtimes.command import JOB_SECONDS, kill
-from probes.targets.runtimes.wanted import Holder, Job, Wanted
+from probes.targets.runtimes.wanted import Holder, InForce, Job, Wanted
 
 _MADE_BY_BWRAP: Final = ("proc", "dev", "tmp")
 _MOST_BYTES: Final = 1 << 20
@@ -21,8 +22,15 @@ class Sandbox:
     """A process under bubblewrap; see ``probes.targets.runtimes.container.Container``."""
 
     def __init__(self, wanted: Wanted, holder: Holder) -> None:
-        """Notes what is asked for; nothing is started yet."""
+        """Reads what is asked for; nothing is started yet.
+
+        Raises:
+            BadInputError: a word of the user's is in the way.
+        """
         self._wanted = wanted
+        self._given = arguments.read(
+            wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
+        )
         self._holder = holder
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - remove() closes it
@@ -48,7 +56,7 @@ class Sandbox:
                 program.seek(0)
                 words += ["--seccomp", str(program.fileno())]
             self._process = self._wanted.program.start(
-                *(*words, *self._wanted.arguments, "--", *command),
+                *(*words, *self._given.words, "--", *command),
                 streams=(nothing, self._said, self._said),
                 fds=(*fds, program.fileno()),
             )
@@ -102,6 +110,11 @@ class Sandbox:
     def digest(self) -> str:
         """A directory has none."""
         return ""
+
+    def in_force(self) -> InForce:
+        """The program that bwrap was handed, which loads it as it is."""
+        seccomp = self._wanted.seccomp
+        return InForce("no profile" if seccomp is None else shown(seccomp.name))
 
     def remove(self) -> None:
         """Ends the sandbox: its process ends with bwrap."""

@@ -10,13 +10,17 @@ from typing import IO, Any, Final
 from probes.errors import BadInputError
 from probes.targets import files
 from probes.targets.files import shown
+from probes.targets.runtimes import arguments
 from probes.targets.runtimes.command import JOB_SECONDS
-from probes.targets.runtimes.wanted import Holder, Job, Wanted
+from probes.targets.runtimes.wanted import Holder, InForce, Job, Wanted
 
 _MOST_BYTES: Final = 16 << 20
 _CONFIGURATION: Final = "config.json"
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STANDARD_INPUT: Final = "/proc/self/fd/0"
+_NONE: Final = "no seccomp profile"
+_CRUNS_PROGRAM: Final = "run.oci.seccomp_bpf_data"
+"""An annotation of a bundle that crun takes instead of ``linux.seccomp``."""
 
 
 class BundleContainer:
@@ -27,9 +31,17 @@ class BundleContainer:
     """
 
     def __init__(self, wanted: Wanted, holder: Holder) -> None:
-        """Notes what is asked for; nothing is made yet."""
+        """Reads what is asked for; nothing is made yet.
+
+        Raises:
+            BadInputError: a word of the user's is in the way.
+        """
         self._wanted = wanted
         self._holder = holder
+        self._given = arguments.read(
+            wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
+        )
+        self._in_force = InForce(_NONE)
         self._file: IO[bytes] | None = None
         self._bundle = ""
 
@@ -38,12 +50,13 @@ class BundleContainer:
         self._write(_adapted(self._wanted, (_STANDARD_INPUT,)))
         self._file = self._holder.in_memory()
         self._wanted.program.run(
-            *("create", "--bundle", self._bundle, *self._wanted.arguments, self._holder.name),
+            *("create", "--bundle", self._bundle, *self._given.words, self._holder.name),
             stdin=self._file,
         )
         self._wanted.program.run("start", self._holder.name)
 
     def _write(self, configuration: Mapping[str, Any]) -> None:
+        self._in_force = _in_force(configuration, self._wanted)
         self._bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
         Path(self._bundle, _CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
 
@@ -51,7 +64,7 @@ class BundleContainer:
         """Makes the container and runs a command in it."""
         self._write(_with_mounts(self._wanted, job))
         return self._wanted.program.run(
-            *("run", "--bundle", self._bundle, *self._wanted.arguments, self._holder.name),
+            *("run", "--bundle", self._bundle, *self._given.words, self._holder.name),
             seconds=JOB_SECONDS,
             is_job=True,
         )
@@ -78,6 +91,10 @@ class BundleContainer:
     def digest(self) -> str:
         """A directory has none."""
         return ""
+
+    def in_force(self) -> InForce:
+        """The profile of the configuration that the runtime was given."""
+        return self._in_force
 
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""
@@ -120,6 +137,17 @@ def _adapted(wanted: Wanted, words: Sequence[str]) -> dict[str, Any]:
     if wanted.seccomp is not None:
         linux["seccomp"] = _json_object(wanted.seccomp, "a seccomp profile")
     return configuration
+
+
+def _in_force(configuration: Mapping[str, Any], wanted: Wanted) -> InForce:
+    """What the runtime takes of a configuration."""
+    annotations = configuration.get("annotations") or {}
+    if wanted.program.runtime == "crun" and _CRUNS_PROGRAM in annotations:
+        return InForce(f"the program of its bundle's annotation {_CRUNS_PROGRAM}")
+    if wanted.seccomp is not None:
+        return InForce(shown(wanted.seccomp.name))
+    has_one = configuration["linux"].get("seccomp") is not None
+    return InForce("the bundle's profile" if has_one else _NONE)
 
 
 def _with_mounts(wanted: Wanted, job: Job) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from probes.targets.runtimes.bubblewrap import Sandbox
 from probes.targets.runtimes.bundles import BundleContainer
 from probes.targets.runtimes.command import OWN_WORDS
 from probes.targets.runtimes.images import ImageContainer
-from probes.targets.runtimes.wanted import Holder, Job, Wanted
+from probes.targets.runtimes.wanted import Holder, InForce, Job, Wanted
 
 START_SECONDS: Final = 30.0
 """How long a started container may take to run its program; some milliseconds are usual."""
@@ -59,6 +59,9 @@ class Container(Protocol):
     def digest(self) -> str:
         """The digest of the image; "" where there is no image."""
 
+    def in_force(self) -> InForce:
+        """The profile that the runtime used, by what it did and not by what it was asked for."""
+
     def remove(self) -> None:
         """Removes the container and all that was made for it, at any time, also repeatedly."""
 
@@ -83,6 +86,7 @@ class Held:
         digest: the digest of the image; "" where there is no image.
         first: the filters of its first process, the oldest first.
         executed: those of a process that the runtime's exec started; None where it has no exec.
+        in_force: the profile that the runtime used.
         logged: those of all these that were installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
@@ -90,6 +94,7 @@ class Held:
     digest: str
     first: tuple[bytes, ...]
     executed: tuple[bytes, ...] | None
+    in_force: InForce
     logged: frozenset[bytes] = frozenset()
 
 
@@ -110,7 +115,7 @@ def hold(wanted: Wanted) -> Held:
             logged |= also_logged
         container = running.container
         version, digest = shown(container.version()), shown(container.digest())
-        return Held(version, digest, programs, executed, logged)
+        return Held(version, digest, programs, executed, container.in_force(), logged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,26 @@ class Running:
         Raises:
             BadInputError: it ended instead, or is nowhere to be seen.
         """
-        return self._await(0, "first process")
+        pid = self._await(0, "first process")
+        self._check_words(pid)
+        return pid
+
+    def _check_words(self, pid: int) -> None:
+        """Refuses a container that was given words to run: then one of them is not what it seems.
+
+        Raises:
+            BadInputError: there are such words.
+        """
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        except OSError:
+            return  # who looks at the process next says that it has ended
+        if len(words) > 1:
+            raise BadInputError(
+                f"{self.wanted.program.runtime} took {shown(words[1].decode(errors='replace'))} for"
+                " a word of the container's program: check --runtime-arg, where a value without its"
+                " option is taken for the image"
+            )
 
     def executed_process(self, first: int) -> int | None:
         """A process that the runtime starts in the container beside the first one."""

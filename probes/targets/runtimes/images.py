@@ -1,44 +1,99 @@
 """docker and podman: containers of images."""
 
+import hashlib
 import io
 import json
+import re
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
 
-from probes.errors import BadInputError
+from probes.errors import BadInputError, InstrumentError
+from probes.targets import files
+from probes.targets.files import shown
+from probes.targets.runtimes import arguments
 from probes.targets.runtimes.command import JOB_SECONDS, PULL_SECONDS
-from probes.targets.runtimes.wanted import Holder, Job, Wanted
+from probes.targets.runtimes.wanted import Holder, InForce, Job, Wanted
+
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+_LABEL: Final = "syscall-conformance"
+_MOST_BYTES: Final = 16 << 20
+_GONE: Final = (
+    *("no such container", "no container with name or id", "no container with id"),
+    "is already in progress",
+)
+"""What is said of a container that the runtime has removed by itself, or is removing."""
+
+_UNCONFINED: Final = "unconfined"
+_BUILT_IN: Final = frozenset({"", "default", "builtin"})
+_PODMANS_OWN: Final = "/usr/share/containers/seccomp.json"
 
 
-@dataclass(frozen=True, slots=True)
 class ImageContainer:
-    """A container of an image; see ``probes.targets.runtimes.container.Container``."""
+    """A container of an image; see ``probes.targets.runtimes.container.Container``.
 
-    wanted: Wanted
-    holder: Holder
+    It is known by the id that the runtime prints, and until then by a label like no other's: a
+    name may be somebody else's.
+    """
+
+    def __init__(self, wanted: Wanted, holder: Holder) -> None:
+        """Reads what is asked for; nothing is made yet.
+
+        Raises:
+            BadInputError: a word of the user's is in the way.
+        """
+        self._wanted = wanted
+        self._holder = holder
+        self._given = arguments.read(
+            wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
+        )
+        self._asked = False
+        self._id = ""
+
+    @property
+    def _is_podman(self) -> bool:
+        return self._wanted.program.runtime == "podman"
+
+    @property
+    def _folder(self) -> str:
+        """Where the holder is put: where docker can still write to, if only by a volume."""
+        sealed = self._given.has(arguments.READ_ONLY) and not self._is_podman
+        return f"/{self._holder.name}" if sealed else "/"
 
     @property
     def _path(self) -> str:
-        return f"/{self.holder.name}"
+        return f"{self._folder.rstrip('/')}/{self._holder.name}"
 
     def start(self) -> None:
         """Makes the container, puts the holder into it, and starts it."""
-        run, name = self.wanted.program.run, self.holder.name
-        run("create", "--name", name, *self._options(self._path), seconds=PULL_SECONDS)
+        volume = ("--mount", f"type=volume,target={self._folder}") if self._folder != "/" else ()
+        self._create(*self._options(self._path, *volume))
         # Through the runtime and not by a mount: its daemon may see other files than this process.
-        self.wanted.program.put(self._archive(), name)
-        run("start", name)
+        self._wanted.program.put(self._archive(), self._id, self._folder)
+        self._wanted.program.run("start", self._id)
+
+    def _create(self, *words: str) -> None:
+        self._asked = True
+        said = self._wanted.program.run("create", *words, seconds=PULL_SECONDS).splitlines()
+        if not said or not _ID.fullmatch(said[-1]):
+            raise InstrumentError(
+                f"{self._wanted.program.line('create')}: it made a container without printing its"
+                " id, so nothing can be told of it: look at --runtime-command"
+            )
+        self._id = said[-1]
 
     def _options(self, program: str, *more: str) -> list[str]:
-        """What follows the name of a container that is to be made."""
-        podman = self.wanted.program.runtime == "podman"
-        profile = self.wanted.seccomp
+        """The words for a container that is to be made."""
+        profile = self._wanted.seccomp
+        name = self._holder.name
+        network = () if self._given.values(arguments.NETWORK) else ("--network", "none")
         # --entrypoint drops the image's own arguments, too.
         return [
-            *("--rm", "--network", "none", "--no-healthcheck"),
-            *("--entrypoint", json.dumps([program]) if podman else program),
+            *("--name", name, "--label", f"{_LABEL}={name}", "--rm", *network, "--no-healthcheck"),
+            *("--entrypoint", json.dumps([program]) if self._is_podman else program),
             *(() if profile is None else ("--security-opt", f"seccomp={profile.absolute()}")),
-            *(*more, *self.wanted.arguments, self.wanted.subject),
+            *(*more, *self._given.words, self._wanted.subject),
         ]
 
     def run(self, job: Job) -> str:
@@ -49,49 +104,122 @@ class ImageContainer:
         for mount in job.mounts:
             mode = "" if mount.writable else ",readonly"
             more += ["--mount", f"type=bind,source={mount.source},target={mount.place}{mode}"]
-        run, name = self.wanted.program.run, self.holder.name
         # Not in one step, so that after an interruption it is clear whether there is a container.
-        words = (*self._options(job.words[0], *more), *job.words[1:])
-        run("create", "--name", name, *words, seconds=PULL_SECONDS)
-        return run("start", "--attach", name, seconds=JOB_SECONDS, is_job=True)
+        self._create(*self._options(job.words[0], *more), *job.words[1:])
+        words = ("start", "--attach", self._id)
+        return self._wanted.program.run(*words, seconds=JOB_SECONDS, is_job=True)
 
     def execute(self) -> bool:
         """Has the runtime start another process in the container."""
-        self.wanted.program.run("exec", "--detach", self.holder.name, self._path)
+        self._wanted.program.run("exec", "--detach", self._id, self._path)
         return True
 
     def runs(self) -> bool:
         """Whether the runtime says that the container runs."""
-        words = ("container", "inspect", "--format", "{{.State.Running}}", self.holder.name)
         try:
-            return self.wanted.program.run(*words) == "true"
+            return bool(self._inspected()["State"]["Running"])
         except BadInputError:
             return False  # --rm has removed it already
 
+    def _inspected(self) -> Mapping[str, Any]:
+        """What the runtime says of the container.
+
+        Raises:
+            BadInputError: there is none.
+        """
+        said = self._wanted.program.run("container", "inspect", self._id)
+        found: Mapping[str, Any] = json.loads(said)[0]
+        return found
+
     def version(self) -> str:
         """The version: of docker's daemon, or of podman."""
-        whose = "Server" if self.wanted.program.runtime == "docker" else "Client"
-        return self.wanted.program.run("version", "--format", f"{{{{.{whose}.Version}}}}")
+        whose = "Client" if self._is_podman else "Server"
+        return self._wanted.program.run("version", "--format", f"{{{{.{whose}.Version}}}}")
 
     def digest(self) -> str:
-        """The image's id: the digest of its configuration."""
-        words = ("image", "inspect", "--format", "{{.Id}}", self.wanted.subject)
-        return f"sha256:{self.wanted.program.run(*words).removeprefix('sha256:')}"
+        """The id of the image that the container is of: the digest of its configuration."""
+        return f"sha256:{str(self._inspected()['Image']).removeprefix('sha256:')}"
+
+    def in_force(self) -> InForce:
+        """The profile, as the runtime says that it used it."""
+        host = self._inspected()["HostConfig"]
+        named = [
+            one[len("seccomp=") :]
+            for one in host.get("SecurityOpt") or ()
+            if one.startswith(("seccomp=", "seccomp:"))
+        ]
+        lifted = "--privileged" if host.get("Privileged") else ""
+        if named and named[-1] == _UNCONFINED:
+            return InForce("no seccomp profile", f"seccomp={_UNCONFINED}")
+        if "image" in self._given.values("seccomp-policy"):
+            return InForce("the profile that its image brings", lifted)
+        if named:
+            return InForce(self._name_of(named[-1]), lifted)
+        return InForce(self._default(), lifted)
+
+    def _name_of(self, value: str) -> str:
+        """What a sentence calls a profile: podman says its path, docker its content."""
+        if self._is_podman:
+            return shown(Path(value).name)
+        if value in _BUILT_IN:
+            return "docker's built-in profile"
+        paths = [Path(one) for one in self._given.profiles]
+        if self._wanted.seccomp is not None:
+            paths.append(self._wanted.seccomp)
+        for path in paths:
+            if _same(value, files.read(path, _MOST_BYTES, "a seccomp profile")):
+                return shown(path.name)
+        digest = hashlib.sha256(value.encode()).hexdigest()
+        return f"a profile that was not asked for, sha256 {digest}"
+
+    def _default(self) -> str:
+        """What a sentence calls the profile that containers get without a word about it."""
+        if self._is_podman:
+            words = ("info", "--format", "{{json .Host.Security}}")
+            path = str(json.loads(self._wanted.program.run(*words)).get("seccompProfilePath", ""))
+            own = path in {"", _PODMANS_OWN}
+            return "podman's default profile" if own else f"podman's own profile {shown(path)}"
+        words = ("info", "--format", "{{json .SecurityOptions}}")
+        for option in json.loads(self._wanted.program.run(*words)) or ():
+            found = dict(part.partition("=")[::2] for part in str(option).split(",", 1))
+            if found.get("name") == "seccomp" and found.get("profile", "") not in _BUILT_IN:
+                return f"the docker daemon's own profile {shown(found['profile'])}"
+        return "docker's default profile"
 
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""
-        waits_not = ("--time", "0") if self.wanted.program.runtime == "podman" else ()
-        try:
-            self.wanted.program.run("rm", "--force", *waits_not, self.holder.name)
-        except BadInputError as error:
-            if "no such container" not in str(error).lower():
-                raise
+        if not self._asked:
+            return
+        waits_not = ("--time", "0") if self._is_podman else ()
+        for container in self._made():
+            try:
+                self._wanted.program.run("rm", "--force", "--volumes", *waits_not, container)
+            except BadInputError as error:
+                if not any(words in str(error).lower() for words in _GONE):
+                    raise
+
+    def _made(self) -> Iterator[str]:
+        """The ids of the containers that were made: one, or none."""
+        if self._id:
+            yield self._id
+            return
+        label = f"label={_LABEL}={self._holder.name}"
+        words = ("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
+        yield from self._wanted.program.run(*words).split()
 
     def _archive(self) -> bytes:
         """The holder as tar(5) has it."""
         made = io.BytesIO()
         with tarfile.open(fileobj=made, mode="w") as archive:
-            entry = tarfile.TarInfo(self.holder.name)
-            entry.size, entry.mode = len(self.holder.image), 0o755
-            archive.addfile(entry, io.BytesIO(self.holder.image))
+            entry = tarfile.TarInfo(self._holder.name)
+            entry.size, entry.mode = len(self._holder.image), 0o755
+            archive.addfile(entry, io.BytesIO(self._holder.image))
         return made.getvalue()
+
+
+def _same(value: str, raw: bytes) -> bool:
+    """Whether both are the same JSON: docker takes the blanks out."""
+    try:
+        return bool(json.loads(value) == json.loads(raw))
+    except (ValueError, RecursionError):
+        return False

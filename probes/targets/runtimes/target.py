@@ -12,18 +12,10 @@ from probes.finding import Finding, advice
 from probes.targets import Origin
 from probes.targets.files import shown
 from probes.targets.runtimes import container
-from probes.targets.runtimes.wanted import Wanted
+from probes.targets.runtimes.wanted import InForce, Wanted
 
 _EVERYTHING_ALLOWED: Final = (bpf.statement(bpf.RET_K, FilterReturn(Action.ALLOW).value),)
 """Does what no filter does."""
-
-_DEFAULTS: Final = {
-    "docker": "docker's default profile",
-    "podman": "podman's default profile",
-    "runc": "the bundle's profile",
-    "crun": "the bundle's profile",
-    "bwrap": "no profile",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ def load(wanted: Wanted) -> ContainerFilters:
     origin = Origin(runtime, held.version, subject, held.digest, executed)
     logged = frozenset(_programs(tuple(held.logged))) if held.logged else frozenset()
     findings = advice(_findings(wanted, held))
-    return ContainerFilters(_description(wanted), first, findings, origin, logged)
+    return ContainerFilters(_description(wanted, held), first, findings, origin, logged)
 
 
 def _programs(raw: Sequence[bytes]) -> tuple[Program, ...]:
@@ -71,15 +63,32 @@ def _programs(raw: Sequence[bytes]) -> tuple[Program, ...]:
     )
 
 
-def _description(wanted: Wanted) -> str:
-    runtime = wanted.program.runtime
-    profile = _DEFAULTS[runtime] if wanted.seccomp is None else shown(wanted.seccomp.name)
-    return f"{runtime} container of {shown(wanted.subject)} with {profile}"
+def _description(wanted: Wanted, held: container.Held) -> str:
+    return (
+        f"{wanted.program.runtime} container of {shown(wanted.subject)} with"
+        f" {_profile(held.in_force, is_confined=bool(held.first))}"
+    )
+
+
+def _profile(used: InForce, *, is_confined: bool) -> str:
+    """What was in force: where the first process has no filter, no profile was, whatever is said.
+
+    Args:
+        used: what the runtime says.
+        is_confined: whether the container's first process has a filter.
+    """
+    if is_confined or used.profile == "no profile":
+        return used.profile
+    if used.lifted:
+        return f"no seccomp profile ({used.lifted})"
+    if used.profile == "no seccomp profile":
+        return used.profile
+    return f"no seccomp profile in force, although {used.profile} is named"
 
 
 def _findings(wanted: Wanted, held: container.Held) -> Iterator[str]:
     runtime = wanted.program.runtime
     if not held.first:
-        yield f"{_description(wanted)}: its first process has no seccomp filter at all"
+        yield f"{_description(wanted, held)}: its first process has no seccomp filter at all"
     if held.executed == ():
         yield f"a process that {runtime} exec starts there has no seccomp filter at all"

@@ -50,6 +50,20 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """The profile that a runtime used, as far as it says which.
+
+    Attributes:
+        profile: what a sentence calls it.
+        lifted: the option by which a container has none although one is named; "" where there is
+            no such option.
+    """
+
+    profile: str
+    lifted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Holder:
     """The program that runs in place of the container's own.
 
