@@ -1,1 +1,1 @@
-"""The subcommands of ``syscall-conformance``, one module each; ``reports.cli`` lists them."""
+"""The subcommands of ``syscall-conformance``, one module each; ``reports.command_line`` lists them."""

@@ -10,16 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from probes.action import Profile
-from probes.errors import ExitStatus, InstrumentError, SuiteError
+from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.targets import words
+from probes.targets.files import shown
 from probes.targets.runtimes import inside
 from probes.targets.runtimes.wanted import RUNTIMES
-from reports import gate, results
+from reports import gate, judging, results
 from reports.agreement import compare
 from reports.agreement import lines as agreement_lines
 from reports.commands.answer import Answer, Subparsers, add_command, text
@@ -51,6 +52,7 @@ _SECONDS: Final = 1800.0
 _SETTLING_SECONDS: Final = 120.0
 """How long an interrupted run may take to remove its container."""
 
+_WORKERS: Final = re.compile(r"auto|logical|\d{1,4}")
 _PERCENT: Final = re.compile(rb"\[ *(\d+)%\]")
 _REFUSED: Final = re.compile(r"^(?:ERROR|Exit): (.*)$", re.MULTILINE)
 _HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline")
@@ -105,39 +107,70 @@ def add(commands: Subparsers) -> None:
 class _RefusedError(SuiteError):
     """What pytest refused, in the suite's own sentence, with its exit status."""
 
-    def __init__(self, sentence: str, status: int) -> None:
+    def __init__(self, sentence: str, status: ExitStatus) -> None:
         super().__init__(sentence)
-        self.exit_status = ExitStatus(status)
+        self.exit_status = status
 
 
 def _gate(options: argparse.Namespace) -> Answer:
+    if not _WORKERS.fullmatch(options.workers):
+        raise BadInputError(
+            f"-n {shown(options.workers)}: how many processes judge is a whole number, auto or"
+            " logical"
+        )
     chosen = _options(options)
     folder = Path(options.report_dir).absolute()
     record = folder / "results.json"
     cases = Path(str(importlib.resources.files("cases")))
-    command = [
-        *(sys.executable, "-m", "pytest", str(cases), f"--rootdir={cases.parent}"),
-        *("-q", "--tb=no", "--color=no", "-p", "no:cacheprovider", "-n", options.workers),
+    command = judging.command(
+        *(str(cases), "-q", "--tb=no", "--color=no", f"-n{options.workers}"),
         *(*chosen, f"--report-dir={folder}"),
-    ]
+    )
     progress = _Progress(f"{options.runtime}:{options.image}, profile {options.profile}")
-    before = _age(record)
-    status, output = _run(command, progress)
-    if _age(record) in {0, before}:
-        raise _RefusedError(_reason(output), status)
+    with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as name:
+        receipt = Path(name, "receipt")
+        ended, output = _run(command, judging.environment(receipt), progress)
+        run = _record(record, receipt)
+    if run is None:
+        raise _RefusedError(_reason(output), judging.without_record(ended))
     with contextlib.suppress(OSError):  # the reports say the same, and could be written
         (folder / _LOG).write_bytes(output)
-    run = results.load(record)
-    said, status = _judge_inside(options, run, folder, status)
+    settled = judging.settle(run, ended)
+    said, status = _judge_inside(options, run, folder, settled.status)
+    if settled.trouble:
+        said = [
+            f"{settled.trouble}: see {_LOG}",
+            *_REFUSED.findall(output.decode(errors="replace")),
+            *said,
+        ]
     here = Path.cwd()
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     again = gate.Again(_shown(cases, here), chosen)
-    return Answer(ExitStatus(status), text(gate.lines(run, written, again, said)))
+    return Answer(status, text(gate.lines(run, written, again, said)))
+
+
+def _record(path: Path, receipt: Path) -> Run | None:
+    """The record of the run that left the receipt; None where it has written none.
+
+    Whatever else stands at the path is of another run.
+
+    Raises:
+        InstrumentError: it is no longer what the run has written.
+    """
+    if not receipt.exists():
+        return None
+    found = results.read(path)
+    if found.sha256 != receipt.read_text(encoding="ascii"):
+        raise InstrumentError(
+            f"{path}: something else has written there meanwhile, such as another run: give every"
+            " run a --report-dir of its own"
+        )
+    return found.run()
 
 
 def _judge_inside(
-    options: argparse.Namespace, outside: Run, folder: Path, status: int
-) -> tuple[list[str], int]:
+    options: argparse.Namespace, outside: Run, folder: Path, status: ExitStatus
+) -> tuple[list[str], ExitStatus]:
     """Judges the container from inside, too, where that was asked for.
 
     Returns:
@@ -164,6 +197,8 @@ def _judge_inside(
             if found.record is None:
                 raise InstrumentError(f"the suite gave no results there: {_last(found.said)}")
             theirs = results.load(found.record)
+            if not theirs.complete or theirs.planned != theirs.selected_of:
+                raise InstrumentError("the suite came to no end there, or judged a part alone")
         except SuiteError as error:
             failed = status == ExitStatus.NOT_CONFORMANT
             return [f"from inside: not judged: {error}"], status if failed else error.exit_status
@@ -194,14 +229,6 @@ def _options(options: argparse.Namespace) -> list[str]:
 
 def _shown(path: Path, here: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _age(record: Path) -> int:
-    """Tells one record from another; 0 where there is none."""
-    try:
-        return record.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _reason(output: bytes) -> str:
@@ -240,7 +267,9 @@ class _Progress:
             self._say("")
 
 
-def _run(command: Sequence[str], progress: _Progress) -> tuple[int, bytes]:
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], progress: _Progress
+) -> tuple[int, bytes]:
     """Runs pytest to its end; gives its exit status and output.
 
     An interruption is handed on, and waited for: the run removes its container.
@@ -254,7 +283,7 @@ def _run(command: Sequence[str], progress: _Progress) -> tuple[int, bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=environment,
         start_new_session=True,
     ) as process:
         try:

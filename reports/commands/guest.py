@@ -18,7 +18,7 @@ from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, Job, Limits
 from probes.targets import files
 from probes.targets.files import shown
-from reports import results, serving
+from reports import judging, results, serving
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.formats.catalogue import FORMATS
 from reports.formats.shared import RECORD
@@ -241,7 +241,7 @@ def _one(wanted: Wanted, order: _Order, making: threading.Lock, stop: threading.
         ended = runner.run(guest, _job(order), home, say, stop)
     except InstrumentError as error:
         return _Outcome(wanted, ExitStatus.BROKEN, f"BROKEN: {error}")
-    return _outcome(wanted, guest, ended, home)
+    return _outcome(guest, order, ended, home, wanted)
 
 
 def _speaker(wanted: Wanted) -> Callable[[str], None]:
@@ -265,24 +265,29 @@ def _job(order: _Order) -> Job:
 
 def _native(wanted: Wanted, order: _Order, home: Path) -> _Outcome:
     """Runs the suite on this machine, which is of the kind that was asked for."""
-    command = [sys.executable, "-m", "pytest", f"--report-dir={home.resolve()}", *order.pytest]
     done = subprocess.run(
-        command,
+        judging.command(f"--report-dir={home.resolve()}", *order.pytest),
         cwd=Path(__file__).parents[2],
+        env=judging.environment(),
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         check=False,
         timeout=order.limits.deadline,
     )
-    return _Outcome(wanted, _known(done.returncode), f"{_verdict(home)} (this machine, no guest)")
+    return _judged(wanted, order, home, done.returncode, "this machine, no guest")
 
 
-def _known(status: int) -> ExitStatus:
-    """The exit status of pytest; whatever else a process may end with is none of the suite's."""
-    return ExitStatus(status) if status in set(ExitStatus) else ExitStatus.BROKEN
+def _judged(wanted: Wanted, order: _Order, home: Path, status: int, where: str) -> _Outcome:
+    """What became of a guest whose pytest has come to an end; only its record can say 0 or 1."""
+    if not (home / RECORD).exists():
+        return _Outcome(wanted, judging.without_record(status), f"it left no record ({where})")
+    run = results.load(home / RECORD)
+    settled = judging.settle(run, status, is_part=bool(order.pytest))
+    trouble = f"; {settled.trouble}" if settled.trouble else ""
+    return _Outcome(wanted, settled.status, f"{_verdict(home)}{trouble} ({where})")
 
 
-def _outcome(wanted: Wanted, guest: Guest, ended: Ended, home: Path) -> _Outcome:
+def _outcome(guest: Guest, order: _Order, ended: Ended, home: Path, wanted: Wanted) -> _Outcome:
     times = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in ended.seconds.items())
     where = f"{guest.kernel.image.name.partition('-')[2]}; {times}"
     if ended.fault:
@@ -292,7 +297,7 @@ def _outcome(wanted: Wanted, guest: Guest, ended: Ended, home: Path) -> _Outcome
         last = f"; its last line: {ended.last[-1]}" if ended.last else ""
         words = f"BROKEN: {ended.fault}{last}; {_verdict(home)} ({where})"
         return _Outcome(wanted, ExitStatus.BROKEN, words)
-    return _Outcome(wanted, _known(ended.statuses[-1]), f"{_verdict(home)} ({where})")
+    return _judged(wanted, order, home, ended.statuses[-1], where)
 
 
 def _verdict(home: Path) -> str:

@@ -46,7 +46,7 @@ def the_program(profile: Profile, *names: str) -> bytes:
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    status = main(words)
+    status = main(list(words))
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -387,7 +387,7 @@ def test_a_faulty_command_line_is_refused_in_one_sentence(
     words: Sequence[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as refused:
-        main(words)
+        main(list(words))
     captured = capsys.readouterr()
     assert refused.value.code == ExitStatus.USAGE
     assert captured.out == ""

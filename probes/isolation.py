@@ -1,0 +1,104 @@
+"""How a Python starts that judges: with the suite's own modules, whatever surrounds its user.
+
+Python takes modules, options and more from its environment and from the working directory, where a
+file of any name may stand: one called ``shlex.py`` would be run in place of the standard library's.
+A verdict must depend on none of that. Nothing is imported here that is not loaded in every Python,
+for before a process is alone any module may be somebody else's.
+"""
+
+import os
+import sys
+
+_PACKAGES = ("cases", "reports", "pytest", "xdist", "pytest_html", "system_calls")
+"""What must be found besides ``probes``; whoever has these has what they need."""
+
+_KEPT = ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUTF8")
+"""Variables of Python's that choose no module, but the first, without which it may not start."""
+
+_CHOOSING = ("PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONWARNINGS", "PYTHONOPTIMIZE")
+"""Variables by which Python runs other modules, or runs them otherwise."""
+
+# The suite's root comes before what is installed, unless it is found anyway: it is this very suite
+# that shall run. Whatever else Python does not find by itself comes last.
+_START = f"""\
+import os, sys
+from importlib.util import find_spec
+root, places = sys.argv[1], sys.argv[2].split(os.pathsep)
+sys.argv = ["syscall-conformance", *sys.argv[3:]]
+found = find_spec("probes")
+if found is None or os.path.realpath(os.path.dirname(os.path.dirname(found.origin or ""))) != root:
+    kinds = [os.path.basename(path) for path in sys.path]
+    at = [kinds.index(kind) for kind in ("site-packages", "dist-packages") if kind in kinds]
+    sys.path.insert(min(at, default=len(kinds)), root)
+if any(find_spec(name) is None for name in {_PACKAGES!r}):
+    sys.path += places
+"""
+
+_MAIN = """\
+from reports.cli import main
+sys.exit(main())
+"""
+
+
+def python(program: str, *words: str) -> list[str]:
+    """The command of a Python that runs a program with the suite's own modules alone.
+
+    Its environment has to be ``environment()``, too, for the sake of the processes that it starts.
+
+    Args:
+        program: the program; ``sys`` is imported there.
+        *words: its arguments.
+    """
+    places = [place for place in sys.path if os.path.isabs(place) and place != _here()]
+    return [
+        *(sys.executable, "-P", *(() if _is_of_a_user() else ("-s",))),
+        *("-c", _START + program, _root(), os.pathsep.join(places), *words),
+    ]
+
+
+def environment() -> dict[str, str]:
+    """This process' variables, without those by which Python or pytest would do something else."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or not name.startswith(("PYTHON", "PYTEST_"))
+    }
+    # pytest's workers are Pythons, too, that are not started here.
+    return kept | {"PYTHONSAFEPATH": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+def ensure() -> None:
+    """Starts this process anew, as the command that it is, where its modules may be others'.
+
+    Its environment stays: a workload that it starts has a right to it.
+    """
+    if sys.flags.safe_path and sys.flags.ignore_environment:
+        return
+    chosen = any(name in os.environ for name in _CHOOSING)
+    from_here = not sys.flags.safe_path and sys.path[:1] in ([""], [_here()])  # by -c or -m
+    if not (chosen or from_here) or "PYTHONHOME" in os.environ:
+        return
+    interpreter, *words = python(_MAIN, *sys.argv[1:])
+    os.execv(interpreter, [interpreter, "-E", *words])  # noqa: S606 - no shell is wanted
+
+
+def _root() -> str:
+    """The folder that has the suite's packages."""
+    return os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
+def _here() -> str:
+    """The working directory; "" where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _is_of_a_user() -> bool:
+    """Whether something that is needed is installed for this user alone."""
+    site = sys.modules.get("site")
+    base = getattr(site, "USER_SITE", None) if site is not None else None
+    if not base or not getattr(site, "ENABLE_USER_SITE", False):
+        return False
+    return any(os.path.exists(os.path.join(base, name)) for name in ("probes", *_PACKAGES))

@@ -1,0 +1,128 @@
+"""Starts pytest to judge, and tells whether what it says about a run can be taken for a verdict.
+
+0 and 1 are verdicts. They come from a complete record of this very run alone, and from no other
+process that ended so: pytest ends with 0 where it was asked for its help, too.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from probes import isolation
+from probes.errors import ExitStatus
+from reports import results
+from reports.results import Run
+
+RECEIPT: Final = "SYSCALL_CONFORMANCE_RECEIPT"
+"""The variable that names the file for the digest of the record that a run has written."""
+
+_CONFIGURATION: Final = Path(__file__).with_name("judging.toml")
+_ROOT: Final = Path(__file__).parents[1]
+_PLUGINS: Final = ("xdist", "html", "metadata", "reports.plugin", "cases.fixtures")
+_VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
+
+_PYTEST: Final = """\
+import pytest
+sys.exit(pytest.console_main())
+"""
+
+
+def command(*words: str) -> list[str]:
+    """The command by which pytest judges, with ``environment()``.
+
+    The working directory is its user's: paths in his words are relative to it. Nothing is imported
+    from there, no configuration file of any folder counts, and of the plug-ins that are installed
+    only the suite's own and those that it needs are loaded.
+    """
+    plugins = [word for name in _PLUGINS for word in ("-p", name)]
+    return isolation.python(
+        _PYTEST,
+        *(f"--config-file={_CONFIGURATION}", f"--rootdir={_ROOT}", "--noconftest", *plugins),
+        *("-p", "no:cacheprovider", "--strict-markers", *words),
+    )
+
+
+def environment(receipt: Path | None = None) -> dict[str, str]:
+    """The variables of a pytest that judges.
+
+    Args:
+        receipt: where it shall leave the digest of its record; None for nowhere.
+    """
+    made = isolation.environment() | {"PYTHONUNBUFFERED": "1"}
+    made.pop(RECEIPT, None)
+    return made if receipt is None else made | {RECEIPT: str(receipt)}
+
+
+def leave_receipt(sha256: str) -> None:
+    """Says in a run which record it has written, where somebody wants to know.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if place := os.environ.get(RECEIPT):
+        Path(place).write_text(sha256, encoding="ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a process that judged comes to.
+
+    Attributes:
+        status: the exit status.
+        trouble: why that is not what its record says, in a sentence; "" where it is.
+    """
+
+    status: ExitStatus
+    trouble: str = ""
+
+
+def settle(run: Run, status: int, *, is_part: bool = False) -> Settled:
+    """Holds the exit status of a process that judged against its record.
+
+    Args:
+        run: the record.
+        status: how the process ended.
+        is_part: whether a part of the job was asked for.
+    """
+    ruling = results.summarize(run).ruling
+    ended = known(status)
+    if ended not in _VERDICTS:
+        if ended is ruling.exit_status:
+            return Settled(ended)
+        return Settled(ended, f"its record says {ruling.verdict.value}, but {_how(status)}")
+    if ended is not ruling.exit_status:
+        return Settled(
+            ExitStatus.BROKEN,
+            f"there is no verdict: {_how(status)}, but its record says {ruling.verdict.value}"
+            f" ({ruling.exit_status.value}): {ruling.sentence}",
+        )
+    if reason := _part(run, is_part=is_part):
+        return Settled(ExitStatus.BROKEN, f"there is no verdict: {reason}")
+    return Settled(ended)
+
+
+def _part(run: Run, *, is_part: bool) -> str:
+    """Why a record is not of the whole job; "" where it is."""
+    if not run.complete:
+        return "its record is not complete"
+    if run.planned != run.selected_of and not is_part:
+        return f"only {run.planned:,} of the job's {run.selected_of:,} cells were judged"
+    if len(run.cells) != run.planned:
+        return f"{run.planned:,} cells were planned, and its record has {len(run.cells):,}"
+    return ""
+
+
+def known(status: int) -> ExitStatus:
+    """An exit status of the suite's; any other says that the suite itself has failed."""
+    return ExitStatus(status) if status in set(ExitStatus) else ExitStatus.INTERNAL_ERROR
+
+
+def without_record(status: int) -> ExitStatus:
+    """What a process comes to that left no record: never a verdict."""
+    ended = known(status)
+    return ExitStatus.INTERNAL_ERROR if ended in _VERDICTS else ended
+
+
+def _how(status: int) -> str:
+    return f"signal {-status} ended it" if status < 0 else f"it ended with exit status {status}"
