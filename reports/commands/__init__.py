@@ -1,1 +1,4 @@
-"""The subcommands of ``syscall-conformance``, one module each; ``reports.command_line`` lists them."""
+"""The subcommands of ``syscall-conformance``, one module each.
+
+``reports.command_line`` lists them.
+"""

@@ -22,16 +22,26 @@ LOADER: Final = "/dev/.sc-loader"
 """Where the loader of a mounted Python is: a short path, for it replaces another in a program."""
 
 _PACKAGES: Final = ("pytest", "system_calls")
+_CONFIGURATION: Final = "reports/judging.toml"
 _RESULTS: Final = "results"
 _RECORD: Final = "results.json"
 
+# The image's environment and what is installed there say nothing: of its Python only the standard
+# library counts.
+_ALONE: Final = ("-I", "-S")
 _PROGRAM: Final = """\
 import os, sys
 if sys.version_info < (3, 11):
     sys.exit(f"Python {sys.version.split()[0]} is too old: the suite needs 3.11 or newer")
+for name in list(os.environ):
+    if name.startswith(("PYTHON", "PYTEST_")):
+        del os.environ[name]
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+sys.dont_write_bytecode = True
+sys.path += sys.argv[1].split(":")
 import pytest
-os.chdir(sys.argv[1])
-pytest.main(sys.argv[2:])
+os.chdir(sys.argv[2])
+pytest.main(sys.argv[3:])
 """
 
 
@@ -91,24 +101,23 @@ def _job(folder: Path, python: Path | None, options: Sequence[str], policy: Path
     packages = list(_packages())
     mounts = [Mount(path, f"{PLACE}/{index}") for index, path in enumerate(packages)]
     mounts.append(Mount(folder / _RESULTS, out, writable=True))
-    environment = {
-        "PYTHONPATH": ":".join(mount.place for mount in mounts[:-1]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TMPDIR": out,
-    }
+    places = ":".join(mount.place for mount in mounts[:-1])
+    environment: Mapping[str, str] = {"TMPDIR": out}
     interpreter = "python3"
     if python is not None:
         interpreter, more, variables = _mounted(folder, python)
         mounts += more
-        environment |= variables
+        environment = {**environment, **variables}
     if policy is not None:
         mounts.append(Mount(policy.absolute(), f"{PLACE}/policy.toml"))
         options = [*options, f"--policy={PLACE}/policy.toml"]
     suite = f"{PLACE}/0"
     words = (
-        *(interpreter, "-c", _PROGRAM, suite, f"{suite}/cases", f"--rootdir={suite}"),
-        *("-q", "--tb=line", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist"),
-        *("-p", "no:html", "--target=ambient", f"--report-dir={out}", *options),
+        *(interpreter, *_ALONE, "-c", _PROGRAM, places, suite, f"{suite}/cases"),
+        *(f"--config-file={suite}/{_CONFIGURATION}", f"--rootdir={suite}", "--noconftest"),
+        *("-p", "reports.plugin", "-p", "cases.fixtures", "-p", "no:cacheprovider"),
+        *("-q", "--tb=line", "--color=no"),
+        *("--target=ambient", f"--report-dir={out}", *options),
     )
     return Job(words, environment, tuple(mounts))
 
