@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -157,8 +157,7 @@ def _check_pod(made: Arguments) -> None:
 
 
 def _is_root(path: str) -> bool:
-    parts = [part for part in PurePosixPath(path).parts if part != "/"]
-    return path.startswith("/") and not parts
+    return path.startswith("/") and set(path.split("/")) <= {"", ".", ".."}
 
 
 def _positional(word: str) -> BadInputError:
