@@ -114,6 +114,8 @@ def cause(lines: Sequence[str], command: Sequence[str]) -> str:
 
 def _without(text: str, command: Sequence[str]) -> str:
     for word in sorted(set(_chosen(command)), key=len, reverse=True):
+        if any(re.fullmatch(reason, word) for reason, _ in _REASONS):
+            continue  # by itself it may well be the runtime's
         text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", " ", text)
     return text
 
