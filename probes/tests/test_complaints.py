@@ -21,7 +21,7 @@ MEANT = {
     "a warning about something else": (
         SECCOMP,
         (
-            f'{CGROUPS_V1}\nError: OCI runtime error: unable to start container "one": crun: seccomp'
+            f"{CGROUPS_V1}\nError: OCI runtime error: unable to start container: crun: seccomp"
             " get action `SCMP_ACT_NONSENSE`"
         ),
     ),
@@ -45,15 +45,15 @@ MEANT = {
     "the inmost reason, seccomp": (
         SECCOMP,
         (
-            "Error response from daemon: failed to create task: cgroups are set up: runc create failed:"
-            " unable to start container process: unable to init seccomp: error loading seccomp filter"
+            "Error response from daemon: failed to create task: cgroups are set up: runc:"
+            " unable to start container process: unable to init seccomp: error loading filter"
             " into kernel: invalid argument: unknown"
         ),
     ),
     "the inmost reason, control groups": (
         CONTROL_GROUPS,
         (
-            "docker: Error response from daemon: OCI runtime create failed: seccomp is on: unable to"
+            "docker: Error response from daemon: OCI create failed: seccomp is on: unable to"
             ' apply cgroup configuration: mkdir "/sys/fs/cgroup/pids/x": read-only file system.'
         ),
     ),
@@ -73,15 +73,15 @@ MEANT = {
     "no such image, with such a name": (
         IMAGE,
         (
-            "Unable to find image 'seccomp:1' locally\ndocker: Error response from daemon: pull access"
-            " denied for seccomp, repository does not exist or may require 'docker login'."
+            "Unable to find image 'seccomp:1' locally\ndocker: Error response from daemon: pull"
+            " access denied for seccomp, repository does not exist or may require 'docker login'."
         ),
     ),
     "a network for nobody": (
         NETWORK,
         (
-            "Error: cannot set up network: setting up rootless netns: could not find slirp4netns, the"
-            ' network namespace can\'t be configured: exec: "slirp4netns": executable file not found'
+            "Error: cannot set up network: setting up rootless netns: could not find slirp4netns,"
+            ' the network namespace can\'t be configured: exec: "slirp4netns": not found'
         ),
     ),
     "a network that is not there": (
