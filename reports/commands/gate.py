@@ -119,7 +119,8 @@ def _gate(options: argparse.Namespace) -> Answer:
             " logical"
         )
     chosen = _options(options)
-    folder = Path(options.report_dir).absolute()
+    here = _here()
+    folder = here / options.report_dir
     record = folder / "results.json"
     cases = Path(str(importlib.resources.files("cases")))
     command = judging.command(
@@ -127,7 +128,7 @@ def _gate(options: argparse.Namespace) -> Answer:
         *(*chosen, f"--report-dir={folder}"),
     )
     progress = _Progress(f"{options.runtime}:{options.image}, profile {options.profile}")
-    with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as name:
+    with _scratch() as name:
         receipt = Path(name, "receipt")
         ended, output = _run(command, judging.environment(receipt), progress)
         run = _record(record, receipt)
@@ -143,10 +144,37 @@ def _gate(options: argparse.Namespace) -> Answer:
             *_REFUSED.findall(output.decode(errors="replace")),
             *said,
         ]
-    here = Path.cwd()
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     again = gate.Again(_shown(cases, here), chosen)
     return Answer(status, text(gate.lines(run, written, again, said)))
+
+
+def _here() -> Path:
+    """The working directory.
+
+    Raises:
+        BadInputError: it is gone.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise BadInputError(
+            f"the working directory is gone ({error.strerror}): change to another one"
+        ) from error
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder of this run's own.
+
+    Raises:
+        BadInputError: it cannot be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="syscall-conformance-")
+    except OSError as error:
+        raise BadInputError(
+            f"no temporary folder can be made ({error.strerror}): name one by TMPDIR, or make room"
+        ) from error
 
 
 def _record(path: Path, receipt: Path) -> Run | None:

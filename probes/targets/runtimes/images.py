@@ -138,7 +138,11 @@ class ImageContainer:
 
     def digest(self) -> str:
         """The id of the image that the container is of: the digest of its configuration."""
-        return f"sha256:{str(self._inspected()['Image']).removeprefix('sha256:')}"
+        found = str(self._inspected()["Image"]).removeprefix("sha256:")
+        if not _ID.fullmatch(found):  # clients like docker's say its name there
+            words = ("image", "inspect", "--format", "{{.Id}}", self._wanted.subject)
+            found = self._wanted.program.run(*words).removeprefix("sha256:")
+        return f"sha256:{found}"
 
     def in_force(self) -> InForce:
         """The profile, as the runtime says that it used it."""
