@@ -45,6 +45,8 @@ SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 32
 # linux/signalfd.h
 SFD_CLOEXEC = 0o2000000
 SFD_NONBLOCK = 0o4000
+# linux/openat2.h
+_RESOLVE_IN_ROOT = 0x10
 # linux/capability.h
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -366,6 +368,27 @@ def take_descriptor(number: int, process: int, descriptor: int) -> int:
     if taken == -1:
         raise _error()
     return taken
+
+
+def open_in_root(number: int, root: int, path: bytes) -> int:
+    """A descriptor that only names a file, as a process with another root finds it: openat2(2).
+
+    Args:
+        number: the call's number on the kernel's native ABI.
+        root: a descriptor of that root, in which the path begins, and beyond which no symbolic link
+            leads.
+        path: the path; through no link of /proc.
+
+    Raises:
+        OSError: there is no such file, or the kernel is older than Linux 5.6 (ENOSYS).
+    """
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
+    words = (ctypes.c_ulong(number), ctypes.c_long(root), ctypes.c_char_p(path))
+    size = ctypes.c_ulong(ctypes.sizeof(how))
+    opened = int(_libc.syscall(*words, ctypes.byref(how), size))
+    if opened == -1:
+        raise _error()
+    return opened
 
 
 def open_signalfd(signals: Sequence[int]) -> int:

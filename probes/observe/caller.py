@@ -86,7 +86,7 @@ class Callers:
             descriptor = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
-        known = self._known[tid] = (descriptor, _process(tid))
+        known = self._known[tid] = (descriptor, process_of(tid))
         return known
 
 
@@ -110,7 +110,7 @@ def _read(path: str, size: int) -> bytes | None:
         os.close(descriptor)
 
 
-def _process(tid: int) -> Process:
+def process_of(tid: int) -> Process:
     """The process of a thread."""
     status = _read(f"/proc/{tid}/status", 4 * _STAT_SIZE) or b""
     _, _, tail = status.partition(b"\nTgid:")
@@ -119,18 +119,32 @@ def _process(tid: int) -> Process:
     return leader, int(stat.rpartition(b")")[2].split()[_START_TIME]) if stat else 0
 
 
+def memory(tid: int, address: int, size: int) -> bytes:
+    """A thread's memory from an address on; less where less is there.
+
+    Raises:
+        PermissionError: this user may not look into it.
+    """
+    try:
+        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        raise
+    except OSError:  # it has ended
+        return b""
+    try:
+        return os.pread(descriptor, size, address)
+    except (OSError, OverflowError):  # EIO: nothing is there; no file is so large
+        return b""
+    finally:
+        os.close(descriptor)
+
+
 def memory_word(tid: int, address: int) -> int | None:
     """64 bits of a thread's memory, in the machine's byte order; None where nobody can tell."""
     try:
-        descriptor = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        raw = memory(tid, address, _WORD_SIZE)
+    except PermissionError:
         return None
-    try:
-        raw = os.pread(descriptor, _WORD_SIZE, address)
-    except (OSError, OverflowError):  # EIO: nothing is there; no file is so large
-        return None
-    finally:
-        os.close(descriptor)
     return int.from_bytes(raw, sys.byteorder) if len(raw) == _WORD_SIZE else None
 
 

@@ -3,30 +3,37 @@
 import contextlib
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 _PARENT: Final = 1
 """Field 4 of proc_pid_stat(5), the second after the name."""
-_ENDED: Final = (b"Z", b"X", b"x")
+ENDED: Final = (b"Z", b"X", b"x")
+"""The states of a process that has ended."""
+
+
+def family(ancestor: int) -> Mapping[int, Sequence[bytes]]:
+    """Every process below one, ended ones too, with what proc_pid_stat(5) says after its name."""
+    children: dict[int, list[int]] = {}
+    known: dict[int, Sequence[bytes]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is needed
+        if name.isdigit() and (fields := stat_of(int(name))):
+            children.setdefault(int(fields[_PARENT]), []).append(int(name))
+            known[int(name)] = fields
+    found: dict[int, Sequence[bytes]] = {}
+    waiting = [ancestor]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            found[child] = known[child]
+            waiting.append(child)
+    return found
 
 
 def descendants(ancestor: int) -> frozenset[int]:
     """Every process below one that has not ended."""
-    children: dict[int, list[int]] = {}
-    ended = set()
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is needed
-        if name.isdigit() and (fields := _fields(int(name))):
-            children.setdefault(int(fields[_PARENT]), []).append(int(name))
-            if fields[0] in _ENDED:
-                ended.add(int(name))
-    found: set[int] = set()
-    waiting = [ancestor]
-    while waiting:
-        for child in children.get(waiting.pop(), ()):
-            found.add(child)
-            waiting.append(child)
-    return frozenset(found - ended)
+    found = family(ancestor).items()
+    return frozenset(pid for pid, fields in found if fields[0] not in ENDED)
 
 
 def signal_descendants(ancestor: int, number: signal.Signals) -> None:
@@ -42,9 +49,10 @@ def signal_descendants(ancestor: int, number: signal.Signals) -> None:
                 os.close(descriptor)
 
 
-def _fields(pid: int) -> list[bytes]:
+def stat_of(pid: int) -> Sequence[bytes]:
+    """What proc_pid_stat(5) says of a process after its name; nothing if there is none."""
     try:
         raw = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
-        return []
+        return ()
     return raw.rpartition(b")")[2].split()
