@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from probes import siblings
 from probes.action import Profile
 from probes.errors import ExitStatus
+from probes.finding import weighty
 from probes.observe.caller import NOBODY_KNOWS
+from probes.observe.contacts import Contact
 from probes.observe.findings import Finding, exit_status
+from probes.observe.limits import limits
 from probes.observe.observation import Observation
 from probes.observe.supervisor import Ending, Outcome
 from probes.observe.watch import Kind
@@ -61,17 +65,38 @@ class Report:
 def lines(report: Report, width: int) -> list[str]:
     """The report for people."""
     refused = report.of(Kind.DOCUMENTED, Kind.UNKNOWN)
-    siblings = report.of(Kind.SIBLING)
+    ways = [one for one in report.of(Kind.SIBLING) if one.key.name not in _EVERYDAY]
+    everyday = [one for one in report.of(Kind.SIBLING) if one.key.name in _EVERYDAY]
     said = [_headline(report, refused), _ending(report.observation.outcome)]
     if refused:
         said += ["", *_table(refused)]
         said += ["", *(line for one in report.profiles for line in _fate(one, refused, width))]
-    if siblings:
+    if ways:
         head = "Allowed, for the policy leaves them out, but with the power of documented calls:"
-        said += ["", *textwrap.wrap(head, width), *_table(siblings)]
+        said += ["", *textwrap.wrap(head, width), *_table(ways)]
+    if everyday:
+        said += ["", *textwrap.wrap(_folded(everyday), width, subsequent_indent="  ")]
     for note in (*notes(report), *report.notes):
-        said += textwrap.wrap(f"note: {note}", width, subsequent_indent="  ")
+        # Paths have hyphens, too.
+        said += textwrap.wrap(
+            f"note: {note}", width, subsequent_indent="  ", break_on_hyphens=False
+        )
     return [visible(line) for line in said]
+
+
+_EVERYDAY: Final = frozenset(one.label for one in siblings.siblings() if one.everyday)
+
+
+def _folded(found: Sequence[Finding]) -> str:
+    """What most programs do, in one sentence: it says little about this one."""
+    names = ", ".join(sorted({one.key.name for one in found}))
+    gives = ", ".join(sorted({name for one in found for name in one.gives}))
+    programs = len({one.key.executable for one in found})
+    times = _times(sum(one.count for one in found))
+    return (
+        f"As most programs do, {_some(programs, 'program')} made calls that are allowed and have "
+        f"the power of {gives}: {names}, {times} in all"
+    )
 
 
 def _headline(report: Report, refused: Sequence[Finding]) -> str:
@@ -209,19 +234,7 @@ def notes(report: Report) -> list[str]:
             "the command ran with no_new_privs, for without CAP_SYS_ADMIN there is no other way: "
             "set-user-ID programs and file capabilities gave no privilege; run as root to have them"
         )
-    own = report.of(Kind.CONFINING)
-    if own:
-        names = ", ".join(dict.fromkeys(_who(one) for one in own))
-        said.append(
-            f"filters of their own were installed by {names}: a call that such a filter refuses is "
-            "not seen here"
-        )
-    if observation.listeners_refused:
-        said.append(
-            f"{_times(observation.listeners_refused)} a filter with a listener was refused, EBUSY, "
-            "for a process can have one only, and that is this observer's: without it the "
-            "workload may go on differently"
-        )
+    said += [str(one) for one in limits(observation)]
     said += _hidden(observation.hidden)
     outcome = observation.outcome
     if (
@@ -278,11 +291,30 @@ def document(report: Report) -> Mapping[str, Any]:
         "exit_status": int(report.status),
         "profiles": [profile.value for profile in report.profiles],
         "no_new_privs": observation.no_new_privs,
-        "hidden": None
-        if observation.hidden is None
-        else {abi: dict(calls) for abi, calls in observation.hidden.items()},
+        "hidden": _plain(observation.hidden),
+        "contacts": [_contact(one) for one in observation.contacts],
+        "own_filters": [
+            {"executable": one.executable, "hidden": _plain(one.hidden)}
+            for one in observation.confinements
+        ],
+        "limits": [{"about": one.about, "text": one.text} for one in weighty(limits(observation))],
         "calls": [_call(one) for one in report.findings],
         "notes": [*notes(report), *report.notes],
+    }
+
+
+def _plain(hidden: Mapping[str, Mapping[str, str]] | None) -> dict[str, dict[str, str]] | None:
+    return None if hidden is None else {abi: dict(calls) for abi, calls in hidden.items()}
+
+
+def _contact(one: Contact) -> Mapping[str, Any]:
+    return {
+        "executable": one.executable,
+        "where": one.where,
+        "listener": one.listener,
+        "daemon": one.daemon,
+        "starts": one.starts,
+        "work": one.work.value,
     }
 
 

@@ -42,11 +42,13 @@ LOADS: Final = (
     Load("calls: the start alone", 0, ("getppid",)),
     Load("watched calls", 1_000),
     Load("other calls", 4_000, ("getppid",)),
+    Load("connects", 1_000, ("connect",)),
+    Load("messages sent and received", 1_000, ("sendmsg",)),
 )
 
 
 def measure(folder: Path) -> list[str]:
-    """Measures both loads; the lines of the table.
+    """Measures every load; the lines of the table.
 
     Raises:
         OSError: a program is missing.

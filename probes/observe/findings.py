@@ -8,7 +8,9 @@ from typing import Final
 from probes import catalogue
 from probes.action import Profile
 from probes.errors import ExitStatus
+from probes.finding import weighty
 from probes.observe.caller import Process
+from probes.observe.limits import limits
 from probes.observe.observation import Observation
 from probes.observe.supervisor import Ending
 from probes.observe.tally import Key, Row
@@ -130,13 +132,14 @@ def exit_status(observation: Observation, found: Sequence[Finding]) -> ExitStatu
     """What an observation comes to.
 
     A workload that failed by itself may not have come to the calls that it makes when it works,
-    and one in a container of its own profile may make calls that nobody sees.
+    one in a container of its own profile may make calls that nobody sees, and so may whatever else
+    limits what was seen.
     """
     if any(one.stopped_by for one in found):
         return ExitStatus.NOT_CONFORMANT
     if observation.outcome.ending is Ending.INTERRUPTED:
         return ExitStatus.INTERRUPTED
     failed = observation.outcome.ending is Ending.ITSELF and observation.outcome.status != 0
-    if failed or observation.hidden is None or observation.hidden:
+    if failed or observation.hidden is None or observation.hidden or weighty(limits(observation)):
         return ExitStatus.CANNOT_TELL
     return ExitStatus.CONFORMANT

@@ -20,23 +20,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any, Final, Protocol
 
-from probes import bpf, harvest, kernel, prover
-from probes.action import Action, FilterReturn
+from probes import bpf, harvest, kernel
 from probes.errors import BadInputError, InstrumentError
-from probes.observe import launcher
+from probes.observe import launcher, processes
+from probes.observe.hiding import Hidden, hidden_by
 from probes.observe.launch import candidates
-from probes.observe.observation import Observation, refuse_old_kernel
+from probes.observe.observation import (
+    Observation,
+    notes_for,
+    refuse_old_kernel,
+    with_notes,
+)
 from probes.observe.supervisor import (
     Supervisor,
     Workload,
     signals_held,
     supervise,
 )
-from probes.observe.tally import Tally
-from probes.observe.watch import Kind, Watch, program
+from probes.observe.watch import Watch, program
 from probes.prover import TooComplexError
 from probes.targets import files
 from probes.targets.files import shown
@@ -306,7 +309,6 @@ def observe_image(
         if wanted.program.runtime in {"docker", "podman"}
         else _BundleContainer(wanted, words, build)
     )
-    tally = Tally(watched)
     with contextlib.ExitStack() as stack:
         stack.enter_context(removed(_Calmly(container)))
         container.prepare()
@@ -318,17 +320,12 @@ def observe_image(
         listener = _take(pid, said, watched)
         stack.callback(os.close, listener)
         hidden = _hidden(pid, watched)
+        notes = notes_for(watched, lambda: {pid, *processes.descendants(pid)})
         launcher.let_go(pid)
         workload = Workload(command, listener, _Signals(container, command))
-        outcome = supervise(Supervisor(listener, watched, tally), workload, timeout, say)
-    return Observation(
-        started,
-        outcome,
-        said.no_new_privs,
-        tally.rows,
-        tally.listeners_refused,
-        hidden,
-    )
+        outcome = supervise(Supervisor(listener, watched, notes), workload, timeout, say)
+    seen = Observation(started, outcome, said.no_new_privs, notes.tally.rows, 0, hidden)
+    return with_notes(seen, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +391,7 @@ def _take(pid: int, said: launcher.Said, watched: Watch) -> int:
         os.close(process)
 
 
-def _hidden(pid: int, watched: Watch) -> Mapping[str, Mapping[str, str]] | None:
+def _hidden(pid: int, watched: Watch) -> Hidden | None:
     """What the container's own filters answer before a documented call can be seen."""
     try:
         (thread,) = harvest.filters_of(pid).threads
@@ -402,26 +399,10 @@ def _hidden(pid: int, watched: Watch) -> Mapping[str, Mapping[str, str]] | None:
         return None
     big_endian = watched.arches[0].big_endian
     own = [bpf.from_bytes(raw, big_endian=big_endian) for raw in thread.programs[:-1]]
-    if not own:
-        return MappingProxyType({})
     try:
-        analysis = prover.analyze(own, big_endian=big_endian)
-        found: dict[str, dict[str, str]] = {}
-        for one in watched.calls.values():
-            if one.kind is Kind.DOCUMENTED:
-                values = analysis.returns(one.arch.audit_arch, one.number)
-                answers = {FilterReturn.decode(value) for value in values}
-                first = [a for a in answers if a.action.precedence < _SEEN]
-                if first:
-                    words = " or ".join(sorted(map(str, first)))
-                    some = "" if len(first) == len(answers) else " for some arguments"
-                    found.setdefault(one.arch.name, {})[one.name] = words + some
+        return hidden_by(own, watched, newer=False)
     except TooComplexError:
         return None
-    return MappingProxyType(found)
-
-
-_SEEN: Final = Action.USER_NOTIF.precedence
 
 
 @dataclass(slots=True)

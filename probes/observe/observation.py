@@ -3,16 +3,28 @@
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from probes import bpf, kernel
 from probes.errors import BadInputError
-from probes.observe import processes
+from probes.observe import processes, spools
+from probes.observe.contacts import Contact, Contacts
+from probes.observe.inherited import inherited
 from probes.observe.launch import Launched, launch, not_executable
-from probes.observe.supervisor import Outcome, Supervisor, Workload, signals_held, supervise
+from probes.observe.own_filters import Confinement, OwnFilters
+from probes.observe.peers import Peers
+from probes.observe.spools import Job
+from probes.observe.supervisor import (
+    Notes,
+    Outcome,
+    Supervisor,
+    Workload,
+    signals_held,
+    supervise,
+)
 from probes.observe.tally import Key, Row, Tally
 from probes.observe.watch import Watch, program
 
@@ -33,6 +45,12 @@ class Observation:
             seen, by ABI, with what it answers; None where that could not be read.
         listeners_refused: how often the kernel refused it a filter with a listener, because the
             observer has the one that a process may have.
+        contacts: whom it talked to outside of itself, where that may have started something.
+        contacts_left_out: whether there were more than are kept.
+        contacts_unread: its programs whose addresses could not be read.
+        confinements: its programs that installed filters of their own, and what those hide.
+        jobs: files that were left meanwhile for a daemon to run.
+        under_filters: whether the observer is itself under filters, which answer before its own.
     """
 
     started: datetime
@@ -41,6 +59,12 @@ class Observation:
     rows: dict[Key, Row]
     listeners_refused: int
     hidden: Mapping[str, Mapping[str, str]] | None = field(default_factory=dict)
+    contacts: tuple[Contact, ...] = ()
+    contacts_left_out: bool = False
+    contacts_unread: tuple[str, ...] = ()
+    confinements: tuple[Confinement, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    under_filters: bool = False
 
 
 def observe(
@@ -63,13 +87,16 @@ def observe(
     refuse_old_kernel(os.uname().release)
     native = watched.arches[0]
     code = bpf.to_bytes(program(watched), big_endian=native.big_endian)
-    tally = Tally(watched)
+    notes = notes_for(watched, lambda: processes.descendants(os.getpid()))
+    for peer in inherited(notes.contacts.peers):
+        notes.contacts.note("", peer)
+    before_it = spools.now()
     kernel.adopt_orphans()
     started = datetime.now(UTC)
     with signals_held() as before:
         launched = launch(command, code, native.numbers, before)
         try:
-            supervisor = Supervisor(launched.listener, watched, tally)
+            supervisor = Supervisor(launched.listener, watched, notes)
             workload = Workload(launched.pid, launched.listener, _signal_all)
             outcome = supervise(supervisor, workload, timeout, say)
         except BaseException:  # Ctrl-C, too; it is raised again
@@ -79,7 +106,34 @@ def observe(
         finally:
             os.close(launched.listener)
     _refuse_failure(command, launched)
-    return Observation(started, outcome, launched.no_new_privs, tally.rows, tally.listeners_refused)
+    seen = Observation(started, outcome, launched.no_new_privs, notes.tally.rows, 0)
+    under_filters = kernel.own_status("Seccomp") not in {"0", None}
+    return replace(
+        with_notes(seen, notes), jobs=spools.since(before_it), under_filters=under_filters
+    )
+
+
+def notes_for(watched: Watch, below: Callable[[], Collection[int]]) -> Notes:
+    """Where nothing is noted yet.
+
+    Args:
+        watched: what is watched.
+        below: tells the processes of the workload.
+    """
+    peers = Peers(watched.arches[0].number("openat2"))
+    return Notes(Tally(watched), Contacts(peers, below), OwnFilters(watched))
+
+
+def with_notes(seen: Observation, notes: Notes) -> Observation:
+    """An observation with what was noted until the workload's end."""
+    return replace(
+        seen,
+        listeners_refused=notes.own_filters.refused,
+        contacts=notes.contacts.finish(),
+        contacts_left_out=notes.contacts.full,
+        contacts_unread=tuple(notes.contacts.unreadable),
+        confinements=notes.own_filters.finish(),
+    )
 
 
 def _signal_all(number: signal.Signals) -> None:

@@ -15,8 +15,10 @@ from probes import kernel
 from probes.errors import InstrumentError
 from probes.observe import listener, processes
 from probes.observe.caller import Callers, memory_word, site
+from probes.observe.contacts import Contacts
+from probes.observe.own_filters import OwnFilters
 from probes.observe.tally import Tally
-from probes.observe.watch import Watch
+from probes.observe.watch import Addressing, Kind, Watch
 
 GRACE_SECONDS: Final = 5.0
 """How long a process has to end by SIGTERM before SIGKILL ends it."""
@@ -82,20 +84,36 @@ def signals_held() -> Iterator[frozenset[int]]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is noted of a workload's calls.
+
+    Attributes:
+        tally: those that are counted.
+        contacts: whom they reach.
+        own_filters: what they install.
+    """
+
+    tally: Tally
+    contacts: Contacts
+    own_filters: OwnFilters
+
+
 class Supervisor:
     """Answers what is reported and waits for the workload to end."""
 
-    def __init__(self, descriptor: int, watched: Watch, tally: Tally) -> None:
+    def __init__(self, descriptor: int, watched: Watch, notes: Notes) -> None:
         """Takes over a listener.
 
         Args:
             descriptor: the listener.
             watched: what is watched.
-            tally: counts the calls.
+            notes: what is noted of the calls.
         """
         self._listener = descriptor
         self._watch = watched
-        self._tally = tally
+        self._notes = notes
+        self._tally = notes.tally
         self._callers = Callers()
         self._begin = time.monotonic_ns()
 
@@ -113,7 +131,10 @@ class Supervisor:
         seen = listener.receive(self._listener)
         if seen is None:
             return
-        if not self._counts(seen):
+        addressing = self._watch.addresses(seen.token, seen.number, seen.args)
+        if addressing is not None:
+            self._notes.contacts.look(addressing, seen, self._callers.of)
+        if not self._counts(seen, addressing):
             listener.let_run(self._listener, seen)
             return
         caller = self._callers.of(seen.tid)
@@ -122,10 +143,17 @@ class Supervisor:
         if not listener.let_run(self._listener, seen):
             self._tally.interrupted(row, seen, caller)
 
-    def _counts(self, seen: listener.Notification) -> bool:
-        """Whether memory that the call points to is as it must be; it counts if nobody can tell."""
+    def _counts(self, seen: listener.Notification, addressing: Addressing | None) -> bool:
+        """Whether a call is one that the report tells.
+
+        It is not where memory that it points to is not as it must be; it is if nobody can tell.
+        """
         watched = self._watch.recognize(seen.token, seen.number, seen.args)
-        if watched is None or watched.memory is None:
+        if watched is None:
+            return addressing is None  # then no table knows its number
+        if watched.kind is Kind.CONFINING:
+            return self._notes.own_filters.installs(watched, seen, self._callers.of)
+        if watched.memory is None:
             return True
         word = memory_word(seen.tid, seen.args[watched.memory.argument])
         return word is None or watched.memory.accepts(word)

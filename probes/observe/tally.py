@@ -14,8 +14,6 @@ ARGUMENTS_KEPT: Final = 8
 SITES_SOUGHT: Final = 64
 """Addresses of a row that are looked up at most: an address means another place in each process."""
 
-_NEW_LISTENER: Final = 1 << 3  # SECCOMP_FILTER_FLAG_NEW_LISTENER of linux/seccomp.h
-
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -69,15 +67,12 @@ class Tally:
     Attributes:
         rows: the counts.
         repeats: calls that came again because a signal had interrupted them.
-        listeners_refused: filters of the workload's own with a listener, of which the kernel allows
-            one in a process: it answers EBUSY.
     """
 
     def __init__(self, watched: Watch) -> None:
         """Has counted none yet."""
         self.rows: dict[Key, Row] = {}
         self.repeats = 0
-        self.listeners_refused = 0
         self._watched = watched
         self._interrupted: dict[tuple[int, Process], tuple[Notification, Row]] = {}
         self._sites: dict[tuple[Process, str, int], str] = {}
@@ -114,8 +109,6 @@ class Tally:
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = Row(nanoseconds, watched.gives if watched else ())
-        if key.name == "seccomp" and seen.args[1] & _NEW_LISTENER:
-            self.listeners_refused += 1
         row.count += 1
         row.processes[caller.process] += 1
         if seen.args in row.arguments or len(row.arguments) < ARGUMENTS_KEPT:

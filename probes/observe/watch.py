@@ -84,6 +84,25 @@ class Watched:
     memory: Condition | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Addressing:
+    """A call of one ABI that names the other end of a socket.
+
+    Attributes:
+        name: the call's name.
+        arch: the ABI.
+        conditions: it does where one of them holds; without any, always.
+    """
+
+    name: str
+    arch: Arch
+    conditions: tuple[Condition, ...]
+
+    def holds(self, args: Sequence[int]) -> bool:
+        """Whether a call with these arguments may name one."""
+        return not self.conditions or any(one.holds(args) for one in self.conditions)
+
+
 # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. Without one of
 # them clone(2) starts a process or a thread, as every program does.
 _CLONE_NAMESPACES: Final = 0x7E020000
@@ -92,8 +111,8 @@ _CLONE3_NAMESPACES: Final = _CLONE_NAMESPACES | 0x80
 # linux/ipc.h: MSGRCV; the kernel looks at the low 16 bits of the first argument.
 _IPC_OPERATION: Final = 0xFFFF
 _IPC_MSGRCV: Final = 12
-# linux/prctl.h
 _INT: Final = 0xFFFFFFFF
+# linux/prctl.h
 _PR_SET_SECCOMP: Final = 22
 # linux/seccomp.h: SECCOMP_SET_MODE_FILTER
 _SET_MODE_FILTER: Final = 1
@@ -102,6 +121,19 @@ _CONFINING: Final[Mapping[str, Condition]] = {
     "seccomp": Condition(0, _INT, _SET_MODE_FILTER),
     "prctl": Condition(0, _INT, _PR_SET_SECCOMP),
 }
+
+# linux/net.h: SYS_CONNECT, SYS_SENDTO, SYS_SENDMSG, SYS_SENDMMSG
+_SOCKETCALL_OPERATIONS: Final = (3, 11, 16, 20)
+_ADDRESS_LENGTH: Final = 5
+
+_ADDRESSING: Final[Mapping[str, tuple[Condition, ...]]] = {
+    "connect": (),
+    "sendto": (Condition(_ADDRESS_LENGTH, _INT),),
+    "sendmsg": (),
+    "sendmmsg": (),
+    "socketcall": tuple(Condition(0, _INT, one) for one in _SOCKETCALL_OPERATIONS),
+}
+"""The calls that name the other end of a socket, and when; without a condition, always."""
 
 _NOTIFY: Final = FilterReturn(Action.USER_NOTIF).value
 _ALLOW: Final = FilterReturn(Action.ALLOW).value
@@ -115,16 +147,24 @@ class Watch:
         arches: the ABIs of the kernel, its native one first.
         calls: the watched calls by AUDIT_ARCH token and number.
         known: the numbers that some table knows, by token; any other is watched.
+        addressing: the calls that are looked at, not counted, because they name the other end of a
+            socket; likewise by token and number.
     """
 
     arches: tuple[Arch, ...]
     calls: Mapping[tuple[int, int], Watched]
     known: Mapping[int, frozenset[int]]
+    addressing: Mapping[tuple[int, int], Addressing]
 
     def recognize(self, token: int, number: int, args: Sequence[int]) -> Watched | None:
         """What a reported call is; None where its number, or its ABI, is in no table."""
         one = self.calls.get((token, number))
         return one if one and (one.condition is None or one.condition.holds(args)) else None
+
+    def addresses(self, token: int, number: int, args: Sequence[int]) -> Addressing | None:
+        """The reported call, if it may name the other end of a socket."""
+        one = self.addressing.get((token, number))
+        return one if one and one.holds(args) else None
 
     def abi_of(self, token: int, number: int) -> str:
         """What to call the ABI of a number, also of one that no table knows."""
@@ -152,7 +192,18 @@ def watch(policy: Policy, arches: Sequence[Arch]) -> Watch:
         token: numbers | {number for there, number in calls if there == token}
         for token, numbers in allowed.items()
     }
-    return Watch(tuple(arches), MappingProxyType(calls), MappingProxyType(known))
+    addressing = {
+        (arch.audit_arch, arch.numbers[name]): Addressing(name, arch, conditions)
+        for arch in arches
+        for name, conditions in _ADDRESSING.items()
+        if name in arch.numbers
+    }
+    return Watch(
+        tuple(arches),
+        MappingProxyType(calls),
+        MappingProxyType(known),
+        MappingProxyType(addressing),
+    )
 
 
 def _watched(arch: Arch, policy: Policy) -> list[Watched]:
@@ -222,23 +273,42 @@ def _block(watched: Watch, token: int, known: Collection[int], *, big_endian: bo
     """What is done for one token: first the numbers whose arguments count, then the others."""
     code: list[Instruction] = [bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR)]
     returns = dict.fromkeys(known, _ALLOW)
-    for (there, number), one in watched.calls.items():
-        if there != token:
-            continue
-        if one.condition is None:
+    for number, conditions in _conditions(watched, token).items():
+        if not conditions:
             returns[number] = _NOTIFY
         else:
-            asked = _asked(one.condition, big_endian=big_endian)
+            asked = _asked(conditions, big_endian=big_endian)
             code += (bpf.jump(bpf.JEQ, number, 0, len(asked)), *asked)
     return (*code, *bpf.tree(bpf.ranges_from(returns, _NOTIFY)))
 
 
-def _asked(condition: Condition, *, big_endian: bool) -> Program:
-    """Decides by an argument."""
-    offset = bpf.OFFSET_ARGS + 8 * condition.argument + (4 if big_endian else 0)
-    load = bpf.statement(bpf.LD_ABS, offset)
-    ends = (bpf.statement(bpf.RET_K, _NOTIFY), bpf.statement(bpf.RET_K, _ALLOW))
-    if condition.value is None:
-        return (load, bpf.jump(bpf.JSET, condition.mask, 0, 1), *ends)
-    mask = bpf.statement(bpf.AND, condition.mask)
-    return (load, mask, bpf.jump(bpf.JEQ, condition.value, 0, 1), *ends)
+def _conditions(watched: Watch, token: int) -> Mapping[int, tuple[Condition, ...]]:
+    """When each number is reported; always where there is no condition."""
+    found: dict[int, tuple[Condition, ...]] = {
+        number: () if one.condition is None else (one.condition,)
+        for (there, number), one in watched.calls.items()
+        if there == token
+    }
+    for (there, number), other in watched.addressing.items():
+        if there == token:
+            before = found.get(number)
+            always = before == () or not other.conditions
+            found[number] = () if always else (*(before or ()), *other.conditions)
+    return found
+
+
+def _asked(conditions: Sequence[Condition], *, big_endian: bool) -> Program:
+    """Decides by arguments: whether one of some conditions holds."""
+    code: list[Instruction] = []
+    for one in conditions:
+        offset = bpf.OFFSET_ARGS + 8 * one.argument + (4 if big_endian else 0)
+        code.append(bpf.statement(bpf.LD_ABS, offset))
+        if one.value is None:
+            code.append(bpf.jump(bpf.JSET, one.mask, 0, 1))
+        else:
+            code += (
+                bpf.statement(bpf.AND, one.mask),
+                bpf.jump(bpf.JEQ, one.value, 0, 1),
+            )
+        code.append(bpf.statement(bpf.RET_K, _NOTIFY))
+    return (*code, bpf.statement(bpf.RET_K, _ALLOW))

@@ -31,6 +31,11 @@ in a container that the runtime makes as ever, with its own profile, and that is
 that profile answers itself is not seen; the report says which calls those are. --seccomp=unconfined
 starts it without one.
 
+What a daemon starts for the command (docker, containerd, systemd, cron, ssh and the like) runs
+elsewhere and is not seen. That the command, or whatever it starts, has asked one is: by the sockets
+that they connect to, and who listens there. So is a filter of the workload's own that answers
+documented calls first. Then silence is no answer, and the exit status 6.
+
 The command has this terminal, directory and environment; what it writes is its own. The report
 goes to standard error. A filter is inherited for good, so the observer stays until the last
 process has ended.
@@ -41,7 +46,9 @@ exit status:
   2  interrupted, and none was seen until then
   3  the command itself failed
   4  an option, a file or the command is not what it must be; one sentence says which and why
-  6  cannot tell: none was seen, but the workload failed
+  6  cannot tell: none was seen, but the workload failed, or not all that it did could be seen: work
+     was or may have been started elsewhere (use --image, or run observe where it is started), or a
+     filter answered documented calls before they could be seen
   7  this kernel cannot observe
 
 The workload's own exit status is in the report."""
