@@ -53,7 +53,7 @@ def test_the_filter_reports_exactly_what_is_recognized(machine: str) -> None:
     big_endian = watched.arches[0].big_endian
     values = (0, 1, 12, 22, 0x1000C, 0x20000, 0x40000000, 0x7E000011, 12 << 32, 0x20000 << 32)
     for abi, name in product(
-        watched.arches, ("clone", "ipc", "prctl", "seccomp", "read", "fsopen")
+        watched.arches, ("clone", "ipc", "prctl", "seccomp", "read", "fsopen", "socketcall")
     ):
         number = abi.number(name)
         if number is None:
@@ -62,7 +62,45 @@ def test_the_filter_reports_exactly_what_is_recognized(machine: str) -> None:
             data = SeccompData(number, abi.audit_arch, (first, second, 0, 0, 0, 0))
             said = simulate(code, data, big_endian=big_endian) == NOTIFY
             recognized = watched.recognize(abi.audit_arch, number, data.args)
-            assert said == (recognized is not None), (abi.name, name, first, second)
+            addresses = watched.addresses(abi.audit_arch, number, data.args)
+            assert said == bool(recognized or addresses), (abi.name, name, first, second)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_filter_reports_whatever_may_name_the_other_end_of_a_socket(machine: str) -> None:
+    watched = _watch(machine)
+    code = program(watched)
+    big_endian = watched.arches[0].big_endian
+    there, size = 0x7F0000000000, 16
+    asked = {
+        "connect": {(3, there, size, 0, 0, 0): True, (3, 0, 0, 0, 0, 0): True},
+        "sendto": {(3, 0, 0, 0, there, size): True, (3, there, 9, 0x20000000, 0, 0): False},
+        "sendmsg": {(3, there, 0, 0, 0, 0): True},
+        "sendmmsg": {(3, there, 2, 0, 0, 0): True},
+        "socketcall": {
+            (operation, there, 0, 0, 0, 0): operation in {3, 11, 16, 20} for operation in range(25)
+        },
+        "recvmsg": {(3, there, 0, 0, 0, 0): False},
+    }
+    for abi, name in product(watched.arches, asked):
+        number = abi.number(name)
+        if number is None:
+            continue
+        for args, reported in asked[name].items():
+            data = SeccompData(number, abi.audit_arch, args)
+            said = simulate(code, data, big_endian=big_endian) == NOTIFY
+            assert said == reported, (abi.name, name, args)
+            assert (watched.addresses(abi.audit_arch, number, args) is not None) == reported
+            assert watched.recognize(abi.audit_arch, number, args) is None
+
+
+def test_a_documented_connect_counts_and_is_looked_at() -> None:
+    one = replace(DOCUMENTED.calls[0], name="connect")
+    watched = watch(replace(DOCUMENTED, calls=(one,)), arch.offered_by("x86_64"))
+    number = arch.get("x86_64").numbers["connect"]
+    assert simulate(program(watched), SeccompData(number, 0xC000003E)) == NOTIFY
+    assert watched.recognize(0xC000003E, number, (0,) * 6) is not None
+    assert watched.addresses(0xC000003E, number, (0,) * 6) is not None
 
 
 def test_a_foreign_abi_is_reported() -> None:
