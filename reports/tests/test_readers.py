@@ -169,7 +169,7 @@ def test_a_doubled_comment_is_judged(tmp_path: Path) -> None:
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    status = main(words)
+    status = main(list(words))
     return status, " ".join(capsys.readouterr().out.split())
 
 
