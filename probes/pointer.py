@@ -58,7 +58,7 @@ _SPANS: Final = {
     "s390x": (Span(2, (1 << 64) - _PAGE, 2),),
     "riscv64": (Span(4, 1 << 56, 2),),
     "loongarch64": (Span(4, 1 << 56, 4),),
-    "mips64": (Span(4, 1 << 48, 4),),
+    "mips64": (Span(1, 1 << 48),),  # 32-bit code may be microMIPS, which sets the lowest bit
 }
 _ANY: Final = Span(1, (1 << 64) - 1)
 
