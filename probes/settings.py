@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from probes import arch, confinement, examiner, plan, policy, proof, verdict
+from probes import arch, confinement, examiner, plan, policy, proof, prover, verdict
 from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.auditd import AuditdCollector
@@ -20,7 +20,7 @@ from probes.cell import Claim
 from probes.confinement import ConfinedError, Confinement
 from probes.errors import BadInputError, InstrumentError
 from probes.examiner import AuditTrail
-from probes.finding import Finding
+from probes.finding import Finding, Weight
 from probes.instrument import Observation, Zygote
 from probes.plan import Case
 from probes.policy import Policy
@@ -386,12 +386,31 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
     return replace(target, findings=(*target.findings, *_unjudged(target, where.profile)))
 
 
-def _unjudged(target: Target, profile: Profile) -> tuple[Finding, ...]:
+def _unjudged(target: StackTarget, profile: Profile) -> tuple[Finding, ...]:
     """The architectures that the filters name and about which nobody can tell."""
     try:
         return proof.unjudged(target.analysis(profile), profile.returns)
     except TooComplexError:
-        return ()  # each cell of the proof will say so
+        return _too_many(target, profile)
+
+
+def _too_many(target: StackTarget, profile: Profile) -> tuple[Finding, ...]:
+    """That the filters tell too many architectures apart, where that is what outgrew a proof.
+
+    Where the programs are too complex altogether, each cell of the proof says so.
+    """
+    try:
+        analysis = prover.analyze(target.programs(profile), big_endian=target.big_endian)
+    except TooComplexError:
+        return ()
+    try:
+        return proof.unjudged(analysis, profile.returns)
+    except TooComplexError as error:
+        text = (
+            f"which architectures the filters name, and what they let through there, cannot be "
+            f"told, for {error}: have them compare seccomp_data.arch with whole tokens"
+        )
+        return (Finding(text, Weight.LIMITS, "architectures"),)
 
 
 def _arches(

@@ -459,3 +459,21 @@ def test_an_architecture_that_nobody_can_judge_is_a_finding_with_weight(tmp_path
     (case,) = (case for case in resolved.cases if case.claim is Claim.IS_ALL_JUDGED)
     assert case.arch == NATIVE
     assert settings.resolve(words, resolved.handed).cases == resolved.cases
+
+
+def test_too_many_architectures_to_tell_apart_are_a_finding_with_weight(tmp_path: Path) -> None:
+    """One byte of the token is compared, so that 2^24 of them are named."""
+    path = exported(tmp_path)
+    byte = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
+        bpf.statement(bpf.AND, 0xFF),
+        bpf.jump(bpf.JEQ, 0x08, 0, 1),
+        bpf.statement(bpf.RET_K, Action.ALLOW.value),
+    )
+    path.write_bytes(bpf.to_bytes(byte, big_endian=NATIVE.big_endian) + path.read_bytes())
+
+    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    (finding,) = settings.resolve(words).target.findings
+
+    assert (finding.weight, finding.about) == (Weight.LIMITS, "architectures")
+    assert "whole tokens" in finding.text
