@@ -23,6 +23,7 @@ from probes import arch as abis
 from probes import plan, policy
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.finding import Finding, Weight
 from probes.tests.emitter import sharing_records, wait_for
 from probes.tests.machine import need
 from reports import agreement, export, gate, reproduce
@@ -46,6 +47,7 @@ def planned() -> Iterator[plan.Case]:
     profiles = tuple(Profile)
     yield from plan.plan(SHIPPED, profiles, X86, X86, X86)
     yield from plan.executed(SHIPPED, profiles, X86)
+    yield from plan.all_judged(profiles, X86[0], [Finding("a sentence", Weight.LIMITS, "a thing")])
 
 
 def test_every_cell_leads_to_the_test_that_judges_it() -> None:
