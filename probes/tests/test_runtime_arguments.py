@@ -241,6 +241,38 @@ def test_options_from_production(runtime: str, machine: Machine, root: Path) -> 
         machine.run(runtime, "rm", "--force", "web1")
 
 
+VOLUMES = [
+    ("--volume", "/a:/b", ()),
+    ("--volume", "/b", ()),
+    ("--volume", "./a:/b", ()),
+    ("-v", "data:/b:ro", ("data",)),
+    ("--mount", "type=bind,source=/a,target=/b", ()),
+    ("--mount", "type=tmpfs,target=/b", ()),
+    ("--mount", "type=volume,src=data,dst=/b", ("data",)),
+    ("--mount", "source=data,target=/b", ("data",)),
+    ("--mount", "type=volume,target=/b", ()),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "names"), VOLUMES)
+def test_which_volumes_are_named(option: str, value: str, names: tuple[str, ...]) -> None:
+    assert read("docker", option, value).volumes == names
+
+
+@starts_containers
+@of_images
+def test_no_volume_is_made(runtime: str, machine: Machine, root: Path) -> None:
+    bare = machine.wanted(runtime, root)
+    wanted = replace(bare, arguments=(*bare.arguments, "-v", "data:/data"))
+    with pytest.raises(BadInputError, match="there is no volume data, and it would be left behind"):
+        container.hold(wanted)
+    assert machine.run(runtime, "volume", "ls", "--quiet") == ""
+    machine.run(runtime, "volume", "create", "data")
+    assert container.hold(wanted).first
+    assert machine.run(runtime, "volume", "ls", "--quiet") == "data"
+    machine.run(runtime, "volume", "rm", "data")
+
+
 WITHOUT_AN_ID = """\
 #!/bin/sh
 # A runtime that is interrupted when it has made a container: nobody learns the id.

@@ -21,6 +21,9 @@ _TRUE: Final = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})
 """How a flag of docker or podman is set; "" stands for one without a value."""
 
 _NEGATIVE: Final = re.compile(r"-\d+")
+_VOLUME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")
+"""A volume's name, which no path is that a runtime takes."""
+
 _LEAVE_OUT: Final = "leave it out"
 _NO_FILTER: Final = f"{_LEAVE_OUT}: it changes no filter"
 
@@ -68,6 +71,16 @@ class Arguments:
         """
         found = (re.match(r"seccomp[=:](.*)", one, re.DOTALL) for one in self.values(SECURITY))
         return tuple(match[1] for match in found if match)
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """The names of the volumes that docker or podman mounts, and would make where missing."""
+        sources = [one.partition(":")[0] for one in self.values("volume") if ":" in one]
+        for one in self.values("mount"):
+            said = dict(part.partition("=")[::2] for part in one.split(","))
+            if said.get("type", "volume") == "volume":
+                sources.append(said.get("source") or said.get("src", ""))
+        return tuple(one for one in sources if _VOLUME.fullmatch(one))
 
 
 @dataclass(frozen=True, slots=True)

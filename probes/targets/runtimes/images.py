@@ -74,6 +74,7 @@ class ImageContainer:
         self._wanted.program.run("start", self._id)
 
     def _create(self, *words: str) -> None:
+        self._check_volumes()
         self._asked = True
         said = self._wanted.program.run("create", *words, seconds=PULL_SECONDS).splitlines()
         if not said or not _ID.fullmatch(said[-1]):
@@ -82,6 +83,23 @@ class ImageContainer:
                 " id, so nothing can be told of it: look at --runtime-command"
             )
         self._id = said[-1]
+
+    def _check_volumes(self) -> None:
+        """Refuses a volume that would be made, and left behind with what the image has there.
+
+        Raises:
+            BadInputError: there is none of that name.
+        """
+        for name in self._given.volumes:
+            try:
+                self._wanted.program.run("volume", "inspect", name)
+            except BadInputError as error:
+                if "no such volume" not in str(error).lower():
+                    raise
+                raise BadInputError(
+                    f"--runtime-arg: there is no volume {shown(name)}, and it would be left behind:"
+                    " leave it out, for it changes no filter, or make it first"
+                ) from error
 
     def _options(self, program: str, *more: str) -> list[str]:
         """The words for a container that is to be made."""
