@@ -15,6 +15,7 @@ import pytest
 
 from probes import arch, interruption, order, plan, policy, settings, verdict, waivers
 from probes.cell import Cell, Claim, Outcome
+from probes.confinement import ConfinedError
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail, Examiner, cannot_tell
 from probes.order import Order
@@ -426,6 +427,9 @@ class Bench:
             if case.claim is Claim.CONTROLS:
                 return [cell for cell in self.controls if cell.key in case.cells]
             return examiner.examine([case])
+        except ConfinedError as error:
+            self.close()
+            return cannot_tell(case, str(error))
         except InstrumentError as error:
             self.close()
             return [verdict.broken(key, str(error)) for key in case.cells]
