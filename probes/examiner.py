@@ -454,8 +454,11 @@ class Examiner:
         )
 
     def _is_prctl(self, arch: Arch, number: int) -> bool:
-        """Whether a call is the one that installs filters, which its marker would answer."""
-        same = arch.audit_arch == self._native.audit_arch
+        """Whether a call is the one that installs filters, which its marker would answer.
+
+        Not where the filters under test are there already: one marker is all that is installed.
+        """
+        same = arch.audit_arch == self._native.audit_arch and self._ambient is None
         return same and number == self._native.number("prctl")
 
     def _ask(self, inquiry: _Inquiry) -> None:
