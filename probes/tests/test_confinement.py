@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cases.fixtures import DEFAULT_POLICY
-from probes import arch, bpf, confinement, kernel, policy
+from probes import arch, bpf, confinement, kernel, plan, policy
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Claim, Outcome
