@@ -5,6 +5,8 @@ seccomp(2); the ``SCMP_ACT_*`` names are those of libseccomp and of the OCI runt
 """
 
 import errno
+import os
+import re
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -84,6 +86,51 @@ class FilterReturn:
 def errno_name(number: int) -> str:
     """The symbolic name of an errno, or the number where there is none."""
     return errno.errorcode.get(number, str(number))
+
+
+ERRNO_NAMES = frozenset(name for name in vars(errno) if re.fullmatch("E[A-Z0-9]+", name))
+"""The names of the errnos that this machine has, ``EWOULDBLOCK`` and its like among them."""
+
+
+def errno_number(name: str, machine: str) -> int:
+    """The number of an errno.
+
+    Args:
+        name: one of ERRNO_NAMES.
+        machine: uname(2)'s machine of the kernel that answers with it.
+    """
+    if _is_mips(machine) and not _is_mips(os.uname().machine):
+        return _MIPS_ERRNOS.get(name, int(getattr(errno, name)))
+    return int(getattr(errno, name))
+
+
+def _is_mips(machine: str) -> bool:
+    return machine.startswith("mips")
+
+
+_MIPS_ERRNOS = {
+    name: first + offset
+    for first, names in (
+        (35, "ENOMSG EIDRM ECHRNG EL2NSYNC EL3HLT EL3RST ELNRNG EUNATCH ENOCSI EL2HLT EDEADLK"),
+        (46, "ENOLCK"),
+        (50, "EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT EDEADLOCK"),
+        (74, "EMULTIHOP"),
+        (77, "EBADMSG ENAMETOOLONG EOVERFLOW ENOTUNIQ EBADFD EREMCHG ELIBACC ELIBBAD ELIBSCN"),
+        (86, "ELIBMAX ELIBEXEC EILSEQ ENOSYS ELOOP ERESTART ESTRPIPE ENOTEMPTY EUSERS ENOTSOCK"),
+        (96, "EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT"),
+        (120, "EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE"),
+        (126, "EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS"),
+        (133, "EISCONN ENOTCONN EUCLEAN"),
+        (137, "ENOTNAM ENAVAIL EISNAM EREMOTEIO"),
+        (143, "ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY"),
+        (150, "EINPROGRESS ESTALE"),
+        (158, "ECANCELED ENOMEDIUM EMEDIUMTYPE ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED"),
+        (165, "EOWNERDEAD ENOTRECOVERABLE ERFKILL"),
+        (1133, "EDQUOT"),
+    )
+    for offset, name in enumerate(names.split())
+} | {"ENOTSUP": 122}
+"""Those that have other numbers on MIPS (arch/mips/include/uapi/asm/errno.h)."""
 
 
 class Profile(StrEnum):
