@@ -353,11 +353,19 @@ def _mnemonic(index: int, instruction: Instruction) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The numbers ``first`` to ``last`` (both included) and what a filter returns for them."""
+    """The numbers ``first`` to ``last`` (both included) and what a filter returns for them.
+
+    Attributes:
+        first: the lowest number.
+        last: the highest number.
+        returns: what a filter returns for them.
+        code: what decides in its place where arguments matter; it ends in a return on every way.
+    """
 
     first: int
     last: int
     returns: int
+    code: Program = ()
 
 
 def ranges(chosen: Collection[int], returns: int, otherwise: int) -> tuple[Range, ...]:
@@ -365,14 +373,24 @@ def ranges(chosen: Collection[int], returns: int, otherwise: int) -> tuple[Range
     return ranges_from(dict.fromkeys(chosen, returns), otherwise)
 
 
-def ranges_from(returns: Mapping[int, int], otherwise: int) -> tuple[Range, ...]:
-    """Covers all 2^32 numbers with what each returns; neighbours that agree are one range."""
+def ranges_from(
+    returns: Mapping[int, int], otherwise: int, code: Mapping[int, Program] | None = None
+) -> tuple[Range, ...]:
+    """Covers all 2^32 numbers with what each returns; neighbours that agree are one range.
+
+    Args:
+        returns: what some numbers return.
+        otherwise: what all others return.
+        code: what decides about numbers of which arguments matter.
+    """
+    by_arguments = code or {}
     found: list[Range] = []
     following = 0
-    for number in sorted(returns):
+    for number in sorted({*returns, *by_arguments}):
         if number > following:
             found.append(Range(following, number - 1, otherwise))
-        found.append(Range(number, number, returns[number]))
+        value = returns.get(number, otherwise)
+        found.append(Range(number, number, value, by_arguments.get(number, ())))
         following = number + 1
     if following <= U32:
         found.append(Range(following, U32, otherwise))
@@ -382,8 +400,9 @@ def ranges_from(returns: Mapping[int, int], otherwise: int) -> tuple[Range, ...]
 def _merged(parts: Iterable[Range]) -> tuple[Range, ...]:
     merged: list[Range] = []
     for part in parts:
-        if merged and merged[-1].returns == part.returns:
-            merged[-1] = Range(merged[-1].first, part.last, part.returns)
+        last = merged[-1] if merged else None
+        if last is not None and (last.returns, last.code) == (part.returns, part.code):
+            merged[-1] = Range(last.first, part.last, part.returns, part.code)
         else:
             merged.append(part)
     return tuple(merged)
@@ -392,7 +411,7 @@ def _merged(parts: Iterable[Range]) -> tuple[Range, ...]:
 def tree(parts: Sequence[Range]) -> Program:
     """A balanced search tree over A, which holds the number: log2(ranges) comparisons a call."""
     if len(parts) == 1:
-        return (statement(RET_K, parts[0].returns),)
+        return parts[0].code or (statement(RET_K, parts[0].returns),)
     middle = len(parts) // 2
     below, above = tree(parts[:middle]), tree(parts[middle:])
     if len(below) <= _LONGEST_SHORT_JUMP:

@@ -9,18 +9,19 @@ from itertools import chain
 
 from probes import bpf, confinement, executed, plan, pointer, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import Arch, Entry, of_token, token_text
+from probes.arch import ARCHES, Arch, Entry, of_token, token_text
 from probes.audit.collector import Batch, Collector
 from probes.audit.record import SeccompRecord
 from probes.bpf import Program, SeccompData
 from probes.catalogue import Preparation, probe_for
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.conditions import ARGUMENTS, example, name_in, width
 from probes.confinement import Confinement
 from probes.finding import undecided
 from probes.instrument import Call, Observation, Request, Route, Zygote, can_place
 from probes.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, killed_on_its_way
 from probes.plan import Case, Scope, Way
-from probes.policy import Policy
+from probes.policy import DocumentedCall, Policy
 from probes.proof import Deviation
 from probes.prover import Analysis, TooComplexError
 from probes.prover_compare import run
@@ -121,6 +122,7 @@ class _Role(Enum):
     """What a call serves for; see ``verdict.Sighting``."""
 
     WITNESSED = auto()
+    UNREAD = auto()
     PLAIN = auto()
     FREE = auto()
     CONTROL = auto()
@@ -299,7 +301,13 @@ class Examiner:
         has_call = key.number is not None and len(case.cells) == 1
         if case.claim is Claim.CONTROLS or not has_call:
             return ""
-        return undecided(self._target.findings, key.syscall)
+        return undecided(self._target.findings, key.syscall) or undecided(
+            self._target.findings, name_in(key.syscall)
+        )
+
+    def _documented(self, key: CellKey) -> DocumentedCall | None:
+        """The documented call that a cell is about; None where it is about something else."""
+        return next((call for call in self._policy.calls if call.label == key.syscall), None)
 
     def _compare(self, inquiry: _Inquiry) -> None:
         """Compares what the runtime's exec confines by; where that is the same, a call is made."""
@@ -337,10 +345,11 @@ class Examiner:
             ]
             return
         under_test = self._filters(case)
+        calls, untold = self._left_alone(case)
         exempt = [key for key in case.cells if plan.is_exempt(key)]
-        swept = [key for key in case.cells if not plan.is_exempt(key)]
+        swept = [key for key in calls if not plan.is_exempt(key)]
         attempts = [
-            self._witness.sweep(case.arch, [Call(_number(key)) for key in keys], under_test)
+            self._witness.sweep(case.arch, [calls[key] for key in keys], under_test)
             for keys in (swept, *([key] for key in exempt))
         ]
         bare = [self._witness.unasked(case.arch, Call(_number(key))) for key in exempt]
@@ -350,7 +359,7 @@ class Examiner:
         ]
         if self._own is not None:
             (alone,) = witness.MARKER.sweep(
-                case.arch, [Call(_number(key)) for key in case.cells], ()
+                case.arch, [calls.get(key, Call(_number(key))) for key in case.cells], ()
             )
             inquiry.requests.append(
                 Request(
@@ -369,7 +378,10 @@ class Examiner:
             own = dict(zip(case.cells, next(answers), strict=True)) if self._own else {}
             cells = []
             for key in case.cells:
-                call = Call(_number(key), (0, 0, 0, 0, 0, witness.SWEEP_MAGIC))
+                if key in untold:
+                    cells.append(verdict.cannot_tell(key, Cause.INSTRUMENT, untold[key]))
+                    continue
+                call = witness.marked(calls[key])
                 sighting = Sighting(
                     witnessed=witnessed[key],
                     control=controls.get(key),
@@ -388,12 +400,36 @@ class Examiner:
 
         inquiry.judge = judge
 
+    def _left_alone(self, case: Case) -> tuple[dict[CellKey, Call], dict[CellKey, str]]:
+        """The calls of a sweep, and the cells for which there is none, with the reason.
+
+        A call that is restricted for some arguments is made with others, as near as can be.
+        """
+        parts = plan.partly_restricted(self._policy, case.arch)
+        calls: dict[CellKey, Call] = {}
+        untold: dict[CellKey, str] = {}
+        for key in case.cells:
+            rest = parts.get(_number(key))
+            if rest is None:
+                calls[key] = Call(_number(key))
+                continue
+            near = example(rest.restrictions[0]) or ()
+            arguments = example(rest, near, {ARGUMENTS - 1: witness.SWEEP_MAGIC})
+            if arguments is None:
+                untold[key] = (
+                    "the policy leaves it alone only with a sixth argument other than the one by "
+                    "which the witness knows the probed calls"
+                )
+            else:
+                calls[key] = Call(_number(key), arguments)
+        return calls, untold
+
     def _prove(self, inquiry: _Inquiry) -> None:
         """Analyzes the programs; a counterexample is tried on the kernel, under the witness."""
         case, profile = inquiry.case, _profile(inquiry.case)
         key = case.cells[0]
-        wanted = proof.expected(case, profile.returns)
-        question = Question(key, wanted, self._target.description)
+        wanted = proof.expected(case, self._policy)
+        question = Question(key, wanted[0], self._target.description, others=wanted[1:])
         try:
             analysis = self._target.analysis(profile)
             found = proof.deviation(case, self._policy, analysis, wanted)
@@ -466,8 +502,9 @@ class Examiner:
         case = inquiry.case
         key = case.cells[0]
         recipe = _recipe(case)
-        row = probe_for(key.syscall)
-        if row is None and recipe.free and case.claim not in _KNOWN_TO_BE_HARMLESS:
+        row = probe_for(name_in(key.syscall))
+        harmless = self._harmless_arguments(case)
+        if harmless is None and recipe.free and case.claim not in _KNOWN_TO_BE_HARMLESS:
             reason = (
                 f"the catalogue has no arguments for {key.syscall} that are known to be harmless; "
                 "add a row to probes/catalogue.py"
@@ -476,16 +513,16 @@ class Examiner:
                 verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
             ]
             return
-        arguments: tuple[int, ...] = row.args if row else ()
-        if case.claim is Claim.DEFAULT_ACTION:
-            arguments = _UNKNOWN_ARGUMENTS
+        arguments = self._any_arguments(case) if harmless is None else harmless
         call = Call(_number(key), tuple(one & _widest(case.arch) for one in arguments))
         new_session = row is not None and row.prepare is Preparation.NEW_SESSION
         later = key.variant == Way.LATER_FILTER
         if reason := decisive(self._programs(case), self._native, recipe.route, later=later):
             inquiry.judge = lambda _seen, _batch: [verdict.cannot_tell(key, Cause.FILTER, reason)]
             return
-        tries = list(self._tries(case, recipe, call))
+        twice = recipe.plainly and not recipe.records
+        other = self._with_unread_bits(case, call) if twice else None
+        tries = list(self._tries(case, recipe, call, other))
         for one in tries:
             nonce = self._zygote.nonce()
             if one.role in {_Role.WITNESSED, _Role.FREE}:
@@ -519,6 +556,13 @@ class Examiner:
             if reason := self._answered(key, recipe.route, alone, sighting):
                 return [verdict.cannot_tell(key, Cause.PRIVILEGE, reason)]
             cell = verdict.judge(self._question(key, case.profile), sighting)
+            if other is not None and cell.outcome is Outcome.PASSED:
+                watched = self._witness.told(found[_Role.UNREAD])
+                simulated = self._simulate(case, other)
+                sighting = replace(sighting, witnessed=watched, simulated=simulated)
+                cell = verdict.judge(self._question(key, case.profile), sighting)
+                if cell.outcome is not Outcome.PASSED:
+                    cell = replace(cell, sentence=f"{cell.sentence} ({_arguments_words(other)})")
             again = [
                 replace(request, comm=self._zygote.nonce())
                 for one, request in zip(tries, inquiry.requests, strict=True)
@@ -528,7 +572,40 @@ class Examiner:
 
         inquiry.judge = judge
 
-    def _tries(self, case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
+    def _harmless_arguments(self, case: Case) -> tuple[int, ...] | None:
+        """Arguments that are known to do no harm; None where none are."""
+        key = case.cells[0]
+        if case.claim is Claim.DEFAULT_ACTION:
+            return _UNKNOWN_ARGUMENTS
+        documented = self._documented(key)
+        if documented is not None:
+            return plan.harmless_arguments(documented, case.arch)
+        row = probe_for(key.syscall)
+        return None if row is None else row.args
+
+    def _any_arguments(self, case: Case) -> tuple[int, ...]:
+        """Arguments of a call that cannot run: such as the document restricts it for."""
+        documented = self._documented(case.cells[0])
+        if documented is None or not documented.args:
+            return ()
+        return example(documented.restriction(case.arch)) or ()
+
+    def _with_unread_bits(self, case: Case, call: Call) -> Call | None:
+        """The same call to the kernel, with bits in the registers that it does not read.
+
+        None where a document's conditions are on nothing but whole registers.
+        """
+        documented = self._documented(case.cells[0])
+        if documented is None or self._own is not None:
+            return None  # what confines this process may look at such bits, too
+        arguments = [*call.arguments, *(0,) * ARGUMENTS][:ARGUMENTS]
+        for one in documented.args:
+            bits = width(documented.name, case.arch, one.index)
+            arguments[one.index] |= _ALL_ONES >> bits << bits & _widest()
+        made = (*call.arguments, *(0,) * ARGUMENTS)[:ARGUMENTS]
+        return None if tuple(arguments) == made else Call(call.number, tuple(arguments))
+
+    def _tries(self, case: Case, recipe: _Recipe, call: Call, other: Call | None) -> Iterator[_Try]:
         """What is tried for one cell."""
         under_test = self._filters(case)
         later = (
@@ -539,6 +616,9 @@ class Examiner:
         if recipe.witnessed:
             for attempt in self._witness.one(case.arch, call, under_test, later):
                 yield _Try(_Role.WITNESSED, attempt, recipe.route)
+        if other is not None:
+            for attempt in self._witness.one(case.arch, other, under_test, later):
+                yield _Try(_Role.UNREAD, attempt, recipe.route)
         if recipe.plainly and self._witness.marks:
             for attempt in witness.ORDER.one(case.arch, call, under_test, later):
                 yield _Try(_Role.PLAIN, attempt, recipe.route)
@@ -617,7 +697,12 @@ class Examiner:
             # Both filters are there, and of two equal actions the newest filter's data counts.
             of_both = (returns, self._ambient.canaries[key.arch].returns)
             returns = min(of_both, key=lambda one: one.action.precedence)
-        return Question(key, returns, program, confined=self._ambient is not None)
+        others: tuple[FilterReturn, ...] = ()
+        documented = self._documented(key)
+        if documented is not None and profile is not None:
+            returns, *more = documented.returns(profile, ARCHES[key.arch])
+            others = tuple(more)
+        return Question(key, returns, program, self._ambient is not None, others)
 
     def _filters(self, case: Case) -> tuple[bytes, ...]:
         """The filters under test, the oldest first; a control has a known one instead."""
@@ -845,6 +930,11 @@ def _rarely_had(found: Deviation) -> str:
 
 _AUDIT_ARCH_64BIT = 0x80000000
 """__AUDIT_ARCH_64BIT of linux/audit.h."""
+
+
+def _arguments_words(call: Call) -> str:
+    pairs = enumerate(call.arguments)
+    return "with " + ", ".join(f"args[{index}]={value:#x}" for index, value in pairs if value)
 
 
 def _number(key: CellKey) -> int:

@@ -7,14 +7,15 @@ from functools import partial
 from typing import Final
 
 from probes import partition, plan, pointer
-from probes.action import Action, FilterReturn
+from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, of_token, token_text
 from probes.bpf import SeccompData
+from probes.conditions import Comparison, Operator, Where
 from probes.finding import Finding, Weight
 from probes.plan import Case, Scope
 from probes.pointer import Span
-from probes.policy import Policy
-from probes.prover import Analysis, Bits
+from probes.policy import DocumentedCall, Policy
+from probes.prover import Analysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +41,49 @@ class Deviation:
         return FilterReturn.decode(self.value)
 
 
-def expected(case: Case, profile_returns: FilterReturn) -> FilterReturn:
-    """What the programs must return for everything that a case covers."""
+def expected(case: Case, policy: Policy) -> tuple[FilterReturn, ...]:
+    """What the programs may return for everything that a case covers, the best answer first."""
     if case.cells[0].syscall == Scope.OTHER_CALLS:
-        return FilterReturn(Action.ALLOW)
-    return profile_returns
+        return (FilterReturn(Action.ALLOW),)
+    profile, call = _profile_of(case), _documented(case, policy)
+    return (profile.returns,) if call is None else call.returns(profile, case.arch)
 
 
 def deviation(
-    case: Case, policy: Policy, analysis: Analysis, wanted: FilterReturn
+    case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
 ) -> Deviation | None:
     """The first input that a case covers and that deviates; None where there is none.
 
     A number about which some kernels ask no filter stands for others only if there are none.
+
+    Args:
+        case: says what is covered.
+        policy: says for which arguments.
+        analysis: what the programs return.
+        wanted: what they may return.
+
+    Raises:
+        TooComplexError: there is no proof.
     """
     parts: tuple[Case, ...] = (case,)
     if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
         parts += plan.left_out(policy, case, analysis.tokens())
-    found = (_deviation(part, policy, analysis, expected(part, wanted)) for part in parts)
+    found = (
+        _deviation(part, policy, analysis, wanted if part is case else expected(part, policy))
+        for part in parts
+    )
     return next((one for one in found if one is not None), None)
 
 
 def _deviation(
-    case: Case, policy: Policy, analysis: Analysis, wanted: FilterReturn
+    case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
 ) -> Deviation | None:
     """The first input that deviates of those that a case covers itself."""
     found = [
         _Suspect(token, number, value, count)
         for token, number, count in _covered(case, policy, analysis, wanted)
         for value in sorted(analysis.returns(token, number))
-        if not agrees(FilterReturn.decode(value), wanted)
+        if not _agrees_with_any(value, wanted)
         and _input(case, policy, analysis, (token, number, value)) is not None
     ]
     if not found:
@@ -110,12 +124,22 @@ class _Form:
     operation: int
     mask: int
 
+    @property
+    def inside(self) -> Comparison:
+        """The arguments with which the other call takes this form."""
+        return Comparison(0, Operator.EQ, self.mask, self.operation)
+
+    @property
+    def outside(self) -> Comparison:
+        """The arguments with which it does not."""
+        return Comparison(0, Operator.NE, self.mask, self.operation)
+
 
 _FORMS: Final = {"msgrcv": _Form("ipc", 12, 0xFFFF)}
 """MSGRCV of linux/ipc.h; ksys_ipc() in ipc/syscall.c takes the bits above 16 for a version."""
 
 
-def _other_form(case: Case, analysis: Analysis, wanted: FilterReturn) -> Deviation | None:
+def _other_form(case: Case, analysis: Analysis, wanted: Sequence[FilterReturn]) -> Deviation | None:
     """A way to make a call by its other form that a filter misses which knows that form.
 
     A filter that says nothing about the form lets it through knowingly or not: that is a gap of the
@@ -131,7 +155,7 @@ def _other_form(case: Case, analysis: Analysis, wanted: FilterReturn) -> Deviati
         if (data := _placed(analysis, partial(_in_form, case, analysis, number, value, form)))
         is not None
     }
-    right = {value for value in found if agrees(FilterReturn.decode(value), wanted)}
+    right = {value for value in found if _agrees_with_any(value, wanted)}
     if not right or right == found.keys():
         return None
     value = next(value for value in found if value not in right)
@@ -146,8 +170,7 @@ def _in_form(  # noqa: PLR0913, PLR0917 - the last one is what its caller varies
     form: _Form,
     span: Span | None,
 ) -> SeccompData | None:
-    operation = Bits(0, form.mask, form.operation)
-    return analysis.witness(case.arch.audit_arch, number, value, operation, span)
+    return analysis.witness(case.arch.audit_arch, number, value, form.inside, span)
 
 
 def _placed(
@@ -171,25 +194,35 @@ def _input(
 ) -> SeccompData | None:
     """An input of a number that returns a value and should not; None where there is none.
 
+    Of a call that the policy restricts for some arguments those count that the case is about.
+
     What other calls get only as the form of a documented one they should get.
     """
     token, number, value = what
     name = case.arch.name_of(number)
+    call = _documented(case, policy)
+    if call is not None and call.args:
+        return analysis.witness(token, number, value, call.restriction(case.arch), span)
     forms = [form for call, form in _FORMS.items() if form.call == name and call in policy.names]
-    outside = None
-    if (
-        forms
-        and case.cells[0].syscall == Scope.OTHER_CALLS
-        and agrees(FilterReturn.decode(value), _action_of(case))
-    ):
-        outside = Bits(0, forms[0].mask, forms[0].operation, within=False)
+    outside: Where | None = None
+    if case.cells[0].syscall == Scope.OTHER_CALLS:
+        if forms and agrees(FilterReturn.decode(value), _profile_of(case).returns):
+            outside = forms[0].outside
+        elif name is not None and policy.entries(name):
+            outside = policy.rest(name, case.arch)
     return analysis.witness(token, number, value, outside, span)
 
 
-def _action_of(case: Case) -> FilterReturn:
+def _documented(case: Case, policy: Policy) -> DocumentedCall | None:
+    """The documented call that a case is about; None where it is about something else."""
+    label = case.cells[0].syscall
+    return next((call for call in policy.calls if call.label == label), None)
+
+
+def _profile_of(case: Case) -> Profile:
     if case.profile is None:
         raise ValueError(f"{case.id} has no profile")
-    return case.profile.returns
+    return case.profile
 
 
 def agrees(returns: FilterReturn, wanted: FilterReturn) -> bool:
@@ -199,8 +232,13 @@ def agrees(returns: FilterReturn, wanted: FilterReturn) -> bool:
     return returns.action is not Action.ERRNO or returns.data == wanted.data
 
 
+def _agrees_with_any(value: int, wanted: Sequence[FilterReturn]) -> bool:
+    returns = FilterReturn.decode(value)
+    return any(agrees(returns, one) for one in wanted)
+
+
 def _covered(
-    case: Case, policy: Policy, analysis: Analysis, wanted: FilterReturn
+    case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
 ) -> Iterator[tuple[int, int, int]]:
     """Tokens and numbers to look at, each with how many numbers it stands for."""
     key, arch = case.cells[0], case.arch
@@ -227,7 +265,7 @@ def _suspects(
     arch: Arch | None,
     token: int,
     known: Sequence[int],
-    wanted: FilterReturn,
+    wanted: Sequence[FilterReturn],
 ) -> Iterator[tuple[int, int]]:
     """The first number of each run of numbers that may deviate, without the known ones."""
     for start, end in _deviating(analysis, token, wanted):
@@ -264,7 +302,7 @@ def unjudged(analysis: Analysis, wanted: FilterReturn) -> tuple[Finding, ...]:
         TooComplexError: they tell too many tokens or numbers apart.
     """
     found = {
-        token: _deviating(analysis, token, wanted) for token in _tokens_without_a_table(analysis)
+        token: _deviating(analysis, token, (wanted,)) for token in _tokens_without_a_table(analysis)
     }
     return tuple(
         _unjudged(token, runs)
@@ -288,12 +326,14 @@ def _unjudged(token: int, found: Sequence[tuple[int, int]]) -> Finding:
     )
 
 
-def _deviating(analysis: Analysis, token: int, wanted: FilterReturn) -> tuple[tuple[int, int], ...]:
+def _deviating(
+    analysis: Analysis, token: int, wanted: Sequence[FilterReturn]
+) -> tuple[tuple[int, int], ...]:
     """The runs of a token's numbers that may return something else, first and last."""
     return tuple(
         (part.first, part.last)
         for part in analysis.numbers(token)
-        if not all(agrees(FilterReturn.decode(value), wanted) for value in part.returns)
+        if not all(_agrees_with_any(value, wanted) for value in part.returns)
     )
 
 

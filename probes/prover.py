@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes import bpf
+from probes import bpf, conditions
 from probes.action import ACTION_MASK
 from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
 from probes.bpf import Instruction, Program, SeccompData
+from probes.conditions import Where
 from probes.pointer import Pointers, Span
 
 NODE_LIMIT: Final = 1_000_000
@@ -60,23 +61,6 @@ class NumberRange:
     first: int
     last: int
     returns: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Bits:
-    """A condition on an argument: ``args[argument] & mask == value``.
-
-    Attributes:
-        argument: which one, 0 to 5.
-        mask: the bits that count, of 64.
-        value: what they must be.
-        within: False for every argument of which that is not so.
-    """
-
-    argument: int
-    mask: int
-    value: int
-    within: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +218,7 @@ class Analysis:
         token: int,
         number: int,
         value: int,
-        where: Bits | None = None,
+        where: Where | None = None,
         span: Span | None = None,
     ) -> SeccompData | None:
         """An input with which a number returns a value; None where there is none.
@@ -245,7 +229,7 @@ class Analysis:
             token: the architecture.
             number: the number.
             value: the raw return value.
-            where: only inputs of which this is so.
+            where: only inputs with these arguments.
             span: only instruction addresses of this span.
 
         Raises:
@@ -273,19 +257,19 @@ class Analysis:
         except TooLargeError as error:
             raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
 
-    def _restricted(self, node: int, where: Bits) -> int:
-        cube = TRUE
-        base = _ARGS_BASE + 2 * WORD_BITS * where.argument
+    def _restricted(self, node: int, where: Where) -> int:
         try:
-            for place in reversed(range(2 * WORD_BITS)):
-                bit = 1 << (2 * WORD_BITS - 1 - place)
-                if where.mask & bit:
-                    branches = (FALSE, cube) if where.value & bit else (cube, FALSE)
-                    cube = self._diagrams.node(base + place, *branches)
-            combine = self._diagrams.both if where.within else self._diagrams.without
-            return combine(node, cube)
+            return self._diagrams.both(node, where.inputs(self._diagrams))
         except TooLargeError as error:
             raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
+
+    def regards(self, token: int, number: int, argument: int, bits: range) -> bool:
+        """Whether what a number returns depends on some bits of an argument, 0 the lowest."""
+        asked = {conditions.variable(argument, bit) for bit in bits}
+        return any(
+            not asked.isdisjoint(self._diagrams.support(node))
+            for node in self._conditions(token, number).values()
+        )
 
     def condition(self, token: int, number: int, value: int, most: int = 8) -> tuple[str, ...]:
         """In words, the arguments with which a number returns a value.

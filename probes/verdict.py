@@ -5,7 +5,6 @@ filter that kills something else. A refusal counts when the witness (``probes.wi
 answered otherwise, a kill when the call was armed and had not returned.
 """
 
-import errno
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from probes import witness
 from probes.action import ACTION_MASK, MAX_ERRNO, Action, FilterReturn, Profile, errno_name
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.conditions import name_in
 from probes.finding import Finding, Weight, weighty
 from probes.instrument import Observation, Stage
 from probes.plan import ANY_ARCH, Case
@@ -108,12 +108,24 @@ class Question:
         program: what a sentence calls the filter.
         confined: the filter is there already, so there is no call without any, and what the
             probes do besides is under it too.
+        others: what the filter may return just as well, with another errno.
     """
 
     key: CellKey
     returns: FilterReturn
     program: str
     confined: bool = False
+    others: tuple[FilterReturn, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[FilterReturn, ...]:
+        """All that the filter may return."""
+        return (self.returns, *self.others)
+
+    @property
+    def words(self) -> str:
+        """All that the filter may return, as people write it."""
+        return " or ".join(map(str, self.wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,10 +301,12 @@ class Counterexample:
 def judge_proof(question: Question, counterexample: Counterexample | None) -> Cell:
     """The verdict on what an analysis of the programs covers."""
     finding = _judge_proof(question, counterexample)
-    expected = f"{question.returns} for all arguments"
+    conditional = _is_conditional(question.key)
+    which = "all arguments that meet the conditions" if conditional else "all arguments"
+    expected = f"{question.words} for {which}"
     evidence: list[Evidence] = []
     if finding.outcome is Outcome.PASSED:
-        text = f"no input leads to anything but {question.returns}"
+        text = f"no input leads to anything but {question.words}"
         evidence.append(Evidence(EvidenceKind.PROVED, "analysis", text))
     if counterexample is not None:
         text = f"{counterexample.text} returns {counterexample.returns}"
@@ -313,7 +327,9 @@ def judge_proof(question: Question, counterexample: Counterexample | None) -> Ce
 
 def _judge_proof(question: Question, found: Counterexample | None) -> _Finding:
     if found is None:
-        text = f"{question.program} returns {question.returns} whatever the arguments"
+        conditional = _is_conditional(question.key)
+        which = "arguments meet the conditions" if conditional else "the arguments"
+        text = f"{question.program} returns {question.words} whatever {which}"
         return _Finding(Outcome.PASSED, None, text)
     text = f"{question.program} returns {found.returns} for {found.text}"
     if found.observation is None or _never_made(found.observation):
@@ -399,14 +415,23 @@ def _of_finding(key: CellKey, finding: Finding) -> Cell:
 def not_applicable(key: CellKey) -> Cell:
     """The verdict on a call that an ABI does not have."""
     observed = f"{key.arch} has no such call"
+    why = f"no number of {key.arch} stands for it"
+    if _is_conditional(key):
+        observed += ", or none with such arguments"
+        why += ", or no arguments of it meet the conditions there"
     return Cell(
         key,
         Outcome.NOT_APPLICABLE,
         Cause.ARCHITECTURE,
-        f"{key.syscall} on {key.arch}: not applicable, for no number of {key.arch} stands for it",
+        f"{key.syscall} on {key.arch}: not applicable, for {why}",
         "nothing",
         observed,
     )
+
+
+def _is_conditional(key: CellKey) -> bool:
+    """Whether a cell is about a call with some arguments only."""
+    return name_in(key.syscall) != key.syscall
 
 
 def cannot_tell(key: CellKey, cause: Cause, reason: str) -> Cell:
@@ -527,7 +552,8 @@ def _act(question: Question, seen: Seen) -> _Finding:
     if failed:
         return failed
     wanted = _EFFECTS[question.returns.action]
-    right_errno = wanted is not Effect.REFUSED or seen.errno == question.returns.data
+    errnos = {one.data for one in question.wanted}
+    right_errno = wanted is not Effect.REFUSED or seen.errno in errnos
     if seen.effect is wanted and right_errno:
         return _Finding(Outcome.PASSED, None, seen.detail)
     return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail)
@@ -729,24 +755,24 @@ _JUDGES: Final[Mapping[Claim, Callable[[Question, Sighting], _Finding]]] = {
     Claim.IS_INHERITED: _judge_confined,
 }
 
-_CONFINED_WORDS: Final = {
-    Action.KILL_PROCESS: "KILL_PROCESS",
-    Action.ERRNO: f"ERRNO({errno.errorcode[errno.EPERM]})",
-    Action.LOG: "LOG, so that it runs and is recorded",
-}
+
+def _confined_words(question: Question) -> str:
+    logs = question.returns.action is Action.LOG
+    return "LOG, so that it runs and is recorded" if logs else question.words
+
 
 _EXPECTED: Final[Mapping[Claim, Callable[[Question], str]]] = {
     Claim.CONTROLS: lambda question: str(question.returns),
-    Claim.TERMINATES: lambda question: str(question.returns),
+    Claim.TERMINATES: lambda question: question.words,
     Claim.ENDS_EVERY_THREAD: lambda question: f"{question.returns} for all threads",
     Claim.IS_REPORTED: lambda _: f"an audit record with sig={int(signal.SIGSYS)} code=0x80000000",
-    Claim.DENIES: lambda question: str(question.returns),
+    Claim.DENIES: lambda question: question.words,
     Claim.IS_SILENT: lambda _: "a denial that leaves no audit record",
     Claim.RUNS: lambda _: "that it runs as without a filter",
     Claim.IS_RECORDED: lambda _: "an audit record with sig=0 code=0x7ffc0000",
     Claim.LEAVES_THE_REST_ALONE: lambda question: str(question.returns),
-    Claim.DEFAULT_ACTION: lambda question: _CONFINED_WORDS[question.returns.action],
-    Claim.IS_INHERITED: lambda question: _CONFINED_WORDS[question.returns.action],
+    Claim.DEFAULT_ACTION: _confined_words,
+    Claim.IS_INHERITED: _confined_words,
 }
 
 
