@@ -22,6 +22,9 @@ ARGUMENTS: Final = 6
 REGISTER_BITS: Final = 64
 """How many bits of each."""
 
+HIGHEST_VALUE: Final = (1 << REGISTER_BITS) - 1
+"""All bits of one."""
+
 _FILE: Final = Path(__file__).with_name("argument-widths.toml")
 _NARROW: Final = 32
 _WIDTHS: Final = {"h": 16, "i": _NARROW, "l": REGISTER_BITS}
@@ -301,7 +304,7 @@ def example(
     diagrams = Diagrams(_NODES)
     node = where.inputs(diagrams)
     for index, value in (fixed or {}).items():
-        exact = Comparison(index, Operator.EQ, (1 << REGISTER_BITS) - 1, value)
+        exact = Comparison(index, Operator.EQ, HIGHEST_VALUE, value)
         node = diagrams.both(node, exact.inputs(diagrams))
     if node == FALSE:
         return None

@@ -258,8 +258,6 @@ def _check_call(
 _MOST_CONDITIONS: Final = 16
 """How many one call may have; no document needs as many."""
 
-_HIGHEST_VALUE: Final = (1 << conditions.REGISTER_BITS) - 1
-
 
 def _call(table: Mapping[str, Any], whose: str) -> DocumentedCall:
     """The call that a table documents, whose keys are right.
@@ -309,7 +307,7 @@ def _condition(table: Mapping[str, Any], call: str, whose: str) -> Condition:
             f"{conditions.ARGUMENTS - 1}"
         )
     for key in ("value", "mask", "valueTwo"):
-        if not 0 <= table.get(key, 0) <= _HIGHEST_VALUE:
+        if not 0 <= table.get(key, 0) <= conditions.HIGHEST_VALUE:
             raise BadInputError(
                 f"{whose}: '{key}' is {table[key]}, but must be from 0 to 2^64-1; write a negative "
                 f"number as the kernel's register has it, such as 0xffffffff for an int of -1"

@@ -215,13 +215,15 @@ def _policy(settings: Settings) -> results.Policy:
         families=settings.policy.families,
         calls=tuple(
             results.DocumentedCall(
-                name=call.name,
+                name=call.label,
                 family=call.family,
                 description=call.description,
                 why=call.why,
                 cves=call.cves,
                 attack=call.attack,
                 obsolete=call.obsolete,
+                args=call.args,
+                errno=call.errno,
             )
             for call in settings.policy.calls
         ),

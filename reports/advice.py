@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from probes.action import Profile
 from probes.cell import Cause, Cell, CellKey, Claim
-from probes.plan import function_of
+from probes.conditions import name_in
+from probes.plan import function_of, test_word
 from reports.results import Run
 from reports.summary import visible
 
@@ -33,6 +35,8 @@ def mend(cell: Cell) -> str:
     """What to change so that the cell passes: a sentence or two."""
     if cell.cause is Cause.INSTRUMENT:
         return "Run it again; if it happens again, report it as a bug of the suite."
+    if cell.key.claim is Claim.DENIES and cell.expected not in {"", str(Profile.ERRNO.returns)}:
+        return f"Have the filter answer {cell.expected} to {_call(cell.key)}. {_CAUSES}"
     return _ADVICE[cell.key.claim](cell.key)
 
 
@@ -67,7 +71,7 @@ def _record(key: CellKey) -> str:
 
 def _silence(key: CellKey) -> str:
     return (
-        f"Have the filter answer ERRNO with EPERM to {_call(key)}, and load it without"
+        f"Have the filter refuse {_call(key)} by ERRNO, and load it without"
         " SECCOMP_FILTER_FLAG_LOG, which makes the kernel record every refusal."
     )
 
@@ -75,7 +79,8 @@ def _silence(key: CellKey) -> str:
 def _allow(key: CellKey) -> str:
     return (
         f"Allow {_call(key)} without a condition: the policy does not restrict it, so programs may"
-        " rely on it. If it is to be restricted, document it."
+        " rely on it. If it is to be restricted, document it. What the policy restricts under"
+        " conditions has to be allowed with all arguments that do not meet them."
     )
 
 
@@ -96,6 +101,11 @@ def _inherit(key: CellKey) -> str:
 
 
 def _prove(key: CellKey) -> str:
+    if name_in(key.syscall) != key.syscall:
+        return (
+            f"Let the rule for {_call(key)} hold for all arguments that meet the conditions: mask"
+            " them to the bits that the kernel reads."
+        )
     return (
         f"Let the rule for {_call(key)} look at the number only; where it has to look at"
         " arguments, mask them to the bits that the kernel uses."
@@ -172,7 +182,7 @@ def test_name(key: CellKey) -> str:
             words = (profile, key.syscall)
         case _:
             words = (key.arch, key.syscall)
-    return f"{function_of(key.claim)}[{'-'.join(word.replace(' ', '_') for word in words)}]"
+    return f"{function_of(key.claim)}[{'-'.join(map(test_word, words))}]"
 
 
 def reproduce(run: Run, key: CellKey) -> str:

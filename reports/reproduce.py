@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from probes.cell import CellKey, Claim
-from probes.plan import function_of
+from probes.plan import function_of, test_word
 
 _MODULES: Final[Mapping[Claim, str]] = {
     Claim.CONTROLS: "test_controls.py",
@@ -46,7 +46,7 @@ def test_of(key: CellKey) -> str:
     A test that judges many cells at once stands for each of them.
     """
     parameters = _PARAMETERS.get(key.claim, _documented)(key)
-    words = "-".join(word.replace(" ", "_") for word in parameters)
+    words = "-".join(map(test_word, parameters))
     return f"{_MODULES[key.claim]}::{function_of(key.claim)}[{words}]"
 
 

@@ -136,7 +136,7 @@ def reason(cell: Cell) -> str:
 
 
 def _names_cell(words: str, key: CellKey) -> bool:
-    return re.match(rf"{re.escape(key.syscall)}\b", words) is not None
+    return re.match(rf"{re.escape(key.syscall)}(?!\w)", words) is not None
 
 
 def documented(run: Run) -> tuple[Cell, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from probes.cell import Cell
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.references import references
+from reports.html.references import answers, references
 from reports.html.view import (
     MEANINGS,
     Entry,
@@ -61,6 +61,7 @@ def _call(view: View, call: DocumentedCall, entries: Sequence[Entry]) -> Markup:
             id=call_anchor(view.run, call),
         ),
         element("p", element("strong", text("Why it is restricted. ")), text(call.why)),
+        answers(call),
         references(call),
         _entries(view, entries),
         class_=_fine(cells),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from probes.conditions import name_in
 from probes.gap import Gap, GapState
 from probes.siblings import routes
 from reports.html.markup import NOTHING, Markup, code, element, join, text
@@ -107,7 +108,7 @@ def _profiles(members: Sequence[Gap], arch: str, same: Sequence[Gap]) -> str:
 
 def _routes(view: View) -> Markup:
     """What leads to the power of a documented call without any call that could be refused."""
-    documented = {call.name for call in view.run.policy.calls}
+    documented = {name_in(call.name) for call in view.run.policy.calls}
     told = [(one, [name for name in one.gives if name in documented]) for one in routes()]
     lines = [
         element(

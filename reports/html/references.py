@@ -1,8 +1,8 @@
-"""The identifiers of vulnerabilities and techniques, each with a link to who explains it."""
+"""What belongs to a call: its errnos, and what explains it, each with a link to who does."""
 
 import re
 
-from reports.html.markup import NOTHING, Markup, element, join, text
+from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.results import DocumentedCall
 
 _ADDRESSES = (
@@ -10,6 +10,14 @@ _ADDRESSES = (
     (r"T[0-9]{4}", "https://attack.mitre.org/techniques/{}/"),
 )
 """Where the identifiers of a policy are explained; others stay plain text."""
+
+
+def answers(call: DocumentedCall) -> Markup:
+    """The errnos that a refusal may answer; nothing where it is the profile's own."""
+    if not call.errno:
+        return NOTHING
+    heading = element("strong", text("A refusal may answer. "))
+    return element("p", heading, join(*map(code, call.errno), by=" or "), text("."))
 
 
 def references(call: DocumentedCall) -> Markup:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from probes.cell import Cell, Outcome
 from reports.advice import mend, reproduce
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.references import references
+from reports.html.references import answers, references
 from reports.html.view import (
     MEANINGS,
     View,
@@ -55,6 +55,7 @@ def _call_card(view: View, call: DocumentedCall, cells: Sequence[Cell], *, folde
     about = (
         paragraph(f"{call.description}{obsolete}"),
         element("p", element("strong", text("Why it matters. ")), text(call.why)),
+        answers(call),
         references(call),
     )
     title = join(code(call.name), element("span", text(f" {call.family}")))

@@ -16,14 +16,16 @@ MEANINGS = {
     Claim.TERMINATES: "A documented call ends the whole process with SIGSYS, at that call.",
     Claim.ENDS_EVERY_THREAD: "The other threads of the process end too, not only the caller.",
     Claim.IS_REPORTED: "That end leaves an audit record with the signal, the ABI and the number.",
-    Claim.DENIES: "A documented call does not run; the filter answers EPERM.",
+    Claim.DENIES: "A documented call does not run; the filter answers EPERM, or as documented.",
     Claim.IS_SILENT: "That denial leaves no audit record.",
     Claim.RUNS: "A documented call runs as it does without a filter.",
     Claim.IS_RECORDED: "That call leaves an audit record with the ABI and the number.",
-    Claim.LEAVES_THE_REST_ALONE: "Every call that is not documented goes through.",
+    Claim.LEAVES_THE_REST_ALONE: "Every call that is not documented goes through, and so does one"
+    " with other arguments than documented.",
     Claim.DEFAULT_ACTION: "A number that no table knows gets the action of the profile.",
     Claim.IS_INHERITED: "Nothing that a process does takes the filter off it or its children.",
-    Claim.IS_PROVED: "By analysis, the filter gives its answer whatever the arguments are.",
+    Claim.IS_PROVED: "By analysis, the filter gives its answer whatever the arguments are, or"
+    " whatever ones meet the documented conditions.",
     Claim.IS_ALL_JUDGED: "Nothing that the target names was left out of the verdicts.",
 }
 """What each claim says, for a reader who does not know the suite."""

@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
 from probes.errors import BadInputError
 from probes.gap import Gap, GapState
 from probes.identity import Pipeline, RunBy
@@ -154,9 +155,20 @@ def _policy_to_json(policy: Policy) -> dict[str, object]:
                 "attack": list(call.attack),
                 "obsolete": call.obsolete,
             }
+            | _conditions_to_json(call)
             for call in policy.calls
         ],
     }
+
+
+def _conditions_to_json(call: DocumentedCall) -> dict[str, object]:
+    """What only a call under conditions, or with errnos of its own, has."""
+    args = [
+        {"index": one.index, "op": one.operator, "value": one.value}
+        | ({} if one.mask is None else {"mask": one.mask})
+        for one in call.args
+    ]
+    return ({"args": args} if args else {}) | ({"errno": list(call.errno)} if call.errno else {})
 
 
 def _target_to_json(target: Target) -> dict[str, object]:
@@ -464,7 +476,11 @@ def _policy_from_fields(fields: Fields) -> Policy:
 
 
 def _call_from_fields(fields: Fields) -> DocumentedCall:
-    fields.only("name", "family", "description", "why", "cves", "attack", "obsolete")
+    optional = [name for name in ("args", "errno") if fields.has(name)]
+    for name in optional:
+        if not fields.items(name):
+            raise fields.refusal(name, "must not be empty")
+    fields.only("name", "family", "description", "why", "cves", "attack", "obsolete", *optional)
     return DocumentedCall(
         name=fields.text("name"),
         family=fields.text("family"),
@@ -473,6 +489,21 @@ def _call_from_fields(fields: Fields) -> DocumentedCall:
         cves=fields.texts("cves"),
         attack=fields.texts("attack"),
         obsolete=fields.flag("obsolete"),
+        args=tuple(map(_condition_from_fields, fields.children("args")))
+        if "args" in optional
+        else (),
+        errno=fields.texts("errno") if "errno" in optional else (),
+    )
+
+
+def _condition_from_fields(fields: Fields) -> Condition:
+    masked = fields.has("mask")
+    fields.only("index", "op", "value", *(["mask"] if masked else []))
+    return Condition(
+        index=fields.number("index", ARGUMENTS - 1),
+        operator=fields.member("op", Operator),
+        value=fields.number("value", HIGHEST_VALUE),
+        mask=fields.number("mask", HIGHEST_VALUE) if masked else None,
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.conditions import Condition
 from probes.errors import InstrumentError
 from probes.gap import Gap
 from probes.identity import RunBy
@@ -37,13 +38,15 @@ class DocumentedCall:
     """A call that the policy documents, with what a reader of a report should know about it.
 
     Attributes:
-        name: the call's name.
+        name: what cells call it: its name, and the conditions under which it is restricted.
         family: what it is grouped under.
         description: what the call does.
         why: why it is restricted.
         cves: identifiers of vulnerabilities that went through it.
         attack: identifiers of MITRE ATT&CK techniques that use it.
         obsolete: whether today's kernels have given it up.
+        args: the conditions that its arguments meet; all arguments do where there are none.
+        errno: the errnos that a refusal may answer; none stands for the profile's own.
     """
 
     name: str
@@ -53,6 +56,8 @@ class DocumentedCall:
     cves: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
     obsolete: bool = False
+    args: tuple[Condition, ...] = ()
+    errno: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
