@@ -115,11 +115,16 @@ def width(call: str, arch: Arch, index: int) -> int:
     return min(known, _register(call, arch))
 
 
+def is_wide(arch: Arch) -> bool:
+    """Whether an ABI's registers have 64 bits."""
+    return bool(arch.audit_arch & _OF_64_BITS)
+
+
 def _register(call: str, arch: Arch) -> int:
     """How many bits an ABI's registers have for a call."""
     number = arch.number(call) or 0
     compat = arch.name == "x32" and number >= _FIRST_COMPAT_OF_X32
-    return REGISTER_BITS if arch.audit_arch & _OF_64_BITS and not compat else _NARROW
+    return REGISTER_BITS if is_wide(arch) and not compat else _NARROW
 
 
 def _letters(arch: str, call: str) -> str:

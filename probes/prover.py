@@ -241,15 +241,7 @@ class Analysis:
         if span is not None:
             possible = self._within(possible, span)
         chosen = self._diagrams.member(possible)
-        if chosen is None:
-            return None
-        words = [0] * (2 * _ARGUMENTS + 2)
-        for variable, yes in chosen.items():
-            word, place = divmod(variable - _ARGS_BASE, WORD_BITS)
-            if yes and word < len(words):
-                words[word] |= 1 << (WORD_BITS - 1 - place)
-        pairs = [words[i] << WORD_BITS | words[i + 1] for i in range(0, len(words), 2)]
-        return SeccompData(number, token, tuple(pairs[:_ARGUMENTS]), pairs[_ARGUMENTS])
+        return None if chosen is None else _assembled(token, number, chosen)
 
     def _within(self, node: int, span: Span) -> int:
         try:
@@ -263,13 +255,52 @@ class Analysis:
         except TooLargeError as error:
             raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
 
-    def regards(self, token: int, number: int, argument: int, bits: range) -> bool:
-        """Whether what a number returns depends on some bits of an argument, 0 the lowest."""
-        asked = {conditions.variable(argument, bit) for bit in bits}
-        return any(
-            not asked.isdisjoint(self._diagrams.support(node))
-            for node in self._conditions(token, number).values()
-        )
+    def swayed(
+        self, token: int, number: int, argument: int, bits: range
+    ) -> Iterator[tuple[int, int, SeccompData]]:
+        """Where some bits of an argument, 0 the lowest, change what a number returns.
+
+        Args:
+            token: the architecture.
+            number: the number.
+            argument: which argument.
+            bits: the bits.
+
+        Yields:
+            What is returned without the bits, what is returned with some of them, and an input
+            that has these; for each such pair of values.
+
+        Raises:
+            TooComplexError: the condition outgrew the analysis' bound.
+        """
+        asked = frozenset(conditions.variable(argument, bit) for bit in bits)
+        found = self._conditions(token, number)
+        if all(asked.isdisjoint(self._diagrams.support(node)) for node in found.values()):
+            return
+        try:
+            for plain, node in found.items():
+                without = self._cleared(node, asked, {})
+                for other, there in found.items():
+                    chosen = self._diagrams.member(self._diagrams.both(without, there))
+                    if other != plain and chosen is not None:
+                        yield plain, other, _assembled(token, number, chosen)
+        except TooLargeError as error:
+            raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
+
+    def _cleared(self, node: int, variables: frozenset[int], known: dict[int, int]) -> int:
+        """The inputs that are in a set once some of their bits are cleared."""
+        if node in {FALSE, TRUE}:
+            return node
+        if node not in known:
+            decides = self._diagrams.variable_of(node)
+            no, yes = self._diagrams.branches(node)
+            low = self._cleared(no, variables, known)
+            known[node] = (
+                low
+                if decides in variables
+                else self._diagrams.node(decides, low, self._cleared(yes, variables, known))
+            )
+        return known[node]
 
     def condition(self, token: int, number: int, value: int, most: int = 8) -> tuple[str, ...]:
         """In words, the arguments with which a number returns a value.
@@ -356,6 +387,17 @@ class Analysis:
         if self._diagrams.variable_of(node) == variable:
             return self._diagrams.branches(node)
         return node, node
+
+
+def _assembled(token: int, number: int, chosen: Mapping[int, bool]) -> SeccompData:
+    """An input of which some bits were chosen; the others are 0."""
+    words = [0] * (2 * _ARGUMENTS + 2)
+    for variable, yes in chosen.items():
+        word, place = divmod(variable - _ARGS_BASE, WORD_BITS)
+        if yes and word < len(words):
+            words[word] |= 1 << (WORD_BITS - 1 - place)
+    pairs = [words[i] << WORD_BITS | words[i + 1] for i in range(0, len(words), 2)]
+    return SeccompData(number, token, tuple(pairs[:_ARGUMENTS]), pairs[_ARGUMENTS])
 
 
 def _spelled(member: Mapping[int, bool]) -> str:

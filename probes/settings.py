@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from probes import arch, confinement, examiner, plan, policy, proof, prover, verdict
+from probes import arch, confinement, examiner, plan, policy, proof, prover, unread, verdict
 from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.auditd import AuditdCollector
@@ -383,13 +383,16 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
         opened.origin,
         opened.logged,
     )
-    return replace(target, findings=(*target.findings, *_unjudged(target, where.profile)))
+    # The analysis is shared, for it is what takes the time.
+    found = _of_analysis(target, where.profile, opened.native)
+    return replace(target, findings=(*target.findings, *found))
 
 
-def _unjudged(target: StackTarget, profile: Profile) -> tuple[Finding, ...]:
-    """The architectures that the filters name and about which nobody can tell."""
+def _of_analysis(target: StackTarget, profile: Profile, native: Arch) -> tuple[Finding, ...]:
+    """The architectures about which nobody can tell, and rules that look at bits nobody reads."""
     try:
-        return proof.unjudged(target.analysis(profile), profile.returns)
+        analysis = target.analysis(profile)
+        return (*proof.unjudged(analysis, profile.returns), *unread.findings(analysis, native))
     except TooComplexError:
         return _too_many(target, profile)
 

@@ -1,9 +1,9 @@
 """A stack of filters as people read it: by architecture and action, in names, and why. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from probes import partition, prover
+from probes import partition, prover, unread
 from probes.action import FilterReturn
 from probes.bpf import SeccompData
 from probes.errors import InstrumentError
@@ -112,10 +112,16 @@ def overview(opened: Opened, analysis: Analysis, where: Sequence[Place], width: 
     Raises:
         TooComplexError: the filters tell too many tokens or numbers apart.
     """
-    lines = [*headline(opened, width), *inexactness(analysis, width)]
+    lines = [*headline(with_unread(opened, analysis), width), *inexactness(analysis, width)]
     for section in sections(analysis, where):
         lines += ["", *_section_lines(section, analysis, width)]
     return lines
+
+
+def with_unread(opened: Opened, analysis: Analysis) -> Opened:
+    """The target, its findings with those about bits that the kernel does not read."""
+    found = unread.findings(analysis, opened.native)
+    return replace(opened, findings=(*opened.findings, *found))
 
 
 def headline(opened: Opened, width: int) -> list[str]:

@@ -68,16 +68,17 @@ def _explain_number(
     wanted: tuple[Arch, ...],
     width: int,
 ) -> list[str]:
-    lines = explain.headline(opened, width)
     where: Sequence[Place]
     if values is not None:
         # One call needs no proof, so it is told of filters that are too complex for one, too.
+        lines = explain.headline(opened, width)
         where = [places.abi(one) for one in wanted or arch.offered_by(opened.native.machine)]
         for place, here in _places_of(number, where):
             data = SeccompData(here, place.token, values)
             lines += ["", *explain.call_lines(opened, place, data, width)]
         return lines
     analysis = explain.analyze(opened)
+    lines = explain.headline(explain.with_unread(opened, analysis), width)
     lines += explain.inexactness(analysis, width)
     where = places.places(analysis, opened.native, wanted)
     for place, here in _places_of(number, where):
