@@ -269,10 +269,25 @@ class Outside:
 
     def inputs(self, diagrams: Diagrams) -> int:
         """See ``Where``."""
+        return diagrams.complement(AnyOf(self.restrictions).inputs(diagrams))
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """The arguments for which at least one of some restrictions holds.
+
+    Attributes:
+        restrictions: those.
+    """
+
+    restrictions: tuple[Restriction, ...]
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """See ``Where``."""
         found = FALSE
         for one in self.restrictions:
             found = diagrams.any_of(found, one.inputs(diagrams))
-        return diagrams.complement(found)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,12 @@ from typing import Final
 from probes import bpf
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
+from probes.bdd import TooLargeError
+from probes.conditions import AnyOf, Outside, Restriction, Where
 from probes.errors import BadInputError
 from probes.policy import Policy
 from probes.targets import builtin
+from reports.argument_rules import Rule, Rules, as_oci, rules
 from reports.summary import visible
 
 
@@ -83,7 +86,8 @@ def notes(request: Request, form: Format) -> tuple[str, ...]:
             f"libseccomp has no {', '.join(lacking)}: the profile does not name it, and what "
             f"enters by it gets {foreign}"
         )
-    return (*found, *_multiplexed(request.policy.names, _in_profiles(request.arches)))
+    restricted, named = restricted_names(request.policy), _in_profiles(request.arches)
+    return (*found, *_multiplexed(restricted, named), *_stricter(request))
 
 
 def _in_profiles(arches: Sequence[Arch]) -> tuple[Arch, ...]:
@@ -129,6 +133,7 @@ def allowed_names(documented: Collection[str], arches: Sequence[Arch]) -> tuple[
 
 def oci_profile(request: Request) -> dict[str, object]:
     """The profile as the runtime-spec's ``linux.seccomp`` has it."""
+    allowed = allowed_names(request.policy.names, _in_profiles(request.arches))
     head: dict[str, object] = {"defaultAction": request.profile.returns.action.scmp}
     if request.profile.returns.action is Action.ERRNO:
         head["defaultErrnoRet"] = request.profile.returns.data
@@ -136,12 +141,101 @@ def oci_profile(request: Request) -> dict[str, object]:
         # Not Docker's archMap: containerd and runc read this form only, everybody else both.
         "architectures": [arch.scmp for arch in _in_profiles(request.arches)],
         "syscalls": [
-            {
-                "names": list(allowed_names(request.policy.names, _in_profiles(request.arches))),
-                "action": Action.ALLOW.scmp,
-            }
+            {"names": list(allowed), "action": Action.ALLOW.scmp},
+            *map(_rule_as_oci, argument_rules_of(request)),
         ],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """The rules for one call of which arguments, or its own errno, decide.
+
+    Attributes:
+        name: the call.
+        returns: what they answer.
+        found: for which arguments.
+    """
+
+    name: str
+    returns: FilterReturn
+    found: Rules
+
+
+def argument_rules_of(request: Request) -> tuple[tuple[CallRules, Rule], ...]:
+    """Every rule of a profile besides the one for what is allowed always.
+
+    Raises:
+        BadInputError: a profile cannot say what the policy does.
+    """
+    return tuple((one, rule) for one in _call_rules(request) for rule in one.found.rules)
+
+
+def _rule_as_oci(pair: tuple[CallRules, Rule]) -> dict[str, object]:
+    one, rule = pair
+    said: dict[str, object] = {"names": [one.name], "action": one.returns.action.scmp}
+    if one.returns.action is Action.ERRNO:
+        said["errnoRet"] = one.returns.data
+    return said | ({"args": as_oci(rule)} if rule else {})
+
+
+def _call_rules(request: Request) -> Iterator[CallRules]:
+    special = (call.name for call in request.policy.calls if call.args or call.errno)
+    for name in dict.fromkeys(special):
+        named = _in_profiles(request.arches)
+        where = [arch for arch in named if arch.number(name) is not None]
+        for returns, sets in _answers(request, name, where).items():
+            if returns == request.profile.returns or not sets:
+                continue
+            try:
+                found = rules(sets)
+            except TooLargeError:
+                found = None
+            if found is None:
+                names = ", ".join(arch.name for arch in where)
+                raise BadInputError(
+                    f"{request.policy.path}: no profile can say what the policy restricts of "
+                    f"{name} on {names} together: export fewer ABIs at once (--arch), or a raw "
+                    f"program (--format bpf)"
+                )
+            if found.rules:
+                yield CallRules(name, returns, found)
+
+
+def _answers(
+    request: Request, name: str, where: Sequence[Arch]
+) -> dict[FilterReturn, dict[Arch, Where]]:
+    """What a filter answers to a call, and for which arguments on each ABI."""
+    entries = request.policy.entries(name)
+    found: dict[FilterReturn, dict[Arch, Where]] = {}
+    for arch in where:
+        by_answer: dict[FilterReturn, list[Restriction]] = {}
+        for call in entries:
+            answer = call.returns(request.profile, arch)[0]
+            by_answer.setdefault(answer, []).append(call.restriction(arch))
+        every = Outside(tuple(call.restriction(arch) for call in entries))
+        found.setdefault(FilterReturn(Action.ALLOW), {})[arch] = every
+        for answer, restrictions in by_answer.items():
+            alone = restrictions[0] if len(restrictions) == 1 else AnyOf(tuple(restrictions))
+            found.setdefault(answer, {})[arch] = alone
+    if not entries[0].args:
+        found.pop(FilterReturn(Action.ALLOW), None)
+    return found
+
+
+def _stricter(request: Request) -> Iterator[str]:
+    """Where a profile refuses more than the policy asks for."""
+    for one in _call_rules(request):
+        if one.found.stricter and one.returns.action is Action.ALLOW:
+            yield (
+                f"on {', '.join(one.found.stricter)} libseccomp compares 32 bits of each argument: "
+                f"{one.name} is refused there also with bits above which the policy allows"
+            )
+
+
+def restricted_names(policy: Policy) -> tuple[str, ...]:
+    """The calls that a policy restricts whatever the arguments."""
+    return tuple(name for name in policy.names if not policy.entries(name)[0].args)
 
 
 def oci_json(request: Request) -> str:
@@ -183,9 +277,31 @@ def spo_yaml(request: Request) -> str:
             f"    - action: {Action.ALLOW.scmp}",
             "      names:",
             *(f"        - {json.dumps(name)}" for name in names),
+            *(line for pair in argument_rules_of(request) for line in _rule_as_yaml(*pair)),
             "",
         )
     )
+
+
+def _rule_as_yaml(one: CallRules, rule: Rule) -> Iterator[str]:
+    """A rule of a SeccompProfile, which has the words of the runtime-spec but for the errno.
+
+    Raises:
+        BadInputError: it has an errno of its own.
+    """
+    if one.returns.action is Action.ERRNO:
+        raise BadInputError(
+            f"--format spo: a SeccompProfile has its errnos as text, which runtimes do not take, "
+            f"so that {one.name} cannot answer {one.returns}: take another format"
+        )
+    yield f"    - action: {one.returns.action.scmp}"
+    yield "      names:"
+    yield f"        - {json.dumps(one.name)}"
+    yield "      args:"
+    for said in as_oci(rule):
+        first, *others = said.items()
+        yield f"        - {first[0]}: {first[1]}"
+        yield from (f"          {key}: {value}" for key, value in others)
 
 
 _LONGEST_LABEL: Final = 63
@@ -270,8 +386,13 @@ def _meaning(instruction: bpf.Instruction) -> str:
     if instruction.code == bpf.RET_K:
         return f": {FilterReturn.decode(instruction.k)}"
     if instruction.code == bpf.LD_ABS:
-        return ": the architecture" if instruction.k == bpf.OFFSET_ARCH else ": the number"
+        words = {bpf.OFFSET_ARCH: "the architecture", bpf.OFFSET_NR: "the number"}
+        index = (instruction.k - bpf.OFFSET_ARGS) // _REGISTER_BYTES
+        return f": {words.get(instruction.k, f'half of argument {index}')}"
     return ""
+
+
+_REGISTER_BYTES: Final = 8
 
 
 def _uncommented(text: str) -> str:
