@@ -205,14 +205,25 @@ class Comparison:
 def comparison(condition: Condition, call: str, arch: Arch) -> Comparison:
     """A condition on a call's argument as an ABI's kernel takes it.
 
-    A value that is wider than the ABI's registers is cut, as libseccomp cuts it.
+    Where registers have 32 bits, a negative number of 64 bits is meant as the one of 32.
     """
-    register = (1 << _register(call, arch)) - 1
     seen = (1 << width(call, arch, condition.index)) - 1
-    value = condition.value & register
+    narrow = _register(call, arch) == _NARROW
     if condition.mask is None:
+        value = _negative(condition.value) if narrow else condition.value
         return Comparison(condition.index, condition.operator, seen, value)
+    whole = condition.mask >> _NARROW == _ALL_OF_A_HALF
+    value = _negative(condition.value) if narrow and whole else condition.value
     return Comparison(condition.index, Operator.EQ, condition.mask & seen, value)
+
+
+_ALL_OF_A_HALF: Final = (1 << _NARROW) - 1
+
+
+def _negative(value: int) -> int:
+    """The low half of a negative number; any other number as it is."""
+    low = value & _ALL_OF_A_HALF
+    return low if value >> (_NARROW - 1) == _ALL_OF_A_HALF << 1 | 1 else value
 
 
 class Where(Protocol):

@@ -32,6 +32,9 @@ MOST: Final = 512
 _NODES: Final = 1 << 18
 _LOW: Final = 0xFFFFFFFF
 _HIGH: Final = HIGHEST_VALUE ^ _LOW
+_COMPARED_BY_HALVES: Final = frozenset({"x32"})
+"""ABIs of 64-bit registers that libseccomp takes for ones of 32 (``arch-x32.c``)."""
+
 _OPPOSITES: Final = {
     Operator.EQ: Operator.NE,
     Operator.NE: Operator.EQ,
@@ -51,7 +54,8 @@ class Rules:
 
     Attributes:
         rules: the alternatives.
-        stricter: the ABIs on which they leave out arguments that belong to the set.
+        stricter: the ABIs of 64-bit registers on which they leave out arguments that belong to
+            the set, for libseccomp compares 32 bits there.
     """
 
     rules: tuple[Rule, ...]
@@ -77,6 +81,8 @@ def rules(sets: Mapping[Arch, Where]) -> Rules | None:
         if any(diagrams.without(said[arch], wanted[arch]) != FALSE for arch in sets):
             continue
         stricter = tuple(arch.name for arch in sets if said[arch] != wanted[arch])
+        if set(stricter) - _COMPARED_BY_HALVES:
+            continue
         if best is None or len(stricter) < len(best.stricter):
             best = Rules(candidate, stricter)
         if not stricter:
@@ -86,7 +92,7 @@ def rules(sets: Mapping[Arch, Where]) -> Rules | None:
 
 def _said(candidate: Sequence[Rule], arch: Arch, diagrams: Diagrams) -> int:
     """The arguments that rules pick on an ABI, as libseccomp compiles them."""
-    bits = HIGHEST_VALUE if is_wide(arch) and arch.name != "x32" else _LOW
+    bits = HIGHEST_VALUE if is_wide(arch) and arch.name not in _COMPARED_BY_HALVES else _LOW
     found = FALSE
     for rule in candidate:
         cut = Restriction(tuple(_cut(one, bits) for one in rule))
