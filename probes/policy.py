@@ -309,8 +309,8 @@ def _condition(table: Mapping[str, Any], call: str, whose: str) -> Condition:
     for key in ("value", "mask", "valueTwo"):
         if not 0 <= table.get(key, 0) <= conditions.HIGHEST_VALUE:
             raise BadInputError(
-                f"{whose}: '{key}' is {table[key]}, but must be from 0 to 2^64-1; write a negative "
-                f"number as the kernel's register has it, such as 0xffffffff for an int of -1"
+                f"{whose} has '{key}' = {table[key]}, which is not from 0 to 2^64-1; write a "
+                f"negative number as the kernel's register has it, such as 0xffffffff for an int of -1"
             )
     operator = Operator(table["op"])
     value, mask = _value_and_mask(table, operator, whose)

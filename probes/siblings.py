@@ -62,8 +62,8 @@ class Sibling:
 
     def concerns(self, policy: Policy) -> tuple[str, ...] | None:
         """The documented calls whose power it has; None where the policy need not care."""
-        documented = {call.name for call in policy.calls}
-        if self.name in documented:
+        documented = set(policy.names)
+        if any(not call.args for call in policy.entries(self.name)):
             return None
         given = tuple(name for name in self.gives if name in documented)
         return given if given or self.always else None

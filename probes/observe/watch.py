@@ -1,17 +1,19 @@
 """Which calls are watched, what each is to the platform, and the filter that reports them. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from probes import bpf
 from probes.action import Action, FilterReturn
 from probes.arch import X32_SYSCALL_BIT, Arch
 from probes.bpf import Instruction, Program
+from probes.conditions import Restriction
 from probes.policy import Policy
 from probes.siblings import Sibling, siblings
+from probes.targets.argument_code import decision
 from probes.targets.builtin import allowed_numbers
 
 
@@ -73,6 +75,8 @@ class Watched:
         condition: when it is watched; None for always.
         memory: what 64 bits of memory must hold for it to count, the argument being their address;
             None where no memory matters. A filter cannot look there, but the supervisor can.
+        restrictions: of a call that is documented for some arguments only, which these are, and
+            what each such entry goes by; none where it is documented for all.
     """
 
     kind: Kind
@@ -82,6 +86,15 @@ class Watched:
     gives: tuple[str, ...] = ()
     condition: Condition | None = None
     memory: Condition | None = None
+    restrictions: tuple[tuple[str, Restriction], ...] = ()
+
+    def seen_as(self, args: Sequence[int]) -> Self | None:
+        """What a call with these arguments is; None where they make it none that is watched."""
+        if self.restrictions:
+            found = (label for label, one in self.restrictions if one.holds(args))
+            label = next(found, None)
+            return None if label is None else replace(self, name=label)
+        return self if self.condition is None or self.condition.holds(args) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +172,7 @@ class Watch:
     def recognize(self, token: int, number: int, args: Sequence[int]) -> Watched | None:
         """What a reported call is; None where its number, or its ABI, is in no table."""
         one = self.calls.get((token, number))
-        return one if one and (one.condition is None or one.condition.holds(args)) else None
+        return one.seen_as(args) if one is not None else None
 
     def addresses(self, token: int, number: int, args: Sequence[int]) -> Addressing | None:
         """The reported call, if it may name the other end of a socket."""
@@ -184,9 +197,11 @@ def watch(policy: Policy, arches: Sequence[Arch]) -> Watch:
         policy: what the platform does not allow.
         arches: the ABIs of the kernel, its native one first.
     """
-    calls = {
-        (arch.audit_arch, one.number): one for arch in arches for one in _watched(arch, policy)
-    }
+    calls: dict[tuple[int, int], Watched] = {}
+    for arch in arches:
+        for one in _watched(arch, policy):
+            # What is documented comes first, and is what a call goes by.
+            calls.setdefault((arch.audit_arch, one.number), one)
     allowed = allowed_numbers(policy, arches)
     known = {
         token: numbers | {number for there, number in calls if there == token}
@@ -209,7 +224,15 @@ def watch(policy: Policy, arches: Sequence[Arch]) -> Watch:
 def _watched(arch: Arch, policy: Policy) -> list[Watched]:
     documented = frozenset(policy.names)
     found = [
-        Watched(Kind.DOCUMENTED, name, arch, number)
+        Watched(
+            Kind.DOCUMENTED,
+            name,
+            arch,
+            number,
+            restrictions=tuple(
+                (call.label, call.restriction(arch)) for call in policy.entries(name) if call.args
+            ),
+        )
         for name, number in arch.numbers.items()
         if name in documented
     ]
@@ -274,16 +297,30 @@ def _block(watched: Watch, token: int, known: Collection[int], *, big_endian: bo
     code: list[Instruction] = [bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR)]
     returns = dict.fromkeys(known, _ALLOW)
     for number, conditions in _conditions(watched, token).items():
-        if not conditions:
+        restrictions = _restrictions(watched, token, number)
+        if not conditions and not restrictions:
             returns[number] = _NOTIFY
         else:
-            asked = _asked(conditions, big_endian=big_endian)
-            code += (bpf.jump(bpf.JEQ, number, 0, len(asked)), *asked)
+            first = decision([(one, _NOTIFY) for one in restrictions], big_endian=big_endian)[:-1]
+            asked = (*first, *_asked(conditions, big_endian=big_endian))
+            code += (bpf.jump(bpf.JEQ, number, 1, 0), bpf.statement(bpf.JA, len(asked)), *asked)
     return (*code, *bpf.tree(bpf.ranges_from(returns, _NOTIFY)))
 
 
+def _restrictions(watched: Watch, token: int, number: int) -> tuple[Restriction, ...]:
+    """For which arguments a number is documented, where it is so for some only.
+
+    None where it is reported whatever the arguments, since it names the other end of a socket.
+    """
+    other = watched.addressing.get((token, number))
+    one = watched.calls.get((token, number))
+    if one is None or (other is not None and not other.conditions):
+        return ()
+    return tuple(restriction for _, restriction in one.restrictions)
+
+
 def _conditions(watched: Watch, token: int) -> Mapping[int, tuple[Condition, ...]]:
-    """When each number is reported; always where there is no condition."""
+    """When each number is reported besides; always where nothing else says when."""
     found: dict[int, tuple[Condition, ...]] = {
         number: () if one.condition is None else (one.condition,)
         for (there, number), one in watched.calls.items()
@@ -292,7 +329,8 @@ def _conditions(watched: Watch, token: int) -> Mapping[int, tuple[Condition, ...
     for (there, number), other in watched.addressing.items():
         if there == token:
             before = found.get(number)
-            always = before == () or not other.conditions
+            documented = bool(_restrictions(watched, token, number))
+            always = (before == () and not documented) or not other.conditions
             found[number] = () if always else (*(before or ()), *other.conditions)
     return found
 

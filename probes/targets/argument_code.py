@@ -3,13 +3,15 @@
 A program loads 32 bits at a time, so a comparison of a whole register is one of its halves.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 from probes import bpf
+from probes.action import Action, FilterReturn
 from probes.bpf import Program
-from probes.conditions import Comparison, Operator
+from probes.conditions import Comparison, Operator, Restriction
 
 _HALF: Final = 32
 
@@ -30,6 +32,23 @@ class _Step:
     k: int
     yes: _To = _To.NEXT
     no: _To = _To.NEXT
+
+
+def decision(answers: Iterable[tuple[Restriction, int]], *, big_endian: bool) -> Program:
+    """Returns what belongs to the first restriction that holds, and ALLOW where none does.
+
+    Args:
+        answers: restrictions, each with the raw value to return where it holds.
+        big_endian: the byte order of the machine.
+    """
+    code: list[bpf.Instruction] = []
+    for restriction, value in answers:
+        # From its end, for each comparison has to know how far it is to what follows the return.
+        block: Program = (bpf.statement(bpf.RET_K, value),)
+        for one in reversed(restriction.comparisons):
+            block = (*compared(one, len(block), big_endian=big_endian), *block)
+        code += block
+    return (*code, bpf.statement(bpf.RET_K, FilterReturn(Action.ALLOW).value))
 
 
 def compared(one: Comparison, skipped: int, *, big_endian: bool) -> Program:

@@ -12,9 +12,9 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
 from probes.bpf import IllegalProgramError
 from probes.errors import BadInputError
-from probes.policy import DocumentedCall, Policy
+from probes.policy import Policy
 from probes.targets import StackTarget
-from probes.targets.argument_code import compared
+from probes.targets.argument_code import decision
 
 ALLOW = FilterReturn(Action.ALLOW)
 
@@ -62,23 +62,16 @@ def _own_answers(policy: Policy, arch: Arch, profile: Profile) -> dict[int, int]
 def by_arguments(policy: Policy, arch: Arch, profile: Profile) -> dict[int, bpf.Program]:
     """What decides about the numbers that are documented under conditions."""
     return {
-        number: _decision(policy.entries(name), arch, profile)
+        number: decision(
+            [
+                (call.restriction(arch), call.returns(profile, arch)[0].value)
+                for call in policy.entries(name)
+            ],
+            big_endian=arch.big_endian,
+        )
         for name in dict.fromkeys(call.name for call in policy.calls if call.args)
         if (number := arch.number(name)) is not None
     }
-
-
-def _decision(entries: Sequence[DocumentedCall], arch: Arch, profile: Profile) -> bpf.Program:
-    """Answers the first entry whose conditions the arguments meet, else lets the call through."""
-    code: list[bpf.Instruction] = []
-    for call in entries:
-        refusal = bpf.statement(bpf.RET_K, call.returns(profile, arch)[0].value)
-        # From its end, for each comparison has to know how far it is to what follows the refusal.
-        block: bpf.Program = (refusal,)
-        for one in reversed(call.restriction(arch).comparisons):
-            block = (*compared(one, len(block), big_endian=arch.big_endian), *block)
-        code += block
-    return (*code, bpf.statement(bpf.RET_K, ALLOW.value))
 
 
 def allowed_numbers(policy: Policy, arches: Sequence[Arch]) -> Mapping[int, frozenset[int]]:

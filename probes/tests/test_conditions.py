@@ -64,8 +64,10 @@ INTERESTING = (0, 1, 2, 3, 16, 38, 255, 0x8000, 0xFFFF, 0x10000, 2**31, 2**32 - 
 
 
 def some_value(dice: random.Random, bits: int) -> int:
-    value = dice.choice((dice.choice(INTERESTING), dice.getrandbits(bits), dice.getrandbits(6)))
-    return (value + dice.choice((-1, 0, 0, 1))) % 2**bits
+    value: int = dice.choice(
+        (dice.choice(INTERESTING), dice.getrandbits(bits), dice.getrandbits(6))
+    )
+    return int((value + dice.choice((-1, 0, 0, 1))) % 2**bits)
 
 
 def some_condition(dice: random.Random, name: str) -> Condition:

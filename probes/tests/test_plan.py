@@ -237,10 +237,11 @@ def test_the_canary_has_no_arguments_and_is_not_documented() -> None:
 
 def test_the_sample_is_documented_and_there() -> None:
     for abi in ARCHES.values():
-        name = plan.sample_call(POLICY, abi)
+        call = plan.sample_call(POLICY, abi)
 
-        assert name in POLICY.names
-        assert abi.number(name or "") is not None
+        assert call is not None
+        assert call.name in POLICY.names
+        assert abi.number(call.name) is not None
 
 
 def test_only_the_kernels_own_trampolines_are_exempt() -> None:

@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import system_calls
@@ -59,12 +61,25 @@ def assert_is_what_toml_says(policy: Policy, data: bytes) -> None:
     for call in written.pop("call"):
         optional = {"cves": (), "attack": (), "obsolete": False, "since": None}
         stated = {key: tuple(v) if isinstance(v, list) else v for key, v in call.items()}
-        expected.append(optional | stated)
+        args = tuple(map(as_written, stated.pop("args", ())))
+        expected.append(optional | {"errno": ()} | stated | {"args": args})
     fields = dataclasses.asdict(policy)
     assert list(fields.pop("calls")) == expected
     assert fields.pop("sha256") == hashlib.sha256(data).hexdigest()
     del fields["path"]
     assert fields | {"families": list(fields["families"])} == written
+
+
+def as_written(entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a condition; OCI's own form of a mask is the other way round."""
+    if "valueTwo" in entry:
+        entry = entry | {"mask": entry["value"], "value": entry["valueTwo"]}
+    return {
+        "index": entry["index"],
+        "operator": entry["op"],
+        "value": entry["value"],
+        "mask": entry.get("mask"),
+    }
 
 
 # --- The shipped policy ---------------------------------------------------------------------------
@@ -517,6 +532,148 @@ def test_no_line_is_claimed_where_the_headers_are_unclear(written: Path, text: s
     assert "in call number 2 and in call number 3;" in refusal(written)
 
 
+# --- Conditions on arguments, and errnos of a call's own ------------------------------------------
+
+
+def with_args(args: str) -> str:
+    """A small policy with a second call under conditions, which stands in line 23."""
+    second = f'name = "socket"\nfamily = "time"\ndescription = "x"\nwhy = "y"\nargs = {args}\n'
+    return f"{SMALL}\n[[call]]\n{second}"
+
+
+EQ = '{ index = 0, op = "SCMP_CMP_EQ", value = 38 }'
+MASKED = 'op = "SCMP_CMP_MASKED_EQ"'
+
+
+def test_conditions_and_errnos_are_read(written: Path) -> None:
+    both = f"[{EQ}, {{ index = 1, {MASKED}, value = 2, mask = 0xf }}]"
+    written.write_text(f'{with_args(both)}errno = ["EAFNOSUPPORT", "EPERM"]\n')
+    call = load(written, KNOWN).calls[-1]
+    assert call.label == "socket[0==38,1&0xf==0x2]"
+    assert call.errno == ("EAFNOSUPPORT", "EPERM")
+
+
+@pytest.mark.parametrize("form", ["value = 4, mask = 6", "value = 6, valueTwo = 4"])
+def test_masks_may_be_written_as_oci_has_them(written: Path, form: str) -> None:
+    written.write_text(with_args(f"[{{ index = 0, {MASKED}, {form} }}]"))
+    (condition,) = load(written, KNOWN).calls[-1].args
+    assert (condition.mask, condition.value) == (6, 4)
+
+
+def test_one_call_may_have_several_conditions(written: Path) -> None:
+    other = with_args('[{ index = 0, op = "SCMP_CMP_EQ", value = 40 }]').removeprefix(SMALL)
+    written.write_text(with_args(f"[{EQ}]") + other)
+    policy = load(written, KNOWN)
+    assert [call.label for call in policy.calls[-2:]] == ["socket[0==38]", "socket[0==40]"]
+    assert policy.names[-1] == "socket"
+    assert policy.call("socket[0==40]") is policy.calls[-1]
+
+
+WRONG_CONDITIONS = {
+    "empty": ("[]", "'args' is an empty list; fill it in or leave it out"),
+    "no list": ("38", "'args' must be a list, but is a whole number"),
+    "no table": ("[38]", "'args', entry 1, must be a table, but is a whole number"),
+    "a key is missing": (
+        '[{ index = 0, op = "SCMP_CMP_EQ" }]',
+        "'args', entry 1, lacks the key 'value' (a whole number); add it to this entry",
+    ),
+    "an unknown key": (
+        '[{ index = 0, op = "SCMP_CMP_EQ", value = 1, valuetwo = 2 }]',
+        "'args', entry 1, has the unknown key 'valuetwo'; did you mean 'valueTwo'?",
+    ),
+    "an unknown op": (
+        '[{ index = 0, op = "SCMP_CMP_MASKEDEQ", value = 1 }]',
+        (
+            "'args', entry 1, has the unknown op 'SCMP_CMP_MASKEDEQ'; did you mean "
+            "'SCMP_CMP_MASKED_EQ'?"
+        ),
+    ),
+    "no such argument": (
+        '[{ index = 6, op = "SCMP_CMP_EQ", value = 1 }]',
+        "'args', entry 1, has the index 6, but a call has the arguments 0 to 5",
+    ),
+    "a negative value": (
+        '[{ index = 0, op = "SCMP_CMP_EQ", value = -1 }]',
+        (
+            "'args', entry 1, has 'value' = -1, which is not from 0 to 2^64-1; write a negative number "
+            "as the kernel's register has it, such as 0xffffffff for an int of -1"
+        ),
+    ),
+    "a mask without masking": (
+        '[{ index = 0, op = "SCMP_CMP_EQ", value = 1, mask = 1 }]',
+        (
+            "'args', entry 1, has the key 'mask', which only SCMP_CMP_MASKED_EQ takes; remove it, or "
+            "change 'op'"
+        ),
+    ),
+    "masking without a mask": (
+        f"[{{ index = 0, {MASKED}, value = 1 }}]",
+        (
+            "'args', entry 1, needs either 'mask' (the bits of the argument that must be as in 'value')"
+            " or 'valueTwo' (as OCI has it: 'value' is then the mask); give one of the two"
+        ),
+    ),
+    "bits beyond the mask": (
+        f"[{{ index = 0, {MASKED}, value = 3, mask = 1 }}]",
+        (
+            "'args', entry 1, asks for 0x3 under the mask 0x1, which has not all of these bits, so that"
+            " no argument meets it; correct one of the two"
+        ),
+    ),
+    "bits that the kernel does not read": (
+        '[{ index = 0, op = "SCMP_CMP_EQ", value = 0x100000026 }]',
+        (
+            "'args', entry 1, has the value 0x100000026, but the kernel reads only the low 32 bits of "
+            "argument 0; write 0x26 if those are meant"
+        ),
+    ),
+    "met by none": (
+        f'[{EQ}, {{ index = 0, op = "SCMP_CMP_EQ", value = 40 }}]',
+        "no arguments meet 'args', for all of it must hold; mend it",
+    ),
+    "met by all": (
+        '[{ index = 0, op = "SCMP_CMP_GE", value = 0 }]',
+        "all arguments meet 'args'; leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("args", "sentence"), WRONG_CONDITIONS.values(), ids=WRONG_CONDITIONS)
+def test_refuses_wrong_conditions(written: Path, args: str, sentence: str) -> None:
+    written.write_text(with_args(args))
+    assert refusal(written) == f"line 23: the call 'socket': {sentence}"
+
+
+def test_refuses_what_contradicts_itself(written: Path) -> None:
+    again = with_args(f"[{EQ}]").removeprefix(SMALL)
+    written.write_text(with_args(f"[{EQ}]") + again)
+    assert "the call 'socket[0==38]' is documented twice, in line 23 and in line 30" in refusal(
+        written
+    )
+    written.write_text(with_args(f"[{EQ}]") + re.sub("args = .*\n", "", again))
+    assert refusal(written) == (
+        "the call 'socket' is documented with conditions and without any, in line 23 and in "
+        "line 30; keep the one or the other"
+    )
+    wider = with_args('[{ index = 0, op = "SCMP_CMP_GE", value = 30 }]').removeprefix(SMALL)
+    written.write_text(f'{with_args(f"[{EQ}]")}errno = ["ENOSYS"]\n{wider}')
+    assert refusal(written) == (
+        "'socket[0==38]' in line 23 and 'socket[0>=30]' in line 31 have arguments in common, but "
+        "not 'errno'; let them list the same errnos in the same order"
+    )
+
+
+def test_refuses_errnos_that_are_none(written: Path) -> None:
+    written.write_text(SMALL + '\nerrno = ["EPREM"]\n')
+    assert refusal(written) == (
+        "line 17: the call 'settimeofday': 'errno' names EPREM, which is no errno; did you mean 'EPERM'?"
+    )
+    written.write_text(SMALL + "\nerrno = []\n")
+    assert "'errno' is an empty list" in refusal(written)
+    written.write_text(SMALL + '\nerrno = ["ENOSYS", "ENOSYS"]\n')
+    assert "'errno', entry 2, repeats 'ENOSYS'; remove it" in refusal(written)
+
+
 # --- Whatever the file ----------------------------------------------------------------------------
 
 
@@ -545,13 +702,29 @@ VALUES = st.sampled_from(
     (
         *("1", "-0.5", "inf", "0x" + "f" * 5000, "true", "2024-01-01", "07:32:00"),
         *('""', '"x"', "'CVE-2022-0185'", '"\\u0000"', '"""\n"""'),
-        *("[]", "[1]", '["T1611"]', "[[[]]]", "{}", "{ a = 1 }"),
+        *("[]", "[1]", '["T1611"]', "[[[]]]", "{}", "{ a = 1 }", '["ENOSYS"]', '["EGG"]'),
+        '[{ index = 0, op = "SCMP_CMP_EQ", value = 2 }]',
+        '[{ index = 1, op = "SCMP_CMP_MASKED_EQ", value = 2, mask = 6 }]',
+        '[{ index = 2, op = "SCMP_CMP_MASKED_EQ", value = 6, valueTwo = 4 }]',
+        '[{ index = 9, op = "EQ", value = -2, mask = 0 }]',
     )
 )
 KEYS = st.sampled_from(
     (
         *("format", "name", "title", "source", "families", "call", "family", "description", "why"),
-        *("cves", "attack", "obsolete", "since", "[call]", "[[call]]", "call.x", "x", '""'),
+        *(
+            "cves",
+            "attack",
+            "obsolete",
+            "since",
+            "args",
+            "errno",
+            "[call]",
+            "[[call]]",
+            "call.x",
+            "x",
+            '""',
+        ),
         '"\\n"',
     )
 )

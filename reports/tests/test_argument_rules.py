@@ -16,6 +16,7 @@ from probes.arch import Arch
 from probes.bpf import Program, SeccompData
 from probes.conditions import Condition, Operator
 from probes.errors import BadInputError
+from probes.policy import DocumentedCall
 from probes.prover_compare import compare
 from probes.tests.test_conditions import (
     ALLOW,
@@ -132,9 +133,9 @@ def test_libseccomp_makes_of_a_profile_what_the_conditions_say(
     ids=lambda calls: calls[0].label if isinstance(calls, list) else "",
 )
 def test_what_documents_say_is_proved_equal(
-    libseccomp: ModuleType, calls: list[object], arches: tuple[Arch, ...]
+    libseccomp: ModuleType, calls: list[DocumentedCall], arches: tuple[Arch, ...]
 ) -> None:
-    made = policy_of(*calls)  # type: ignore[arg-type] - pytest's ids take any list
+    made = policy_of(*calls)
     request = Request(made, Profile.KILL, arches)
     name = made.names[0]
     theirs = compiled(libseccomp, request, name)

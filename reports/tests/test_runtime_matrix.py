@@ -330,7 +330,9 @@ def check_inside(
     assert agreement.agreed == len(EVERYTHING) + (last.outcome is Outcome.FAILED)
 
 
-SAMPLE = {abi.name: plan.sample_call(SHIPPED, abi) for abi in X86}
+SAMPLE = {
+    abi.name: call.name for abi in X86 if (call := plan.sample_call(SHIPPED, abi)) is not None
+}
 
 
 def rule(name: str, action: str, *conditions: tuple[int, str, int, int], **more: int) -> Rule:
