@@ -310,7 +310,7 @@ def _condition(table: Mapping[str, Any], call: str, whose: str) -> Condition:
         if not 0 <= table.get(key, 0) <= conditions.HIGHEST_VALUE:
             raise BadInputError(
                 f"{whose} has '{key}' = {table[key]}, which is not from 0 to 2^64-1; write a "
-                f"negative number as the kernel's register has it, such as 0xffffffff for an int of -1"
+                f"negative number as the kernel's register has it: 0xffffffff for an int of -1"
             )
     operator = Operator(table["op"])
     value, mask = _value_and_mask(table, operator, whose)

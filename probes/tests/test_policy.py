@@ -595,35 +595,40 @@ WRONG_CONDITIONS = {
     "a negative value": (
         '[{ index = 0, op = "SCMP_CMP_EQ", value = -1 }]',
         (
-            "'args', entry 1, has 'value' = -1, which is not from 0 to 2^64-1; write a negative number "
-            "as the kernel's register has it, such as 0xffffffff for an int of -1"
+            "'args', entry 1, has 'value' = -1, which is not from 0 to 2^64-1; write a "
+            "negative number "
+            "as the kernel's register has it: 0xffffffff for an int of -1"
         ),
     ),
     "a mask without masking": (
         '[{ index = 0, op = "SCMP_CMP_EQ", value = 1, mask = 1 }]',
         (
-            "'args', entry 1, has the key 'mask', which only SCMP_CMP_MASKED_EQ takes; remove it, or "
+            "'args', entry 1, has the key 'mask', which only SCMP_CMP_MASKED_EQ takes; remove "
+            "it, or "
             "change 'op'"
         ),
     ),
     "masking without a mask": (
         f"[{{ index = 0, {MASKED}, value = 1 }}]",
         (
-            "'args', entry 1, needs either 'mask' (the bits of the argument that must be as in 'value')"
+            "'args', entry 1, needs either 'mask' (the bits of the argument that must be as in "
+            "'value')"
             " or 'valueTwo' (as OCI has it: 'value' is then the mask); give one of the two"
         ),
     ),
     "bits beyond the mask": (
         f"[{{ index = 0, {MASKED}, value = 3, mask = 1 }}]",
         (
-            "'args', entry 1, asks for 0x3 under the mask 0x1, which has not all of these bits, so that"
+            "'args', entry 1, asks for 0x3 under the mask 0x1, which has not all of these "
+            "bits, so that"
             " no argument meets it; correct one of the two"
         ),
     ),
     "bits that the kernel does not read": (
         '[{ index = 0, op = "SCMP_CMP_EQ", value = 0x100000026 }]',
         (
-            "'args', entry 1, has the value 0x100000026, but the kernel reads only the low 32 bits of "
+            "'args', entry 1, has the value 0x100000026, but the kernel reads only the low 32 "
+            "bits of "
             "argument 0; write 0x26 if those are meant"
         ),
     ),
@@ -666,7 +671,8 @@ def test_refuses_what_contradicts_itself(written: Path) -> None:
 def test_refuses_errnos_that_are_none(written: Path) -> None:
     written.write_text(SMALL + '\nerrno = ["EPREM"]\n')
     assert refusal(written) == (
-        "line 17: the call 'settimeofday': 'errno' names EPREM, which is no errno; did you mean 'EPERM'?"
+        "line 17: the call 'settimeofday': 'errno' names EPREM, which is no errno; did you "
+        "mean 'EPERM'?"
     )
     written.write_text(SMALL + "\nerrno = []\n")
     assert "'errno' is an empty list" in refusal(written)
