@@ -8,10 +8,12 @@ import pytest
 
 from probes import arch, policy
 from probes.bpf import SeccompData, simulate
+from probes.conditions import Condition, Operator
 from probes.observe.caller import Caller, site
 from probes.observe.listener import Notification
 from probes.observe.tally import ARGUMENTS_KEPT, SITES_SOUGHT, Tally
 from probes.observe.watch import Kind, Watch, program, watch
+from probes.policy import DocumentedCall
 from probes.tests.observing import POLICY
 
 DOCUMENTED = policy.load(POLICY, arch.all_names())
@@ -191,3 +193,35 @@ def test_an_address_is_told_by_its_file_and_offset() -> None:
     assert site(os.getpid(), first + 0x10) == f"{name}+{int(offset, 16) + 0x10:#x}"
     assert site(os.getpid(), 0x10) == "0x10"
     assert site(0, 0x10) == "?"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_of_a_call_under_conditions_only_what_meets_them_is_reported(machine: str) -> None:
+    conditions = (
+        (Condition(0, Operator.EQ, 38),),
+        (Condition(0, Operator.EQ, 2), Condition(1, Operator.MASKED_EQ, 3, 0xF)),
+    )
+    made = replace(
+        DOCUMENTED,
+        calls=tuple(DocumentedCall("socket", "all", "x", "y", args=one) for one in conditions),
+    )
+    watched = watch(made, arch.offered_by(machine))
+    code = program(watched)
+    big_endian = watched.arches[0].big_endian
+    expected = {
+        (38, 0): "socket[0==38]",
+        (0x1_0000_0026, 7): "socket[0==38]",
+        (2, 3): "socket[0==2,1&0xf==0x3]",
+        (2, 0xF3): "socket[0==2,1&0xf==0x3]",
+        (2, 1): None,
+        (1, 3): None,
+    }
+    for abi in watched.arches:
+        number = abi.number("socket")
+        for words, name in expected.items() if number is not None else ():
+            assert number is not None
+            data = SeccompData(number, abi.audit_arch, (*words, 0, 0, 0, 0))
+            said = simulate(code, data, big_endian=big_endian)
+            seen = watched.recognize(abi.audit_arch, number, data.args)
+            assert said == (ALLOW if name is None else NOTIFY), (abi.name, words)
+            assert (None if seen is None else seen.name) == name, (abi.name, words)

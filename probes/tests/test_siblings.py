@@ -16,8 +16,10 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.bpf import Program
 from probes.cell import Cell, CellKey, Claim, EvidenceKind, Outcome
+from probes.conditions import Condition, Operator
 from probes.finding import Finding
 from probes.gap import Gap, GapState
+from probes.policy import DocumentedCall
 from probes.prover import Analysis, TooComplexError
 from probes.siblings import ANY_FILTER
 from probes.targets import Origin, ProgramIdentity, StackTarget
@@ -154,6 +156,21 @@ def test_one_way_through_a_multiplexer_is_enough() -> None:
     assert exact[key].state is GapState.OPEN
     assert low[key].state is GapState.CLOSED
     assert "with the arguments that matter" in low[key].sentence
+
+
+def test_documenting_a_sibling_under_conditions_does_not_hide_the_rest_of_it() -> None:
+    """A filter with the documented flag only leaves the others open; with all of them, none."""
+    flags = [1 << bit for bit in (*range(25, 31), 17)]
+    for documented, state in ((flags[:1], GapState.OPEN), (flags, GapState.CLOSED)):
+        calls = [
+            DocumentedCall(
+                "clone", "x", "x", "x", args=(Condition(0, Operator.MASKED_EQ, flag, flag),)
+            )
+            for flag in documented
+        ]
+        policy = replace(POLICY, calls=(*POLICY.calls, *calls))
+        found = siblings.find(policy, builtin(policy, X86[:1]), (KILL,), X86[:1], {})
+        assert by_name(found)["clone", "x86_64"].state is state
 
 
 def test_one_namespace_flag_is_enough() -> None:

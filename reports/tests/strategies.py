@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from hypothesis import strategies as st
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.conditions import HIGHEST_VALUE, Condition, Operator
 from probes.gap import Gap, GapState
 from probes.identity import Pipeline, RunBy
 from probes.waivers import JudgedWaiver, Waiver, WaiverState
@@ -57,6 +58,13 @@ CELLS = st.builds(
 CELL_LISTS = st.lists(CELLS, max_size=25, unique_by=lambda cell: cell.key).map(tuple)
 
 _WORDS = st.lists(TEXTS, max_size=3).map(tuple)
+_CONDITIONS = st.builds(
+    Condition,
+    index=st.integers(0, 5),
+    operator=st.sampled_from(Operator),
+    value=st.integers(0, HIGHEST_VALUE),
+    mask=st.none() | st.integers(0, HIGHEST_VALUE),
+)
 _CALLS = st.builds(
     DocumentedCall,
     name=NAMES,
@@ -66,6 +74,8 @@ _CALLS = st.builds(
     cves=_WORDS,
     attack=_WORDS,
     obsolete=st.booleans(),
+    args=st.lists(_CONDITIONS, max_size=3).map(tuple),
+    errno=_WORDS,
 )
 _MOMENTS = st.datetimes(
     min_value=datetime(2000, 1, 1),  # noqa: DTZ001 - Hypothesis adds the time zone

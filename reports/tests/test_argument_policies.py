@@ -17,6 +17,7 @@ from probes.bpf import Program
 from probes.conditions import Comparison, Condition, Operator, Restriction
 from probes.targets import builtin
 from probes.targets.argument_code import decision
+from probes.tests import confined
 from reports.cli import main
 from reports.export import Format, Request, export
 from reports.tests import job
@@ -322,6 +323,33 @@ def test_conditions_of_one_call_are_judged_apart(tmp_path: Path) -> None:
     wrong = {one for one in failed(done) if one[0] != "controls"}
     # LOG is below the witness: what is let through without a record is seen by the proof.
     assert wrong == {("is proved", second)}, done.output
+
+
+@pytest.mark.parametrize(
+    ("mask", "status"), [(0xFFFFFFFF, 0), (WHOLE, 1)], ids=["the low half", "64 bits"]
+)
+def test_from_inside_bits_that_the_kernel_ignores_count_too(
+    document: Path, tmp_path: Path, mask: int, status: int
+) -> None:
+    """There is no proof in a confined process, but each call is made with such bits as well."""
+    program = filter_of(
+        document, Profile.ERRNO, (Comparison(0, Operator.EQ, mask, 2),), Profile.ERRNO.returns
+    )
+    words = job.command(
+        tmp_path / "out",
+        *ONE_ABI,
+        f"--policy={document}",
+        "--profile=errno",
+        "--target=ambient",
+        "--audit-source=none",
+        "-k",
+        "controls or denies or alone",
+    )
+    with job.undisturbed():
+        done = confined.under([bpf.to_bytes(program)], *words)
+    assert done.returncode == status, done.stdout.decode() + done.stderr.decode()
+    ended = job.Job(done.returncode, "", tmp_path / "out")
+    assert failed(ended) == ({("denies", LABEL)} if status else set())
 
 
 def test_labels_are_those_of_the_policy(document: Path) -> None:

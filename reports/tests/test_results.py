@@ -111,6 +111,40 @@ def at(document: Any, path: tuple[Any, ...]) -> Any:  # noqa: ANN401 - JSON
     return document
 
 
+EQ: dict[str, object] = {"index": 0, "op": "SCMP_CMP_EQ", "value": 2}
+
+
+@pytest.mark.parametrize(
+    ("call", "legal"),
+    [
+        ({"args": [EQ]}, True),
+        ({"args": [EQ | {"mask": 2**64 - 1}], "errno": ["ENOSYS"]}, True),
+        ({"args": []}, False),
+        ({"errno": []}, False),
+        ({"args": [EQ | {"index": 6}]}, False),
+        ({"args": [EQ | {"value": 2**64}]}, False),
+        ({"args": [EQ | {"value": -1}]}, False),
+        ({"args": [EQ | {"mask": None}]}, False),
+        ({"args": [EQ | {"op": "EQ"}]}, False),
+        ({"args": [EQ | {"more": 1}]}, False),
+        ({"args": [{"index": 0, "op": "SCMP_CMP_EQ"}]}, False),
+        ({"errno": [1]}, False),
+    ],
+)
+def test_conditions_are_read_as_the_schema_has_them(
+    tmp_path: Path, *, call: dict[str, object], legal: bool
+) -> None:
+    document = json.loads(small_text())
+    document["policy"]["calls"][0] |= call
+    assert VALIDATOR.is_valid(document) is legal
+    path = dump(document, tmp_path / "results.json")
+    if legal:
+        accept_or_contradict(path)
+        return
+    with pytest.raises(BadInputError, match=r"policy\.calls\[0\]\."):
+        results.load(path)
+
+
 @given(data=st.data())
 def test_reader_is_as_strict_as_the_schema(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
