@@ -627,10 +627,7 @@ class Examiner:
         if recipe.control:
             yield _Try(_Role.CONTROL, self._witness.control(case.arch, call), Route.DIRECT)
         if self._own is not None:
-            yield _Try(_Role.OWN, confinement.above(case.arch, call), Route.SIBLING)
-            if recipe.free or case.claim is Claim.CONTROLS:
-                for attempt in confinement.below(case.arch, call):
-                    yield _Try(_Role.OWN_BELOW, attempt, Route.SIBLING)
+            yield from _alone(case, recipe, call)
 
     def _answered(
         self, key: CellKey, route: Route, alone: Sequence[Observation], sighting: Sighting
@@ -930,6 +927,14 @@ def _rarely_had(found: Deviation) -> str:
 
 _AUDIT_ARCH_64BIT = 0x80000000
 """__AUDIT_ARCH_64BIT of linux/audit.h."""
+
+
+def _alone(case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
+    """What shows a call under this process's own confinement alone."""
+    yield _Try(_Role.OWN, confinement.above(case.arch, call), Route.SIBLING)
+    if recipe.free or case.claim is Claim.CONTROLS:
+        for attempt in confinement.below(case.arch, call):
+            yield _Try(_Role.OWN_BELOW, attempt, Route.SIBLING)
 
 
 def _arguments_words(call: Call) -> str:

@@ -32,8 +32,8 @@ MOST: Final = 512
 _NODES: Final = 1 << 18
 _LOW: Final = 0xFFFFFFFF
 _HIGH: Final = HIGHEST_VALUE ^ _LOW
-_COMPARED_BY_HALVES: Final = frozenset({"x32"})
-"""ABIs of 64-bit registers that libseccomp takes for ones of 32 (``arch-x32.c``)."""
+_COMPARED_BY_HALVES: Final = frozenset({"x32", "mipsel64n32"})
+"""ABIs of 64-bit registers that libseccomp takes for ones of 32 (``arch-x32.c`` and the like)."""
 
 _OPPOSITES: Final = {
     Operator.EQ: Operator.NE,

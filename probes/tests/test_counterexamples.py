@@ -278,7 +278,7 @@ def test_a_number_beside_one_that_is_left_out_is_not() -> None:
     cases = plan.plan(POLICY, [Profile.LOG], [], [], [X86_64])
     (case,) = [one for one in cases if one.cells[0].syscall == Scope.UNKNOWN_NUMBERS]
     analysis = analyzed([program], big_endian=False)
-    found = proof.deviation(case, POLICY, analysis, Profile.LOG.returns)
+    found = proof.deviation(case, POLICY, analysis, [Profile.LOG.returns])
     assert found is not None
     assert (found.number, found.data.instruction_pointer) == (second, FREE_PAGE)
 

@@ -63,7 +63,7 @@ def judged(program: Program, named: Sequence[Arch], profile: Profile = Profile.K
     ]
     (case,) = cases
     analysis = prover.analyze([program], big_endian=named[0].big_endian)
-    found = proof.deviation(case, POLICY, analysis, proof.expected(case, profile.returns))
+    found = proof.deviation(case, POLICY, analysis, proof.expected(case, POLICY))
     untold = proof.unjudged(analysis, profile.returns)
     assert {one.weight for one in untold} <= {Weight.LIMITS}
     return Verdict(found is not None, tuple(one.about for one in untold))
