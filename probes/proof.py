@@ -68,8 +68,11 @@ def deviation(
     parts: tuple[Case, ...] = (case,)
     if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
         parts += plan.left_out(policy, case, analysis.tokens())
+    # Elsewhere a call may get an errno of its own, or what everything gets there.
     found = (
-        _deviation(part, policy, analysis, wanted if part is case else expected(part, policy))
+        _deviation(
+            part, policy, analysis, (*wanted, *(expected(part, policy) if part is not case else ()))
+        )
         for part in parts
     )
     return next((one for one in found if one is not None), None)
