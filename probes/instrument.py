@@ -1,5 +1,6 @@
 """The measuring instrument, seen from a test worker: requests to a zygote, and what it saw."""
 
+import io
 import itertools
 import os
 import select
@@ -242,7 +243,9 @@ class Zygote:
             ) from error
         self._confined = confined
         self._socket = ours
-        self._stream = cast("BinaryIO", ours.makefile("rwb"))
+        # By read(2) and write(2) alone: what else a socket takes may be refused to this process.
+        reader, writer = (io.FileIO(os.dup(ours.fileno()), mode) for mode in ("rb", "wb"))
+        self._stream = cast("BinaryIO", io.BufferedRWPair(reader, writer))
         self._nonces = itertools.count()
         self._run = os.urandom(4).hex()
 
@@ -303,6 +306,12 @@ class Zygote:
             raise self._gone(str(error)) from error
         if answers is None:
             raise self._gone("it closed its socket")
+        if isinstance(answers, dict) and zygote.GONE in answers:
+            why = answers[zygote.GONE]
+            raise InstrumentError(
+                f"the process that forks the probes can fork or watch none here ({why}): this "
+                "kernel, or a filter that confines this process, refuses it a call that it needs"
+            )
         return answers
 
     def _gone(self, why: str) -> InstrumentError:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     Request = dict[str, Any]
     Sighting = dict[str, Any]
 
+GONE = "gone"
+"""The key of the last word of a zygote that cannot go on: what refused it a call of its own."""
+
 MAX_CALLS = 4096
 """Calls in one request: as many slots as the shared page has."""
 
@@ -43,6 +46,7 @@ NOBODY = 65534
 _SIBLINGS = 3
 _NO_CAPABILITIES = "0" * 16
 _POLL_INTERVAL = 0.0002
+_LONGEST_PAUSE = 0.01
 _LENGTH_BYTES = 4
 
 
@@ -103,13 +107,23 @@ def send(stream: BinaryIO, message: Any) -> None:  # noqa: ANN401 - plain data o
     stream.flush()
 
 
+def _reply(stream: BinaryIO, message: Any) -> None:  # noqa: ANN401 - plain data of any shape
+    """Answers; where nobody listens any more, it ends without a word."""
+    try:
+        send(stream, message)
+    except BrokenPipeError:
+        os._exit(0)
+
+
 def serve(fd: int) -> None:
     """Answers requests on the socket ``fd`` until the other side closes it."""
-    kernel.adopt_orphans()
-    kernel.leave_no_core()
-    kernel.set_no_new_privs()
-    _limit_core(0)
-    _answer_requests(_Machine(fd))
+    trouble: dict[str, str] = {}
+    for errand in _DISPENSABLE:
+        try:
+            ERRANDS[errand]()
+        except OSError as error:
+            trouble[errand] = str(error.strerror)
+    _answer_requests(_Machine(fd, trouble))
 
 
 def serve_confined(fd: int) -> None:
@@ -132,7 +146,7 @@ def serve_confined(fd: int) -> None:
             _limit_core(_NO_CORE_FROM_PIPE)
         _choose_installer(machine, orders)
         kind = _put_up_witness(machine, orders) if orders["program"] else ""
-        send(outgoing, {"witness": kind, "trouble": trouble})
+        _reply(outgoing, {"witness": kind, "trouble": trouble})
     _answer_requests(machine)
 
 
@@ -144,7 +158,13 @@ def _answer_requests(machine: _Machine) -> None:
     gc.freeze()
     with open(fd, "rb", closefd=False) as incoming, open(fd, "wb", closefd=False) as outgoing:
         while (requests := receive(incoming)) is not None:
-            send(outgoing, [_probe(machine, request) for request in requests])
+            try:
+                answers: Any = [_probe(machine, request) for request in requests]
+            except OSError as error:
+                # A child may be left that writes to the shared page: nothing more can be told.
+                _reply(outgoing, {GONE: str(error.strerror)})
+                return
+            _reply(outgoing, answers)
 
 
 _NO_CORE_FROM_PIPE = 1
@@ -182,6 +202,9 @@ ERRANDS: dict[str, Callable[[], None]] = {
     "stub": kernel.prepare_int80,
 }
 """What a zygote and its children do for themselves, each as something that a scout can try."""
+
+_DISPENSABLE = ("orphans", "core", "privileges", "limit", "memory", "process")
+"""The errands of a zygote alone, not all of which every kernel has; calls can be probed without."""
 
 WITNESS_LISTENER, WITNESS_ORDER = "listener", "order"
 
@@ -376,30 +399,46 @@ def _setup_fault(header: kernel.Header, end: tuple[int, bool]) -> str:
 def _wait(machine: _Machine, pid: int, deadline: float) -> tuple[int, bool]:
     """Waits for the child, at most ``deadline`` seconds; kills it then. Answers its calls."""
     until = time.monotonic() + deadline
-    pidfd = os.pidfd_open(pid) if "process" not in machine.trouble else -1
+    if "process" in machine.trouble:
+        return _look_for_end(machine, pid, until)
+    pidfd = os.pidfd_open(pid)
     poll = select.poll()
-    if pidfd >= 0:
-        poll.register(pidfd, select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
     if machine.listener is not None:
         poll.register(machine.listener, select.POLLIN)
     try:
         while True:
             left = (until - time.monotonic()) * 1000
-            ready = [fd for fd, _ in poll.poll(max(left, 0) if pidfd >= 0 else 1)]
+            ready = [fd for fd, _ in poll.poll(max(left, 0))]
             if machine.listener in ready:
                 kernel.answer(machine.listener, machine.error)
             if pidfd in ready:
                 return os.waitpid(pid, 0)[1], False
-            if pidfd < 0:
-                found, status = os.waitpid(pid, os.WNOHANG)
-                if found:
-                    return status, False
             if not ready and left <= 0:
                 os.kill(pid, kernel.SIGKILL)
                 return os.waitpid(pid, 0)[1], True
     finally:
-        if pidfd >= 0:
-            os.close(pidfd)
+        os.close(pidfd)
+
+
+def _look_for_end(machine: _Machine, pid: int, until: float) -> tuple[int, bool]:
+    """Likewise where no descriptor tells that a child has ended, so that it is looked for."""
+    pause = _POLL_INTERVAL
+    poll = select.poll()
+    if machine.listener is not None:
+        poll.register(machine.listener, select.POLLIN)
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status, False
+        if machine.listener is not None and poll.poll(0):
+            kernel.answer(machine.listener, machine.error)
+            continue
+        if time.monotonic() > until:
+            os.kill(pid, kernel.SIGKILL)
+            return os.waitpid(pid, 0)[1], True
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def _reap_strays(machine: _Machine, deadline: float) -> None:

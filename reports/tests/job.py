@@ -13,7 +13,7 @@ import sysconfig
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -135,15 +135,35 @@ def command(
 
 def run(folder: Path, *options: str, plugin: Path | None = None, cwd: Path = CHECKOUT) -> Job:
     """Runs the main job to its end."""
+    return run_words(command(folder, *options, plugin=plugin), folder, cwd=cwd)
+
+
+def run_words(
+    words: Sequence[str],
+    folder: Path,
+    *,
+    cwd: Path = CHECKOUT,
+    variables: Mapping[str, str] | None = None,
+    patience: float = PATIENCE_SECONDS,
+) -> Job:
+    """Runs a command that starts the main job, as others do around it.
+
+    Args:
+        words: the command.
+        folder: where the reports shall go.
+        cwd: where it is started.
+        variables: for its environment.
+        patience: seconds that it may take.
+    """
     with undisturbed():
         ended = subprocess.run(
-            command(folder, *options, plugin=plugin),
+            words,
             cwd=cwd,
-            env=environment(),
+            env=environment() | dict(variables or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=patience,
             check=False,
         )
     return Job(ended.returncode, ended.stdout, folder)
