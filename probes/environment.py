@@ -6,6 +6,7 @@ Read from proc_pid_status(5), ``/proc/sys/kernel/seccomp`` (seccomp(2)) and unam
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,66 @@ def read(root: Path = Path("/")) -> Environment:
         seccomp_filters=_number(status.get("Seccomp_filters")),
         actions_logged=_words(root / "proc/sys/kernel/seccomp/actions_logged"),
     )
+
+
+def seccomp_mode(root: Path = Path("/")) -> int | None:
+    """The seccomp mode of this process; see ``Environment.seccomp``.
+
+    Args:
+        root: the directory that holds ``proc``.
+    """
+    return _number(_status(root / "proc/self/status").get("Seccomp"))
+
+
+def emulation(machine: str, root: Path = Path("/")) -> str:
+    """What shows that this process is emulated, so that it has another kernel than it is told.
+
+    An emulator of programs, such as qemu-user, pretends to be another machine in uname(2), and
+    hands the files of proc(5) through: ``/proc/sys/kernel/arch`` (Linux 6.1) has the kernel's own.
+
+    Args:
+        machine: uname(2)'s.
+        root: the directory that holds ``proc``.
+
+    Returns:
+        One clause; "" where nothing shows it, as where the emulated machine is of the same kind.
+    """
+    own = _words(root / "proc/sys/kernel/arch")
+    if not own or _family(own[0]) == _family(machine):
+        return ""
+    return f"uname(2) says {machine}, and the kernel {own[0]} (/proc/sys/kernel/arch)"
+
+
+_FAMILIES: Final = {
+    "i386": "x86",
+    "i486": "x86",
+    "i586": "x86",
+    "i686": "x86",
+    "x86": "x86",
+    "aarch64": "arm",
+    "arm": "arm",
+    "mips": "mips",
+    "parisc": "parisc",
+    "ppc": "ppc",
+    "riscv": "riscv",
+    "s390": "s390",
+    "sparc": "sparc",
+}
+"""What machines are called whose kernels run each other's programs, by how the names begin."""
+
+
+def _family(machine: str) -> str:
+    heads = (family for head, family in _FAMILIES.items() if machine.startswith(head))
+    return next(heads, machine)
+
+
+def tracer(root: Path = Path("/")) -> int:
+    """The process that traces this one; 0 for none.
+
+    Args:
+        root: the directory that holds ``proc``.
+    """
+    return _number(_status(root / "proc/self/status").get("TracerPid")) or 0
 
 
 def _status(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ holds:
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -267,7 +267,8 @@ class SequencedCollector(ABC):
         if others:
             return f"{sentence}, though {others} other SECCOMP record(s) did."
         if self._heard:
-            return f"{sentence}, though earlier audit events did: was it emitted?"
+            why = self._silence().rstrip(".")
+            return f"{sentence} ({why}), though earlier audit events did: was it emitted?"
         return f"{sentence}: {self._silence()}"
 
 
@@ -338,17 +339,38 @@ def _switched_off(root: Path) -> str:
 
 
 def _not_logged(root: Path) -> str:
-    """The finding about the actions for which the kernel writes records (seccomp(2))."""
+    """The finding about the actions whose records the profiles ask for."""
     text = _read_text(root / "proc/sys/kernel/seccomp/actions_logged")
-    if text is None:
-        return ""
-    unlogged = [action for action in ("kill_process", "log") if action not in text.split()]
-    if not unlogged:
+    lacking, command = _unlogged(("kill_process", "log"), text)
+    if not lacking:
         return ""
     return (
-        f"/proc/sys/kernel/seccomp/actions_logged lacks {' and '.join(unlogged)}; write it there "
-        "for the time of the run."
+        f"/proc/sys/kernel/seccomp/actions_logged lacks {lacking}; write it there for the time of "
+        f"the run ({command})."
     )
+
+
+def why_unlogged(actions: Sequence[str], root: Path = Path("/")) -> str:
+    """Why the kernel writes no record for an action, by kernel.seccomp.actions_logged (seccomp(2)).
+
+    Args:
+        actions: as the sysctl names them.
+        root: the directory that holds ``proc``.
+
+    Returns:
+        One clause with the command that mends it; "" where all are there, or nothing is known.
+    """
+    text = _read_text(root / "proc/sys/kernel/seccomp/actions_logged")
+    lacking, command = _unlogged(actions, text)
+    return f"kernel.seccomp.actions_logged lacks {lacking}: {command}" if lacking else ""
+
+
+def _unlogged(actions: Sequence[str], text: str | None) -> tuple[str, str]:
+    """Which of the actions the sysctl's text lacks, and the command that adds them."""
+    logged = actions if text is None else text.split()
+    lacking = [action for action in actions if action not in logged]
+    every = " ".join([*lacking, *logged])
+    return " and ".join(lacking), f"sysctl -w kernel.seccomp.actions_logged='{every}'"
 
 
 def _in_initial_network(root: Path) -> bool | None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from probes import environment
 from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
@@ -185,7 +186,8 @@ class NetlinkCollector(SequencedCollector):
                 continue
             except OSError as problem:
                 if problem.errno != errno.ENOBUFS:
-                    raise
+                    text = _refused("recvfrom(2) of an audit socket", problem, self._root)
+                    raise CollectorUnavailableError(text) from problem
                 # Raised before the messages that were queued earlier.
                 self._overflow = _OVERFLOW
                 continue
@@ -228,21 +230,85 @@ def joined(receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
     try:
         own = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
     except OSError as problem:
-        raise CollectorUnavailableError(
-            f"This kernel offers no NETLINK_AUDIT socket ({problem.strerror}): audit records need "
-            "one built with CONFIG_AUDIT."
-        ) from problem
+        raise CollectorUnavailableError(why_no_socket(problem)) from problem
     _enlarge(own, receive_buffer)  # before the first record arrives
     try:
         own.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
     except OSError as problem:
         own.close()
-        raise CollectorUnavailableError(
+        raise CollectorUnavailableError(why_unbound(problem)) from problem
+    return own
+
+
+def why_no_socket(problem: OSError, root: Path = Path("/")) -> str:
+    """Why no socket is to be had for audit records, one sentence.
+
+    Every kernel with sockets has AF_NETLINK, and one without audit says EPROTONOSUPPORT; one with
+    audit lists its own socket in ``/proc/net/netlink``. Whatever does not fit, a filter answers.
+
+    Args:
+        problem: what socket(2) said.
+        root: the directory that holds ``proc``.
+    """
+    if problem.errno == errno.EPROTONOSUPPORT and not _has_audit(root):
+        return (
+            f"This kernel offers no NETLINK_AUDIT socket ({problem.strerror}): audit records need "
+            "one built with CONFIG_AUDIT."
+        )
+    return _refused("socket(AF_NETLINK)", problem, root)
+
+
+def why_unbound(problem: OSError, root: Path = Path("/")) -> str:
+    """Why a socket cannot join the group, one sentence: the kernel's only reason is EPERM.
+
+    Args:
+        problem: what bind(2) said.
+        root: the directory that holds ``proc``.
+    """
+    if problem.errno == errno.EPERM and not _may_read_audit(root):
+        return (
             "Reading audit records from the kernel needs CAP_AUDIT_READ in the initial user "
             f"namespace (bind: {problem.strerror}): run as root, grant the capability, or name "
             "auditd's log with --audit-source."
-        ) from problem
-    return own
+        )
+    return _refused("bind(2) of an audit socket", problem, root)
+
+
+def _refused(what: str, problem: OSError, root: Path) -> str:
+    """The sentence about a call that something else than the kernel's audit refuses."""
+    name = errno.errorcode.get(problem.errno or 0, str(problem.errno))
+    mode = environment.seccomp_mode(root)
+    if mode:
+        who, shown = "This process's own filter", f"its /proc/self/status says Seccomp: {mode}"
+    else:
+        who, shown = "A security module or the kernel", f"no filter is seen: Seccomp: {mode}"
+    return (
+        f"{who} answers {what} with {name} ({shown}), so no audit record can be read from the "
+        "kernel here: allow that call, or have with-audit open the socket outside (--audit-fd)."
+    )
+
+
+def _has_audit(root: Path) -> bool:
+    """Whether the kernel has a NETLINK_AUDIT socket of its own, with port 0."""
+    try:
+        rows = (root / "proc/net/netlink").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return False
+    return any(row.split()[1:3] == [str(_NETLINK_AUDIT), "0"] for row in rows)
+
+
+def _may_read_audit(root: Path) -> bool:
+    """Whether this process has CAP_AUDIT_READ, as root of the initial user namespace has it."""
+    try:
+        ranges = (root / "proc/self/uid_map").read_text(encoding="ascii").split()
+    except OSError:
+        return False
+    capabilities = int(environment.read(root).capabilities, 16)
+    return ranges == _EVERY_USER and bool(capabilities >> _CAP_AUDIT_READ & 1)
+
+
+_EVERY_USER = ["0", "0", "4294967295"]
+_CAP_AUDIT_READ = 37
 
 
 def _passed(fileno: int) -> socket.socket:
@@ -276,15 +342,16 @@ def _passed(fileno: int) -> socket.socket:
 
 def _tell_losses(own: socket.socket) -> None:
     """Has an overflow raise ENOBUFS; whoever opened the socket may have asked for silence."""
-    own.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 0)
+    with contextlib.suppress(OSError):  # the serial numbers show a loss, too
+        own.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 0)
 
 
 def _enlarge(own: socket.socket, size: int) -> None:
     """Sets the receive buffer's size, past the system's limit where this process may."""
-    try:
-        own.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-    except PermissionError:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        with contextlib.suppress(OSError):  # a small one overflows sooner, and says so
+            own.setsockopt(socket.SOL_SOCKET, option, size)
+            return
 
 
 def _messages(data: "bytes | memoryview") -> Iterator[tuple[int, int, "bytes | memoryview"]]:

@@ -14,12 +14,12 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from probes.audit.collector import Batch, CollectorUnavailableError
-from probes.audit.netlink import AuditControl, NetlinkCollector
+from probes.audit.netlink import AuditControl, NetlinkCollector, why_no_socket, why_unbound
 from probes.audit.record import SeccompRecord
 from probes.errors import ExitStatus
 from probes.tests.emitter import (
@@ -418,3 +418,65 @@ def test_an_overflow_counts_until_the_queue_was_empty(
     batches = [collector.read_until(f"s{place}", 1) for place in range(1, 8)]
     assert [batch.records[-1].comm for batch in batches] == [f"s{place}" for place in range(1, 8)]
     assert [batch.complete for batch in batches] == [True, *[False] * 5, True]
+
+
+# Whose answer it is that there is no socket, by what the files of /proc show.
+
+
+def root_of(folder: Path, *, seccomp: int | None = 0, audit: bool = True, cap: str = "0") -> Path:
+    """A directory with those files."""
+    (folder / "proc/self").mkdir(parents=True)
+    (folder / "proc/net").mkdir()
+    mode = "" if seccomp is None else f"Seccomp:\t{seccomp}\n"
+    status = f"CapEff:\t{cap}\n{mode}"
+    (folder / "proc/self/status").write_text(status, encoding="ascii")
+    (folder / "proc/self/uid_map").write_text("0 0 4294967295\n", encoding="ascii")
+    rows = "sk Eth Pid Groups\n0 0 0 0\n" + ("0 9 0 0\n" if audit else "")
+    (folder / "proc/net/netlink").write_text(rows, encoding="ascii")
+    return folder
+
+
+ALL_CAPABILITIES = "000001ffffffffff"
+OWN_FILTER = "This process's own filter answers"
+
+
+@pytest.mark.parametrize(
+    ("number", "facts", "words"),
+    [
+        (errno.EPROTONOSUPPORT, {"audit": False}, "one built with CONFIG_AUDIT"),
+        (errno.EPROTONOSUPPORT, {"audit": False, "seccomp": 2}, "one built with CONFIG_AUDIT"),
+        (errno.EPROTONOSUPPORT, {"seccomp": 2}, OWN_FILTER),
+        (errno.EAFNOSUPPORT, {"seccomp": 2}, OWN_FILTER),
+        (errno.EPERM, {"seccomp": 2}, OWN_FILTER),
+        (errno.ENOSYS, {"seccomp": 2, "audit": False}, OWN_FILTER),
+        (errno.EACCES, {}, "A security module or the kernel answers"),
+    ],
+)
+def test_who_refuses_the_socket(
+    number: int, facts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    said = why_no_socket(OSError(number, os.strerror(number)), root_of(tmp_path, **facts))
+
+    assert words in said
+    assert ("CONFIG_AUDIT" in said) == ("CONFIG_AUDIT" in words)
+    if words == OWN_FILTER:
+        assert f"socket(AF_NETLINK) with {errno.errorcode[number]}" in said
+        assert "Seccomp: 2" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "facts", "words"),
+    [
+        (errno.EPERM, {}, "needs CAP_AUDIT_READ"),
+        (errno.EPERM, {"seccomp": 2}, "needs CAP_AUDIT_READ"),
+        (errno.EPERM, {"seccomp": 2, "cap": ALL_CAPABILITIES}, OWN_FILTER),
+        (errno.ENOSYS, {"seccomp": 2}, OWN_FILTER),
+        (errno.EACCES, {}, "A security module or the kernel answers"),
+    ],
+)
+def test_who_refuses_to_join(
+    number: int, facts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    said = why_unbound(OSError(number, os.strerror(number)), root_of(tmp_path, **facts))
+
+    assert words in said
