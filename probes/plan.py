@@ -50,6 +50,17 @@ CONTROLS: Final = (
 """The known filters that calibrate the instrument."""
 
 
+NEEDED: Final = {
+    Profile.KILL: frozenset(
+        {Action.KILL_PROCESS, Action.KILL_THREAD, Action.TRAP, Action.ERRNO, Action.ALLOW}
+    ),
+    Profile.ERRNO: frozenset({Action.ERRNO, Action.ALLOW}),
+    Profile.LOG: frozenset({Action.LOG, Action.ERRNO, Action.ALLOW}),
+}
+"""The controls without which no verdict on a profile counts: what it asks for, what could be taken
+for that, and what the witness does."""
+
+
 class Way(StrEnum):
     """The ways in which a confined process might come loose, each a variant of "is inherited"."""
 

@@ -35,9 +35,19 @@ def mend(cell: Cell) -> str:
     """What to change so that the cell passes: a sentence or two."""
     if cell.cause is Cause.INSTRUMENT:
         return "Run it again; if it happens again, report it as a bug of the suite."
+    if cell.cause is Cause.NOT_IMPLEMENTED:
+        return _of_kernel(cell.key)
     if cell.key.claim is Claim.DENIES and cell.expected not in {"", str(Profile.ERRNO.returns)}:
         return f"Have the filter answer {cell.expected} to {_call(cell.key)}. {_CAUSES}"
     return _ADVICE[cell.key.claim](cell.key)
+
+
+def _of_kernel(key: CellKey) -> str:
+    action = _PROFILE_ACTIONS.get(key.profile, key.variant)
+    return (
+        f"The filter may be right: this kernel does something else for {action} than Linux does."
+        " Use a platform whose kernel honours it, or an action that this one honours (ERRNO)."
+    )
 
 
 def _refuse(key: CellKey) -> str:

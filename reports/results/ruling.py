@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from probes.calibration import is_of_kernel, is_off
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import ExitStatus
 from probes.waivers import FAULTS, JudgedWaiver
@@ -61,8 +62,10 @@ def verdict(
 
     1. A control failed or broke, or cells passed or failed on an ABI on which no control was
        judged: BROKEN, because nothing then vouches for the instrument. What was proved rests on
-       an analysis instead, and needs none.
-    2. A cell failed, or a waiver has expired, names nothing or is not needed: FAIL.
+       an analysis instead, and needs none. A control on which nothing that was asked about depends
+       does not count, nor one that failed for what the kernel does (``probes.calibration``).
+    2. A cell failed, or the kernel does something else for an action than Linux does, or a waiver
+       has expired, names nothing or is not needed: FAIL.
     3. The run did not come to its end: INCOMPLETE.
     4. A cell is broken, or the number of judged cells is not the planned one: BROKEN.
     5. A cell could not be told: INCOMPLETE.
@@ -76,7 +79,7 @@ def verdict(
         complete: whether the run came to its end.
     """
     every = tuple(cells)
-    counts = count_outcomes(cell for cell in every if cell.key.claim is not Claim.CONTROLS)
+    counts = count_outcomes(cell for cell in every if _counts(cell))
     return (
         _calibration(every)
         or _failure(counts, waivers, "" if complete else _ended(planned, every))
@@ -85,6 +88,11 @@ def verdict(
         or _gap(counts)
         or _conformance(counts, observed=any(map(_is_observed_pass, every)))
     )
+
+
+def _counts(cell: Cell) -> bool:
+    """Whether a cell says something of what was put to the test, as most controls do not."""
+    return cell.key.claim is not Claim.CONTROLS or is_of_kernel(cell)
 
 
 def _is_observed_pass(cell: Cell) -> bool:
@@ -99,7 +107,7 @@ def _place(cell: Cell) -> tuple[int, str]:
 
 def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     controls = [cell for cell in cells if cell.key.claim is Claim.CONTROLS]
-    off = sum(cell.outcome not in {Outcome.PASSED, Outcome.CANNOT_TELL} for cell in controls)
+    off = sum(map(is_off, controls))
     untold = {_place(cell) for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
     calibrated = {_place(cell) for cell in controls} - untold
     decided = {Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED}
