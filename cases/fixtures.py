@@ -403,8 +403,13 @@ class Bench:
     def _put_up(self) -> Examiner:
         resolved = self._settings
         zygote = self._stack.enter_context(settings.open_zygote(resolved))
-        trail = settings.open_trail(
-            resolved.audit_source, zygote, resolved.native, resolved.target, resolved.confinement
+        trail = (
+            AuditTrail(None, resolved.emulation)
+            if resolved.emulation
+            else settings.open_trail(
+                *(resolved.audit_source, zygote, resolved.native, resolved.target),
+                resolved.confinement,
+            )
         )
         if trail.collector is not None:
             self._stack.callback(trail.collector.close)
@@ -412,15 +417,18 @@ class Bench:
         examiner = Examiner(
             *(zygote, resolved.target, resolved.policy, resolved.offered, trail),
             own=resolved.confinement,
+            observes=not resolved.emulation,
         )
         told = [arch for arch in resolved.arches if not resolved.untold(arch)]
-        self.controls = examiner.calibrate(told)
+        self.controls = examiner.calibrate(told, resolved.profiles)
         return examiner
 
     def judge(self, case: Case) -> list[Cell]:
         """The verdicts on a case's cells; *broken* ones where the instrument dies over it."""
         untold = self._settings.untold(case.arch)
-        if untold:
+        if case.claim is Claim.IS_ALL_JUDGED:
+            return verdict.all_judged(case, self._settings.target.findings)
+        if untold and case.claim is not Claim.IS_PROVED:
             return cannot_tell(case, untold)
         try:
             examiner = self._examiner or self._try_to_put_up()

@@ -1,5 +1,6 @@
 """From cases to verdicts: makes the calls, waits for the records, and asks the judge."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import chain
 
-from probes import bpf, confinement, executed, plan, pointer, proof, verdict, witness
+from probes import bpf, calibration, confinement, executed, plan, pointer, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch, Entry, of_token, token_text
-from probes.audit.collector import Batch, Collector
+from probes.audit.collector import Batch, Collector, why_unlogged
 from probes.audit.record import SeccompRecord
 from probes.bpf import Program, SeccompData
 from probes.catalogue import Preparation, probe_for
@@ -18,7 +19,15 @@ from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.conditions import ARGUMENTS, example, name_in, width
 from probes.confinement import Confinement
 from probes.finding import undecided
-from probes.instrument import Call, Observation, Request, Route, Zygote, can_place
+from probes.instrument import (
+    DEADLINE_SECONDS,
+    Call,
+    Observation,
+    Request,
+    Route,
+    Zygote,
+    can_place,
+)
 from probes.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, killed_on_its_way
 from probes.plan import Case, Scope, Way
 from probes.policy import DocumentedCall, Policy
@@ -26,12 +35,18 @@ from probes.proof import Deviation
 from probes.prover import Analysis, TooComplexError
 from probes.prover_compare import run
 from probes.targets import StackTarget, Target, analyzed
-from probes.targets.ambient import Ambient
+from probes.targets.ambient import SECONDS_TO_ANSWER, Ambient
 from probes.verdict import Counterexample, Question, Sighting, Trail
 from probes.witness import Attempt, Witness
 
 RECORD_DEADLINE_SECONDS = 10.0
 """How long a record may take to arrive; it takes about a millisecond."""
+
+SILENT_SECONDS = 1.0
+"""Likewise after one that did not arrive."""
+
+UNANSWERED_SECONDS = 0.5
+"""How long a supervisor may take after a call that it did not answer."""
 
 FURTHER_ATTEMPTS = 2
 """How often a case is tried again whose records were lost: other processes fill the trail too."""
@@ -62,6 +77,10 @@ class AuditTrail:
 
     collector: Collector | None
     reason: str
+
+    def why_unlogged(self, action: Action) -> str:
+        """Why the kernel writes no record for an action now; "" where nothing says so."""
+        return why_unlogged((action.name.lower(),)) if self.collector else ""
 
     @property
     def source(self) -> str:
@@ -130,6 +149,7 @@ class _Role(Enum):
     """Without the filter under test, to see what this process's own confinement answers."""
     OWN_BELOW = auto()
     """Likewise, of a harmless call, and what it answers below a kill."""
+    ASKING = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +173,28 @@ def _by_role(
 
 @dataclass(slots=True)
 class _Inquiry:
-    """One case's requests, and what makes cells of their answers."""
+    """One case's requests, and what makes cells of their answers.
+
+    Attributes:
+        case: what is judged.
+        requests: the children that it takes.
+        nonces: their names, by which their records are known.
+        vouchers: the names of children whose known filter leaves a record, each with its ABI,
+            number and code.
+        needs_records: whether the audit trail is read.
+        is_open: whether a record was missing that nobody vouched for, or a call was let through
+            and it was not tried if somebody is asked about it: try again.
+        again: whether this is another attempt, which tries all that; see ``is_open``.
+        judge: makes the cells.
+    """
 
     case: Case
+    again: bool = False
     requests: list[Request] = field(default_factory=list)
     nonces: list[str] = field(default_factory=list)
+    vouchers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     needs_records: bool = False
+    is_open: bool = False
     judge: Callable[[Sequence[Sequence[Observation]], Batch | None], list[Cell]] | None = None
 
 
@@ -179,6 +215,7 @@ class Examiner:
         trail: AuditTrail,
         *,
         own: Confinement | None = None,
+        observes: bool = True,
     ) -> None:
         """Takes its instrument.
 
@@ -189,7 +226,9 @@ class Examiner:
             offered: the ABIs by which the kernel can be entered, its own one first.
             trail: gives the records.
             own: what confines this process itself while it judges something else.
+            observes: whether filters can be tried here at all; elsewhere only proofs can be had.
         """
+        self._observes = observes
         self._zygote = zygote
         self._target = target
         self._policy = policy
@@ -201,28 +240,53 @@ class Examiner:
         self._witness: Witness = self._ambient.witness if self._ambient else witness.MARKER
         self._raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = {}
         self._reached: dict[tuple[str, Route], bool] = {}
+        self._unhonoured: frozenset[tuple[str, Action]] = frozenset()
+        self._patience = RECORD_DEADLINE_SECONDS
+        self._supervisors_time = SECONDS_TO_ANSWER
         self.fault = ""
         self.doubt = ""
 
-    def calibrate(self, arches: Iterable[Arch]) -> list[Cell]:
-        """Judges the controls; unless all pass, every later verdict is *broken*.
+    def calibrate(
+        self, arches: Iterable[Arch], profiles: Iterable[Profile] = tuple(Profile)
+    ) -> list[Cell]:
+        """Judges the controls; unless those pass that matter, every later verdict is *broken*.
 
-        Where a confinement keeps controls from being judged, what it keeps cannot be told.
+        Where a confinement keeps controls from being judged, what it keeps cannot be told. Where
+        the kernel does something else than Linux, that is what later verdicts say.
+
+        Args:
+            arches: the ABIs that are judged.
+            profiles: the profiles that are judged.
         """
-        controls = [case for arch in arches for case in plan.controls(arch)]
+        asked = tuple(profiles)
+        plain = [case for arch in arches for case in plan.controls(arch)]
         canaries: Mapping[str, tuple[str, int]] = {}
         if self._ambient is not None:
             canaries = self._ambient.calls
         elif self._own is not None:
             canaries = self._own.canaries
-        cells = self.examine(plan.with_canaries(controls, canaries))
-        wrong = [cell for cell in cells if cell.outcome is not Outcome.PASSED]
-        worse = [cell for cell in wrong if cell.outcome is not Outcome.CANNOT_TELL]
-        if worse:
-            self.fault = f"the instrument is out of calibration: {worse[0].sentence}"
-        elif wrong:
-            self.doubt = f"the instrument cannot be calibrated here: {wrong[0].sentence}"
-        return cells
+        cases = plan.with_canaries(plain, canaries)
+        cells = self.examine(cases)
+        by_key = {case.cells[0]: case for case in cases}
+        suspects = calibration.suspects(cells, asked)
+        of_kernel = [cell for cell in suspects if self._is_unhonoured(by_key[cell.key])]
+        found = calibration.weigh(cells, asked, of_kernel)
+        self.fault, self.doubt = found.fault, "" if found.fault else found.doubt
+        self._unhonoured = found.unhonoured
+        return list(found.cells)
+
+    def _is_unhonoured(self, case: Case) -> bool:
+        """Tries once more, in two ways, whether the kernel takes a known filter for another."""
+        action, call = calibration.action_of_case(case), Call(_number(case.cells[0]))
+        requests = [
+            Request(
+                *(_entry(case.arch), (call,), self._filters(case), self._zygote.nonce(), route),
+                runs=False,
+            )
+            for route in (Route.SIBLING, Route.THREADS)
+        ]
+        answers = self._zygote.run(requests)
+        return calibration.is_unhonoured(action, [answer[0] for answer in answers])
 
     def examine(self, cases: Sequence[Case]) -> list[Cell]:
         """The verdicts on all cells of the cases, in order; one wait for records for all.
@@ -235,14 +299,27 @@ class Examiner:
             torn = [index for index, (_, is_torn) in enumerate(verdicts) if is_torn]
             if not torn:
                 break
-            anew = self._attempt([cases[index] for index in torn])
+            anew = self._attempt([cases[index] for index in torn], again=True)
             for index, found in zip(torn, anew, strict=True):
                 verdicts[index] = found
         return [cell for cells, _ in verdicts for cell in cells]
 
-    def _attempt(self, cases: Sequence[Case]) -> list[tuple[list[Cell], bool]]:
-        """The cells of each case, and whether lost records kept it from a verdict."""
-        inquiries = [self._inquire(case) for case in cases]
+    def _attempt(
+        self, cases: Sequence[Case], *, again: bool = False
+    ) -> list[tuple[list[Cell], bool]]:
+        """The cells of each case, and whether it takes another attempt.
+
+        That is so where records were lost, and where one was missing or a call let through: few
+        cases have need of what makes these a verdict.
+
+        Args:
+            cases: what is judged.
+            again: whether this is another attempt.
+        """
+        inquiries = [self._inquire(case, again=again) for case in cases]
+        if again:
+            for inquiry in inquiries:
+                self._vouch(inquiry)
         requests = [request for inquiry in inquiries for request in inquiry.requests]
         answers = iter(self._zygote.run(requests))
         batch = self._records() if any(inquiry.needs_records for inquiry in inquiries) else None
@@ -252,23 +329,60 @@ class Examiner:
             seen = [next(answers) for _ in inquiry.requests]
             cells = inquiry.judge(seen, batch) if inquiry.judge is not None else []
             undecided = any(cell.outcome is Outcome.BROKEN for cell in cells)
-            verdicts.append((cells, lossy and inquiry.needs_records and undecided))
+            torn = lossy and inquiry.needs_records and undecided
+            verdicts.append((cells, inquiry.is_open or torn))
         return verdicts
+
+    def _vouch(self, inquiry: _Inquiry) -> None:
+        """Has a known filter leave a record before and after the case's own, in the same way.
+
+        What keeps the kernel from writing one, an action that kernel.seccomp.actions_logged lacks
+        or an audit rule, keeps it from writing the other.
+        """
+        case, judge = inquiry.case, inquiry.judge
+        returns = _recorded(case)
+        if returns is None or judge is None or not inquiry.needs_records:
+            return
+        arch, number = self._canary(case.arch)
+        raw = _known_filter(arch, number, returns)
+        route = _recipe(case).route
+        before, after = (
+            Request(_entry(arch), (Call(number),), (raw,), self._zygote.nonce(), route, runs=False)
+            for _ in range(2)
+        )
+        inquiry.requests = [before, *inquiry.requests, after]
+        record = (arch.audit_arch, number, returns.value)
+        inquiry.vouchers = {one.comm: record for one in (before, after)}
+        inquiry.judge = lambda seen, batch: judge(seen[1:-1], batch)
+
+    def _canary(self, arch: Arch) -> tuple[Arch, int]:
+        """A call about which no other filter has a say, on an ABI or on the kernel's own."""
+        if self._ambient is not None:
+            found = self._ambient.canaries.get(arch.name)
+            if found is not None and found.returns.action is Action.ALLOW:
+                return arch, found.number
+            return self._native, sentinel_number(self._target, self._native)
+        if self._own is not None and arch.name in self._own.canaries:
+            return arch, self._own.canaries[arch.name][1]
+        return arch, plan.canary(arch)[1]
 
     def _records(self) -> Batch | None:
         """Everything that was recorded until now, up to a sentinel that is recorded for sure."""
         if self._trail.collector is None:
             return None
-        return emit_and_read(
+        batch = emit_and_read(
             self._zygote,
             self._native,
             self._trail.collector,
-            RECORD_DEADLINE_SECONDS,
+            self._patience,
             sentinel_number(self._target, self._native, self._own),
         )
+        # Where records do not arrive any more, not every case shall wait as long as the first.
+        self._patience = RECORD_DEADLINE_SECONDS if batch.complete else SILENT_SECONDS
+        return batch
 
-    def _inquire(self, case: Case) -> _Inquiry:
-        inquiry = _Inquiry(case)
+    def _inquire(self, case: Case, *, again: bool = False) -> _Inquiry:
+        inquiry = _Inquiry(case, again)
         if case.claim is Claim.IS_ALL_JUDGED:
             inquiry.judge = lambda _seen, _batch: verdict.all_judged(case, self._target.findings)
         elif self.fault and case.claim is not Claim.CONTROLS:
@@ -353,9 +467,12 @@ class Examiner:
             for keys in (swept, *([key] for key in exempt))
         ]
         bare = [self._witness.unasked(case.arch, Call(_number(key))) for key in exempt]
+        # Where somebody is there who could be asked, nobody knows which of them do no harm.
+        safe = self._ambient is not None and self._ambient.alone
+        asking = [witness.asking_many(case.arch, [calls[key] for key in swept])] if safe else []
         inquiry.requests += [
             Request(_entry(case.arch), one.calls, one.programs, self._zygote.nonce(), runs=False)
-            for one in (*chain.from_iterable(attempts), *bare)
+            for one in (*chain.from_iterable(attempts), *bare, *asking)
         ]
         if self._own is not None:
             (alone,) = witness.MARKER.sweep(
@@ -375,6 +492,7 @@ class Examiner:
                 made = zip(*(next(answers) for _ in tried), strict=True)
                 witnessed |= zip(keys, map(self._witness.told, made), strict=True)
             controls = {key: next(answers)[0] for key in exempt}
+            asked = dict(zip(swept, next(answers), strict=True)) if asking else {}
             own = dict(zip(case.cells, next(answers), strict=True)) if self._own else {}
             cells = []
             for key in case.cells:
@@ -387,6 +505,7 @@ class Examiner:
                     control=controls.get(key),
                     predicted=self._target.predict(profile, case.arch, _number(key)),
                     simulated=self._simulate(case, call),
+                    asking=self._asking_of_rest(asked.get(key)),
                 )
                 alone = [own[key]] if own else []
                 if own and plan.is_exempt(key) and not confinement.is_shut(own[key]):
@@ -429,7 +548,13 @@ class Examiner:
         case, profile = inquiry.case, _profile(inquiry.case)
         key = case.cells[0]
         wanted = proof.expected(case, self._policy)
-        question = Question(key, wanted[0], self._target.description, others=wanted[1:])
+        question = Question(
+            key,
+            wanted[0],
+            self._target.description,
+            others=wanted[1:],
+            unhonoured=self._not_honoured(case.arch.name),
+        )
         try:
             analysis = self._target.analysis(profile)
             found = proof.deviation(case, self._policy, analysis, wanted)
@@ -469,6 +594,8 @@ class Examiner:
         # The case has the ABI as 64-bit processes enter it; a proof needs no process at all.
         entered = next((one for one in self._offered if one.name == case.arch.name), None)
         if entered is None or case.cells[0].syscall == Scope.OTHER_ARCHITECTURES or self.doubt:
+            return None
+        if not self._observes:
             return None
         if plan.is_exempt_number(case.arch, found.number) or verdict.is_hidden(found.value):
             return None
@@ -522,18 +649,19 @@ class Examiner:
             return
         twice = recipe.plainly and not recipe.records
         other = self._with_unread_bits(case, call) if twice else None
-        tries = list(self._tries(case, recipe, call, other))
+        tries = list(self._tries(case, recipe, call, other, again=inquiry.again))
         for one in tries:
             nonce = self._zygote.nonce()
             if one.role in {_Role.WITNESSED, _Role.FREE}:
                 inquiry.nonces.append(nonce)
             # A canary does no harm with capabilities either.
-            runs = one.role in _MAY_RUN and case.claim is not Claim.CONTROLS
+            runs = self._runs(one.role) and case.claim is not Claim.CONTROLS
             made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
             request = Request(
                 *made,
                 one.route,
                 new_session and runs,
+                self._deadline(runs=runs),
                 runs=runs,
                 logged=self._logged(case),
                 seccomp=self._native.numbers["seccomp"],
@@ -541,16 +669,22 @@ class Examiner:
             )
             inquiry.requests.append(request)
         inquiry.needs_records = recipe.records
+        own = tuple(inquiry.requests)  # without those of known filters, which may be put around
 
         def judge(seen: Sequence[Sequence[Observation]], batch: Batch | None) -> list[Cell]:
             found = _by_role(tries, [answer[0] for answer in seen])
+            told = self._told(found)
+            reached = told is not None and verdict.read(told).effect is verdict.Effect.REACHED
+            if reached and not recipe.control and self._can_ask(case) and not inquiry.again:
+                inquiry.is_open = True
             sighting = Sighting(
-                witnessed=self._told(found),
+                witnessed=told,
                 free=next(iter(found[_Role.FREE]), None),
                 control=next(iter(found[_Role.CONTROL]), None),
                 trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
                 predicted=self._predict(case),
                 simulated=self._simulate(case, call),
+                asking=self._asking(case, recipe, next(iter(found[_Role.ASKING]), None)),
             )
             alone = (*found[_Role.OWN], *found[_Role.OWN_BELOW])
             if reason := self._answered(key, recipe.route, alone, sighting):
@@ -565,7 +699,7 @@ class Examiner:
                     cell = replace(cell, sentence=f"{cell.sentence} ({_arguments_words(other)})")
             again = [
                 replace(request, comm=self._zygote.nonce())
-                for one, request in zip(tries, inquiry.requests, strict=True)
+                for one, request in zip(tries, own, strict=True)
                 if one.role in {_Role.WITNESSED, _Role.FREE}
             ]
             return [self._explained(case, recipe.route, sighting, cell, again)]
@@ -605,7 +739,9 @@ class Examiner:
         made = (*call.arguments, *(0,) * ARGUMENTS)[:ARGUMENTS]
         return None if tuple(arguments) == made else Call(call.number, tuple(arguments))
 
-    def _tries(self, case: Case, recipe: _Recipe, call: Call, other: Call | None) -> Iterator[_Try]:
+    def _tries(
+        self, case: Case, recipe: _Recipe, call: Call, other: Call | None, *, again: bool
+    ) -> Iterator[_Try]:
         """What is tried for one cell."""
         under_test = self._filters(case)
         later = (
@@ -626,6 +762,12 @@ class Examiner:
             yield _Try(_Role.FREE, Attempt((call,), (*under_test, *later)), recipe.route)
         if recipe.control:
             yield _Try(_Role.CONTROL, self._witness.control(case.arch, call), Route.DIRECT)
+        elif recipe.witnessed and again and self._can_ask(case):
+            yield _Try(_Role.ASKING, witness.asking(case.arch, call), Route.DIRECT)
+        yield from self._tries_of_its_own(case, recipe, call)
+
+    def _tries_of_its_own(self, case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
+        """What shows what this process's own confinement answers, where another is judged."""
         if self._own is not None:
             yield from _alone(case, recipe, call)
 
@@ -651,6 +793,56 @@ class Examiner:
         if rest and not what:
             what = confinement.handing_on(rest)
         return self._own.answers(key.syscall, what) if what else ""
+
+    def _runs(self, role: _Role) -> bool:
+        """Whether a call may run: what is asked about only if somebody is there to have it run."""
+        if role is _Role.ASKING:
+            return self._ambient is None or not self._ambient.alone
+        return role in _MAY_RUN
+
+    def _deadline(self, *, runs: bool) -> float:
+        """How long a child may take: not long where a supervisor may never answer its call."""
+        supervised = self._ambient is not None and self._ambient.supervised
+        return self._supervisors_time if runs and supervised else DEADLINE_SECONDS
+
+    def _can_ask(self, case: Case) -> bool:
+        """Whether it is tried if somebody is asked about a call.
+
+        Where nobody is there who could be asked no call runs for it, so every one can be tried.
+        Elsewhere it may: then only one that is known to do no harm.
+        """
+        if self._ambient is None or case.claim is Claim.CONTROLS:
+            return False
+        harmless = self._harmless_arguments(case) is not None
+        return self._ambient.alone or harmless or case.claim in _KNOWN_TO_BE_HARMLESS
+
+    def _asking(
+        self, case: Case, recipe: _Recipe, made: Observation | None
+    ) -> verdict.Asking | None:
+        """What is known of whoever may be asked about a case's call."""
+        ambient = self._ambient
+        if ambient is None or recipe.control or case.claim is Claim.CONTROLS:
+            return None
+        if made is not None and made.timed_out:
+            self._supervisors_time = UNANSWERED_SECONDS
+        if made is None and not ambient.supervised:
+            return None  # that nobody knows is a finding, and nothing hints at anybody
+        return verdict.Asking(made, self._untried, ambient.alone)
+
+    def _asking_of_rest(self, made: Observation | None) -> verdict.Asking | None:
+        """Likewise of a call that the document leaves alone."""
+        if self._ambient is None or (made is None and not self._ambient.supervised):
+            return None
+        return verdict.Asking(made, self._untried, self._ambient.alone)
+
+    @property
+    def _untried(self) -> str:
+        """Why nobody tries whether somebody is asked about a call."""
+        who = self._ambient.supervised if self._ambient else ""
+        return (
+            f"whether a tracer or a supervisor is asked about it ({who}) cannot be tried, for it "
+            "might run, and it is not known to be harmless"
+        )
 
     def _told(self, found: Mapping[_Role, Sequence[Observation]]) -> Observation | None:
         """What became of the call under the witness; of the marked and the plain one, the worse.
@@ -685,7 +877,37 @@ class Examiner:
             and _concerns(record, inquiry.case.arch, key)
             and record.code not in witness.UNKNOWN_ACTIONS
         )
-        return Trail(self._trail.source, records, batch.complete, batch.reason)
+        doubt = "" if records else self._doubt(inquiry, batch)
+        return Trail(self._trail.source, records, batch.complete, batch.reason, doubt)
+
+    def _doubt(self, inquiry: _Inquiry, batch: Batch) -> str:
+        """Why a record may be missing that the action should have left; "" where it should be here.
+
+        A kernel that was told otherwise meanwhile does not say so: so a known filter has to have
+        left such records before and after.
+        """
+        case = inquiry.case
+        action = _leaving_records(case)
+        if action is None or (action is Action.ERRNO and not self._may_log(case)):
+            return ""
+        if reason := self._trail.why_unlogged(action):
+            return reason
+        if _recorded(case) is None:
+            return ""
+        found = {one.comm: (one.arch, one.syscall, one.code) for one in batch.records}
+        if inquiry.vouchers and all(
+            found.get(one) == inquiry.vouchers[one] for one in inquiry.vouchers
+        ):
+            return ""
+        inquiry.is_open = not inquiry.vouchers
+        return (
+            f"a known filter's {action.name} left no record either at that time: "
+            "kernel.seccomp.actions_logged or an audit rule (auditctl -l) kept the kernel from it"
+        )
+
+    def _may_log(self, case: Case) -> bool:
+        """Whether a filter may be installed so that the kernel records more than its own wont."""
+        return self._ambient is not None or bool(self._logged(case))
 
     def _question(self, key: CellKey, profile: Profile | None) -> Question:
         program = self._target.description if profile is not None else "a known filter"
@@ -699,7 +921,18 @@ class Examiner:
         if documented is not None and profile is not None:
             returns, *more = documented.returns(profile, ARCHES[key.arch])
             others = tuple(more)
-        return Question(key, returns, program, self._ambient is not None, others)
+        return Question(
+            key,
+            returns,
+            program,
+            confined=self._ambient is not None,
+            others=others,
+            unhonoured=self._not_honoured(key.arch),
+        )
+
+    def _not_honoured(self, arch: str) -> frozenset[Action]:
+        """The actions that the kernel takes for another on an ABI."""
+        return frozenset(action for where, action in self._unhonoured if where == arch)
 
     def _filters(self, case: Case) -> tuple[bytes, ...]:
         """The filters under test, the oldest first; a control has a known one instead."""
@@ -870,6 +1103,28 @@ def emit_and_read(
     return collector.read_until(sentinel, deadline)
 
 
+def _leaving_records(case: Case) -> Action | None:
+    """The action of a case's filter whose record is looked for, if any."""
+    if case.profile is None:
+        action = calibration.action_of_case(case)
+        return action if action in _RECORDED_ACTIONS else None
+    return case.profile.returns.action
+
+
+_RECORDED_ACTIONS = frozenset({Action.KILL_PROCESS, Action.KILL_THREAD, Action.LOG})
+"""What the kernel records unasked; see ``seccomp_log()`` in kernel/seccomp.c."""
+
+
+def _recorded(case: Case) -> FilterReturn | None:
+    """What a known filter returns that has to leave the record that a case asks for; None if none.
+
+    Of a control the filter is the known one, and where none may be left nothing is missing.
+    """
+    if case.profile is None or case.profile is Profile.ERRNO:
+        return None
+    return case.profile.returns
+
+
 def _is_by_exec(case: Case) -> bool:
     """Whether the case is about what a runtime's exec starts."""
     return case.cells[0].variant == Way.RUNTIME_EXEC
@@ -962,16 +1217,22 @@ def entered(zygote: Zygote, arches: Sequence[Arch]) -> Iterator[tuple[Arch, str]
     """Asks the kernel by which of the ABIs it can be entered.
 
     Yields:
-        Each ABI with "" if a call through it came back, else with what happened instead. An x32
-        call counts also where it came back with ENOSYS: seccomp sees it before the kernel does.
+        Each ABI with "" if a call through it came back, else with what happened instead. One that
+        came back with ENOSYS counts only if a filter is asked about it before the kernel is: x32
+        on a kernel without it, and not the 32-bit entry of a kernel that is not Linux.
     """
     for arch in arches:
         if arch.entry is Entry.NONE:
             yield arch, "it takes a program of that ABI"
             continue
-        _, number = plan.canary(arch)
-        request = Request(_entry(arch), (Call(number),), (), zygote.nonce())
-        observation = zygote.run([request])[0][0]
-        seen = verdict.answer(observation)
-        came_back = observation.status is None and not observation.fault
-        yield arch, "" if came_back else seen
+        call = Call(plan.canary(arch)[1])
+        (marked,) = witness.MARKER.one(arch, call, (), ())
+        bare, asked = (
+            zygote.run([Request(_entry(arch), (call,), programs, zygote.nonce(), runs=runs)])[0][0]
+            for programs, runs in (((), True), (marked.programs, False))
+        )
+        came_back = bare.status is None and not bare.fault
+        if came_back and bare.errno == errno.ENOSYS and asked.errno == errno.ENOSYS:
+            yield arch, "the kernel answers ENOSYS to its calls, and asks no filter"
+        else:
+            yield arch, "" if came_back else verdict.answer(bare)

@@ -9,11 +9,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from probes import arch, confinement, examiner, plan, policy, proof, prover, unread, verdict
+from probes import (
+    arch,
+    confinement,
+    environment,
+    examiner,
+    plan,
+    policy,
+    proof,
+    prover,
+    unread,
+    verdict,
+)
 from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.auditd import AuditdCollector
-from probes.audit.collector import Collector, CollectorUnavailableError
+from probes.audit.collector import Collector, CollectorUnavailableError, why_unlogged
 from probes.audit.kmsg import KmsgCollector
 from probes.audit.netlink import NetlinkCollector
 from probes.cell import Claim
@@ -89,6 +100,7 @@ class Settings:
         confinement: what confines this process itself, which judges something else; None where
             nothing does.
         left_out: the ABIs that the filters name, and that were not asked for.
+        emulation: why nothing can be observed, for this process is emulated; "" where it is not.
     """
 
     policy: Policy
@@ -102,6 +114,7 @@ class Settings:
     cases: tuple[Case, ...]
     confinement: Confinement | None = None
     left_out: tuple[Arch, ...] = ()
+    emulation: str = ""
     _by_test: dict[tuple[Claim, tuple[str, ...]], Case] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -123,7 +136,8 @@ class Settings:
 
     def untold(self, one: Arch) -> str:
         """Why nothing can be told by an ABI; "" where something can."""
-        return self.target.untold.get(one.name, "") if isinstance(self.target, Ambient) else ""
+        untold = self.target.untold.get(one.name, "") if isinstance(self.target, Ambient) else ""
+        return self.emulation or untold
 
     @property
     def handed(self) -> dict[str, Any] | None:
@@ -170,6 +184,9 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     if handed is None and not elsewhere:
         left_out = entries.left_out(words.arch)
         target = replace(target, findings=(*target.findings, *left_out))
+    emulation = why_emulated(machine, environment.emulation(os.uname().machine))
+    if emulation and handed is None:
+        target = replace(target, findings=(*target.findings, _of_emulator(emulation)))
     if where is None:
         named = _asked(words.arch, _named(target, profiles))
     else:
@@ -193,6 +210,7 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         audit_source=words.audit_source,
         cases=plan.with_canaries(cases, own.canaries) if own else cases,
         confinement=own,
+        emulation=emulation,
         left_out=tuple(one for one in _named(target, profiles) if named and one not in named),
     )
 
@@ -261,6 +279,27 @@ def _entries_of_confined(known: Sequence[Arch], said: str) -> _Entries:
     return _Entries(offered, why, prevented, found)
 
 
+def why_emulated(machine: str, shown: str) -> str:
+    """Why nothing can be observed in an emulated process; "" where nothing shows that it is one.
+
+    Args:
+        machine: the one that the emulator pretends to be.
+        shown: what shows it; see ``environment.emulation``.
+    """
+    if not shown:
+        return ""
+    return (
+        f"this process is emulated ({shown}): no filter of its own can be tested here; run the "
+        f"suite on a machine of that kind ({machine}), or in a guest (syscall-conformance guest)"
+    )
+
+
+def _of_emulator(emulation: str) -> Finding:
+    """What a reader has to know of a record that was made under an emulator."""
+    text = f"{emulation}; machine and kernel in this record are what the emulator says"
+    return Finding(text, Weight.LIMITS, "this kernel")
+
+
 def _ambient(
     words: Words, documented: Policy, profiles: tuple[Profile, ...], handed: dict[str, Any] | None
 ) -> Settings:
@@ -273,7 +312,13 @@ def _ambient(
     _check_container(words)
     _check_start(words)
     known = arch.of_this_process()
-    target = Ambient.from_plain(handed) if handed is not None else ambient.explore(known)
+    emulation = why_emulated(arch.machine_here(), environment.emulation(os.uname().machine))
+    if handed is not None:
+        target = Ambient.from_plain(handed)
+    elif emulation:
+        target = ambient.untold(known, emulation, (_of_emulator(emulation),))
+    else:
+        target = ambient.explore(known)
     offered = tuple(one for one in known if one.name not in target.shut)
     arches = _arches(words.arch, offered, arch.machine_here())
     cases = (
@@ -290,6 +335,7 @@ def _ambient(
         target=target,
         audit_source=words.audit_source,
         cases=plan.with_canaries(cases, target.calls),
+        emulation=emulation,
     )
 
 
@@ -574,11 +620,17 @@ def _try(source: str, zygote: Zygote, native: Arch, number: int) -> _Attempt:
     except CollectorUnavailableError as error:
         return _Attempt(None, str(error))
     reason = ""
-    for _ in range(CANARIES):
-        batch = examiner.emit_and_read(zygote, native, collector, CANARY_DEADLINE_SECONDS, number)
-        if batch.complete:
-            return _Attempt(collector, "a canary's record arrived")
-        reason = batch.reason
+    try:
+        for _ in range(CANARIES):
+            batch = examiner.emit_and_read(
+                zygote, native, collector, CANARY_DEADLINE_SECONDS, number
+            )
+            if batch.complete:
+                lacking = why_unlogged(["kill_process"])
+                return _Attempt(collector, lacking or "a canary's record arrived")
+            reason = batch.reason
+    except CollectorUnavailableError as error:
+        reason = str(error)
     collector.close()
     return _Attempt(None, reason)
 

@@ -5,6 +5,7 @@ filter that kills something else. A refusal counts when the witness (``probes.wi
 answered otherwise, a kill when the call was armed and had not returned.
 """
 
+import errno
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ class Effect(StrEnum):
     TRAPPED = "SIGSYS went to a handler, which a program can survive"
     REFUSED = "the filter answered in the kernel's place"
     HANDED_ON = "a tracer or a supervisor decides"
+    ASKED = "a tracer or a supervisor is asked about it"
     REACHED = "the call reached the kernel"
     ENDED_OTHERWISE = "the process ended otherwise"
     FAULT = "the probe failed"
@@ -58,15 +60,34 @@ class Trail:
         records: the records with the probe's nonce, number and architecture.
         complete: whether a missing record was never written.
         reason: why absence proves nothing, or why there is no collector and what would help.
+        doubt: why the kernel may write no record of what the filter did, although others arrive;
+            "" where a known filter that did the same left one meanwhile.
     """
 
     source: str
     records: tuple[SeccompRecord, ...] = ()
     complete: bool = False
     reason: str = ""
+    doubt: str = ""
 
 
 NO_TRAIL: Final = Trail("", reason="no audit records were asked for")
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Whether somebody is asked about a call that a confined process is let make.
+
+    Attributes:
+        observation: the call under a filter that kills what is let through (``witness.asking``);
+            None where it was not made.
+        reason: why it was not.
+        alone: whether nobody is there who could be asked: such a call gets ENOSYS.
+    """
+
+    observation: Observation | None
+    reason: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,8 @@ class Sighting:
         predicted: what the program returns for the number, by simulation, where that is certain.
         simulated: the raw value that the filters under test return for the very call; none where
             they are not known, and several where they decide by the address of its code.
+        asking: whether somebody is asked about a call that the witness was asked about; None where
+            the filters are known, or nothing is known of anybody.
     """
 
     witnessed: Observation | None = None
@@ -89,6 +112,7 @@ class Sighting:
     trail: Trail = NO_TRAIL
     predicted: FilterReturn | None = None
     simulated: tuple[int, ...] = ()
+    asking: Asking | None = None
 
     @property
     def returns(self) -> FilterReturn | None:
@@ -109,6 +133,7 @@ class Question:
         confined: the filter is there already, so there is no call without any, and what the
             probes do besides is under it too.
         others: what the filter may return just as well, with another errno.
+        unhonoured: the actions for which this kernel does something else, by the controls.
     """
 
     key: CellKey
@@ -116,6 +141,7 @@ class Question:
     program: str
     confined: bool = False
     others: tuple[FilterReturn, ...] = ()
+    unhonoured: frozenset[Action] = frozenset()
 
     @property
     def wanted(self) -> tuple[FilterReturn, ...]:
@@ -335,7 +361,7 @@ def _judge_proof(question: Question, found: Counterexample | None) -> _Finding:
     if found.observation is None or _never_made(found.observation):
         return _untried(found, text)
     seen = read(found.observation)
-    if _agrees(seen, found.returns):
+    if _agrees(seen, found.returns) or _is_unhonoured(question, seen, found.returns):
         return _Finding(Outcome.FAILED, Cause.FILTER, f"{text}, and so it is on this kernel")
     if not found.certain:
         return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
@@ -516,6 +542,8 @@ def _evidence(question: Question, sighting: Sighting) -> tuple[Evidence, ...]:
         found.append(Evidence(EvidenceKind.OBSERVED, "setuid", f"the process became {text}"))
     if sighting.witnessed is not None:
         seen = read(sighting.witnessed)
+        if seen.effect is Effect.REACHED and _witnessed(sighting).effect is not Effect.REACHED:
+            seen = replace(seen, detail="no refusal and no kill: the witness answered")
         found.append(Evidence(EvidenceKind.OBSERVED, "witness", seen.detail))
     if sighting.free is not None:
         found.append(Evidence(EvidenceKind.OBSERVED, "call", answer(sighting.free)))
@@ -527,6 +555,9 @@ def _evidence(question: Question, sighting: Sighting) -> tuple[Evidence, ...]:
         Evidence(EvidenceKind.RECORDED, sighting.trail.source, record.raw)
         for record in sighting.trail.records
     ]
+    if sighting.asking is not None and sighting.asking.observation is not None:
+        text = f"{_CONFINED_CONTROL}: {answer(sighting.asking.observation)}"
+        found.append(Evidence(EvidenceKind.OBSERVED, "control", text))
     if sighting.trail.complete and not sighting.trail.records:
         text = "no record, and a later event's record arrived"
         found.append(Evidence(EvidenceKind.RECORDED, sighting.trail.source, text))
@@ -546,17 +577,40 @@ def _instrument_failed(seen: Seen) -> _Finding | None:
     return None
 
 
-def _act(question: Question, seen: Seen) -> _Finding:
-    """Whether the filter did at the call what it must."""
+def _act(question: Question, seen: Seen, returns: FilterReturn | None = None) -> _Finding:
+    """Whether the filter did at the call what it must.
+
+    Args:
+        question: what it must do.
+        seen: what it did.
+        returns: what it returns, where that is known.
+    """
     failed = _instrument_failed(seen)
     if failed:
         return failed
+    if seen.effect is Effect.ASKED:
+        return _Finding(Outcome.CANNOT_TELL, Cause.FILTER, seen.detail)
     wanted = _EFFECTS[question.returns.action]
     errnos = {one.data for one in question.wanted}
     right_errno = wanted is not Effect.REFUSED or seen.errno in errnos
     if seen.effect is wanted and right_errno:
         return _Finding(Outcome.PASSED, None, seen.detail)
+    same = returns is None or returns.action is question.returns.action
+    if same and _is_unhonoured(question, seen, question.returns):
+        return _unhonoured(question.returns.action, seen.detail)
     return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail)
+
+
+def _is_unhonoured(question: Question, seen: Seen, returns: FilterReturn) -> bool:
+    """Whether the kernel ended but a thread for a filter that asked it for something else."""
+    wanted = returns.action in question.unhonoured
+    return wanted and seen.effect in {Effect.KILLED_THREAD, Effect.KILLED_PROCESS}
+
+
+def _unhonoured(action: Action, seen: str) -> _Finding:
+    """The verdict on a kernel that does something else for an action than Linux does."""
+    text = f"this kernel does not honour {action.name}: {seen}"
+    return _Finding(Outcome.FAILED, Cause.NOT_IMPLEMENTED, text)
 
 
 _EFFECTS: Final[Mapping[Action, Effect]] = {
@@ -577,7 +631,31 @@ def _witnessed(sighting: Sighting) -> Seen:
     if seen.effect is Effect.REACHED and returns and returns.action in _HANDED_ON:
         whom = _HANDED_ON[returns.action]
         return Seen(Effect.HANDED_ON, f"the program returns {returns}, which leaves it to {whom}")
+    if seen.effect is Effect.REACHED and sighting.asking is not None:
+        return asked(seen, sighting.asking)
     return seen
+
+
+def _is_never_answered(made: Observation) -> bool:
+    """Whether a call came to no end before its child's deadline."""
+    return made.stage is Stage.ARMED and made.timed_out
+
+
+def asked(seen: Seen, asking: Asking) -> Seen:
+    """What became of a call that the witness answered, which hides that somebody is asked."""
+    made = asking.observation
+    if made is None:
+        return Seen(Effect.ASKED, asking.reason)
+    if made.stage is Stage.ARMED and witness.killed_at_call(made):
+        return seen
+    if _is_never_answered(made):
+        return Seen(Effect.ASKED, f"{Effect.ASKED}, and none answered in time")
+    if is_stopped(made):
+        text = f"whether a tracer or a supervisor is asked about it is open: {read(made).detail}"
+        return Seen(Effect.ASKED, text)
+    if asking.alone and made.errno == errno.ENOSYS:
+        return Seen(Effect.HANDED_ON, f"{Effect.ASKED}, and as there is none it answered ENOSYS")
+    return Seen(Effect.ASKED, f"{Effect.ASKED}, and it answered {answer(made)}")
 
 
 _HANDED_ON: Final = {Action.TRACE: "a tracer", Action.USER_NOTIF: "a supervisor"}
@@ -585,7 +663,7 @@ _HANDED_ON: Final = {Action.TRACE: "a tracer", Action.USER_NOTIF: "a supervisor"
 
 
 def _judge_act(question: Question, sighting: Sighting) -> _Finding:
-    return _act(question, _witnessed(sighting))
+    return _act(question, _witnessed(sighting), sighting.returns)
 
 
 def _judge_record(question: Question, sighting: Sighting) -> _Finding:
@@ -625,17 +703,19 @@ def _absence(trail: Trail) -> _Finding | None:
         return _Finding(Outcome.CANNOT_TELL, Cause.PRIVILEGE, trail.reason)
     if not trail.complete:
         return _Finding(Outcome.BROKEN, Cause.INSTRUMENT, trail.reason)
+    if trail.doubt:
+        return _Finding(Outcome.CANNOT_TELL, Cause.KERNEL_CONFIGURATION, trail.doubt)
     return None
 
 
-def _judge_silence(_: Question, sighting: Sighting) -> _Finding:
+def _judge_silence(question: Question, sighting: Sighting) -> _Finding:
     """Whether a denial left no record. Where nothing was denied, nothing was denied silently."""
     seen = _witnessed(sighting)
     failed = _instrument_failed(seen)
     if failed:
         return failed
     if seen.effect is not Effect.REFUSED:
-        return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail)
+        return _act(question, seen, sighting.returns)
     if sighting.trail.records:
         code = sighting.trail.records[0].code
         return _Finding(Outcome.FAILED, Cause.FILTER, f"it left an audit record, code={code:#x}")
@@ -656,12 +736,24 @@ def _judge_run(question: Question, sighting: Sighting) -> _Finding:
     if sighting.returns is not None and not sighting.returns.action.reaches_kernel:
         text = f"the program returns {sighting.returns} for it"
         return _Finding(Outcome.FAILED, Cause.FILTER, text)
-    failed = _failure_of(sighting.free) or _failure_of(sighting.control)
-    if failed or sighting.free is None or sighting.control is None:
+    return _judge_answers(question, sighting.free, sighting.control)
+
+
+def _judge_answers(
+    question: Question, free: Observation | None, control: Observation | None
+) -> _Finding:
+    """Whether a call that the witness was asked about answers as it does without a filter."""
+    if question.confined and free is not None and _is_never_answered(free):
+        text = f"{Effect.ASKED}, and none answered in time"
+        return _Finding(Outcome.CANNOT_TELL, Cause.FILTER, text)
+    failed = _failure_of(free) or _failure_of(control)
+    if failed or free is None or control is None:
         return failed or _Finding(Outcome.BROKEN, Cause.INSTRUMENT, "no control was made")
+    if Action.LOG in question.unhonoured and witness.killed_at_call(free):
+        return _unhonoured(Action.LOG, read(free).detail)
     if question.confined:
-        return _judge_confined_run(sighting.free, sighting.control)
-    ran, native = answer(sighting.free), answer(sighting.control)
+        return _judge_confined_run(free, control)
+    ran, native = answer(free), answer(control)
     if ran == native:
         return _Finding(Outcome.PASSED, None, f"it answered {ran}, with a filter and without")
     return _Finding(
@@ -680,7 +772,7 @@ def _judge_confined_run(free: Observation, control: Observation) -> _Finding:
     if control.stage is Stage.ARMED and witness.killed_at_call(control):
         text = f"it answered {answer(free)}, and by no filter, for the action is LOG or ALLOW"
         return _Finding(Outcome.PASSED, None, text)
-    text = f"a tracer or a supervisor is asked about it, and it answered {answer(free)}"
+    text = f"{Effect.ASKED}, and it answered {answer(free)}"
     return _Finding(Outcome.FAILED, Cause.FILTER, text)
 
 
@@ -731,9 +823,16 @@ def _is_asked(marked: Observation) -> bool:
 def _judge_control(question: Question, sighting: Sighting) -> _Finding:
     """Whether the instrument sees a known filter as what it is."""
     act = _act(question, _witnessed(sighting))
+    free = sighting.free
+    runs = question.returns.action is Action.LOG and act.outcome is Outcome.PASSED
+    if runs and free is not None and free.stage is not Stage.RETURNED:
+        return _Finding(Outcome.FAILED, Cause.INSTRUMENT, f"it did not run: {read(free).detail}")
     if act.outcome is not Outcome.PASSED or not sighting.trail.source:
         return act
     logged = question.returns.action in {Action.KILL_PROCESS, Action.KILL_THREAD, Action.LOG}
+    if logged and sighting.trail.doubt and not sighting.trail.records:
+        # Whoever asks for such a record will be told so; what the kernel does was seen.
+        return replace(act, observed=f"{act.observed}; no record, for {sighting.trail.doubt}")
     if logged:
         return _judge_record(question, sighting)
     if sighting.trail.records:

@@ -5,7 +5,11 @@ newest filter's data does (seccomp(2), ``seccomp_run_filters()`` in kernel/secco
 rank by their value, as a signed number; a value that is none of the known ones has its rank too,
 and acts as KILL_PROCESS. A witness tells a call that was let through from one that was refused or
 killed, whatever capabilities, security modules or arguments would have made of it; and the call
-itself never runs. There are three:
+itself never runs. Of what ranks below it, a witness cannot tell ALLOW and LOG from USER_NOTIF and
+TRACE, with which a supervisor or a tracer decides. In a confined process, where the filters are
+not known, a call of its own tells them apart: under an unknown action that ranks between the two
+(``asking``), what would be let through is killed, and whoever is asked answers. There are three
+witnesses:
 
 ``MARKER``, where the filter under test is ours to install
     A marker that answers with an errno which nothing else returns is installed before it.
@@ -44,6 +48,9 @@ ERRNOS: Final = frozenset({MARKER_ERRNO, SHADOW_ERRNO})
 SWEEP_MAGIC: Final = 0x5EEDED5E
 """The sixth argument by which a witness of many numbers knows the probed calls."""
 
+ASKING_MAGIC: Final = 0x5EEDED5F
+"""Likewise, of calls that no witness answers but a filter that ranks below TRACE kills."""
+
 BELOW_ERRNO: Final = 0x7F000000
 """No action: it kills, unless another filter kills, traps or answers with an errno."""
 
@@ -66,12 +73,12 @@ def marker(arch: Arch, number: int, returns: int = _MARK) -> bytes:
     return bpf.to_bytes(program, big_endian=arch.big_endian)
 
 
-def sweeping_marker(arch: Arch, returns: int = _MARK) -> bytes:
-    """A marker for every number of an ABI, if the call's sixth argument is SWEEP_MAGIC."""
+def sweeping_marker(arch: Arch, returns: int = _MARK, magic: int = SWEEP_MAGIC) -> bytes:
+    """A marker for every number of an ABI, if the call's sixth argument is the magic one."""
     program = (
         bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
         bpf.jump(bpf.JEQ, arch.audit_arch, 0, 3),
-        *_if_marked(returns, big_endian=arch.big_endian),
+        *_if_marked(returns, magic, big_endian=arch.big_endian),
     )
     bpf.check(program)
     return bpf.to_bytes(program, big_endian=arch.big_endian)
@@ -80,24 +87,24 @@ def sweeping_marker(arch: Arch, returns: int = _MARK) -> bytes:
 def shadow(*, big_endian: bool) -> bytes:
     """A filter that hands every call with SWEEP_MAGIC to a listener, by whatever ABI it comes."""
     returns = FilterReturn(Action.USER_NOTIF).value
-    program = _if_marked(returns, big_endian=big_endian)
+    program = _if_marked(returns, SWEEP_MAGIC, big_endian=big_endian)
     bpf.check(program)
     return bpf.to_bytes(program, big_endian=big_endian)
 
 
-def _if_marked(returns: int, *, big_endian: bool) -> bpf.Program:
+def _if_marked(returns: int, magic: int, *, big_endian: bool) -> bpf.Program:
     low_half = _SIXTH_ARGUMENT + (4 if big_endian else 0)
     return (
         bpf.statement(bpf.LD_ABS, low_half),
-        bpf.jump(bpf.JEQ, SWEEP_MAGIC, 0, 1),
+        bpf.jump(bpf.JEQ, magic, 0, 1),
         bpf.statement(bpf.RET_K, returns),
         bpf.statement(bpf.RET_K, _ALLOW),
     )
 
 
-def marked(call: Call) -> Call:
-    """The same call with SWEEP_MAGIC for its sixth argument."""
-    return replace(call, arguments=(*(*call.arguments, 0, 0, 0, 0, 0)[:5], SWEEP_MAGIC))
+def marked(call: Call, magic: int = SWEEP_MAGIC) -> Call:
+    """The same call with a magic number for its sixth argument."""
+    return replace(call, arguments=(*(*call.arguments, 0, 0, 0, 0, 0)[:5], magic))
 
 
 def orders(native: Arch, canaries: Sequence[int]) -> Orders:
@@ -202,7 +209,7 @@ class _Confined:
 
     def control(self, arch: Arch, call: Call) -> Attempt:
         """See ``Witness.control``."""
-        return Attempt((call,), (marker(arch, call.number, BELOW_TRACE),))
+        return asking(arch, call)
 
     def unasked(self, arch: Arch, call: Call) -> Attempt:
         """See ``Witness.unasked``: no marker answers it, nor does a filter kill it."""
@@ -266,6 +273,17 @@ class Order(_Confined):
         if below.stage is Stage.ARMED and not below.trapped and killed_at_call(below):
             return replace(above, loosened=above.loosened or below.loosened)
         return below
+
+
+def asking(arch: Arch, call: Call) -> Attempt:
+    """How a call is made that runs only if a supervisor or a tracer is asked and has it run."""
+    return Attempt((call,), (marker(arch, call.number, BELOW_TRACE),))
+
+
+def asking_many(arch: Arch, calls: Sequence[Call]) -> Attempt:
+    """Likewise for many calls."""
+    every = tuple(marked(call, ASKING_MAGIC) for call in calls)
+    return Attempt(every, (sweeping_marker(arch, BELOW_TRACE, ASKING_MAGIC),))
 
 
 def killed_at_call(observation: Observation) -> bool:

@@ -6,6 +6,8 @@ is nothing to simulate and nothing to prove, and filters that depend on argument
 those that were asked about. What the confinement prevents the witness from doing cannot be told.
 """
 
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Self
@@ -15,12 +17,21 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
 from probes.bpf import Program
 from probes.errors import InstrumentError
-from probes.finding import Finding, advice
-from probes.instrument import Call, Request, Route, Standing, Zygote
+from probes.finding import Finding, Weight, advice
+from probes.instrument import (
+    DEADLINE_SECONDS,
+    Call,
+    Observation,
+    Request,
+    Route,
+    Stage,
+    Standing,
+    Zygote,
+)
 from probes.prover import TooComplexError
 from probes.targets import ProgramIdentity
 from probes.verdict import Effect
-from probes.witness import Witness
+from probes.witness import Attempt, Witness
 
 WORD: Final = "ambient"
 """How the target is written."""
@@ -68,6 +79,9 @@ class Ambient:
         untold: why nothing can be told, by the name of each other ABI.
         shut: what happened instead, by the name of each ABI that the kernel does not offer.
         nameless: why probes can have no name by which to find their records; "" if they can.
+        supervised: what shows that a supervisor or a tracer is there, who may be asked about calls;
+            "" where nothing does.
+        unsure: why nothing could show it; "" where there certainly is none, or one was seen.
         findings: what a reader should know of the confinement.
     """
 
@@ -77,6 +91,8 @@ class Ambient:
     untold: Mapping[str, str]
     shut: Mapping[str, str]
     nameless: str = ""
+    supervised: str = ""
+    unsure: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -87,6 +103,11 @@ class Ambient:
     @property
     def origin(self) -> None:
         """None: no container was started."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody is there who could be asked about a call, and have it run."""
+        return not self.supervised and not self.unsure
 
     @property
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
@@ -157,6 +178,8 @@ class Ambient:
             "untold": dict(self.untold),
             "shut": dict(self.shut),
             "nameless": self.nameless,
+            "supervised": self.supervised,
+            "unsure": self.unsure,
             "findings": [one.to_plain() for one in self.findings],
         }
 
@@ -173,6 +196,8 @@ class Ambient:
             plain["untold"],
             plain["shut"],
             plain["nameless"],
+            plain["supervised"],
+            plain["unsure"],
             tuple(map(Finding.from_plain, plain["findings"])),
         )
 
@@ -190,25 +215,90 @@ def explore(arches: Sequence[Arch]) -> Ambient:
         arches: the ABIs that the machine may offer, its native one first.
     """
     here = environment.read()
-    description = _description(here.seccomp, here.seccomp_filters)
     try:
         with Zygote(confined=True) as zygote:
             standing, trouble = put_up(zygote, arches[0])
             if standing is not Standing.NONE:
+                others = company(trouble, environment.tracer(), here.kernel)
                 found = list(_tried(zygote, witness.WITNESSES[standing], arches))
-                return _assembled(description, standing, trouble, found, here.seccomp)
+                findings = _findings(here.seccomp, standing, trouble, others)
+                return _assembled(_description(), standing, trouble, found, others, findings)
     except InstrumentError as error:
         why = f"{error}, perhaps for this process's confinement; {_HARVEST}"
     else:
         why = (
             "this process's confinement lets it install no filter of its own, by prctl(2) "
-            f"({trouble['prctl']}) or seccomp(2) ({trouble['seccomp']}); {_HARVEST}"
+            f"({trouble['prctl']}) or seccomp(2) ({trouble['seccomp']}"
+            f"{_SO_DO_EMULATORS if _as_emulated(trouble) else ''}); {_HARVEST}"
         )
-    untold = {arch.name: why for arch in arches if arch.entry is not Entry.NONE}
-    return Ambient(description, Standing.NONE, {}, untold, _without_entry(arches))
+    return untold(arches, why)
 
 
-def _description(seccomp: int | None, filters: int | None) -> str:
+_SO_DO_EMULATORS: Final = "; an emulator of programs, such as qemu-user, answers both so"
+
+
+def _as_emulated(trouble: Mapping[str, str]) -> bool:
+    """Whether filters are refused as by emulators of programs, which have no seccomp at all.
+
+    A kernel that has it answers EINVAL for a program only, and never ENOSYS.
+    """
+    told = (trouble["prctl"], trouble["seccomp"])
+    return told == (os.strerror(errno.EINVAL), os.strerror(errno.ENOSYS))
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Who may be asked about this process's calls; see ``Ambient``."""
+
+    supervised: str = ""
+    unsure: str = ""
+
+
+def company(trouble: Mapping[str, str], tracer: int, kernel: str) -> Company:
+    """Who may be asked about calls, by what became of a listener of our own.
+
+    Of all the filters of a process one may have a listener (EBUSY). Before Linux 5.0 there is none
+    to be had, and the kernel says so itself; an EINVAL of a later one is a filter's.
+
+    Args:
+        trouble: what the confinement prevents; see ``Zygote.put_up_witness``.
+        tracer: the process that traces this one; 0 for none.
+        kernel: the release of the kernel.
+    """
+    failure = trouble.get("listener", "")
+    if tracer:
+        return Company(supervised=f"process {tracer} traces this one")
+    if failure == os.strerror(errno.EBUSY):
+        return Company(supervised="another filter of this process has a listener already")
+    if failure == os.strerror(errno.EINVAL) and _major(kernel) < _FIRST_WITH_LISTENERS:
+        return Company()
+    return Company(unsure=f"seccomp(2) gives no listener here: {failure}" if failure else "")
+
+
+_FIRST_WITH_LISTENERS: Final = 5
+
+
+def _major(kernel: str) -> int:
+    digits = kernel.partition(".")[0]
+    return int(digits) if digits.isdecimal() else _FIRST_WITH_LISTENERS
+
+
+def untold(arches: Sequence[Arch], why: str, findings: tuple[Finding, ...] = ()) -> Ambient:
+    """A confinement of which nothing can be told.
+
+    Args:
+        arches: the ABIs that the machine may offer.
+        why: the reason.
+        findings: what a reader should know besides.
+    """
+    every = {arch.name: why for arch in arches if arch.entry is not Entry.NONE}
+    shut = _without_entry(arches)
+    return Ambient(_description(), Standing.NONE, {}, every, shut, findings=findings)
+
+
+def _description() -> str:
+    here = environment.read()
+    seccomp, filters = here.seccomp, here.seccomp_filters
     if seccomp == 0:
         return "this process's confinement (no seccomp filter is installed)"
     count = "" if filters is None else f" ({filters} filter{'s' if filters != 1 else ''})"
@@ -237,6 +327,9 @@ def _tried(zygote: Zygote, told_by: Witness, arches: Sequence[Arch]) -> Iterator
         if arch.entry is Entry.NONE:
             yield _Tried(arch, shut=_without_entry([arch])[arch.name])
             continue
+        if _asks_no_filter(zygote, told_by, arch):
+            yield _Tried(arch, shut="the kernel answers ENOSYS to its calls, and asks no filter")
+            continue
         seen = [
             (name, number, _seen(zygote, told_by, arch, number))
             for name in CANARIES
@@ -246,7 +339,10 @@ def _tried(zygote: Zygote, told_by: Witness, arches: Sequence[Arch]) -> Iterator
             (one for one in seen if one[2].effect is Effect.REACHED), seen[0]
         )
         returns = _RETURNS.get(first.effect)
-        if returns is not None:
+        if first.effect in {Effect.HANDED_ON, Effect.ASKED}:
+            why = f"no call is known by which to calibrate the instrument: {name}: {first.detail}"
+            yield _Tried(arch, untold=f"{why}; likewise {', '.join(CANARIES)}")
+        elif returns is not None:
             data = first.errno if returns is Action.ERRNO else 0
             yield _Tried(arch, Canary(name, number, FilterReturn(returns, data)))
         elif first.effect is Effect.FAULT:
@@ -278,25 +374,48 @@ def _seen(zygote: Zygote, told_by: Witness, arch: Arch, number: int) -> verdict.
         )
         for one in told_by.one(arch, Call(number), (), ())
     ]
-    return verdict.read(told_by.told([answers[0] for answers in zygote.run(requests)]))
+    told = verdict.read(told_by.told([answers[0] for answers in zygote.run(requests)]))
+    if told.effect is not Effect.REACHED:
+        return told
+    attempt = witness.asking(arch, Call(number))
+    asking = _made(zygote, arch, attempt, SECONDS_TO_ANSWER)
+    return verdict.asked(told, verdict.Asking(asking))
 
 
-def _assembled(
+SECONDS_TO_ANSWER: Final = 2.0
+"""How long a supervisor of this process may take to answer a call."""
+
+
+def _asks_no_filter(zygote: Zygote, told_by: Witness, arch: Arch) -> bool:
+    """Whether the kernel answers ENOSYS to a call, though a marker would have answered otherwise.
+
+    A filter that refuses all calls of an ABI is outranked by the marker, or equal to it and older.
+    """
+    numbers = [number for name in CANARIES if (number := arch.number(name)) is not None]
+    made = _made(zygote, arch, told_by.unasked(arch, Call(numbers[0])))
+    return made.stage is Stage.RETURNED and made.errno == errno.ENOSYS
+
+
+def _made(
+    zygote: Zygote, arch: Arch, attempt: Attempt, deadline: float = DEADLINE_SECONDS
+) -> Observation:
+    """A harmless call, as one child makes it."""
+    request = Request(
+        *(arch.entry.name.lower(), attempt.calls, attempt.programs, zygote.nonce()),
+        deadline=deadline,
+        runs=False,
+    )
+    return zygote.run([request])[0][0]
+
+
+def _assembled(  # noqa: PLR0913, PLR0917 - it only puts together what was found
     description: str,
     standing: Standing,
     trouble: Mapping[str, str],
     found: Sequence[_Tried],
-    seccomp: int | None,
+    others: Company,
+    findings: tuple[Finding, ...],
 ) -> Ambient:
-    findings: list[str] = []
-    if seccomp == 0:
-        findings.append("no seccomp filter is installed in this process: nothing is confined by it")
-    if standing is Standing.ORDER:
-        why = trouble.get("listener", "")
-        findings.append(
-            f"the witness can have no listener here ({why}), so that each probe that is let through"
-            " leaves an audit record of a kill with the code 0x7f000000"
-        )
     nameless = ""
     if "name" in trouble and "comm" in trouble:
         nameless = (
@@ -310,5 +429,34 @@ def _assembled(
         {one.arch.name: one.untold for one in found if one.untold},
         {one.arch.name: one.shut for one in found if one.shut},
         nameless,
-        advice(findings),
+        others.supervised,
+        others.unsure,
+        findings,
     )
+
+
+def _findings(
+    seccomp: int | None, standing: Standing, trouble: Mapping[str, str], others: Company
+) -> tuple[Finding, ...]:
+    """What a reader should know of the confinement."""
+    findings: list[str] = []
+    if seccomp == 0:
+        findings.append("no seccomp filter is installed in this process: nothing is confined by it")
+    if standing is Standing.ORDER:
+        why = trouble.get("listener", "")
+        findings.append(
+            f"the witness can have no listener here ({why}), so that each probe that is let through"
+            " leaves an audit record of a kill with the code 0x7f000000"
+        )
+    return (*advice(findings), *_about_others(others))
+
+
+def _about_others(others: Company) -> tuple[Finding, ...]:
+    """What a reader has to know of whoever may be asked about calls."""
+    if not others.unsure:
+        return ()
+    text = (
+        "whether a supervisor is asked about the calls that are let through cannot be told for "
+        f"each of them ({others.unsure}): {_HARVEST}"
+    )
+    return (Finding(text, Weight.LIMITS, "a supervisor"),)

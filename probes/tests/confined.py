@@ -142,7 +142,7 @@ def judge(profile: str, audit: str, word: str = AMBIENT) -> str:
             source = settings.open_trail(audit, zygote, resolved.native, target, own)
             examiner = Examiner(zygote, target, resolved.policy, resolved.offered, source, own=own)
             arches = [arch for arch in resolved.arches if not resolved.untold(arch)]
-            controls = examiner.calibrate(arches)
+            controls = examiner.calibrate(arches, resolved.profiles)
             cells += examiner.examine(told)
             trail = (source.source, source.reason)
             if source.collector is not None:

@@ -676,25 +676,37 @@ class NamingZygote(Zygote):
 
 
 class TellingCollector:
-    """Has one record, made up, under the name of the last probe or another one."""
+    """Has one record, made up, under the name of the probe or another one.
+
+    What known filters left beside it, the kernel has recorded, unless it is told to keep silent.
+    """
 
     name = "told"
 
-    def __init__(self, zygote: NamingZygote, told: SeccompRecord, *, complete: bool) -> None:
+    def __init__(
+        self, zygote: NamingZygote, told: SeccompRecord, *, complete: bool, vouches: bool = True
+    ) -> None:
         self.zygote = zygote
         self.told = told
         self.batches = 0
         self.complete = complete
+        self.vouches = vouches
+        self.read = len(zygote.names)
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """Gives the probe's record at once; it comes before the sentinel's."""
         assert deadline > 0
-        probe, last = self.zygote.names[-2:]
+        *names, last = self.zygote.names[self.read :]
+        self.read = len(self.zygote.names)
         assert sentinel == last
         self.batches += 1
-        comm = probe if self.told.comm == "nonce" else self.told.comm
+        comms = names if self.told.comm == "nonce" else [self.told.comm]
         reason = "" if self.complete else "something was lost"
-        return Batch((replace(self.told, comm=comm),), self.complete, reason)
+        records = [replace(self.told, comm=comm) for comm in comms]
+        if self.vouches:
+            canary = plan.canary(NATIVE)[1]
+            records += [replace(OWN, comm=comm, syscall=canary) for comm in names]
+        return Batch(tuple(records), self.complete, reason)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -706,7 +718,9 @@ def naming() -> Iterator[NamingZygote]:
         yield zygote
 
 
-def examine(naming: NamingZygote, told: SeccompRecord, *, complete: bool) -> tuple[Cell, int]:
+def examine(
+    naming: NamingZygote, told: SeccompRecord, *, complete: bool, vouches: bool = True
+) -> tuple[Cell, int]:
     """Has a call killed, with that record in the trail; the verdict, and how often it was read."""
     number = NATIVE.numbers["acct"]
     key = CellKey(Claim.IS_REPORTED, "kill", NATIVE.name, "acct", number)
@@ -716,7 +730,7 @@ def examine(naming: NamingZygote, told: SeccompRecord, *, complete: bool) -> tup
     target = StackTarget(
         "test", PROGRAM, dict.fromkeys(Profile, (program,)), big_endian=NATIVE.big_endian
     )
-    collector = TellingCollector(naming, told, complete=complete)
+    collector = TellingCollector(naming, told, complete=complete, vouches=vouches)
     documented = policy.load(POLICY, arch.all_names())
     trail_told = AuditTrail(collector, "")
     (cell,) = Examiner(naming, target, documented, (NATIVE,), trail_told).examine([case])
@@ -745,6 +759,17 @@ def test_other_records_are_not(naming: NamingZygote, told: SeccompRecord) -> Non
 
     assert (cell.outcome, cell.cause) == (FAILED, FILTER)
     assert OWN.raw not in {one.text for one in cell.evidence}
+
+
+def test_a_missing_record_is_no_failure_where_known_filters_leave_none(
+    naming: NamingZygote,
+) -> None:
+    """What keeps the kernel from recording one kill keeps it from recording every other."""
+    cell, attempts = examine(naming, FOREIGN["another number"], complete=True, vouches=False)
+
+    assert (cell.outcome, cell.cause) == (CANNOT_TELL, Cause.KERNEL_CONFIGURATION)
+    assert "a known filter's KILL_PROCESS left no record either" in cell.sentence
+    assert attempts > 1
 
 
 def test_what_lost_records_left_undecided_is_tried_again(naming: NamingZygote) -> None:
