@@ -31,10 +31,10 @@ in a container that the runtime makes as ever, with its own profile, and that is
 that profile answers itself is not seen; the report says which calls those are. --seccomp=unconfined
 starts it without one.
 
-What a daemon starts for the command (docker, containerd, systemd, cron, ssh and the like) runs
-elsewhere and is not seen. That the command, or whatever it starts, has asked one is: by the sockets
-that they connect to, and who listens there. So is a filter of the workload's own that answers
-documented calls first. Then silence is no answer, and the exit status 6.
+Work that a daemon starts for the command (docker, containerd, systemd, cron, ssh and the like) runs
+elsewhere and is not seen. That the command, or whatever it starts, has turned to one is seen: by
+the sockets that they connect to, and by who listens there. A filter of the workload's own that
+answers documented calls first is seen, too. Silence is no answer then: the exit status is 6.
 
 The command has this terminal, directory and environment; what it writes is its own. The report
 goes to standard error. A filter is inherited for good, so the observer stays until the last
