@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -365,8 +366,13 @@ _HIDING = {
 _SHOWING = {"trace": 0x7FF00000, "log": 0x7FFC0000, "allow": _ALLOW}
 
 
-@pytest.mark.parametrize("action", [*_HIDING, *_SHOWING])
-@pytest.mark.parametrize("method", ["prctl", "seccomp", "tsync", "child-prctl"])
+@pytest.mark.parametrize(
+    ("method", "action"),
+    [
+        *(("prctl", action) for action in (*_HIDING, *_SHOWING)),
+        *product(("seccomp", "tsync", "child-prctl"), ("errno", "log")),
+    ],
+)
 def test_silence_is_no_answer_under_an_own_filter_that_may_hide_a_call(
     tools: Path, tmp_path: Path, method: str, action: str
 ) -> None:
