@@ -65,8 +65,8 @@ class Report:
 def lines(report: Report, width: int) -> list[str]:
     """The report for people."""
     refused = report.of(Kind.DOCUMENTED, Kind.UNKNOWN)
-    ways = [one for one in report.of(Kind.SIBLING) if one.key.name not in _EVERYDAY]
-    everyday = [one for one in report.of(Kind.SIBLING) if one.key.name in _EVERYDAY]
+    ways = [one for one in report.of(Kind.SIBLING) if not _is_everyday(one)]
+    everyday = [one for one in report.of(Kind.SIBLING) if _is_everyday(one)]
     said = [_headline(report, refused), _ending(report.observation.outcome)]
     if refused:
         said += ["", *_table(refused)]
@@ -84,7 +84,13 @@ def lines(report: Report, width: int) -> list[str]:
     return [visible(line) for line in said]
 
 
-_EVERYDAY: Final = frozenset(one.label for one in siblings.siblings() if one.everyday)
+def _is_everyday(found: Finding) -> bool:
+    """Whether most programs make a call that gives such power; clone(2) may give other power."""
+    given: set[str] = set()
+    for one in siblings.siblings():
+        if one.everyday and found.key.name in {one.name, one.label}:
+            given |= set(one.gives)
+    return bool(found.gives) and given.issuperset(found.gives)
 
 
 def _folded(found: Sequence[Finding]) -> str:

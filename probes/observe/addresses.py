@@ -25,9 +25,10 @@ _IPV4_SIZE: Final = 8
 _IPV6_SIZE: Final = 24
 _VSOCK_SIZE: Final = 12
 
-_NARROW: Final = frozenset({"i386", "arm", "x32"})
+_NARROW_REGISTERS: Final = frozenset({"i386", "arm", "s390", "riscv32", "mipsel", "ppc"})
+_NARROW: Final = frozenset({*_NARROW_REGISTERS, "x32", "mipsel64n32"})
 """The ABIs whose structures have pointers of 32 bits."""
-_NARROW_REGISTERS: Final = frozenset({"i386", "arm"})
+_S390_ADDRESS: Final = 0x7FFFFFFF
 
 # struct msghdr begins with msg_name and msg_namelen; the size is that of struct mmsghdr.
 _MESSAGE_SIZE: Final = {4: 32, 8: 64}
@@ -88,6 +89,8 @@ def word_size(arch: Arch) -> int:
 
 def pointer(arch: Arch, register: int) -> int:
     """The address that a register means on an ABI."""
+    if arch.name == "s390":
+        return register & _S390_ADDRESS
     return register & _INT if arch.name in _NARROW_REGISTERS else register
 
 

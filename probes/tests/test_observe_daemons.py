@@ -165,3 +165,5 @@ def test_a_pointer_is_as_wide_as_its_abi() -> None:
     assert addresses.pointer(arch.get("i386"), 1 << 32 | 7) == 7
     assert addresses.pointer(arch.get("x32"), 1 << 32 | 7) == 1 << 32 | 7
     assert [addresses.word_size(arch.get(one)) for one in ("x86_64", "x32", "i386")] == [8, 4, 4]
+    # 31-bit s390 code has a flag where the highest bit of an address would be.
+    assert addresses.pointer(arch.get("s390"), 0x80000007) == 7

@@ -316,8 +316,10 @@ def test_what_most_programs_do_is_one_line() -> None:
         "fstatfs, statfs, 12 times in all"
     )
     assert _text(_report(rows)).splitlines()[2:] == ["", folded]
-    said = _text(_report(rows | ROWS))
+    clone = Key(Kind.SIBLING, "x86_64", 56, "clone", "x", "/bin/x")
+    said = _text(_report(rows | ROWS | {clone: _row(0, 1, gives=("unshare",))}))
     assert folded in said
+    assert "has the power of unshare" in said
     assert "fsopen" in said
     assert len(document(_report(rows))["calls"]) == 4
 
