@@ -561,9 +561,7 @@ def test_a_container_that_reaches_out_is_no_answer(
     folder = machine.folder / f"shared-{name}"
     folder.mkdir()
     file = machine.folder / "container.json"
-    before = machine.words()
-    daemon = _named(tools, tmp_path, name)
-    with _daemon(daemon, "stream", str(folder / "s"), "fork", before=before) as running:
+    with _daemon(_named(tools, tmp_path, name), "stream", str(folder / "s"), "fork") as running:
         command = [*COMMAND, "observe", "--json", str(file), "--image", wanted.subject]
         command += ["--runtime-command", shlex.join(wanted.program.words)]
         command += [f"--runtime-arg={one}" for one in (*wanted.arguments, "--network=none")]
