@@ -20,14 +20,20 @@ _MOST_NAMES = 5
 def _comparison(
     first: tuple[Program, ...],
     executed: tuple[Program, ...],
+    logged: tuple[tuple[bool, ...], tuple[bool, ...]],
     big_endian: bool,  # noqa: FBT001 - a key of the cache
 ) -> Comparison:
     """The comparison, which serves every ABI and takes a second."""
-    return compare(first, executed, big_endian=big_endian)
+    return compare(first, executed, logged=logged, big_endian=big_endian)
 
 
 def difference(
-    first: Sequence[Program], executed: Sequence[Program], arch: Arch, *, big_endian: bool
+    first: Sequence[Program],
+    executed: Sequence[Program],
+    arch: Arch,
+    *,
+    big_endian: bool,
+    logged: tuple[tuple[bool, ...], tuple[bool, ...]] = ((), ()),
 ) -> str:
     """The calls of an ABI about which the two do different things, in words; "" if there are none.
 
@@ -38,13 +44,14 @@ def difference(
         executed: those of a process that exec started.
         arch: the ABI.
         big_endian: the byte order of the machine.
+        logged: for each filter of both whether it has SECCOMP_FILTER_FLAG_LOG; () where none has.
 
     Raises:
         TooComplexError: they cannot be compared.
     """
-    if first == executed:
+    if (first, logged[0]) == (executed, logged[1]):
         return ""
-    comparison = _comparison(tuple(first), tuple(executed), big_endian)
+    comparison = _comparison(tuple(first), tuple(executed), logged, big_endian)
     found = [
         (max(part.first, low), min(part.last, high))
         for part in comparison.analysis.numbers(arch.audit_arch)

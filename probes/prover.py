@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from probes import bpf, conditions
-from probes.action import ACTION_MASK
+from probes.action import ACTION_MASK, Action, FilterReturn
 from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
 from probes.bpf import Instruction, Program, SeccompData
 from probes.conditions import Where
@@ -39,6 +39,14 @@ _ARGUMENTS: Final = 6
 _MOST_COMPUTED_RETURNS: Final = 256
 _COUNT_BITS: Final = 5
 """Of the count of a shift: more of them have no effect."""
+
+ALLOWED: Final = FilterReturn(Action.ALLOW).value
+"""What the kernel does where no filter says anything else."""
+
+RECORDED: Final = 1 << 32
+"""Stands above the 32 bits of a return value that is on record for the filter's flag alone."""
+
+_RECORDED_BY_FLAG: Final = {Action.TRAP, Action.ERRNO, Action.USER_NOTIF, Action.TRACE}
 
 Word = tuple[int, ...]
 """A 32-bit word, the highest bit first; each bit is the set of inputs under which it is set."""
@@ -421,24 +429,30 @@ def _spelled(member: Mapping[int, bool]) -> str:
 
 
 def analyze(
-    programs: Sequence[Program], *, big_endian: bool = False, limit: int = NODE_LIMIT
+    programs: Sequence[Program],
+    *,
+    big_endian: bool = False,
+    limit: int = NODE_LIMIT,
+    logged: Sequence[bool] = (),
 ) -> Analysis:
     """Analyzes a stack of filters together, as the kernel runs them.
 
     Args:
-        programs: the filters, the oldest first; each must pass ``bpf.check``.
+        programs: the filters, the oldest first; each must pass ``bpf.check``. Where there is none,
+            everything is allowed.
         big_endian: the byte order of the machine, which decides which half of an argument an
             offset loads.
         limit: how many nodes the diagrams may have.
+        logged: for each filter whether it has SECCOMP_FILTER_FLAG_LOG; what the kernel records for
+            that reason alone has ``RECORDED`` in its value. Left out, nothing has.
 
     Raises:
         TooComplexError: the diagrams outgrew the limit.
         IllegalProgramError: the kernel would not take a program.
     """
-    if not programs:
-        raise ValueError("there is no filter to analyze")
     for program in programs:
         bpf.check(program)
+    stack = _Stack(tuple(programs), tuple(logged) or (False,) * len(programs))
     diagrams = Diagrams(limit)
     outcomes: dict[int, int] = {}
     inexact: list[str] = []
@@ -447,11 +461,11 @@ def analyze(
         for token in _compared_tokens(programs):
             here = _cube(diagrams, _ARCH_BASE, token)
             prover = _Prover(diagrams, big_endian=big_endian, token=token)
-            _add(diagrams, outcomes, prover.run_all(programs, TRUE), here)
+            _add(diagrams, outcomes, prover.run_all(stack, TRUE), here)
             inexact += prover.inexact
             rest = diagrams.without(rest, here)
         prover = _Prover(diagrams, big_endian=big_endian, token=None)
-        _add(diagrams, outcomes, prover.run_all(programs, rest), TRUE)
+        _add(diagrams, outcomes, prover.run_all(stack, rest), TRUE)
     except (TooLargeError, RecursionError) as error:
         raise TooComplexError(f"the analysis outgrew its bound ({error})") from error
     return Analysis(diagrams, outcomes, tuple(dict.fromkeys((*inexact, *prover.inexact))))
@@ -518,6 +532,14 @@ def _compared_tokens(programs: Sequence[Program]) -> tuple[int, ...]:
     return tuple(sorted(found)) if len(found) <= _MOST_TOKENS else ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """Filters, the oldest first, and for each of them whether it has the flag that logs."""
+
+    programs: tuple[Program, ...]
+    logged: tuple[bool, ...]
+
+
 class _Prover:
     """One pass over each program of a stack, in one store of diagrams."""
 
@@ -540,11 +562,14 @@ class _Prover:
                     combined[value] = self._diagrams.any_of(combined.get(value, FALSE), overlap)
         return combined
 
-    def run_all(self, programs: Sequence[Program], condition: int) -> dict[int, int]:
+    def run_all(self, stack: "_Stack", condition: int) -> dict[int, int]:
         """Every value that the stack returns, with the inputs under a condition that lead to it."""
-        combined: dict[int, int] = {}
-        for program in programs:
+        # The kernel begins with ALLOW, too, and every newer filter's data replaces its own.
+        combined = {ALLOWED: condition} if condition != FALSE else {}
+        for program, is_logged in zip(stack.programs, stack.logged, strict=True):
             own = self.run(program, condition)
+            if is_logged:
+                own = {recorded(value): inputs for value, inputs in own.items()}
             combined = self.stack(combined, own) if combined else own
         return combined
 
@@ -821,6 +846,15 @@ def _without_dead_words(state: _State, alive: int) -> _State:
         state.x if alive & _X else _ZERO,
         {place: word for place, word in state.scratch.items() if alive >> place & 1},
     )
+
+
+def recorded(value: int) -> int:
+    """What a filter with SECCOMP_FILTER_FLAG_LOG returns: the kernel records these actions, too.
+
+    Kills and LOG are on record whatever the flag, and ALLOW never is (``seccomp_log()`` in
+    kernel/seccomp.c).
+    """
+    return value | RECORDED if FilterReturn.decode(value).action in _RECORDED_BY_FLAG else value
 
 
 def _winner(older: int, newer: int) -> int:

@@ -13,7 +13,7 @@ from probes import bpf, prover
 from probes.action import MAX_ERRNO, Action, FilterReturn
 from probes.bdd import FALSE, TRUE, Diagrams, TooLargeError
 from probes.bpf import Program, SeccompData
-from probes.prover import NODE_LIMIT, Analysis, TooComplexError
+from probes.prover import ALLOWED, NODE_LIMIT, RECORDED, Analysis, TooComplexError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,28 @@ class Pair:
     Attributes:
         left: what the first one does.
         right: what the second one does.
+        left_recorded: whether the kernel records that because the first one's filter says so.
+        right_recorded: likewise for the second one.
     """
 
     left: FilterReturn
     right: FilterReturn
+    left_recorded: bool = False
+    right_recorded: bool = False
 
     @property
     def differs(self) -> bool:
         """Whether they do different things."""
-        return self.left != self.right
+        return (self.left, self.left_recorded) != (self.right, self.right_recorded)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the two do, as people read it."""
+        return _in_words(self.left, self.left_recorded), _in_words(self.right, self.right_recorded)
+
+
+def _in_words(returns: FilterReturn, is_recorded: bool) -> str:  # noqa: FBT001 - a field of Pair
+    return f"{returns}, recorded" if is_recorded else str(returns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +88,48 @@ def run(programs: Sequence[Program], data: SeccompData, *, big_endian: bool = Fa
     """The raw value that the kernel heeds of those that a stack of filters returns.
 
     Args:
-        programs: the filters, the oldest first.
+        programs: the filters, the oldest first; without any the call is allowed.
         data: the call.
         big_endian: the byte order of the machine.
     """
-    heeded = bpf.simulate(programs[0], data, big_endian=big_endian)
-    for program in programs[1:]:
+    heeded = ALLOWED
+    for program in programs:
         newer = bpf.simulate(program, data, big_endian=big_endian)
         heeded = prover._winner(heeded, newer)
     return heeded
+
+
+def outcome(
+    programs: Sequence[Program],
+    data: SeccompData,
+    logged: Sequence[bool],
+    *,
+    big_endian: bool = False,
+) -> tuple[FilterReturn, bool]:
+    """What a stack of filters does about a call, and whether a filter's flag has it recorded.
+
+    Args:
+        programs: the filters, the oldest first.
+        data: the call.
+        logged: for each of them whether it has SECCOMP_FILTER_FLAG_LOG; () where none has.
+        big_endian: the byte order of the machine.
+    """
+    heeded = ALLOWED
+    for program, is_logged in zip(programs, logged or (False,) * len(programs), strict=True):
+        value = bpf.simulate(program, data, big_endian=big_endian)
+        heeded = prover._winner(heeded, prover.recorded(value) if is_logged else value)
+    return _effect(heeded)
+
+
+Flags = tuple[Sequence[bool], Sequence[bool]]
+"""For each filter of two stacks whether it has SECCOMP_FILTER_FLAG_LOG; () where none has."""
 
 
 def compare(
     left: Sequence[Program],
     right: Sequence[Program],
     *,
+    logged: Flags = ((), ()),
     big_endian: bool = False,
     limit: int = NODE_LIMIT,
 ) -> Comparison:
@@ -98,29 +138,31 @@ def compare(
     Args:
         left: the first stack, its oldest filter first; each must pass ``bpf.check``.
         right: the second stack.
+        logged: the flags of both.
         big_endian: the byte order of the machine.
         limit: how many nodes the diagrams may have.
 
     Raises:
         TooComplexError: the diagrams outgrew the limit.
         IllegalProgramError: the kernel would not take a program.
-        ValueError: a stack is empty.
     """
-    of_left = prover.analyze(left, big_endian=big_endian, limit=limit)
-    of_right = prover.analyze(right, big_endian=big_endian, limit=limit)
+    of_left, of_right = (
+        prover.analyze(programs, big_endian=big_endian, limit=limit, logged=flags)
+        for programs, flags in zip((left, right), logged, strict=True)
+    )
     diagrams = Diagrams(limit)
     try:
         ours = _effects(diagrams, _copied(of_left, diagrams, apart=0))
         theirs = _effects(diagrams, _copied(of_right, diagrams, apart=_APART))
         sets = {
-            Pair(a, b): diagrams.both(in_a, in_b)
-            for a, in_a in ours.items()
-            for b, in_b in theirs.items()
+            Pair(a, b, a_recorded, b_recorded): diagrams.both(in_a, in_b)
+            for (a, a_recorded), in_a in ours.items()
+            for (b, b_recorded), in_b in theirs.items()
         }
     except (TooLargeError, RecursionError) as error:
         raise TooComplexError(f"the comparison outgrew its bound ({error})") from error
     met = {pair: node for pair, node in sets.items() if node != FALSE}
-    pairs = tuple(sorted(met, key=lambda pair: (pair.left.value, pair.right.value)))
+    pairs = tuple(sorted(met, key=_rank))
     outcomes = {index: met[pair] for index, pair in enumerate(pairs)}
     inexact = [f"{side}, {words}" for side, words in _inexact(of_left, of_right)]
     return Comparison(pairs, Analysis(diagrams, outcomes, inexact))
@@ -149,11 +191,22 @@ def _copied(analysis: Analysis, store: Diagrams, *, apart: int) -> dict[int, int
     return {value: copies[node] for value, node in analysis.outcomes.items()}
 
 
-def _effects(diagrams: Diagrams, outcomes: Mapping[int, int]) -> dict[FilterReturn, int]:
+def _rank(pair: Pair) -> tuple[int, int, bool, bool]:
+    return pair.left.value, pair.right.value, pair.left_recorded, pair.right_recorded
+
+
+def _effect(value: int) -> tuple[FilterReturn, bool]:
+    """What a value does, and whether it is on record for the filter's flag alone."""
+    return effect(value & ~RECORDED), bool(value & RECORDED)
+
+
+def _effects(
+    diagrams: Diagrams, outcomes: Mapping[int, int]
+) -> dict[tuple[FilterReturn, bool], int]:
     """The inputs by effect: raw values that do the same are taken together."""
-    found: dict[FilterReturn, int] = {}
+    found: dict[tuple[FilterReturn, bool], int] = {}
     for value, node in outcomes.items():
-        key = effect(value)
+        key = _effect(value)
         found[key] = diagrams.any_of(found.get(key, FALSE), node)
     return found
 

@@ -262,9 +262,13 @@ def test_order_of_a_stack_matters_only_among_equals() -> None:
             assert other == made_up.simulated(stack[::-1], data)
 
 
-def test_no_filter_is_no_stack() -> None:
-    with pytest.raises(ValueError, match="no filter"):
-        prover.analyze([])
+def test_without_a_filter_everything_is_allowed() -> None:
+    """As the kernel has it: a process without one makes every call."""
+    analysis = prover.analyze([])
+    assert analysis.exact
+    assert analysis.tokens() == ()
+    for data in made_up.inputs(Random(1), (), 20):  # noqa: S311 - a failure must come again
+        assert analysis.value_at(data) == {ALLOW}
 
 
 def test_a_program_that_the_kernel_refuses_is_not_analyzed() -> None:
