@@ -345,8 +345,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     cases = [case for case in resolved.cases if case.function == function]
     names = [name for name in metafunc.fixturenames if name in _PARAMETERS]
-    values = [tuple(dict(case.parameters)[name] for name in names) for case in cases]
-    metafunc.parametrize(names, values, ids=[case.id for case in cases])
+    values = [(*(dict(case.parameters)[name] for name in names), case.stack) for case in cases]
+    metafunc.parametrize(
+        [*names, "stack"], values, ids=[case.id for case in cases], indirect=["stack"]
+    )
 
 
 def _is_case(path: Path, function: str) -> bool:
@@ -384,23 +386,24 @@ class Bench:
         self.trail = AuditTrail(None, "the instrument was not put up")
         self._settings = resolved
         self._stack = ExitStack()
-        self._examiner: Examiner | None = None
+        self._examiners: Sequence[Examiner] = ()
         self._attempts = 0
         self._trouble = ""
 
-    def _try_to_put_up(self) -> Examiner:
+    def _try_to_put_up(self) -> Sequence[Examiner]:
         if self._attempts == _MOST_ATTEMPTS:
             raise InstrumentError(f"the instrument cannot be put up: {self._trouble}")
         self._attempts += 1
         try:
-            self._examiner = self._put_up()
+            self._examiners = self._put_up()
         except Exception as error:
             self._trouble = str(error)
             raise
         self._attempts = 0
-        return self._examiner
+        return self._examiners
 
-    def _put_up(self) -> Examiner:
+    def _put_up(self) -> Sequence[Examiner]:
+        """Gives an examiner for each stack of the target's filters; they share one calibration."""
         resolved = self._settings
         zygote = self._stack.enter_context(settings.open_zygote(resolved))
         trail = (
@@ -414,14 +417,15 @@ class Bench:
         if trail.collector is not None:
             self._stack.callback(trail.collector.close)
         self.trail = trail
+        first, *others = resolved.target.members
         examiner = Examiner(
-            *(zygote, resolved.target, resolved.policy, resolved.offered, trail),
+            *(zygote, first, resolved.policy, resolved.offered, trail),
             own=resolved.confinement,
             observes=not resolved.emulation,
         )
         told = [arch for arch in resolved.arches if not resolved.untold(arch)]
         self.controls = examiner.calibrate(told, resolved.profiles)
-        return examiner
+        return [examiner, *map(examiner.beside, others)]
 
     def judge(self, case: Case) -> list[Cell]:
         """The verdicts on a case's cells; *broken* ones where the instrument dies over it."""
@@ -431,10 +435,10 @@ class Bench:
         if untold and case.claim is not Claim.IS_PROVED:
             return cannot_tell(case, untold)
         try:
-            examiner = self._examiner or self._try_to_put_up()
+            examiners = self._examiners or self._try_to_put_up()
             if case.claim is Claim.CONTROLS:
                 return [cell for cell in self.controls if cell.key in case.cells]
-            return examiner.examine([case])
+            return examiners[case.stack].examine([case])
         except ConfinedError as error:
             self.close()
             return cannot_tell(case, str(error))
@@ -447,7 +451,7 @@ class Bench:
 
     def close(self) -> None:
         """Gives everything back."""
-        self._examiner = None
+        self._examiners = ()
         self._stack.close()
 
 
@@ -460,13 +464,20 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def conforms(request: pytest.FixtureRequest, bench: Bench) -> Conforms:
+def stack(request: pytest.FixtureRequest) -> int:
+    """Which of the target's stacks of filters is judged, counted from 0."""
+    planned: int = request.param
+    return planned
+
+
+@pytest.fixture
+def conforms(request: pytest.FixtureRequest, bench: Bench, stack: int) -> Conforms:
     """Judges a planned case, hands its cells to the reports, and ends the test accordingly."""
     resolved = request.config.stash[_SETTINGS]
     granted = request.config.stash[_GRANTED]
 
     def check(claim: Claim, *parameters: str) -> None:
-        case = resolved.case(claim, parameters)
+        case = resolved.case(claim, parameters, stack)
         try:
             cells = granted.waive(bench.judge(case))
         except Exception as error:

@@ -86,6 +86,8 @@ class CellKey:
         syscall: the call's name; ``unknown`` for a number that no table knows.
         number: the number as seccomp sees it (x32 with its bit); None where the ABI has none.
         variant: tells apart cells that are otherwise alike (``fork``, ``execve``...); may be "".
+        stack: which of the target's stacks of filters is judged, counted from 0; more than one
+            where parts of it, such as threads, are confined by others.
     """
 
     claim: Claim
@@ -94,6 +96,17 @@ class CellKey:
     syscall: str
     number: int | None
     variant: str = ""
+    stack: int = 0
+
+    @property
+    def part(self) -> str:
+        """The stack in words, counted from 1; "" for the first, which needs none."""
+        return f"stack {self.stack + 1}" if self.stack else ""
+
+    @property
+    def which(self) -> str:
+        """What tells the cell apart besides its call and ABI: variant and stack, in words."""
+        return ", ".join(filter(None, (self.variant, self.part)))
 
 
 @dataclass(frozen=True, slots=True)

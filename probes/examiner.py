@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import chain
@@ -161,6 +162,9 @@ class _Try:
     route: Route
 
 
+_UNDER_TEST = frozenset({_Role.WITNESSED, _Role.PLAIN, _Role.FREE})
+"""The calls that are made under the filters under test."""
+
 _MAY_RUN = frozenset({_Role.FREE, _Role.CONTROL, _Role.OWN_BELOW})
 
 
@@ -246,6 +250,13 @@ class Examiner:
         self.fault = ""
         self.doubt = ""
 
+    def beside(self, target: Target) -> "Examiner":
+        """One that judges another part of the target by the same instrument, once calibrated."""
+        other = copy(self)
+        other._target = target  # noqa: SLF001 - it is one of this class
+        other._raw = {}  # noqa: SLF001 - likewise: the raw filters are those of the target
+        return other
+
     def calibrate(
         self, arches: Iterable[Arch], profiles: Iterable[Profile] = tuple(Profile)
     ) -> list[Cell]:
@@ -302,7 +313,15 @@ class Examiner:
             anew = self._attempt([cases[index] for index in torn], again=True)
             for index, found in zip(torn, anew, strict=True):
                 verdicts[index] = found
-        return [cell for cells, _ in verdicts for cell in cells]
+        return [self._of_part(cell) for cells, _ in verdicts for cell in cells]
+
+    def _of_part(self, cell: Cell) -> Cell:
+        """The cell; where the target has several parts, its sentence says which one it is about."""
+        whose = self._target.description
+        if not cell.key.stack or whose in cell.sentence:
+            return cell
+        what = verdict.subject(cell.key)
+        return replace(cell, sentence=cell.sentence.replace(what, f"{what}, {whose}", 1))
 
     def _attempt(
         self, cases: Sequence[Case], *, again: bool = False
@@ -429,7 +448,13 @@ class Examiner:
         key = case.cells[0]
         first, other = self._target.programs(profile), self._executed
         try:
-            found = executed.difference(first, other, case.arch, big_endian=case.arch.big_endian)
+            found = executed.difference(
+                first,
+                other,
+                case.arch,
+                big_endian=case.arch.big_endian,
+                logged=(self._flags(by_exec=False), self._flags(by_exec=True)),
+            )
         except TooComplexError as error:
             reason = f"there is no proof that exec confines alike, for {error}"
             inquiry.judge = lambda _seen, _batch: [
@@ -663,7 +688,7 @@ class Examiner:
                 new_session and runs,
                 self._deadline(runs=runs),
                 runs=runs,
-                logged=self._logged(case),
+                logged=self._logged(case, one),
                 seccomp=self._native.numbers["seccomp"],
                 by_seccomp=self._is_prctl(case.arch, call.number),
             )
@@ -956,13 +981,23 @@ class Examiner:
             return ()
         return self._executed if _is_by_exec(case) else self._target.programs(case.profile)
 
-    def _logged(self, case: Case) -> tuple[bytes, ...]:
-        """Those of the filters under test that log what they do, whatever their actions."""
-        if not isinstance(self._target, StackTarget) or case.profile is None:
+    def _logged(self, case: Case, one: _Try) -> tuple[bool, ...]:
+        """Which of a try's filters log what they do, whatever their actions: by their places."""
+        if one.role not in _UNDER_TEST or case.profile is None:
             return ()
-        return tuple(
-            bpf.to_bytes(one, big_endian=case.arch.big_endian) for one in self._target.logged
-        )
+        flags = self._flags(by_exec=_is_by_exec(case))
+        before = one.attempt.before
+        after = len(one.attempt.programs) - before - len(flags)
+        return (*(False,) * before, *flags, *(False,) * after)
+
+    def _flags(self, *, by_exec: bool) -> tuple[bool, ...]:
+        """Which of the filters under test log what they do; () where none does."""
+        target = self._target
+        if not isinstance(target, StackTarget):
+            return ()
+        if not by_exec:
+            return target.logged
+        return () if target.origin is None else target.origin.executed_logged
 
     def _simulate(self, case: Case, call: Call) -> tuple[int, ...]:
         """Every raw value that the filters under test return for a call; none if not known.

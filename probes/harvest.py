@@ -13,6 +13,7 @@ signals, such as epoll_wait(2), return early with EINTR. A thread with no filter
 import ctypes
 import errno
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -26,6 +27,12 @@ from probes.errors import BadInputError, InstrumentError
 
 DEADLINE_SECONDS: Final = 10.0
 """How long reading one process may take; a thread takes about a millisecond."""
+
+MOST_READINGS: Final = 8
+"""How often a process is read until two readings agree."""
+
+FIRST_PAUSE_SECONDS: Final = 0.01
+"""How long its threads have to come to rest before the next reading; it doubles each time."""
 
 # linux/ptrace.h
 PTRACE_DETACH: Final = 17
@@ -42,6 +49,9 @@ _WALL: Final = 0x40000000
 _MODE_DISABLED, _MODE_STRICT, _MODE_FILTER = "0", "1", "2"
 # linux/sched.h
 _PF_KTHREAD: Final = 0x00200000
+_PF_IO_WORKER, _PF_USER_WORKER = 0x00000010, 0x00004000
+_WORKERS_SINCE: Final = {_PF_IO_WORKER: (5, 12), _PF_USER_WORKER: (6, 4)}
+"""The kernels since which these flags mean that, and such workers are threads of a process."""
 # linux/capability.h
 _CAP_SYS_PTRACE: Final = 19
 # Documentation/admin-guide/LSM/Yama.rst: from here on nobody may attach, whatever he may do else
@@ -67,13 +77,13 @@ class ThreadFilters:
         tid: the thread's id.
         comm: its name.
         programs: arrays of ``struct sock_filter`` in the machine's byte order, the oldest first.
-        logged: those of them that were installed with SECCOMP_FILTER_FLAG_LOG.
+        logged: for each of them whether it was installed with SECCOMP_FILTER_FLAG_LOG.
     """
 
     tid: int
     comm: str
     programs: tuple[bytes, ...]
-    logged: frozenset[bytes] = frozenset()
+    logged: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +94,31 @@ class Harvest:
         pid: the process.
         comm: its name.
         threads: every thread that was alive, the first one (whose id is ``pid``) at the start.
+            None that the kernel has put there to work for io_uring or vhost, for such a thread
+            runs no program and makes no system call.
+        settled: whether two readings agreed, so that no thread was missed.
     """
 
     pid: int
     comm: str
     threads: tuple[ThreadFilters, ...]
+    settled: bool = True
 
 
 def filters_of(pid: int, seconds: float = DEADLINE_SECONDS) -> Harvest:
-    """Reads the filters of every thread of a process.
+    """Reads the filters of every thread of a process, which may have none.
 
-    Threads are stopped one after the other, so a filter that one of them installs meanwhile may
-    be missed. A caller who is the parent, too, must not wait for the process meanwhile in another
-    thread: wait(2) would show it the stop.
+    Threads are stopped one after the other, and others may start or install filters meanwhile. So
+    all of them are read again until two readings agree, at most ``MOST_READINGS`` times. A caller
+    who is the parent, too, must not wait for the process meanwhile in another thread: wait(2)
+    would show it the stop.
 
     Args:
         pid: the process, by its id in our own pid namespace.
         seconds: how long that may take.
 
     Raises:
-        BadInputError: there is no such process, it has no filter, or this user may not read it.
+        BadInputError: there is no such process, or this user may not read it.
         InstrumentError: this kernel does not tell, or the process cannot be stopped in time.
     """
     # A thread of its own is what makes the detaching certain: Ctrl-C interrupts only the main
@@ -123,29 +138,61 @@ def filters_of(pid: int, seconds: float = DEADLINE_SECONDS) -> Harvest:
         wait([outcome], timeout=seconds)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    status = _status(pid)
+    return status is not None and status["State"][0] not in _ENDED_STATES
+
+
 def _harvest(pid: int, until: float) -> Harvest:
     name = _refuse_what_has_no_filters(pid)
-    known: set[int] = set()
-    threads: list[ThreadFilters] = []
-    # Threads that start meanwhile inherit the filters of the one that starts them, which may be
-    # one that has not been read yet.
-    while fresh := [tid for tid in _thread_ids(pid) if tid not in known]:
-        for tid in fresh:
-            _refuse_lateness(name, until)
-            known.add(tid)
-            thread = _read_thread(name, tid, until)
-            if thread is not None:
-                threads.append(thread)
+    pause = FIRST_PAUSE_SECONDS
+    earlier, latest = None, _read_once(name, pid, until)
+    for _ in range(MOST_READINGS - 1):
+        earlier, latest = latest, _read_once(name, pid, until)
+        if earlier.agrees_with(latest):
+            break
+        time.sleep(pause)
+        pause *= 2
+    threads = latest.threads
     if not threads:
         raise BadInputError(
             f"{name} ended, or started another program, while its filters were being read"
         )
-    if not any(thread.programs for thread in threads):
-        raise BadInputError(
-            f"{name} has no seccomp filter (its status says Seccomp: 0): "
-            "give a process that is confined"
-        )
-    return Harvest(pid, _comm(pid) or threads[0].comm, tuple(threads))
+    settled = earlier is not None and earlier.agrees_with(latest)
+    return Harvest(pid, _comm(pid) or threads[0].comm, threads, settled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one look at every thread came to.
+
+    Attributes:
+        threads: those that could be read.
+        whole: no thread came or went meanwhile.
+    """
+
+    threads: tuple[ThreadFilters, ...]
+    whole: bool
+
+    def agrees_with(self, other: "_Reading") -> bool:
+        """Whether both saw the same threads under the same filters, and missed none."""
+        return self.whole and other.whole and self.filters == other.filters
+
+    @property
+    def filters(self) -> list[tuple[int, tuple[bytes, ...], tuple[bool, ...]]]:
+        """What must agree: a thread may change its name."""
+        return [(one.tid, one.programs, one.logged) for one in self.threads]
+
+
+def _read_once(name: str, pid: int, until: float) -> _Reading:
+    listed = _thread_ids(pid)
+    threads = []
+    for tid in listed:
+        _refuse_lateness(name, until)
+        if not _is_worker(tid) and (thread := _read_thread(name, tid, until)) is not None:
+            threads.append(thread)
+    return _Reading(tuple(threads), listed == _thread_ids(pid))
 
 
 def _refuse_what_has_no_filters(pid: int) -> str:
@@ -182,11 +229,11 @@ def _read_thread(name: str, tid: int, until: float) -> ThreadFilters | None:
     if mode == _MODE_STRICT:
         raise BadInputError(f"{name} is in seccomp's strict mode, which has no filter to read")
     if mode == _MODE_DISABLED:
-        return ThreadFilters(tid, comm, ())
+        return ThreadFilters(tid, comm, (), ())
     try:
         with _stopped(name, tid, until):
             programs = tuple(_programs(name, tid))
-            logged = {one for index, one in enumerate(programs) if _is_logged(tid, index)}
+            logged = tuple(_is_logged(tid, index) for index in range(len(programs)))
             counted = (_status(tid) or {}).get("Seccomp_filters")
     except ProcessLookupError:
         return None  # it has ended, or is about to
@@ -195,7 +242,7 @@ def _read_thread(name: str, tid: int, until: float) -> ThreadFilters | None:
             f"the kernel counts {counted} seccomp filters on thread {tid} of {name} and gave "
             f"{len(programs)} of them"
         )
-    return ThreadFilters(tid, comm, programs, frozenset(logged))
+    return ThreadFilters(tid, comm, programs, logged)
 
 
 def _programs(name: str, tid: int) -> Iterator[bytes]:
@@ -363,9 +410,25 @@ def _status(tid: int) -> dict[str, str] | None:
 
 
 def _is_kernel_thread(pid: int) -> bool:
-    """By the task's flags: field 9 of proc_pid_stat(5), the seventh after the name."""
-    text = _read(lambda: Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace"))
-    return text is not None and bool(int(text.rpartition(")")[2].split()[6]) & _PF_KTHREAD)
+    return bool(_flags(pid) & _PF_KTHREAD)
+
+
+def _is_worker(tid: int) -> bool:
+    """Whether a thread of a process is one of the kernel's own, which never runs a program.
+
+    Such a thread inherits the filters of whoever it works for, at that time, and no call ever asks
+    them.
+    """
+    told = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    kernel = (int(told[1]), int(told[2])) if told else (0, 0)
+    marks = sum(flag for flag, since in _WORKERS_SINCE.items() if kernel >= since)
+    return bool(_flags(tid) & marks)
+
+
+def _flags(tid: int) -> int:
+    """The task's flags: field 9 of proc_pid_stat(5), the seventh after the name; 0 if it ended."""
+    text = _read(lambda: Path(f"/proc/{tid}/stat").read_text(encoding="utf-8", errors="replace"))
+    return 0 if text is None else int(text.rpartition(")")[2].split()[6])
 
 
 def _comm(tid: int) -> str:

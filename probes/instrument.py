@@ -73,7 +73,8 @@ class Request:
         deadline: seconds that a child may take.
         runs: whether the call may run, and could do harm with capabilities: a child that cannot
             drop its own makes no such call.
-        logged: those of the programs that are installed with SECCOMP_FILTER_FLAG_LOG.
+        logged: for each of the programs, by its place, whether it is installed with
+            SECCOMP_FILTER_FLAG_LOG; () where none is.
         seccomp: the number of seccomp(2), which takes that flag.
         by_seccomp: whether all of them are installed by that call: prctl(2) is what is asked about.
         address: where the instruction that makes the calls ends, which is what filters see of it;
@@ -88,7 +89,7 @@ class Request:
     new_session: bool = False
     deadline: float = DEADLINE_SECONDS
     runs: bool = True
-    logged: tuple[bytes, ...] = ()
+    logged: tuple[bool, ...] = ()
     seccomp: int = 0
     by_seccomp: bool = False
     address: int = 0

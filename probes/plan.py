@@ -94,6 +94,11 @@ class Case:
     beside: tuple[Arch, ...] = ()
 
     @property
+    def stack(self) -> int:
+        """Which of the target's stacks of filters it judges; see ``CellKey``."""
+        return self.cells[0].stack
+
+    @property
     def function(self) -> str:
         """The name of the test function."""
         return function_of(self.claim)
@@ -101,7 +106,8 @@ class Case:
     @property
     def id(self) -> str:
         """The words between the brackets of the test's name."""
-        return "-".join(test_word(value) for _, value in self.parameters)
+        words = [value for _, value in self.parameters]
+        return "-".join(map(test_word, filter(None, [*words, self.cells[0].part])))
 
 
 def test_word(value: str) -> str:
@@ -151,6 +157,22 @@ def plan(
     observed = _cases(policy, profiles, arches, offered)
     proved = (case for profile in profiles for case in _proved(policy, profile, named))
     return (*observed, *proved)
+
+
+def of_stack(cases: Iterable[Case], stack: int) -> tuple[Case, ...]:
+    """The cases of a plan about another stack of filters of the target.
+
+    The controls are about the instrument, which judges every stack.
+
+    Args:
+        cases: the plan, for the first stack.
+        stack: which stack of the target, counted from 0.
+    """
+    return tuple(
+        replace(case, cells=tuple(replace(key, stack=stack) for key in case.cells))
+        for case in cases
+        if case.claim is not Claim.CONTROLS
+    )
 
 
 def _cases(

@@ -41,7 +41,7 @@ from probes.targets import words as container_words
 from probes.targets.ambient import Ambient
 from probes.targets.builtin import builtin
 from probes.targets.files import shown
-from probes.targets.open import Surroundings, open_target, taken_apart
+from probes.targets.open import Opened, Surroundings, open_target, taken_apart
 from probes.targets.runtimes.wanted import RUNTIMES, Start
 from probes.targets.words import Container
 
@@ -115,22 +115,28 @@ class Settings:
     confinement: Confinement | None = None
     left_out: tuple[Arch, ...] = ()
     emulation: str = ""
-    _by_test: dict[tuple[Claim, tuple[str, ...]], Case] = field(
+    _by_test: dict[tuple[Claim, tuple[str, ...], int], Case] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def case(self, claim: Claim, parameters: Iterable[str]) -> Case:
+    def case(self, claim: Claim, parameters: Iterable[str], stack: int = 0) -> Case:
         """The planned case of a claim with these parameters.
+
+        Args:
+            claim: the claim.
+            parameters: what its test function takes.
+            stack: which of the target's stacks of filters is judged.
 
         Raises:
             LookupError: nothing like it was planned.
         """
         if not self._by_test:
             for case in self.cases:
-                self._by_test[case.claim, tuple(value for _, value in case.parameters)] = case
+                words = tuple(value for _, value in case.parameters)
+                self._by_test[case.claim, words, case.stack] = case
         wanted = tuple(parameters)
         try:
-            return self._by_test[claim, wanted]
+            return self._by_test[claim, wanted, stack]
         except KeyError:
             raise LookupError(f"no case was planned for {claim!r} and {wanted}") from None
 
@@ -187,17 +193,22 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     emulation = why_emulated(machine, environment.emulation(os.uname().machine))
     if emulation and handed is None:
         target = replace(target, findings=(*target.findings, _of_emulator(emulation)))
-    if where is None:
-        named = _asked(words.arch, _named(target, profiles))
-    else:
-        named = _proved(words, target, where, machine)
+    # Of each stack of the target's filters the ABIs that are proved.
+    proved = [
+        _asked(words.arch, _named(part, profiles))
+        if where is None
+        else _proved(words, part, where, machine)
+        for part in target.members
+    ]
     by_exec = target.origin is not None and target.origin.executed is not None
     executed = plan.executed(documented, profiles, arches) if by_exec else ()
     own = entries.confinement
+    first, *others = (plan.plan(documented, profiles, arches, offered, named) for named in proved)
     cases = (
-        *plan.plan(documented, profiles, arches, offered, named),
+        *first,
         *executed,
         *plan.all_judged(profiles, where.native if where else known[0], target.findings),
+        *(case for stack, one in enumerate(others, 1) for case in plan.of_stack(one, stack)),
     )
     return Settings(
         policy=documented,
@@ -211,7 +222,14 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
         cases=plan.with_canaries(cases, own.canaries) if own else cases,
         confinement=own,
         emulation=emulation,
-        left_out=tuple(one for one in _named(target, profiles) if named and one not in named),
+        left_out=tuple(
+            dict.fromkeys(
+                one
+                for part, named in zip(target.members, proved, strict=True)
+                for one in _named(part, profiles)
+                if named and one not in named
+            )
+        ),
     )
 
 
@@ -420,18 +438,31 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
         opened = open_target(word, where)
     except BadInputError as error:
         raise BadInputError(f"--target: {error}") from error
-    target = StackTarget(
-        word.partition(":")[0],
-        opened.description,
-        {where.profile: opened.programs},
-        opened.native.big_endian,
-        opened.findings,
-        opened.origin,
-        opened.logged,
-    )
+    target = _stack_target(word.partition(":")[0], opened, where.profile)
     # The analysis is shared, for it is what takes the time.
-    found = _of_analysis(target, where.profile, opened.native)
-    return replace(target, findings=(*target.findings, *found))
+    found = [
+        one
+        for part in target.members
+        for one in _of_analysis(part, where.profile, opened.native)
+    ]
+    # Several stacks may leave the same architecture open, which is one finding.
+    found.sort(key=lambda one: one.weight, reverse=True)
+    alike = {one.about or one.text: one for one in found}
+    return replace(target, findings=(*target.findings, *alike.values()))
+
+
+def _stack_target(kind: str, opened: Opened, profile: Profile) -> StackTarget:
+    return StackTarget(
+        kind=kind,
+        description=opened.description,
+        stacks={profile: opened.programs},
+        big_endian=opened.native.big_endian,
+        findings=opened.findings,
+        origin=opened.origin,
+        logged=opened.logged,
+        first=opened.first,
+        further=tuple(_stack_target(kind, one, profile) for one in opened.further),
+    )
 
 
 def _of_analysis(target: StackTarget, profile: Profile, native: Arch) -> tuple[Finding, ...]:

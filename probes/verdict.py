@@ -449,7 +449,7 @@ def not_applicable(key: CellKey) -> Cell:
         key,
         Outcome.NOT_APPLICABLE,
         Cause.ARCHITECTURE,
-        f"{key.syscall} on {key.arch}: not applicable, for {why}",
+        f"{subject(key)}: not applicable, for {why}",
         "nothing",
         observed,
     )
@@ -487,9 +487,10 @@ def broken(key: CellKey, reason: str) -> Cell:
 def subject(key: CellKey) -> str:
     """What a sentence is about: ``acct (163) on x86_64 after fork``."""
     number = "" if key.number is None else f" ({_readable(key.number)})"
+    part = f" in {key.part}" if key.part else ""
     if key.arch == ANY_ARCH:
-        return key.syscall
-    return f"{key.syscall}{number} on {key.arch}{_VARIANT_WORDS.get(key.variant, '')}"
+        return f"{key.syscall}{part}"
+    return f"{key.syscall}{number} on {key.arch}{_VARIANT_WORDS.get(key.variant, '')}{part}"
 
 
 _HIGHEST_PLAIN_NUMBER = 0xFFFF

@@ -126,10 +126,17 @@ def orders(native: Arch, canaries: Sequence[int]) -> Orders:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a child does for a witness: the calls that it makes, and its filters, oldest first."""
+    """What a child does for a witness.
+
+    Attributes:
+        calls: the calls that it makes.
+        programs: its filters, the oldest first.
+        before: how many of these stand before the filters under test.
+    """
 
     calls: tuple[Call, ...]
     programs: tuple[bytes, ...]
+    before: int = 0
 
 
 class Witness(Protocol):
@@ -181,13 +188,13 @@ class Marker:
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
         """See ``Witness.one``."""
-        return (Attempt((call,), (marker(arch, call.number), *filters, *later)),)
+        return (Attempt((call,), (marker(arch, call.number), *filters, *later), before=1),)
 
     def sweep(
         self, arch: Arch, calls: Sequence[Call], filters: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
         """See ``Witness.sweep``."""
-        return (Attempt(tuple(map(marked, calls)), (sweeping_marker(arch), *filters)),)
+        return (Attempt(tuple(map(marked, calls)), (sweeping_marker(arch), *filters), before=1),)
 
     def told(self, observations: Sequence[Observation]) -> Observation:
         """See ``Witness.told``."""

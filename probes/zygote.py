@@ -485,6 +485,7 @@ class _Child:
         self.page = machine.page
         self.first = 0
         self.filters = [kernel.Filter(program) for program in request["programs"]]
+        self.logged = request["logged"] or [False] * len(self.filters)
         if request["entry"] == kernel.ENTRY_INT80 and "stub" in machine.trouble:
             raise OSError(errno.EPERM, f"{machine.trouble['stub']} for executable memory,")
         self.calls = [kernel.no_call] * len(request["calls"])
@@ -525,7 +526,7 @@ class _Child:
         for index, prepared in enumerate(self.filters, 1):
             self.page.step(f"installing filter {index} of {len(self.filters)}")
             number = self.request["seccomp"]
-            if self.request["programs"][index - 1] in self.request["logged"]:
+            if self.logged[index - 1]:
                 kernel.install(prepared, number, kernel.SECCOMP_FILTER_FLAG_LOG)
             elif self.request["by_seccomp"]:
                 kernel.install(prepared, number)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 from probes import bpf, pointer, prover
@@ -38,6 +38,8 @@ class Origin:
         digest: the digest of the image; "" where there is no image.
         executed: the filters of a process that the runtime's exec started there, the oldest first;
             None where it has no exec.
+        executed_logged: for each of these whether it has SECCOMP_FILTER_FLAG_LOG; () where none
+            has.
     """
 
     runtime: str
@@ -45,6 +47,7 @@ class Origin:
     subject: str
     digest: str
     executed: tuple[Program, ...] | None
+    executed_logged: tuple[bool, ...] = ()
 
 
 def analyzed(programs: Sequence[Program], *, big_endian: bool) -> Analysis:
@@ -79,6 +82,13 @@ class Target(Protocol):
         """The container that the filters are from; None where they are from none."""
 
     @property
+    def members(self) -> "tuple[Target, ...]":
+        """A target for each stack of filters that confines a part of this one.
+
+        The first one's filters are the target's own, and where there is no other it is the target.
+        """
+
+    @property
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
         """What identifies the filters of each profile, the oldest first."""
 
@@ -106,12 +116,16 @@ class StackTarget:
     Attributes:
         kind: the word before the colon in ``--target``.
         description: what a sentence calls the filter.
-        stacks: the filters of each profile, the oldest first.
+        stacks: the filters of each profile, the oldest first; none of what is not confined.
         big_endian: the byte order of the machine that runs them.
         findings: what is to be said of the filters besides the verdicts.
         origin: the container that the filters are from; None where they are from none.
-        logged: those of the filters that are installed with SECCOMP_FILTER_FLAG_LOG, so that the
-            kernel records all that they do but ALLOW.
+        logged: for each filter of a stack, by its place, whether it is installed with
+            SECCOMP_FILTER_FLAG_LOG, so that the kernel records all that it does but ALLOW; () where
+            none is.
+        first: what a sentence calls the part that these filters confine; "" where they confine
+            all of the target.
+        further: the other parts, each with the filters that confine it.
     """
 
     kind: str
@@ -120,7 +134,9 @@ class StackTarget:
     big_endian: bool = False
     findings: tuple[Finding, ...] = ()
     origin: Origin | None = None
-    logged: frozenset[Program] = frozenset()
+    logged: tuple[bool, ...] = ()
+    first: str = ""
+    further: "tuple[StackTarget, ...]" = ()
     _analyses: dict[Profile, Analysis | TooComplexError] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -130,6 +146,15 @@ class StackTarget:
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """The filters under a profile, the oldest first."""
         return self.stacks[profile]
+
+    @property
+    def members(self) -> "tuple[StackTarget, ...]":
+        """A target for each stack of filters; they share the findings of the whole."""
+        if not self.further:
+            return (self,)
+        # It shares the analyses, which are costly, with the whole.
+        first = replace(self, description=self.first, first="", further=())
+        return (first, *(replace(one, findings=self.findings) for one in self.further))
 
     @property
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
@@ -154,7 +179,8 @@ class StackTarget:
         executed = None
         if one.executed is not None:
             executed = [bpf.to_bytes(made, big_endian=self.big_endian) for made in one.executed]
-        return [one.runtime, one.version, one.subject, one.digest, executed]
+        told = [one.runtime, one.version, one.subject, one.digest]
+        return [*told, executed, list(one.executed_logged)]
 
     def to_plain(self) -> dict[str, Any]:
         """The target in types that can be sent to another process; see ``from_plain``."""
@@ -165,7 +191,9 @@ class StackTarget:
             "big_endian": self.big_endian,
             "findings": [one.to_plain() for one in self.findings],
             "origin": self._plain_origin(),
-            "logged": [bpf.to_bytes(one, big_endian=self.big_endian) for one in self.logged],
+            "logged": list(self.logged),
+            "first": self.first,
+            "further": [one.to_plain() for one in self.further],
         }
 
     @classmethod
@@ -178,15 +206,22 @@ class StackTarget:
         }
         origin = None
         if plain["origin"] is not None:
-            runtime, version, subject, digest, raw = plain["origin"]
+            runtime, version, subject, digest, raw, flags = plain["origin"]
             executed = None
             if raw is not None:
                 executed = tuple(bpf.from_bytes(made, big_endian=big_endian) for made in raw)
-            origin = Origin(runtime, version, subject, digest, executed)
+            origin = Origin(runtime, version, subject, digest, executed, tuple(flags))
         findings = tuple(map(Finding.from_plain, plain["findings"]))
-        logged = frozenset(bpf.from_bytes(raw, big_endian=big_endian) for raw in plain["logged"])
         return cls(
-            plain["kind"], plain["description"], stacks, big_endian, findings, origin, logged
+            kind=plain["kind"],
+            description=plain["description"],
+            stacks=stacks,
+            big_endian=big_endian,
+            findings=findings,
+            origin=origin,
+            logged=tuple(plain["logged"]),
+            first=plain["first"],
+            further=tuple(map(cls.from_plain, plain["further"])),
         )
 
     def analysis(self, profile: Profile) -> Analysis:

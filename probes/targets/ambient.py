@@ -96,6 +96,11 @@ class Ambient:
     findings: tuple[Finding, ...] = ()
 
     @property
+    def members(self) -> "tuple[Ambient, ...]":
+        """The filters of this process, which confine all of it."""
+        return (self,)
+
+    @property
     def kind(self) -> str:
         """See ``probes.targets.Target``."""
         return WORD

@@ -12,8 +12,8 @@
 """
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -28,6 +28,7 @@ from probes.targets import Origin, bpf_file, builtin
 from probes.targets.files import shown
 from probes.targets.oci_reader import Asked
 from probes.targets.runtimes.wanted import RUNTIMES, Start
+from probes.targets.stack import Stack
 
 WORDS: Final = (
     "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
@@ -67,11 +68,16 @@ class Opened:
 
     Attributes:
         description: what a sentence calls them.
-        programs: the filters, the oldest first; at least one, each as ``bpf.check`` accepts it.
+        programs: the filters, the oldest first, each as ``bpf.check`` accepts it; none of what is
+            not confined.
         native: the native ABI of the machine that they are for.
         findings: what is to be said of the filters besides what they return.
         origin: the container that they are from; None where they are from none.
-        logged: those of the programs that are installed with SECCOMP_FILTER_FLAG_LOG.
+        logged: for each of the programs, by its place, whether it is installed with
+            SECCOMP_FILTER_FLAG_LOG; () where none is.
+        first: what a sentence calls the part of the target that these filters confine; "" where
+            they confine all of it.
+        further: the other parts, each with the filters that confine it.
     """
 
     description: str
@@ -79,7 +85,16 @@ class Opened:
     native: Arch
     findings: tuple[Finding, ...] = ()
     origin: Origin | None = None
-    logged: frozenset[Program] = frozenset()
+    logged: tuple[bool, ...] = ()
+    first: str = ""
+    further: "tuple[Opened, ...]" = ()
+
+    @property
+    def members(self) -> "tuple[Opened, ...]":
+        """Each part by itself; the findings stand with the first."""
+        if not self.further:
+            return (self,)
+        return (replace(self, description=self.first, first="", further=()), *self.further)
 
 
 def open_target(word: str, where: Surroundings) -> Opened:
@@ -153,7 +168,7 @@ def _oci(rest: str, where: Surroundings) -> Opened:
         found.compiled.programs,
         where.native,
         found.findings,
-        logged=frozenset(found.compiled.programs if found.is_logged else ()),
+        logged=(found.is_logged,) * len(found.compiled.programs),
     )
 
 
@@ -168,9 +183,7 @@ def _pid(rest: str, where: Surroundings) -> Opened:
 
     _refuse_other_machines(f"pid:{rest}", where)
     found = process.load(pid)
-    return Opened(
-        found.description, found.programs, where.native, found.findings, logged=found.logged
-    )
+    return _stacked(Opened(found.description, (), where.native, found.findings), found.stacks)
 
 
 def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
@@ -179,16 +192,24 @@ def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
 
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
         found = containers.load(where.start.wanted(runtime, rest))
-        return Opened(
-            found.description,
-            found.programs,
-            where.native,
-            found.findings,
-            found.origin,
-            found.logged,
-        )
+        whole = Opened(found.description, (), where.native, found.findings, found.origin)
+        return _stacked(whole, found.stacks)
 
     return opened
+
+
+def _stacked(whole: Opened, stacks: Sequence[Stack]) -> Opened:
+    """A target with the filters of its parts."""
+    first, *others = stacks
+    return replace(
+        whole,
+        programs=first.programs,
+        logged=first.logged,
+        first=first.description if others else "",
+        further=tuple(
+            Opened(one.description, one.programs, whole.native, logged=one.logged) for one in others
+        ),
+    )
 
 
 def _refuse_other_machines(word: str, where: Surroundings) -> None:

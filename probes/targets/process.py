@@ -1,14 +1,13 @@
 """The target ``pid:N``: the filters that a running process has, read from the kernel."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from probes import bpf, harvest
-from probes.bpf import Program
-from probes.errors import BadInputError
-from probes.finding import Finding, advice
+from probes import harvest
+from probes.finding import Finding, Weight, advice
 from probes.harvest import Harvest, ThreadFilters
+from probes.targets import supervisor
+from probes.targets.stack import Stack, alike, named, programs_of, told_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,55 +16,63 @@ class ProcessFilters:
 
     Attributes:
         description: what a sentence calls it, such as ``process 123 (nginx)``.
-        programs: the filters of its first thread, the oldest first.
-        findings: a sentence for each other thread that is confined differently.
-        logged: those of the programs that were installed with SECCOMP_FILTER_FLAG_LOG.
+        stacks: what its threads are confined by, each stack of filters once: at first that of the
+            first thread, then by the lowest id of a thread that has it.
+        findings: what else a reader must know of the process.
     """
 
     description: str
-    programs: tuple[Program, ...]
+    stacks: tuple[Stack, ...]
     findings: tuple[Finding, ...] = ()
-    logged: frozenset[Program] = frozenset()
 
 
 def load(pid: int) -> ProcessFilters:
-    """Reads the filters of a process; it goes on unchanged.
+    """Reads the filters of every thread of a process; it goes on unchanged.
 
     Where the first thread has ended and others live on, the one with the lowest id stands for it.
 
     Raises:
-        BadInputError: there is no such process, its first thread has no filter, or this user may
-            not read it.
+        BadInputError: there is no such process, or this user may not read it.
         InstrumentError: this kernel does not tell, or the process cannot be stopped in time.
     """
     found = harvest.filters_of(pid)
-    first = found.threads[0]
     description = f"process {found.pid} ({found.comm})"
-    if not first.programs:
-        confined = [thread for thread in found.threads if thread.programs]
-        raise BadInputError(
-            f"the first thread of {description} has no seccomp filter, although thread "
-            f"{confined[0].tid} ({confined[0].comm}) has: give a process that is confined whole"
+    groups = alike(found.threads)
+    stacks = tuple(
+        Stack(
+            description if len(groups) == 1 else _named(threads, description),
+            programs_of(programs),
+            logged,
         )
-    big_endian = sys.byteorder == "big"
-    programs = tuple(bpf.from_bytes(raw, big_endian=big_endian) for raw in first.programs)
-    logged = frozenset(bpf.from_bytes(raw, big_endian=big_endian) for raw in first.logged)
-    return ProcessFilters(description, programs, advice(_findings(description, found)), logged)
+        for (programs, logged), threads in groups.items()
+    )
+    return ProcessFilters(description, stacks, tuple(_findings(description, found, stacks)))
 
 
-def _findings(description: str, found: Harvest) -> Iterator[str]:
-    first = found.threads[0]
-    for thread in found.threads[1:]:
-        if thread.programs != first.programs:
-            yield (
-                f"thread {thread.tid} ({thread.comm}) of {description} is confined differently "
-                f"from thread {first.tid}: {_difference(first, thread)}"
-            )
+def _named(threads: list[ThreadFilters], process: str) -> str:
+    names = [f"{thread.tid} ({thread.comm})" for thread in threads]
+    return f"{named('thread', names)} of {process}"
 
 
-def _difference(first: ThreadFilters, other: ThreadFilters) -> str:
-    ours, theirs = first.programs, other.programs
-    shared = 0
-    while shared < min(len(ours), len(theirs)) and ours[shared] == theirs[shared]:
-        shared += 1
-    return f"{len(theirs)} filters against {len(ours)}, of which the {shared} oldest are the same"
+def _findings(description: str, found: Harvest, stacks: tuple[Stack, ...]) -> Iterator[Finding]:
+    if not found.settled:
+        yield Finding(
+            f"the threads of {description} kept changing while they were read,"
+            f" {harvest.MOST_READINGS} times, so that some may not be judged: judge it while it"
+            " starts no threads",
+            Weight.LIMITS,
+            "threads that come and go",
+        )
+    if kind := supervisor.of_process(found.pid):
+        yield Finding(
+            f"{description} is the supervisor of a sandbox ({kind}): its own filter is there to"
+            " protect the host, and is not what confines the programs in the sandbox: judge these"
+            " from inside of it, with --target=ambient",
+            Weight.LIMITS,
+            "the sandbox's programs",
+        )
+    if found.threads[0].tid != found.pid:
+        yield Finding(f"the first thread of {description} has ended; the others were judged")
+    if not any(one.programs for one in stacks):
+        yield Finding(f"{description} has no seccomp filter at all (its status says Seccomp: 0)")
+    yield from advice(told_apart(stacks))

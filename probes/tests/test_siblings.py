@@ -245,6 +245,11 @@ class Opaque:
         """There are none."""
         return {}
 
+    @property
+    def members(self) -> "tuple[Opaque, ...]":
+        """It has no parts."""
+        return (self,)
+
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """There are none."""
         raise LookupError(profile)

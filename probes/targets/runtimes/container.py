@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from probes import harvest
-from probes.errors import BadInputError, InstrumentError, SuiteError
+from probes.errors import BadInputError, SuiteError
+from probes.harvest import Harvest, ThreadFilters
 from probes.targets import files
 from probes.targets.files import shown
 from probes.targets.runtimes import holder
@@ -87,7 +88,11 @@ class Held:
         first: the filters of its first process, the oldest first.
         executed: those of a process that the runtime's exec started; None where it has no exec.
         in_force: the profile that the runtime used.
-        logged: those of all these that were installed with SECCOMP_FILTER_FLAG_LOG.
+        logged: for each filter of the first process whether it has SECCOMP_FILTER_FLAG_LOG.
+        executed_logged: likewise of the process that exec started.
+        first_pid: the first process, by our pid.
+        others: its other processes, such as an init that the runtime put before the first one.
+        settled: whether none of these came or went while they were read.
     """
 
     version: str
@@ -95,7 +100,11 @@ class Held:
     first: tuple[bytes, ...]
     executed: tuple[bytes, ...] | None
     in_force: InForce
-    logged: frozenset[bytes] = frozenset()
+    logged: tuple[bool, ...] = ()
+    executed_logged: tuple[bool, ...] = ()
+    first_pid: int = 0
+    others: tuple[Harvest, ...] = ()
+    settled: bool = True
 
 
 def hold(wanted: Wanted) -> Held:
@@ -106,16 +115,24 @@ def hold(wanted: Wanted) -> Held:
         InstrumentError: something takes too long, or this kernel does not tell.
     """
     with started(wanted) as running:
-        first = running.first_process()
-        programs, logged = _filters(first)
-        other = running.executed_process(first)
-        executed = None
-        if other is not None:
-            executed, also_logged = _filters(other)
-            logged |= also_logged
+        pid = running.first_process()
+        first = _filters(pid)
+        others, settled = _others(pid)
+        by_exec = running.executed_process(pid)
+        executed = None if by_exec is None else _filters(by_exec)
         container = running.container
-        version, digest = shown(container.version()), shown(container.digest())
-        return Held(version, digest, programs, executed, container.in_force(), logged)
+        return Held(
+            version=shown(container.version()),
+            digest=shown(container.digest()),
+            first=first.programs,
+            executed=None if executed is None else executed.programs,
+            in_force=container.in_force(),
+            logged=first.logged,
+            executed_logged=() if executed is None else executed.logged,
+            first_pid=pid,
+            others=others,
+            settled=settled,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +206,9 @@ class Running:
             raise BadInputError(
                 f"{name} cannot be seen from here: run the suite as root on the machine, and in the"
                 " pid namespace, in which the runtime starts containers (DOCKER_HOST), and not"
-                " within a container"
+                " within a container; a sandbox with a kernel of its own (gVisor, Kata Containers)"
+                " shows its processes to nobody outside: judge it from inside, with"
+                " --target=ambient"
             )
 
 
@@ -275,24 +294,51 @@ def processes_of(held: Holder) -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _filters(pid: int) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
-    """The filters of a held process, which has one thread, and which of them log.
-
-    There are none where it is not confined.
-    """
-    if not _is_confined(pid):
-        return (), frozenset()
+def _filters(pid: int) -> ThreadFilters:
+    """The filters of a held process, which has one thread."""
     (thread,) = harvest.filters_of(pid).threads
-    return thread.programs, thread.logged
+    return thread
 
 
-def _is_confined(pid: int) -> bool:
-    """Whether the process is in a seccomp mode, by proc_pid_status(5)."""
+def _others(first: int) -> tuple[tuple[Harvest, ...], bool]:
+    """The filters of what else runs in the container of a process, and whether that is all."""
+    found: tuple[Harvest, ...] = ()
+    for _ in range(harvest.MOST_READINGS):
+        pids = processes_beside(first)
+        found = tuple(one for pid in pids if (one := _alive(pid)) is not None)
+        if processes_beside(first) == pids:
+            return found, all(one.settled for one in found)
+        time.sleep(_POLL_INTERVAL)
+    return found, False
+
+
+def _alive(pid: int) -> Harvest | None:
+    """The filters of a process; None if it has ended, and so confines nobody."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InstrumentError(
-            f"the container's process {pid} ended while it was being looked at: run the suite again"
-        ) from error
-    words = dict(line.split(":", 1) for line in lines.splitlines() if ":" in line)
-    return words.get("Seccomp", "").strip() not in {"", "0"}
+        return harvest.filters_of(pid)
+    except BadInputError:
+        if harvest.is_alive(pid):
+            raise
+        return None
+
+
+def processes_beside(first: int) -> list[int]:
+    """The other processes of a container, by our pids: those in the same namespace and group.
+
+    Where a container has no pid namespace of its own its control group tells, and where it has
+    neither there is nothing else in it.
+    """
+    there, here = _place(first), _place(os.getpid())
+    if there is None or there == here:
+        return []
+    pids = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
+    return sorted(pid for pid in pids if pid != first and _place(pid) == there)
+
+
+def _place(pid: int) -> tuple[str, str] | None:
+    """The pid namespace and the control groups of a process; None if it has ended."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        return str((folder / "ns" / "pid").readlink()), (folder / "cgroup").read_text("utf-8")
+    except OSError:
+        return None
