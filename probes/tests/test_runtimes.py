@@ -22,7 +22,7 @@ import capstone
 import execnet
 import pytest
 
-from probes import bpf, executed
+from probes import bpf, executed, harvest
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.errors import BadInputError, ExitStatus, InstrumentError
@@ -210,17 +210,104 @@ def test_a_bundle_brings_its_own_profile(runtime: str, machine: Machine, tmp_pat
         f"{bare.description}: its first process has no seccomp filter at all",
         f"a process that {runtime} exec starts there has no seccomp filter at all",
     )
-    assert [bpf.simulate(one, bpf.SeccompData(163, 0xC000003E)) for one in bare.programs] == [
-        FilterReturn(Action.ALLOW).value
-    ]
+    assert not bare.programs
     assert same(with_its_own.first, given.first)
-    assert not same(with_its_own.first, (bpf.to_bytes(bare.programs[0]),))
+    assert not same(with_its_own.first, ())
 
 
 def same(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
     """Whether two stacks do the same about every call."""
     left, right = ([bpf.from_bytes(raw) for raw in stack] for stack in (one, other))
     return not compare(left, right).differing
+
+
+# Every process of the container is read.
+
+
+def test_an_init_of_the_runtimes_is_judged_like_the_program(machine: Machine, root: Path) -> None:
+    """Bwrap's first process in the sandbox reaps the others; it is under the same filter."""
+    need("bwrap")
+    held = container.hold(machine.wanted("bwrap", root, as_taken(machine, "bwrap", CUSTOM)))
+
+    (init,) = held.others
+    assert init.comm == "bwrap"
+    assert [one.programs for one in init.threads] == [held.first]
+    assert held.settled
+
+
+def test_an_init_that_docker_puts_before_the_program(machine: Machine, root: Path) -> None:
+    need("docker")
+    require("docker-init", "tini")
+    held = container.hold(machine.wanted("docker", root, CUSTOM, "--init"))
+
+    (init,) = held.others
+    assert [one.programs for one in init.threads] == [held.first]
+    assert held.first != ()
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_another_process_of_the_container_is_read(
+    runtime: str, machine: Machine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that somebody put there without the container's filter, into its groups, too."""
+    need(runtime)
+    first_process = container.Running.first_process
+    intruders: list[subprocess.Popen[bytes]] = []
+
+    def first_with_company(running: container.Running) -> int:
+        pid = first_process(running)
+        words = ["nsenter", "--target", str(pid), "--pid", "--", "sleep", "60"]
+        intruders.append(subprocess.Popen(["sh", "-c", COMPANY, "sh", str(pid), *words]))
+        wait_for(lambda: len(container.processes_beside(pid)) == 1, "nobody came")
+        return pid
+
+    monkeypatch.setattr(container.Running, "first_process", first_with_company)
+    try:
+        found = target.load(machine.wanted(runtime, root, CUSTOM))
+    finally:
+        for one in intruders:
+            one.wait(timeout=30)
+
+    first, other = found.stacks
+    assert first.programs == found.programs != ()
+    assert first.description.endswith(f"(the first program) of the {found.description}")
+    assert other.programs == ()
+    assert other.description.endswith(f"(sleep) of the {found.description}")
+    (told,) = map(str, found.findings)
+    assert told.startswith(f"stack 2 is that of {other.description}: no filter, against 1 filter")
+
+
+COMPANY = """\
+pid=$1
+shift
+while IFS=: read -r _ controllers path; do
+    name=${controllers#name=}
+    for root in /sys/fs/cgroup ${name:+"/sys/fs/cgroup/$name"} /sys/fs/cgroup/unified; do
+        if [ -d "$root$path" ]; then echo $$ >"$root$path/cgroup.procs" || true; fi
+    done
+done </proc/$pid/cgroup 2>/dev/null
+exec "$@"
+"""
+"""Joins the control groups of a process, and becomes another program."""
+
+
+def test_the_processes_beside_one() -> None:
+    """Those of its pid namespace; of this machine's own namespace and group there are none."""
+    body = "sleep 60 & sleep 60 & echo $$; exec sleep 60"
+    words = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", body]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "1\n"
+            (first,) = map(
+                int, Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
+            )
+            others = container.processes_beside(first)
+            assert len(others) == 2
+            assert {harvest.filters_of(pid).threads[0].programs for pid in others} == {()}
+            assert container.processes_beside(os.getpid()) == []
+        finally:
+            holder.kill()
 
 
 def test_the_images_own_program_does_not_run(machine: Machine, tmp_path: Path) -> None:
