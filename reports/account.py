@@ -2,7 +2,7 @@
 
 import os
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,6 +19,8 @@ from reports import results
 from reports.results import AuditSource, Run
 from reports.results.changes import Identity
 from reports.results.journal import Judged
+from reports.results.model import gap_key
+from reports.summary import GAPS_WORST_FIRST
 
 DISTRIBUTION: Final = "syscall-conformance"
 
@@ -147,8 +149,18 @@ def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
     """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
     proved = (case.arch for case in settings.cases if case.claim is Claim.IS_PROVED)
     arches = settings.arches or tuple(dict.fromkeys(proved))
-    seen = siblings.swept(judged)
-    return siblings.find(settings.policy, settings.target, settings.profiles, arches, seen)
+    found: dict[Hashable, Gap] = {}
+    for stack, part in enumerate(settings.target.members):
+        seen = siblings.swept(cell for cell in judged if cell.key.stack == stack)
+        for gap in siblings.find(settings.policy, part, settings.profiles, arches, seen):
+            known = found.setdefault(gap_key(gap), gap)
+            # What one part of the target lets through is open.
+            found[gap_key(gap)] = min(known, gap, key=_gravity)
+    return tuple(found.values())
+
+
+def _gravity(gap: Gap) -> int:
+    return GAPS_WORST_FIRST.index(gap.state)
 
 
 def _head(settings: Settings, granted: Granted, started: datetime, *, anonymous: bool) -> Run:
@@ -190,7 +202,6 @@ def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
 
 def _target(settings: Settings) -> results.Target:
     target = settings.target
-    identities = target.identities
     origin = target.origin
     has_image = origin is not None and origin.digest != ""
     return results.Target(
@@ -198,9 +209,10 @@ def _target(settings: Settings) -> results.Target:
         description=target.description,
         findings=tuple(one.text for one in target.findings if one.weight is Weight.ADVICE),
         programs=tuple(
-            results.TargetProgram(profile.value, program.sha256, program.instructions)
+            results.TargetProgram(profile.value, program.sha256, program.instructions, stack)
+            for stack, part in enumerate(target.members)
             for profile in settings.profiles
-            for program in identities.get(profile, ())
+            for program in part.identities.get(profile, ())
         ),
         image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
         runtime=results.Runtime(origin.runtime, origin.version) if origin else None,

@@ -192,6 +192,7 @@ def test_name(key: CellKey) -> str:
             words = (profile, key.syscall)
         case _:
             words = (key.arch, key.syscall)
+    words = (*words, key.part) if key.part else words
     return f"{function_of(key.claim)}[{'-'.join(map(test_word, words))}]"
 
 

@@ -1,7 +1,9 @@
 """Two stacks of filters side by side: where they do different things, with examples. Pure."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from probes import partition
 from probes.arch import Arch
@@ -10,7 +12,7 @@ from probes.errors import ExitStatus, InstrumentError
 from probes.finding import weighty
 from probes.partition import Condition
 from probes.prover import TooComplexError
-from probes.prover_compare import Comparison, Pair, compare, effect, run
+from probes.prover_compare import Comparison, Pair, compare, outcome
 from probes.targets.open import Opened
 from reports import explain, places, way
 from reports.places import Numbers, Place
@@ -57,12 +59,11 @@ class _Sides:
 
     def confirmed(self, pair: Pair, data: SeccompData) -> bool:
         """Whether the filters themselves do what a pair says."""
-        big_endian = self.left.native.big_endian
-        got = Pair(
-            effect(run(self.left.programs, data, big_endian=big_endian)),
-            effect(run(self.right.programs, data, big_endian=big_endian)),
+        (left, left_recorded), (right, right_recorded) = (
+            outcome(side.programs, data, side.logged, big_endian=side.native.big_endian)
+            for side in (self.left, self.right)
         )
-        return got == pair
+        return Pair(left, right, left_recorded, right_recorded) == pair
 
 
 def rows(
@@ -117,7 +118,7 @@ def _confirmed(
 
 
 def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
-    """Compares two targets.
+    """Compares two targets; where they have several stacks of filters, every one with every one.
 
     Args:
         left: the one that is called A.
@@ -129,8 +130,66 @@ def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) 
         TooComplexError: there is no proof, nor a difference that is certain.
         InstrumentError: the analysis contradicts the filters.
     """
-    comparison = compare(left.programs, right.programs, big_endian=left.native.big_endian)
     lines = _headline(left, right, width)
+    parts = list(itertools.product(_parts("A", left), _parts("B", right)))
+    if len(parts) == 1:
+        found = _of_stacks(left, right, wanted, width)
+        return Finding(found.status, (*lines, *found.lines))
+    found_in_parts = []
+    for (one, ours), (other, theirs) in parts:
+        part = _told(ours, theirs, wanted, width)
+        found_in_parts.append(part.status)
+        lines += ["", *wrapped(f"{one} and {other}", width), *part.lines]
+    status = next(one for one in _GRAVEST_FIRST if one in found_in_parts)
+    return Finding(status, (*lines, "", *wrapped(_SUMS[status], width)))
+
+
+_GRAVEST_FIRST: Final = (
+    ExitStatus.NOT_CONFORMANT,
+    ExitStatus.BROKEN,
+    ExitStatus.CANNOT_TELL,
+    ExitStatus.CONFORMANT,
+)
+_SUMS: Final = {
+    ExitStatus.NOT_CONFORMANT: "Taken together: not every stack of A is equal to every stack of B.",
+    ExitStatus.BROKEN: "Taken together: not every stack of A is proved equal to every stack of B.",
+    ExitStatus.CANNOT_TELL: "Taken together: what was compared is equal, but is not all.",
+    ExitStatus.CONFORMANT: "Taken together: every stack of A is equal to every stack of B.",
+}
+
+
+def _parts(letter: str, opened: Opened) -> list[tuple[str, Opened]]:
+    """The stacks of filters of a target, each with what it is called."""
+    if not opened.further:
+        return [(letter, opened)]
+    return [
+        (f"{letter}, stack {number} ({part.description})", part)
+        for number, part in enumerate(opened.members, 1)
+    ]
+
+
+def _told(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+    """The comparison of two of several stacks, of which no proof is wanting for the others."""
+    try:
+        return _of_stacks(left, right, wanted, width)
+    except TooComplexError as error:
+        return Finding(ExitStatus.BROKEN, ("", *wrapped(f"There is no proof: {error}.", width)))
+
+
+def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+    """Compares two stacks of filters.
+
+    Raises:
+        TooComplexError: there is no proof, nor a difference that is certain.
+        InstrumentError: the analysis contradicts the filters.
+    """
+    comparison = compare(
+        left.programs,
+        right.programs,
+        logged=(left.logged, right.logged),
+        big_endian=left.native.big_endian,
+    )
+    lines: list[str] = []
     if not comparison.differing:
         return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
     try:
@@ -204,10 +263,11 @@ def _beyond_counting(
         data = partition.example(comparison.analysis, index)
         pair = comparison.pairs[index]
         if sides.confirmed(pair, data):
+            in_a, in_b = pair.words
             said = (
                 f"A and B differ in more places than can be listed; one is number {data.nr:#x} on "
-                f"architecture {data.arch:#x} with {way.arguments_text(data)}: {pair.left} in A, "
-                f"{pair.right} in B"
+                f"architecture {data.arch:#x} with {way.arguments_text(data)}: {in_a} in A, "
+                f"{in_b} in B"
             )
             return Finding(ExitStatus.NOT_CONFORMANT, (*lines, "", *wrapped(said, width)))
     raise TooComplexError("the filters tell too many numbers apart")
@@ -218,12 +278,12 @@ def _place_lines(place: Place, found: Sequence[Row], width: int) -> list[str]:
     if not found:
         return []
     one, two = (
-        max(2, *(len(str(side)) for side in sides))
-        for sides in zip(*((row.pair.left, row.pair.right) for row in found), strict=True)
+        max(2, *map(len, sides)) for sides in zip(*(row.pair.words for row in found), strict=True)
     )
     lines = ["", *wrapped(place.heading, width), f"{INDENT}{'A':<{one}}  {'B':<{two}}"]
     for row in found:
-        lead = f"{INDENT}{row.pair.left!s:<{one}}  {row.pair.right!s:<{two}}  "
+        in_a, in_b = row.pair.words
+        lead = f"{INDENT}{in_a:<{one}}  {in_b:<{two}}  "
         lines += wrapped(_row_text(row), width, lead, " " * len(lead))
     return [line.rstrip() for line in lines]
 

@@ -1,5 +1,6 @@
 """A stack of filters as people read it: by architecture and action, in names, and why. Pure."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -126,19 +127,27 @@ def with_unread(opened: Opened, analysis: Analysis) -> Opened:
 
 def headline(opened: Opened, width: int) -> list[str]:
     """What the target is, and its findings."""
-    lengths = [len(program) for program in opened.programs]
-    stack = (
-        f"one filter of {lengths[0]:,} instructions"
-        if len(lengths) == 1
-        else f"{len(lengths)} filters, the oldest first, of "
-        f"{', '.join(f'{length:,}' for length in lengths)} instructions"
-    )
-    lines = wrapped(f"{opened.description}: {stack}", width)
+    lines = wrapped(f"{opened.description}: {_stack_text(opened)}", width)
     if opened.findings:
         lines += ["", "findings"]
         for finding in opened.findings:
             lines += wrapped(f"- {finding.line}", width, INDENT, INDENT * 2)
     return lines
+
+
+def _stack_text(opened: Opened) -> str:
+    """How many filters there are, how long they are, and which of them log what they do."""
+    lengths = [f"{len(program):,}" for program in opened.programs]
+    if not lengths:
+        return "no filter, so that everything is allowed"
+    marks = [
+        f"{length} (SECCOMP_FILTER_FLAG_LOG)" if is_logged else length
+        for length, is_logged in itertools.zip_longest(lengths, opened.logged)
+    ]
+    if len(lengths) > 1:
+        return f"{len(lengths)} filters, the oldest first, of {', '.join(marks)} instructions"
+    flag = " (SECCOMP_FILTER_FLAG_LOG)" if any(opened.logged) else ""
+    return f"one filter of {lengths[0]} instructions{flag}"
 
 
 def inexactness(analysis: Analysis, width: int) -> list[str]:

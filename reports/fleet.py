@@ -386,6 +386,7 @@ def _cell_from_fields(fields: Fields) -> FleetCell:
         "counts",
         "majority",
         "sentences",
+        optional=("stack",),
     )
     counts, sentences = fields.child("counts").only(*Outcome), fields.child("sentences")
     said = [outcome for outcome in Outcome if sentences.has(outcome)]

@@ -66,7 +66,7 @@ def _blocks(run: Run, outcome: Outcome, again: Again) -> list[tuple[str, str]]:
     blocks = []
     for (claim, profile, names), alike in summary.gathered(groups, calls).items():
         first = alike[0].cells[0].key
-        arches = ", ".join(group.cells[0].key.arch for group in alike)
+        arches = ", ".join(summary.place_name(group.cells[0].key) for group in alike)
         more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
         title = summary.claim_title(claim, profile)
         headline = f"{word} {title} on {arches}: {', '.join(names[:_MOST_NAMES])}{more}"

@@ -112,7 +112,8 @@ def _begun(made: Account) -> dict[str, Any]:
 
 
 def _key_to_plain(key: CellKey) -> list[Any]:
-    return [str(key.claim), key.profile, key.arch, key.syscall, key.number, key.variant]
+    told = [str(key.claim), key.profile, key.arch, key.syscall, key.number]
+    return [*told, key.variant, key.stack]
 
 
 def _key_from_plain(plain: Sequence[Any]) -> CellKey:

@@ -45,7 +45,7 @@ def test_of(key: CellKey) -> str:
 
     A test that judges many cells at once stands for each of them.
     """
-    parameters = _PARAMETERS.get(key.claim, _documented)(key)
+    parameters = [*_PARAMETERS.get(key.claim, _documented)(key), *filter(None, [key.part])]
     words = "-".join(map(test_word, parameters))
     return f"{_MODULES[key.claim]}::{function_of(key.claim)}[{words}]"
 

@@ -90,7 +90,7 @@ class Coverage:
     Attributes:
         profile: the profile.
         arch: the ABI.
-        judged: calls of which at least one claim was decided.
+        judged: calls of which at least one claim was decided, for every stack of filters.
         undecided: calls that exist there, of which none was.
         not_applicable: calls that the ABI does not have.
     """
@@ -159,6 +159,18 @@ def ordered_arches(run: Run, cells: Iterable[Cell]) -> tuple[str, ...]:
     return _ordered(run.environment.arches, {cell.key.arch for cell in cells})
 
 
+def ordered_places(run: Run, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The ABIs of the cells, each with its stacks of filters, in the order of the environment."""
+    stacks = gathered(cells, lambda cell: cell.key.arch)
+    return tuple(
+        name
+        for arch in ordered_arches(run, cells)
+        for name in dict.fromkeys(
+            place_name(cell.key) for cell in sorted(stacks[arch], key=lambda cell: cell.key.stack)
+        )
+    )
+
+
 def ordered_profiles(run: Run, cells: Iterable[Cell]) -> tuple[str, ...]:
     """The profiles of the cells, in the order of the run; others after them, by name."""
     return _ordered(run.profiles, {cell.key.profile for cell in cells})
@@ -178,17 +190,30 @@ def gathered(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key,
 
 
 def by_place(run: Run, cells: Iterable[Cell]) -> tuple[Group, ...]:
-    """Cells by claim, profile and ABI, in the order in which the run lists them."""
+    """Cells by claim, profile, ABI and stack, in the order in which the run lists them."""
     every = in_order(cells)
-    places = gathered(every, lambda cell: (cell.key.claim, cell.key.profile, cell.key.arch))
+    places = gathered(
+        every, lambda cell: (cell.key.claim, cell.key.profile, cell.key.arch, cell.key.stack)
+    )
     profiles, arches = ordered_profiles(run, every), ordered_arches(run, every)
+    stacks = sorted({cell.key.stack for cell in every})
     return tuple(
-        Group(f"{claim_title(claim, profile)} {arch}", tuple(places[claim, profile, arch]))
+        _group(claim_title(claim, profile), places[claim, profile, arch, stack])
         for claim in Claim
         for profile in profiles
         for arch in arches
-        if (claim, profile, arch) in places
+        for stack in stacks
+        if (claim, profile, arch, stack) in places
     )
+
+
+def _group(title: str, cells: Sequence[Cell]) -> Group:
+    return Group(f"{title} {place_name(cells[0].key)}", tuple(cells))
+
+
+def place_name(key: CellKey) -> str:
+    """Where a cell was judged: the ABI, and the stack where it is not the target's first one."""
+    return f"{key.arch} ({key.part})" if key.part else key.arch
 
 
 def claim_title(claim: Claim, profile: str) -> str:
@@ -254,9 +279,10 @@ def coverage(run: Run) -> tuple[Coverage, ...]:
 
 def _cover(profile: str, arch: str, cells: Iterable[Cell]) -> Coverage:
     calls = gathered(cells, lambda cell: cell.key.syscall)
-    outcomes = [{cell.outcome for cell in members} for members in calls.values()]
-    judged = sum(bool(seen & DECIDED) for seen in outcomes)
-    absent = sum(seen == {Outcome.NOT_APPLICABLE} for seen in outcomes)
+    stacks = [gathered(members, lambda cell: cell.key.stack).values() for members in calls.values()]
+    outcomes = [[{cell.outcome for cell in same} for same in members] for members in stacks]
+    judged = sum(all(seen & DECIDED for seen in members) for members in outcomes)
+    absent = sum(all(seen == {Outcome.NOT_APPLICABLE} for seen in members) for members in outcomes)
     return Coverage(profile, arch, judged, len(outcomes) - judged - absent, absent)
 
 
@@ -480,7 +506,7 @@ def _claim_of(group: Group) -> str:
 
 
 def _arches(groups: Iterable[Group]) -> str:
-    return ", ".join(dict.fromkeys(group.cells[0].key.arch for group in groups))
+    return ", ".join(dict.fromkeys(place_name(group.cells[0].key) for group in groups))
 
 
 def _kernels(run: Run, groups: Iterable[Group]) -> str:

@@ -5,7 +5,7 @@ import textwrap
 from probes import bpf, trace
 from probes.action import FilterReturn
 from probes.bpf import Instruction, Program, SeccompData
-from probes.prover_compare import effect, run
+from probes.prover_compare import outcome
 from probes.targets.open import Opened
 from probes.trace import Step
 from reports.summary import visible
@@ -49,12 +49,19 @@ def path_lines(opened: Opened, data: SeccompData) -> list[str]:
     count = len(opened.programs)
     for place, program in enumerate(opened.programs):
         if count > 1:
-            lines.append(f"{INDENT * 2}filter {place + 1} of {count}:")
+            lines.append(f"{INDENT * 2}filter {place + 1} of {count}{_flag(opened, place)}:")
         lines += _path(program, data, big_endian=big_endian)
     if count > 1:
-        returns = effect(run(opened.programs, data, big_endian=big_endian))
-        lines.append(f"{INDENT * 2}of these the kernel heeds {returns}")
+        returns, is_recorded = outcome(opened.programs, data, opened.logged, big_endian=big_endian)
+        record = ", and records it for that filter's flag" if is_recorded else ""
+        lines.append(f"{INDENT * 2}of these the kernel heeds {returns}{record}")
+    if not count:
+        lines.append(f"{INDENT * 2}there is no filter, so that the call is allowed")
     return lines
+
+
+def _flag(opened: Opened, place: int) -> str:
+    return ", with SECCOMP_FILTER_FLAG_LOG" if opened.logged and opened.logged[place] else ""
 
 
 def _path(program: Program, data: SeccompData, *, big_endian: bool) -> list[str]:
@@ -145,6 +152,6 @@ def disassembly_lines(opened: Opened) -> list[str]:
     count = len(opened.programs)
     for place, program in enumerate(opened.programs):
         which = "the filter" if count == 1 else f"filter {place + 1} of {count}"
-        lines += ["", f"disassembly of {which}"]
+        lines += ["", f"disassembly of {which}{_flag(opened, place)}"]
         lines += annotated(program, big_endian=opened.native.big_endian)
     return lines

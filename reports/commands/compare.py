@@ -139,8 +139,8 @@ def _table(group: list[Change], *, sentences: bool) -> list[str]:
 
 def _call(change: Change) -> str:
     number = "" if change.key.number is None else f" ({change.key.number})"
-    variant = f", {change.key.variant}" if change.key.variant else ""
-    return f"{change.key.syscall}{number}{variant}"
+    which = f", {change.key.which}" if change.key.which else ""
+    return f"{change.key.syscall}{number}{which}"
 
 
 def _word(outcome: Outcome | None) -> str:

@@ -13,7 +13,9 @@ Compares two targets for every architecture, every number and all arguments, and
 differ: what A does, what B does, and for which calls.
 
 A target is {WORDS}. Of the data of actions only what somebody sees counts: an errno, and what
-TRAP and TRACE hand on.
+TRAP and TRACE hand on; and whether the kernel records the call for SECCOMP_FILTER_FLAG_LOG alone.
+Where threads or processes of a target are confined by other filters, every stack of A is compared
+with every stack of B, and all must be equal.
 
 exit status:
   0  equal, which is proved

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from probes import arch
 from probes.arch import Arch
@@ -23,7 +24,8 @@ _EXPLAIN = f"""\
 Says what filters do, by architecture and action, for every number and all arguments.
 
 TARGET is {WORDS}; files of bpf: are the oldest filter first. With --number: why a call gets what
-it gets, instruction by instruction."""
+it gets, instruction by instruction. Where threads or processes of a target are confined by other
+filters, each stack of filters is told by itself."""
 
 
 def add(commands: Subparsers) -> None:
@@ -49,16 +51,36 @@ def _explain(options: argparse.Namespace) -> Answer:
     values = None if options.args is None else _values(options.args)
     wanted = words.arches(options.arch)
     opened = open_target(options.target, filters.surroundings(options, wanted))
-    columns = width()
-    if number is None:
-        analysis = explain.analyze(opened)
-        where = places.places(analysis, opened.native, wanted)
-        lines = explain.overview(opened, analysis, where, columns)
-    else:
-        lines = _explain_number(opened, number, values, wanted, columns)
-    if options.disassemble:
-        lines += way.disassembly_lines(opened)
+    asked = _Asked(number, values, wanted, width())
+    lines: list[str] = []
+    count = len(opened.members)
+    for rank, part in enumerate(opened.members, 1):
+        if count > 1:
+            told = f"stack {rank} of {count} of {opened.description}"
+            lines += [*([""] if lines else []), *way.wrapped(told, asked.width), ""]
+        lines += _explain_part(part, asked)
+        if options.disassemble:
+            lines += way.disassembly_lines(part)
     return Answer(ExitStatus.CONFORMANT, text(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be explained: one call, by name or number and arguments, or everything."""
+
+    number: str | int | None
+    values: tuple[int, ...] | None
+    wanted: tuple[Arch, ...]
+    width: int
+
+
+def _explain_part(opened: Opened, asked: _Asked) -> list[str]:
+    """What one stack of filters does."""
+    if asked.number is not None:
+        return _explain_number(opened, asked.number, asked.values, asked.wanted, asked.width)
+    analysis = explain.analyze(opened)
+    where = places.places(analysis, opened.native, asked.wanted)
+    return explain.overview(opened, analysis, where, asked.width)
 
 
 def _explain_number(

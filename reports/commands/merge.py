@@ -154,7 +154,7 @@ def _node(node: Node, pattern: str, cells: Sequence[tuple[int, FleetCell]]) -> l
 def _name(cell: FleetCell) -> str:
     key = cell.key
     call = f"{key.syscall} {key.number}" if key.syscall == UNKNOWN else key.syscall
-    return " ".join(filter(None, (call, key.variant, f"({key.arch})")))
+    return " ".join(filter(None, (call, key.which, f"({key.arch})")))
 
 
 def _word(outcome: Outcome | None) -> str:

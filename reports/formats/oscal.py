@@ -151,6 +151,8 @@ def _single(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
     ]
     if key.number is not None:
         properties.append(_property("number", str(key.number)))
+    if key.part:
+        properties.append(_property("stack", str(key.stack + 1)))
     return {
         "uuid": uuids("cell", fingerprint(cell)),
         "title": required(f"{key.claim} ({key.profile}): {cell_name(cell)}"),

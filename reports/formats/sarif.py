@@ -114,6 +114,7 @@ def _cell(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
         "syscall": visible(key.syscall),
         "number": key.number,
         "variant": visible(key.variant),
+        "stack": key.stack + 1,
         "kernel": visible(run.environments[cell.environment].kernel),
         "cause": cell.cause,
         "expected": visible(cell.expected),

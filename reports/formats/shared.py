@@ -12,7 +12,7 @@ from typing import Final
 from probes.cell import Cell, Claim, Outcome
 from reports import results
 from reports.results import Environment, Run, time_text
-from reports.summary import claim_title, gathered, ordered_arches, ordered_profiles, visible
+from reports.summary import Group, by_place, claim_title, visible
 
 RECORD: Final = "results.json"
 """The file that every format was rendered from."""
@@ -57,7 +57,8 @@ def fingerprint(cell: Cell) -> str:
     key = cell.key
     # Only records that were put together have more than one environment.
     where = (str(cell.environment),) if cell.environment else ()
-    parts = (key.claim, key.profile, key.arch, key.syscall, str(key.number), key.variant, *where)
+    which = (*where, key.part) if key.part else where
+    parts = (key.claim, key.profile, key.arch, key.syscall, str(key.number), key.variant, *which)
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
@@ -66,7 +67,7 @@ def cell_name(cell: Cell) -> str:
     key = cell.key
     call = f"number {key.number}" if key.syscall == "unknown" else key.syscall
     where = f"environment {cell.environment + 1}" if cell.environment else ""
-    return visible(", ".join(filter(None, (f"{call} on {key.arch}", key.variant, where))))
+    return visible(", ".join(filter(None, (f"{call} on {key.arch}", key.which, where))))
 
 
 def required(text: str) -> str:
@@ -88,53 +89,56 @@ def subjects(run: Run) -> list[tuple[str, str]]:
 
 def programs(run: Run) -> list[tuple[str, str]]:
     """The filter programs of the target, each with its profile's name and rank, and its SHA-256."""
-    ranks: Counter[str] = Counter()
+    ranks: Counter[tuple[str, int]] = Counter()
     found = []
     for program in run.target.programs:
-        ranks[program.profile] += 1
-        name = f"filter {ranks[program.profile]} of profile {program.profile}"
+        stack = program.profile, program.stack
+        ranks[stack] += 1
+        part = f", stack {program.stack + 1}" if program.stack else ""
+        name = f"filter {ranks[stack]} of profile {program.profile}{part}"
         found.append((required(name), program.sha256))
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The cells of one claim, profile and ABI: what other programs call a check.
+    """The cells of one claim, profile, ABI and stack of filters: what others call a check.
 
     Attributes:
         claim: the claim.
         profile: the profile; ``none`` for the controls.
         arch: the ABI.
+        part: the stack of the target's filters, in words; "" for the first.
         cells: at least one, in order.
     """
 
     claim: Claim
     profile: str
     arch: str
+    part: str
     cells: tuple[Cell, ...]
 
     @property
     def name(self) -> str:
         """Its name: ``terminates/kill/x86_64``."""
-        return "/".join(map(slug, (self.claim, self.profile, visible(self.arch))))
+        words = (self.claim, self.profile, visible(self.arch), self.part)
+        return "/".join(map(slug, filter(None, words)))
 
     @property
     def title(self) -> str:
         """Its name for people: ``terminates (kill) on x86_64``."""
-        return visible(f"{claim_title(self.claim, self.profile)} on {self.arch}")
+        part = f" ({self.part})" if self.part else ""
+        return visible(f"{claim_title(self.claim, self.profile)} on {self.arch}{part}")
 
 
 def checks(run: Run) -> tuple[Check, ...]:
-    """The cells by claim, profile and ABI, in the order in which the run lists them."""
-    every = results.in_order(run.cells)
-    groups = gathered(every, lambda cell: (cell.key.claim, cell.key.profile, cell.key.arch))
-    return tuple(
-        Check(claim, profile, arch, tuple(groups[claim, profile, arch]))
-        for claim in Claim
-        for profile in ordered_profiles(run, every)
-        for arch in ordered_arches(run, every)
-        if (claim, profile, arch) in groups
-    )
+    """The cells by claim, profile, ABI and stack, in the order in which the run lists them."""
+    return tuple(_check(group) for group in by_place(run, run.cells))
+
+
+def _check(group: Group) -> Check:
+    key = group.cells[0].key
+    return Check(key.claim, key.profile, key.arch, key.part, group.cells)
 
 
 def counted(cells: Iterable[Cell]) -> Iterator[tuple[Outcome, int]]:

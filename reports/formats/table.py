@@ -25,6 +25,7 @@ COLUMNS: Final = (
     "observed",
     "evidence",
     "environment",
+    "stack",
 )
 """The header."""
 
@@ -60,6 +61,7 @@ def _row(cell: Cell, families: dict[str, str]) -> Iterable[str]:
         cell.observed,
         " | ".join(evidence),
         str(cell.environment + 1),
+        str(key.stack + 1),
     )
     return map(_inert, row)
 

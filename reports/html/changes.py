@@ -73,7 +73,7 @@ def _line(change: Change) -> Markup:
         join(*states, by=" → "),
         text(" "),
         element("strong", text(claim_name(key))),
-        text(f" {key.arch} {key.variant}".rstrip()),
+        text(f" {key.arch} {key.which}".rstrip()),
         class_="head",
     )
     return element("li", head, paragraph(change.sentence, class_="sentence"))

@@ -19,6 +19,7 @@ from reports.html.view import (
     kernels,
     outcome_class,
     paragraph,
+    place_of,
     ranges,
     section,
 )
@@ -72,9 +73,7 @@ def _others(view: View) -> Iterable[Markup]:
     if not view.others:
         yield paragraph("No other claim was planned.", class_="none")
     for group in by_place(view.run, view.others):
-        first = group.cells[0].key
-        place = view.places[first.claim, first.profile, first.arch]
-        yield _place(view, group.title, place)
+        yield _place(view, group.title, view.places[place_of(group.cells[0])])
 
 
 def _place(view: View, name: str, place: PlaceView) -> Markup:

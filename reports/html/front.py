@@ -141,10 +141,11 @@ def _image(run: Run) -> Iterator[tuple[str, Markup]]:
 
 def _programs(run: Run) -> Iterator[tuple[str, Markup]]:
     """The filters' digests: one line for each that differs, with the profiles that it is for."""
-    same = gathered(run.target.programs, lambda one: (one.sha256, one.instructions))
-    for (sha256, instructions), programs in same.items():
+    same = gathered(run.target.programs, lambda one: (one.sha256, one.instructions, one.stack))
+    for (sha256, instructions, stack), programs in same.items():
         profiles = ", ".join(dict.fromkeys(one.profile.upper() for one in programs))
-        words = text(f" ({profiles}; {instructions:,} instructions)")
+        part = f"; stack {stack + 1}" if stack else ""
+        words = text(f" ({profiles}; {instructions:,} instructions{part})")
         yield "Filter digest", join(digest(f"sha256:{sha256}"), words)
     if not run.target.programs:
         yield "Filter digest", text("not to be had: the programs were not read")

@@ -24,7 +24,9 @@ from reports.summary import (
     OUTCOME_WORDS,
     gathered,
     ordered_arches,
+    ordered_places,
     ordered_profiles,
+    place_name,
 )
 
 _BY_VARIANT = frozenset({Claim.IS_INHERITED, Claim.CONTROLS})
@@ -33,7 +35,7 @@ _BY_VARIANT = frozenset({Claim.IS_INHERITED, Claim.CONTROLS})
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns of a matrix: ABIs under claims under profiles."""
+    """The columns of a matrix: ABIs, with the stacks of filters, under claims under profiles."""
 
     tree: tuple[tuple[str, tuple[Claim, ...]], ...]
     arches: tuple[str, ...]
@@ -68,7 +70,7 @@ def calls_table(view: View, address: str = "#") -> Markup:
     columns = _columns(view)
     places = gathered(
         view.documented,
-        lambda cell: (cell.key.syscall, cell.key.profile, cell.key.claim, cell.key.arch),
+        lambda cell: (cell.key.syscall, cell.key.profile, cell.key.claim, place_name(cell.key)),
     )
     table = _Table(view, columns, places, address)
     return element(
@@ -114,7 +116,7 @@ def _columns(view: View) -> _Columns:
         (profile, tuple(claim for claim in Claim if (profile, claim) in seen))
         for profile in ordered_profiles(view.run, view.documented)
     )
-    return _Columns(tree, ordered_arches(view.run, view.documented))
+    return _Columns(tree, ordered_places(view.run, view.documented))
 
 
 def _legend() -> Markup:
@@ -295,7 +297,8 @@ def _row_of(cell: Cell) -> _Row:
     variant = cell.key.variant if cell.key.claim in _BY_VARIANT else ""
     if cell.key.claim in {Claim.IS_PROVED, Claim.IS_ALL_JUDGED}:
         variant = cell.key.syscall  # here not a call, but what is covered besides calls
-    return _Row(cell.key.claim, variant, cell.key.profile)
+    told = ", ".join(filter(None, (variant, cell.key.part)))
+    return _Row(cell.key.claim, told, cell.key.profile)
 
 
 def _others_row(view: View, row: _Row, cells: Sequence[Cell], arches: Iterable[str]) -> Markup:

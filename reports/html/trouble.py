@@ -131,7 +131,7 @@ def _link(view: View, cells: Sequence[Cell], *, named: bool, alone: bool) -> Mar
     key = cells[0].key
     number = None if key.number is None else f"({number_text(key.number)})"
     call = (key.syscall, number, key.arch) if named else (key.arch, number)
-    words = " ".join(filter(None, (*call, key.variant)))
+    words = " ".join(filter(None, (*call, key.which)))
     link = element("a", text(words), href=f"#{view.anchor(cells[0])}")
     where = kernels(view.run, [cell.environment for cell in cells]) if alone else NOTHING
     return join(link, where)

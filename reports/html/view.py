@@ -59,8 +59,8 @@ _CROWD = 50
 _LARGEST_PLAIN_NUMBER = 0xFFFF
 
 
-Place = tuple[Claim, str, str]
-"""A claim, a profile and an ABI."""
+Place = tuple[Claim, str, str, int]
+"""A claim, a profile, an ABI and a stack of the target's filters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _ranged(cells: Iterable[Cell]) -> frozenset[tuple[CellKey, int]]:
 
 def place_of(cell: Cell) -> Place:
     """Where a cell belongs."""
-    return (cell.key.claim, cell.key.profile, cell.key.arch)
+    return (cell.key.claim, cell.key.profile, cell.key.arch, cell.key.stack)
 
 
 def is_fine(cells: Iterable[Cell]) -> bool:
@@ -333,7 +333,7 @@ def capital(words: str) -> str:
 
 def where(view: View, cells: Iterable[Cell]) -> Markup:
     """The ABIs and numbers of cells, and in a merged record the kernels that they were seen on."""
-    spots = gathered(cells, lambda cell: (cell.key.arch, cell.key.number, cell.key.variant))
+    spots = gathered(cells, lambda cell: (cell.key.arch, cell.key.number, cell.key.which))
     seen = {tuple(cell.environment for cell in members) for members in spots.values()}
     together = len(seen) == 1
     named = (
@@ -348,9 +348,9 @@ def _environments(cells: Iterable[Cell]) -> tuple[int, ...]:
     return tuple(cell.environment for cell in cells)
 
 
-def _spot(arch: str, number: int | None, variant: str) -> Markup:
+def _spot(arch: str, number: int | None, which: str) -> Markup:
     told = NOTHING if number is None else join(text(" "), code(number_text(number)))
-    return join(text(arch), told, text(f" {variant}" if variant else ""))
+    return join(text(arch), told, text(f" {which}" if which else ""))
 
 
 def kernels(run: Run, environments: Sequence[int]) -> Markup:

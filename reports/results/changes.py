@@ -28,7 +28,7 @@ def identity(key: CellKey) -> Identity:
     nothing else that tells them apart.
     """
     number = key.number if key.syscall == UNKNOWN else None
-    return (key.claim, key.profile, key.arch, key.syscall, key.variant, number)
+    return (key.claim, key.profile, key.arch, key.syscall, key.variant, number, key.stack)
 
 
 def kind_of(before: Outcome | None, after: Outcome | None) -> ChangeKind | None:

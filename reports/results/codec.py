@@ -130,7 +130,13 @@ def key_to_json(key: CellKey) -> dict[str, object]:
         "syscall": key.syscall,
         "number": key.number,
         "variant": key.variant,
+        **_stack_to_json(key.stack),
     }
+
+
+def _stack_to_json(stack: int) -> dict[str, object]:
+    """Which stack of the target's filters; of the first one, which nearly all are of, nothing."""
+    return {"stack": stack} if stack else {}
 
 
 def _evidence_to_json(evidence: Collection[Evidence]) -> list[dict[str, str]]:
@@ -182,6 +188,7 @@ def _target_to_json(target: Target) -> dict[str, object]:
                 "profile": program.profile,
                 "sha256": program.sha256,
                 "instructions": program.instructions,
+                **_stack_to_json(program.stack),
             }
             for program in target.programs
         ],
@@ -521,9 +528,12 @@ def _target_from_fields(fields: Fields) -> Target:
 
 
 def _program_from_fields(fields: Fields) -> TargetProgram:
-    fields.only("profile", "sha256", "instructions")
+    fields.only("profile", "sha256", "instructions", optional=_OPTIONAL_KEYS)
     return TargetProgram(
-        fields.text("profile"), fields.digest("sha256"), fields.number("instructions")
+        fields.text("profile"),
+        fields.digest("sha256"),
+        fields.number("instructions"),
+        stack_from_fields(fields),
     )
 
 
@@ -678,7 +688,7 @@ def _baseline_from_fields(fields: Fields | None) -> Baseline | None:
 
 
 def _change_from_fields(fields: Fields) -> Change:
-    fields.only("kind", *_KEY_KEYS, "before", "after", "sentence")
+    fields.only("kind", *_KEY_KEYS, "before", "after", "sentence", optional=_OPTIONAL_KEYS)
     return Change(
         kind=fields.member("kind", ChangeKind),
         key=key_from_fields(fields),
@@ -698,6 +708,8 @@ def cell_from_json(value: object) -> Cell:
 
 
 _KEY_KEYS: Final = ("claim", "profile", "arch", "syscall", "number", "variant")
+_OPTIONAL_KEYS: Final = ("stack",)
+"""What stands only where a target has several stacks of filters."""
 _OLD_CELL_KEYS: Final = (
     *_KEY_KEYS,
     "outcome",
@@ -722,7 +734,7 @@ def _cells_from_fields(record: Fields, *, old: bool) -> tuple[Cell, ...]:
 
 
 def _cell_from_fields(fields: Fields) -> Cell:
-    cell = _cell(fields.only(*_CELL_KEYS))
+    cell = _cell(fields.only(*_CELL_KEYS, optional=_OPTIONAL_KEYS))
     environment, waiver = fields.number("environment"), fields.number_or_none("waiver")
     return replace(cell, environment=environment, waiver=waiver)
 
@@ -756,7 +768,17 @@ def key_from_fields(fields: Fields) -> CellKey:
         syscall=fields.text("syscall"),
         number=fields.number_or_none("number", MAX_NUMBER),
         variant=fields.text("variant"),
+        stack=stack_from_fields(fields),
     )
+
+
+def stack_from_fields(fields: Fields) -> int:
+    """Which stack of the target's filters something is about; the first where nothing is said.
+
+    Raises:
+        BadInputError: what is said is no number.
+    """
+    return fields.number("stack") if fields.has("stack") else 0
 
 
 def _evidence_from_fields(fields: Fields) -> tuple[Evidence, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -75,15 +76,18 @@ class Fields:
         """Whether there is such a key."""
         return name in self._object
 
-    def only(self, *names: str) -> "Fields":
+    def only(self, *names: str, optional: Collection[str] = ()) -> "Fields":
         """Refuses a missing key and one that does not belong here."""
         if self._object.keys() == set(names):
             return self
         for name in names:
             if name not in self._object:
                 raise self.refusal(name, "is missing")
-        stranger = next(name for name in self._object if name not in names)
-        raise self.refusal(ascii(stranger), "is not a known key")
+        known = {*names, *optional}
+        stranger = next((name for name in self._object if name not in known), None)
+        if stranger is not None:
+            raise self.refusal(ascii(stranger), "is not a known key")
+        return self
 
     def text(self, name: str) -> str:
         """A string."""

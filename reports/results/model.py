@@ -87,11 +87,13 @@ class TargetProgram:
         profile: the profile under which it is in force.
         sha256: the digest of its array of ``struct sock_filter``, in this machine's byte order.
         instructions: how many there are.
+        stack: which of the target's stacks of filters it is in, counted from 0.
     """
 
     profile: str
     sha256: str
     instructions: int
+    stack: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +283,10 @@ class Run:
         return self.environments[0]
 
 
-def sort_key(key: CellKey) -> tuple[Claim, str, str, str, int, str]:
+def sort_key(key: CellKey) -> tuple[Claim, str, str, str, int, str, int]:
     """The order of ``CellKey``, which alone cannot compare a number with the lack of one."""
     number = -1 if key.number is None else key.number
-    return (key.claim, key.profile, key.arch, key.syscall, number, key.variant)
+    return (key.claim, key.profile, key.arch, key.syscall, number, key.variant, key.stack)
 
 
 def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
@@ -312,8 +314,8 @@ def count_outcomes(cells: Iterable[Cell]) -> dict[Outcome, int]:
 def describe(key: CellKey) -> str:
     """A cell's key as people say it: ``terminates (kill): acct (163) on x86_64``."""
     number = "no number" if key.number is None else str(key.number)
-    variant = f", {key.variant}" if key.variant else ""
-    return f"{key.claim} ({key.profile}): {key.syscall} ({number}) on {key.arch}{variant}"
+    which = f", {key.which}" if key.which else ""
+    return f"{key.claim} ({key.profile}): {key.syscall} ({number}) on {key.arch}{which}"
 
 
 def missing(planned: Iterable[CellKey], judged: Iterable[Cell]) -> tuple[Cell, ...]:
@@ -352,13 +354,14 @@ def _unique(keys: Iterable[CellKey], verb: str) -> set[CellKey]:
 
 def _never_reported(key: CellKey) -> Cell:
     number = "" if key.number is None else f" ({key.number})"
+    part = f" in {key.part}" if key.part else ""
     return Cell(
         key=key,
         outcome=Outcome.BROKEN,
         cause=Cause.INSTRUMENT,
         sentence=(
-            f"{key.syscall}{number} on {key.arch}: the test never reported, because its worker"
-            " died or the run ended first: run it again"
+            f"{key.syscall}{number} on {key.arch}{part}: the test never reported, because its"
+            " worker died or the run ended first: run it again"
         ),
         expected="a verdict",
         observed="none",
