@@ -44,6 +44,7 @@ KEYS = st.builds(
     syscall=NAMES,
     number=st.none() | st.integers(0, MAX_NUMBER),
     variant=st.sampled_from(["", "fork"]),
+    stack=st.integers(0, 2),
 )
 CELLS = st.builds(
     Cell,
@@ -92,7 +93,8 @@ TARGETS = st.builds(
     description=TEXTS,
     findings=_WORDS,
     programs=st.lists(
-        st.builds(TargetProgram, PROFILES, _DIGESTS, st.integers(0, 4096)), max_size=3
+        st.builds(TargetProgram, PROFILES, _DIGESTS, st.integers(0, 4096), st.integers(0, 2)),
+        max_size=3,
     ).map(tuple),
     image=st.none() | st.builds(Image, TEXTS, _MAYBE),
     runtime=st.none() | st.builds(Runtime, TEXTS, TEXTS),

@@ -246,7 +246,7 @@ def test_the_data_of_actions_counts_where_somebody_sees_it() -> None:
 
 def test_a_row_is_run_and_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = filter_of(acct=EPERM), filter_of()
-    monkeypatch.setattr(module, "run", lambda *_, **__: ALLOW)
+    monkeypatch.setattr(module, "outcome", lambda *_, **__: (FilterReturn(Action.ALLOW), False))
     with pytest.raises(InstrumentError, match="says that the filters differ, but they do"):
         difference(opened(left), opened(right), (), WIDTH)
 

@@ -45,7 +45,9 @@ starts_containers = pytest.mark.skipif(
 
 def planned() -> Iterator[plan.Case]:
     profiles = tuple(Profile)
-    yield from plan.plan(SHIPPED, profiles, X86, X86, X86)
+    first = plan.plan(SHIPPED, profiles, X86, X86, X86)
+    yield from first
+    yield from plan.of_stack(first, 1)
     yield from plan.executed(SHIPPED, profiles, X86)
     yield from plan.all_judged(profiles, X86[0], [Finding("a sentence", Weight.LIMITS, "a thing")])
 
