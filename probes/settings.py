@@ -441,9 +441,7 @@ def _opened(word: str, where: Surroundings) -> StackTarget:
     target = _stack_target(word.partition(":")[0], opened, where.profile)
     # The analysis is shared, for it is what takes the time.
     found = [
-        one
-        for part in target.members
-        for one in _of_analysis(part, where.profile, opened.native)
+        one for part in target.members for one in _of_analysis(part, where.profile, opened.native)
     ]
     # Several stacks may leave the same architecture open, which is one finding.
     found.sort(key=lambda one: one.weight, reverse=True)
