@@ -564,8 +564,9 @@ class _Prover:
 
     def run_all(self, stack: "_Stack", condition: int) -> dict[int, int]:
         """Every value that the stack returns, with the inputs under a condition that lead to it."""
-        # The kernel begins with ALLOW, too, and every newer filter's data replaces its own.
-        combined = {ALLOWED: condition} if condition != FALSE else {}
+        if not stack.programs:
+            return {ALLOWED: condition}
+        combined: dict[int, int] = {}
         for program, is_logged in zip(stack.programs, stack.logged, strict=True):
             own = self.run(program, condition)
             if is_logged:
