@@ -162,7 +162,7 @@ class _Try:
     route: Route
 
 
-_UNDER_TEST = frozenset({_Role.WITNESSED, _Role.PLAIN, _Role.FREE})
+_UNDER_TEST = frozenset({_Role.WITNESSED, _Role.UNREAD, _Role.PLAIN, _Role.FREE})
 """The calls that are made under the filters under test."""
 
 _MAY_RUN = frozenset({_Role.FREE, _Role.CONTROL, _Role.OWN_BELOW})
@@ -932,7 +932,9 @@ class Examiner:
 
     def _may_log(self, case: Case) -> bool:
         """Whether a filter may be installed so that the kernel records more than its own wont."""
-        return self._ambient is not None or bool(self._logged(case))
+        if self._ambient is not None:
+            return True
+        return case.profile is not None and any(self._flags(by_exec=_is_by_exec(case)))
 
     def _question(self, key: CellKey, profile: Profile | None) -> Question:
         program = self._target.description if profile is not None else "a known filter"
