@@ -377,13 +377,13 @@ class Bench:
 
     Attributes:
         controls: what the controls came to, of the instrument that is up.
-        trail: where its audit records come from.
+        trail: where its audit records come from; None before it is put up.
     """
 
     def __init__(self, resolved: Settings) -> None:
         """Notes what will be judged; nothing is started yet."""
         self.controls: list[Cell] = []
-        self.trail = AuditTrail(None, "the instrument was not put up")
+        self.trail: AuditTrail | None = None
         self._settings = resolved
         self._stack = ExitStack()
         self._examiners: Sequence[Examiner] = ()

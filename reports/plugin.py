@@ -136,9 +136,16 @@ def follow(config: pytest.Config, book: Book, asked: Asked) -> None:
 
 
 def record(
-    item: pytest.Item, cells: Sequence[Cell], controls: Sequence[Cell], trail: AuditTrail
+    item: pytest.Item, cells: Sequence[Cell], controls: Sequence[Cell], trail: AuditTrail | None
 ) -> None:
-    """Attaches to a test what it judged, and what its worker's instrument is worth."""
+    """Attaches to a test what it judged, and what its worker's instrument is worth.
+
+    Args:
+        item: the test.
+        cells: what it judged.
+        controls: what the controls came to, of the instrument that is up.
+        trail: where its audit records come from; None where the test needed no instrument.
+    """
     stash = item.config.stash
     # One calibration vouches for all that follows it, so one report carries it.
     news = controls if stash.get(_CONTROLS_SENT, None) is not controls else ()
@@ -146,8 +153,8 @@ def record(
     item.stash[_CELLS] = {
         "cells": [results.cell_to_json(cell) for cell in cells],
         "controls": [results.cell_to_json(cell) for cell in news],
-        "audit_source": trail.source,
-        "audit_reason": trail.reason,
+        "audit_source": trail.source if trail else "",
+        "audit_reason": trail.reason if trail else "",
     }
     item.user_properties += _properties(cells)
 

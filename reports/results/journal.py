@@ -60,7 +60,8 @@ class Judged:
         self.by_test[test] = cells
         self._calibrate([cell for cell in cells if cell.key.claim is Claim.CONTROLS])
         self._calibrate([codec.cell_from_json(cell) for cell in sent["controls"]])
-        self.trails.add(AuditSource(sent["audit_source"], sent["audit_reason"]))
+        if sent["audit_source"]:  # else the test needed no instrument
+            self.trails.add(AuditSource(sent["audit_source"], sent["audit_reason"]))
 
     def _calibrate(self, controls: Sequence[Cell]) -> None:
         for cell in controls:

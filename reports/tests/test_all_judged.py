@@ -24,7 +24,7 @@ from reports.account import Account
 from reports.formats import catalogue
 from reports.reproduce import test_of
 from reports.results import Run, summarize
-from reports.tests import samples
+from reports.tests import job, samples
 
 test_of.__test__ = False  # type: ignore[attr-defined]  # it names tests and is none
 
@@ -127,6 +127,18 @@ def test_a_record_with_it_can_be_read_again() -> None:
     run = record_of(LIMIT)
     again = results.from_json(json.loads(results.to_json(run)))
     assert results.in_order(again.cells) == results.in_order(run.cells)
+
+
+def test_it_says_nothing_of_audit_records(tmp_path: Path) -> None:
+    """No instrument is needed for it, so none is put up, and there is nothing to say of one."""
+    words = ("--profile=errno", f"--target=oci:{tmp_path / 'old.json'}", "--arch=x86_64")
+    (tmp_path / "old.json").write_text(
+        '{"defaultAction": "SCMP_ACT_ALLOW",'
+        ' "syscalls": [{"name": "mount", "action": "SCMP_ACT_ERRNO"}]}'
+    )
+    ended = job.run(tmp_path / "reports", *words, "-k", "all_judged or (denies and acct)")
+    (where,) = ended.results["environments"]
+    assert "put up" not in where["audit"]["reason"]
 
 
 def test_calls_that_it_concerns_cannot_be_told() -> None:
