@@ -20,7 +20,17 @@ ALLOW: Final = FilterReturn(Action.ALLOW).value
 EPERM: Final = FilterReturn(Action.ERRNO, errno.EPERM).value
 ENOSYS: Final = FilterReturn(Action.ERRNO, errno.ENOSYS).value
 
-_ABIS: Final = "x86_64 i386 aarch64 arm ppc64le s390x riscv64 loongarch64 mips64el".split()
+_ABIS: Final = [
+    "x86_64",
+    "i386",
+    "aarch64",
+    "arm",
+    "ppc64le",
+    "s390x",
+    "riscv64",
+    "loongarch64",
+    "mips64el",
+]
 TOKENS: Final = tuple(sorted({ARCHES[name].audit_arch for name in _ABIS}))
 """Listed here, so that the programs of a seed stay the same when the suite learns of an ABI."""
 X86_64: Final = ARCHES["x86_64"].audit_arch
