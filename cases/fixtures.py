@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from probes import arch, interruption, order, plan, policy, settings, verdict, waivers
-from probes.cell import Cell, Claim, Outcome
+from probes.cell import Cause, Cell, Claim, Outcome
 from probes.confinement import ConfinedError
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail, Examiner, cannot_tell
+from probes.finding import all_undecided
 from probes.order import Order
 from probes.plan import Case
 from probes.settings import Settings, Words
@@ -427,13 +428,23 @@ class Bench:
         self.controls = examiner.calibrate(told, resolved.profiles)
         return [examiner, *map(examiner.beside, others)]
 
-    def judge(self, case: Case) -> list[Cell]:
-        """The verdicts on a case's cells; *broken* ones where the instrument dies over it."""
-        untold = self._settings.untold(case.arch)
+    def _known(self, case: Case) -> list[Cell]:
+        """The cells of a case that is decided before anything is asked; none of any other."""
+        findings = self._settings.target.findings
         if case.claim is Claim.IS_ALL_JUDGED:
-            return verdict.all_judged(case, self._settings.target.findings)
+            return verdict.all_judged(case, findings)
+        untold = self._settings.untold(case.arch)
         if untold and case.claim is not Claim.IS_PROVED:
             return cannot_tell(case, untold)
+        reason = all_undecided(findings)
+        if reason and case.claim is not Claim.CONTROLS:
+            return cannot_tell(case, reason, Cause.TARGET)
+        return []
+
+    def judge(self, case: Case) -> list[Cell]:
+        """The verdicts on a case's cells; *broken* ones where the instrument dies over it."""
+        if known := self._known(case):
+            return known
         try:
             examiners = self._examiners or self._try_to_put_up()
             if case.claim is Claim.CONTROLS:

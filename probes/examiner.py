@@ -1097,10 +1097,10 @@ def _known_filter(arch: Arch, number: int, returns: FilterReturn) -> bytes:
     return bpf.to_bytes(program, big_endian=arch.big_endian)
 
 
-def cannot_tell(case: Case, reason: str) -> list[Cell]:
-    """The cells of a case that cannot be judged in this confinement."""
+def cannot_tell(case: Case, reason: str, cause: Cause = Cause.PRIVILEGE) -> list[Cell]:
+    """The cells of a case that cannot be judged, as a rule because of this confinement."""
     return [
-        verdict.cannot_tell(key, Cause.PRIVILEGE, reason)
+        verdict.cannot_tell(key, cause, reason)
         if key.number is not None or key.syscall in {scope.value for scope in Scope}
         else verdict.not_applicable(key)
         for key in case.cells

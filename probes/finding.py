@@ -37,22 +37,25 @@ class Finding:
             ``readers``; it names the finding's cell. Needed, and unique in a target, unless the
             finding is only advice.
         calls: documented calls about which nothing can be told because of it.
+        everything: whether nothing at all can be told because of it: the filters are not what
+            confines that which is meant.
 
     Raises:
         ValueError: a finding with weight does not say what it is about, or one without the weight
-            of a limit names calls.
+            of a limit leaves something open.
     """
 
     text: str
     weight: Weight = Weight.ADVICE
     about: str = ""
     calls: tuple[str, ...] = ()
+    everything: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what no report could show."""
         if self.weight is not Weight.ADVICE and not self.about:
             raise ValueError(f"a finding with weight has to say what it is about: {self.text}")
-        if self.calls and self.weight is not Weight.LIMITS:
+        if (self.calls or self.everything) and self.weight is not Weight.LIMITS:
             raise ValueError(f"only a limit can leave calls undecided: {self.text}")
 
     def __str__(self) -> str:
@@ -66,15 +69,16 @@ class Finding:
 
     def to_plain(self) -> list[object]:
         """The finding in types that can be sent to another process; see ``from_plain``."""
-        return [self.text, self.weight.value, self.about, list(self.calls)]
+        return [self.text, self.weight.value, self.about, list(self.calls), self.everything]
 
     @classmethod
     def from_plain(cls, plain: Iterable[object]) -> Self:
         """The finding that ``to_plain`` was given."""
-        text, weight, about, calls = plain
+        text, weight, about, calls, everything = plain
         if not isinstance(calls, Iterable):
             raise TypeError(f"the calls of a finding are a list, and not {calls!r}")
-        return cls(str(text), Weight(str(weight)), str(about), tuple(map(str, calls)))
+        left_open = tuple(map(str, calls))
+        return cls(str(text), Weight(str(weight)), str(about), left_open, bool(everything))
 
 
 def advice(texts: Iterable[str]) -> tuple[Finding, ...]:
@@ -90,3 +94,8 @@ def weighty(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def undecided(findings: Iterable[Finding], call: str) -> str:
     """Why nothing can be told about a documented call; "" where no finding keeps it open."""
     return next((one.text for one in findings if call in one.calls), "")
+
+
+def all_undecided(findings: Iterable[Finding]) -> str:
+    """Why nothing at all can be told of a target; "" where no finding keeps it open."""
+    return next((one.text for one in findings if one.everything), "")

@@ -70,6 +70,7 @@ def _findings(description: str, found: Harvest, stacks: tuple[Stack, ...]) -> It
             " from inside of it, with --target=ambient",
             Weight.LIMITS,
             "the sandbox's programs",
+            everything=True,
         )
     if found.threads[0].tid != found.pid:
         yield Finding(f"the first thread of {description} has ended; the others were judged")

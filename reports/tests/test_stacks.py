@@ -211,7 +211,11 @@ def test_a_sandboxs_own_process_is_no_verdict_on_the_sandbox(
     stand_in.write_bytes(program.read_bytes())
     stand_in.chmod(0o755)
     with shapes.running(stand_in, ["0", f"{right}:0"]) as process:
-        ended = job.run(tmp_path / "r", f"--target=pid:{process.pid}", *OPTIONS, "-k", "acct")
+        ended = job.run(
+            tmp_path / "r", f"--target=pid:{process.pid}", *OPTIONS, "-k", "acct or rest"
+        )
     assert ended.status == ExitStatus.CANNOT_TELL, ended.output
+    judged = [cell["outcome"] for cell in ended.cells if cell["claim"] != "controls"]
+    assert set(judged) == {"cannot_tell"}, "the filter of the host says nothing of the sandbox"
     (cell,) = [cell for cell in ended.cells if cell["claim"] == "is all judged"]
     assert "--target=ambient" in cell["sentence"]
