@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from probes.cell import Outcome
+from probes.cell import Claim, Outcome
 from probes.errors import ExitStatus
 from reports import results, summary
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -16,7 +16,8 @@ worse, got better, appeared and vanished. Cells are the same that have the same 
 ABI, call and variant.
 
 Worse is what a gate would let pass less readily: a failure, then what could not be told, then what
-is waived. Better is only what holds now. A failure that appeared counts as worse.
+is waived. Better is only what holds now. A failure that appeared counts as worse, and so does a
+part of the target that was not judged (is all judged).
 
 exit status:
   0  nothing is worse
@@ -64,8 +65,10 @@ def _status(found: tuple[Change, ...], new: Run) -> ExitStatus:
 
 
 def _is_worse(change: Change) -> bool:
-    appeared = change.kind is ChangeKind.APPEARED and change.after is Outcome.FAILED
-    return appeared or change.kind is ChangeKind.WORSE
+    if change.kind is not ChangeKind.APPEARED:
+        return change.kind is ChangeKind.WORSE
+    # A cell about a part that nobody judged is there only where there is such a part.
+    return change.after is Outcome.FAILED or change.key.claim is Claim.IS_ALL_JUDGED
 
 
 def _unlike(old: Run, new: Run) -> list[str]:

@@ -175,6 +175,21 @@ def test_failure_that_appeared_is_worse(tmp_path: Path, capsys: pytest.CaptureFi
     assert compare(old, one(Outcome.PASSED), tmp_path, capsys)[0] == ExitStatus.CONFORMANT
 
 
+@pytest.mark.parametrize("outcome", [Outcome.CANNOT_TELL, Outcome.FAILED, Outcome.WAIVED])
+def test_part_that_is_no_longer_judged_is_worse(
+    outcome: Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its cell is there only since then; before, all was judged."""
+    old = one(Outcome.PASSED)
+    part = cell(outcome, CellKey(Claim.IS_ALL_JUDGED, "kill", "any", "readers", None))
+    new = replace(old, cells=(*old.cells, part), planned=old.planned + 1)
+    status, said = compare(old, new, tmp_path, capsys)
+    assert status == ExitStatus.NOT_CONFORMANT
+    assert "is all judged kill any readers - -> " in " ".join(said.split())
+    assert compare(new, new, tmp_path, capsys)[0] == ExitStatus.CONFORMANT
+    assert compare(one(Outcome.CANNOT_TELL), old, tmp_path, capsys)[0] == ExitStatus.CONFORMANT
+
+
 def test_less_is_not_good_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A record without the cells that failed before is no green gate, nor is half a record."""
     less = samples.run([CONTROL])
