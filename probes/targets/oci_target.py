@@ -82,10 +82,12 @@ class Document:
     Attributes:
         calls: the documented calls.
         arches: the ABIs to look at.
+        everything: whether every other call counts as well, as it does where filters are compared.
     """
 
     calls: tuple[str, ...]
     arches: tuple[Arch, ...]
+    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +260,18 @@ def _disagreements(
             for reader in groups[meaning]
             if one.elsewhere and reader.runtime == first.reader.runtime
         ]
-        if elsewhere:
+        names = _names(elsewhere, readings)
+        if elsewhere and asked.everything:
             yield Finding(
-                f"about calls or ABIs that nobody asks for here, {_names(elsewhere, readings)} "
-                f"would not do the same; explain with --engine shows what"
+                f"readers of the profile do not agree about calls or ABIs that no policy names, "
+                f"where {names} would not do the same: say by --engine who reads it",
+                Weight.LIMITS,
+                "readers",
+            )
+        elif elsewhere:
+            yield Finding(
+                f"about calls or ABIs that nobody asks for here, {names} would not do the same; "
+                f"explain with --engine shows what"
             )
         return
     views = [(one, found[meaning]) for meaning, theirs in groups.items() for one in theirs]

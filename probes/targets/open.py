@@ -50,6 +50,7 @@ class Surroundings:
         asked: who reads OCI profiles.
         arches: the ABIs that were asked for; empty for all of the machine.
         start: how containers are started.
+        everything: whether calls that no policy documents are asked about, too.
     """
 
     policy: Path
@@ -60,6 +61,7 @@ class Surroundings:
     asked: Asked = field(default_factory=Asked)
     arches: tuple[Arch, ...] = ()
     start: Start = field(default_factory=Start)
+    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def _oci(rest: str, where: Surroundings) -> Opened:
     def document() -> oci_target.Document:
         documented = policy.load(where.policy, arch.all_names())
         arches = where.arches or arch.offered_by(where.native.machine)
-        return oci_target.Document(documented.names, arches)
+        return oci_target.Document(documented.names, arches, where.everything)
 
     found = oci_target.judged(
         Path(rest),

@@ -52,17 +52,19 @@ def bundle(profile: Json | None, **annotations: object) -> Json:
     return {"ociVersion": "1.0.2", "linux": linux, "annotations": named}
 
 
-def read(
+def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one of them
     directory: Path,
     content: Json | str,
     asked: Asked | None = None,
     arches: Sequence[Arch] = X86[:1],
     calls: tuple[str, ...] = CALLS,
+    *,
+    everything: bool = False,
 ) -> Judged:
     path = directory / "profile.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     container = Container(X86[0], DOCKER_CAPABILITIES, (6, 1))
-    document = Document(calls, tuple(arches))
+    document = Document(calls, tuple(arches), everything)
     return judged(path, container, asked or Asked(), lambda: document, RELEASES.get)
 
 
@@ -199,6 +201,22 @@ def test_that_readers_differ_elsewhere_is_advice(tmp_path: Path) -> None:
     ):
         found = "".join(map(str, read(tmp_path, DECIDED[name]).findings))
         assert (told in found) is differs, name
+
+
+def test_that_readers_differ_elsewhere_is_a_limit_where_all_is_asked(tmp_path: Path) -> None:
+    for name, differs in (
+        ("a condition on a call that nobody documents", True),
+        ("sub-architectures, where only the native one is asked for", True),
+        ("a plain profile", False),
+        ("default errno as it is anyway", False),
+    ):
+        found = read(tmp_path, DECIDED[name], everything=True)
+        assert is_decided(found) is not differs, name
+        if differs:
+            assert "where containerd 1.6.20" in limit(found).text
+            assert limit(found).calls == ()
+        named = read(tmp_path, DECIDED[name], Asked(Engine.DOCKER), everything=True)
+        assert is_decided(named), name
 
 
 def test_sub_architectures_that_only_some_readers_know(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``syscall-conformance diff``: where two filters do different things."""
 
 import argparse
+from dataclasses import replace
 
 from probes.targets import words
 from probes.targets.open import WORDS, open_target
@@ -36,7 +37,7 @@ def add(commands: Subparsers) -> None:
 
 def _diff(options: argparse.Namespace) -> Answer:
     wanted = words.arches(options.arch)
-    where = filters.surroundings(options, wanted)
+    where = replace(filters.surroundings(options, wanted), everything=True)
     left = open_target(options.left, where)
     right = open_target(options.right, where)
     found = difference(left, right, wanted, width())

@@ -282,6 +282,24 @@ def test_diff_of_a_profile_that_was_exported(
     assert all(newer.search(each) for each in tables[2:-1])
 
 
+def test_diff_of_profiles_that_are_equal_to_some_readers_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever call it is about: nobody's policy limits what is compared."""
+    pytest.importorskip("pyseccomp", reason="needs pyseccomp and libseccomp2")
+    rule = {"names": ["read"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_CHOWN"]}}
+    words = ["diff"]
+    for name, rules in (("plain", []), ("conditional", [rule])):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}))
+        words.append(f"oci:{path}")
+    status, out, _ = said(capsys, *words)
+    assert status == 6
+    assert "cannot tell: readers of the profile do not agree about calls" in " ".join(out.split())
+    assert said(capsys, *words, "--engine=docker")[0] == 0
+    assert said(capsys, *words, "--engine=containerd")[0] == 1
+
+
 @pytest.mark.parametrize("word", ["acct", "163", "0xa3", "0b10100011"])
 def test_explain_of_one_call(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = said(capsys, "explain", "builtin", "--number", word, "--arch", "x86_64")
