@@ -6,17 +6,19 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pytest
+from _pytest.junitxml import LogXML
 
 from probes.cell import Cell, Outcome
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.examiner import AuditTrail
 from probes.settings import Settings
 from probes.waivers import Granted
-from reports import judging, results, summary
+from reports import judging, reproduce, results, summary
 from reports.account import DISTRIBUTION, Account
 from reports.formats import markdown
 from reports.html import compliance
@@ -302,6 +304,26 @@ def carried_by(report: pytest.TestReport) -> dict[str, Any] | None:
     return carried
 
 
+def _reports_of(cell: Cell) -> Iterator[pytest.TestReport]:
+    """What pytest would have told of the test of a cell that was not selected."""
+    nodeid = f"cases/{reproduce.test_of(cell.key)}"
+    path, _, name = nodeid.partition("::")
+    failed = cell.outcome is Outcome.FAILED
+    properties = [("outcome", cell.outcome.value), ("sentence", cell.sentence)]
+    end = pytest.TestReport(
+        nodeid=nodeid,
+        location=(path, None, name),
+        keywords={},
+        outcome="failed" if failed else "skipped",
+        longrepr=cell.sentence if failed else (path, 0, f"Skipped: {cell.sentence}"),
+        when="call",
+    )
+    yield end
+    yield pytest.TestReport(
+        nodeid, end.location, {}, "passed", None, "teardown", user_properties=properties
+    )
+
+
 class Recorder:
     """The controller's side: one for each run of the main job.
 
@@ -386,6 +408,7 @@ class Recorder:
             self._troubles += self._book.troubles
             self._settle(session, self.run)
             self._write(self.run)
+            self._tell_junit(self.run)
         answer = None
         with self._guarded(session):
             answer = yield
@@ -466,6 +489,19 @@ class Recorder:
             if name == _RECORD:
                 self._book.discard()
                 judging.leave_receipt(hashlib.sha256(text.encode()).hexdigest())
+
+    def _tell_junit(self, run: Run) -> None:
+        """Puts what nobody judged into pytest's own XML, where no test of it was selected.
+
+        Whoever reads only that file would take the run for a success.
+        """
+        plugins = self._config.pluginmanager.get_plugins()
+        tested = {cell.key for nodeid in self.tests for cell in self.cells_of(nodeid)}
+        untested = [cell for cell in summary.not_all_judged(run) if cell.key not in tested]
+        for plugin in plugins:
+            if isinstance(plugin, LogXML):  # pytest has no public way to one file of its own
+                for report in chain.from_iterable(map(_reports_of, untested)):
+                    plugin.pytest_runtest_logreport(report)
 
     def pytest_unconfigure(self) -> None:
         """Takes a journal away in which nothing stands, for the run never began."""

@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -84,6 +85,12 @@ def test_a_filter_that_is_open_on_a_second_abi_fails(
 SPARC = 0x2
 
 
+def said_by_pytest(ended: Job) -> list[ET.Element]:
+    """What pytest's own XML has about parts that nobody judged."""
+    root = ET.fromstring(ended.text("junit.xml"))  # noqa: S314 - what the run wrote itself
+    return root.findall(".//testcase[@classname='cases.test_all_judged']")
+
+
 @RAN_ELSEWHERE
 def test_an_allowlist_of_unknown_calls_cannot_be_told(tmp_path: Path) -> None:
     """Not even where the one test that says so was not selected."""
@@ -96,6 +103,27 @@ def test_an_allowlist_of_unknown_calls_cannot_be_told(tmp_path: Path) -> None:
     assert (cell["outcome"], cell["syscall"]) == ("cannot_tell", "architecture 0x2")
     assert "AUDIT_ARCH_SPARC" in cell["sentence"]
     assert "AUDIT_ARCH_SPARC" in ended.text("summary.md")
+    (told,) = (one.find("skipped") for one in said_by_pytest(ended))
+    assert told is not None
+    assert "AUDIT_ARCH_SPARC" in told.get("message", "")
+
+
+def test_pytests_own_xml_has_what_no_selected_test_says(tmp_path: Path) -> None:
+    """Once, whether the test about it was selected or not, and nothing where all was judged."""
+    native = arch.of_this_process()[0]
+    for name, tokens, words, wanted in (
+        ("deselected", (SPARC,), "terminates and acct", 1),
+        ("selected", (SPARC,), "(terminates and acct) or all_judged", 1),
+        ("nothing to say", (), "terminates and acct", 0),
+    ):
+        folder = tmp_path / name.replace(" ", "_")
+        folder.mkdir()
+        program = opened(native.machine, *tokens, below=100)
+        options = ("--arch=" + native.name, "--profile=kill", "-k", words)
+        path = folder / "one.bpf"
+        path.write_bytes(program)
+        ended = job.run(folder, f"--target=bpf:{path}", *options)
+        assert len(said_by_pytest(ended)) == wanted, (name, ended.output)
 
 
 @RAN_ELSEWHERE
