@@ -87,8 +87,7 @@ SPARC = 0x2
 
 def said_by_pytest(ended: Job) -> list[ET.Element]:
     """What pytest's own XML has about parts that nobody judged."""
-    root = ET.fromstring(ended.text("junit.xml"))  # noqa: S314 - what the run wrote itself
-    return root.findall(".//testcase[@classname='cases.test_all_judged']")
+    return [one for one in ended.test_cases if one.get("classname") == "cases.test_all_judged"]
 
 
 @RAN_ELSEWHERE
