@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -43,8 +43,11 @@ from probes.observe.watch import Watch, program
 from probes.prover import TooComplexError
 from probes.targets import files
 from probes.targets.files import shown
+from probes.targets.runtimes import arguments
+from probes.targets.runtimes.arguments import Arguments
 from probes.targets.runtimes.command import PULL_SECONDS
 from probes.targets.runtimes.container import START_SECONDS, processes_of, removed
+from probes.targets.runtimes.creation import Creation
 from probes.targets.runtimes.wanted import Holder, Wanted
 
 RUNTIMES: Final = ("docker", "podman", "runc", "crun")
@@ -97,67 +100,98 @@ class _Build:
         return launcher.program(self.code, candidates(command, path), self.name, spare=spare)
 
 
-@dataclass(slots=True)
 class _ImageContainer:
     """docker and podman."""
 
-    wanted: Wanted
-    words: Sequence[str]
-    build: _Build
-    image: bytes = b""
+    def __init__(self, wanted: Wanted, words: Sequence[str], build: _Build) -> None:
+        """Reads what is asked for; nothing is made yet.
+
+        Raises:
+            BadInputError: a word of the user's is in the way.
+        """
+        self.image = b""
+        self._wanted = wanted
+        self._words = words
+        self._build = build
+        self._given = arguments.read_observed(
+            wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
+        )
+        self._made = Creation(wanted.program, build.name)
 
     def prepare(self) -> None:
         """Makes the container and puts the launcher into it."""
-        run, name = self.wanted.program.run, self.build.name
         configuration = self._configuration()
-        entry = _words(configuration.get("Entrypoint"))
-        command = [*entry, *(self.words or _words(configuration.get("Cmd")))]
-        if not command:
-            raise BadInputError(
-                f"{shown(self.wanted.subject)}: the image names no program: name one after --"
-            )
-        self.image = self.build.launcher(command[0], _words(configuration.get("Env")))
-        podman = self.wanted.program.runtime == "podman"
-        path, profile = f"/{name}", self.wanted.seccomp
+        command = self._command(configuration)
+        environment = [
+            *_words(configuration.get("Env")),
+            *self._given.values(arguments.ENVIRONMENT),
+        ]
+        self.image = self._build.launcher(command[0], environment)
+        podman = self._wanted.program.runtime == "podman"
+        name, profile = self._build.name, self._wanted.seccomp
+        # docker writes to no container that is read-only, but to a volume of it.
+        sealed = self._given.has(arguments.READ_ONLY) and not podman
+        folder = f"/{name}" if sealed else "/"
+        path = f"{folder.rstrip('/')}/{name}"
         if profile is not None and str(profile) != UNCONFINED:
             files.read(profile, _MOST_BYTES, "a seccomp profile")
-        run(
-            *("create", "--name", name, "--interactive", "--no-healthcheck"),
+        self._made.make(
+            *("--interactive", "--no-healthcheck"),
             *(("--tty",) if _on_terminal() else ()),
             *("--entrypoint", json.dumps([path]) if podman else path),
             *(() if profile is None else ("--security-opt", f"seccomp={_profile(profile)}")),
-            *(*self.wanted.arguments, self.wanted.subject, *command),
+            *(("--mount", f"type=volume,target={folder}") if sealed else ()),
+            *(*self._given.words, self._wanted.subject, *command),
+            volumes=self._given.volumes,
         )
         made = io.BytesIO()
         with tarfile.open(fileobj=made, mode="w") as archive:
             file = tarfile.TarInfo(name)
             file.size, file.mode = len(self.image), 0o755
             archive.addfile(file, io.BytesIO(self.image))
-        self.wanted.program.put(made.getvalue(), name)
+        self._wanted.program.put(made.getvalue(), self._made.id, folder)
+
+    def _command(self, configuration: Mapping[str, Any]) -> list[str]:
+        """The words of the program, as the runtime would put them together.
+
+        Raises:
+            BadInputError: there are none.
+        """
+        entry, usual = _words(configuration.get("Entrypoint")), _words(configuration.get("Cmd"))
+        if given := self._given.values(arguments.ENTRYPOINT):
+            entry, usual = self._entry(given[-1]), []
+        command = [*entry, *(self._words or usual)]
+        if not command:
+            raise BadInputError(
+                f"{shown(self._wanted.subject)}: the image names no program: name one after --"
+            )
+        return command
+
+    def _entry(self, value: str) -> list[str]:
+        """The words of ``--entrypoint``, of which podman also takes a list."""
+        if self._wanted.program.runtime == "podman":
+            with contextlib.suppress(ValueError):
+                return _words(json.loads(value))
+        return [value] if value else []
 
     def _configuration(self) -> Mapping[str, Any]:
-        inspect = ("image", "inspect", "--format", "{{json .Config}}", self.wanted.subject)
+        inspect = ("image", "inspect", "--format", "{{json .Config}}", self._wanted.subject)
         try:
-            said = self.wanted.program.run(*inspect)
+            said = self._wanted.program.run(*inspect)
         except BadInputError:
-            self.wanted.program.run("pull", self.wanted.subject, seconds=PULL_SECONDS)
-            said = self.wanted.program.run(*inspect)
+            self._wanted.program.run("pull", self._wanted.subject, seconds=PULL_SECONDS)
+            said = self._wanted.program.run(*inspect)
         found = json.loads(said)
         return found if isinstance(found, dict) else {}
 
     def start(self) -> int:
         """Starts it attached."""
-        words = ("start", "--attach", "--interactive", self.build.name)
-        return _spawn((*self.wanted.program.words, *words))
+        words = ("start", "--attach", "--interactive", self._made.id)
+        return _spawn((*self._wanted.program.words, *words))
 
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""
-        waits_not = ("--time", "0") if self.wanted.program.runtime == "podman" else ()
-        try:
-            self.wanted.program.run("rm", "--force", *waits_not, self.build.name)
-        except BadInputError as error:
-            if "no such container" not in str(error).lower():
-                raise
+        self._made.remove()
 
 
 @dataclass(slots=True)
@@ -170,6 +204,17 @@ class _BundleContainer:
     image: bytes = b""
     bundle: str = ""
     file: IO[bytes] | None = None
+    given: Arguments = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Reads what is asked for; nothing is made yet.
+
+        Raises:
+            BadInputError: a word of the user's is in the way.
+        """
+        self.given = arguments.read_observed(
+            self.wanted.program.runtime, self.wanted.arguments, seccomp=self.wanted.seccomp
+        )
 
     def prepare(self) -> None:
         """Writes a copy of the bundle's configuration."""
@@ -205,7 +250,7 @@ class _BundleContainer:
 
     def start(self) -> int:
         """Runs it in the foreground."""
-        words = ("run", "--bundle", self.bundle, "--preserve-fds", "1", *self.wanted.arguments)
+        words = ("run", "--bundle", self.bundle, "--preserve-fds", "1", *self.given.words)
         if self.file is None:
             raise InstrumentError("the bundle was not prepared")
         return _spawn((*self.wanted.program.words, *words, self.build.name), self.file.fileno())

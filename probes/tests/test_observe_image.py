@@ -218,6 +218,68 @@ def test_a_daemon_that_cannot_be_reached_is_a_sentence() -> None:
     )
 
 
+@pytest.mark.parametrize("runtime", ["docker", "podman"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--name=web1", ("/program", "1", "3")),
+        ("--rm", ("/program", "1", "3")),
+        ("--restart=always", ("/program", "1", "3")),
+        ("--read-only", ("/program", "1", "3")),
+        ("--detach", ("/program", "1", "3")),
+        ("--entrypoint=/program", ("1", "3")),
+        ("--env=PATH=/nowhere:/", ("program", "1", "3")),
+    ],
+)
+def test_options_that_production_has(
+    machine: Machine, root: Path, runtime: str, given: str, words: Sequence[str]
+) -> None:
+    need(runtime)
+    taken = machine.wanted(runtime, root).subject
+    machine.run(runtime, "create", "--name", "web1", "--network=none", taken, "/program")
+    try:
+        options = ["--seccomp=unconfined", f"--runtime-arg={given}"]
+        done, report = _observe(machine, runtime, root, *words, options=options)
+        assert machine.run(runtime, "ps", "-a", "--format", "{{.Names}}") == "web1"
+    finally:
+        machine.run(runtime, "rm", "web1")
+    assert done.returncode == 1, done.stderr
+    assert report["workload"] == {"exit_status": 3, "signal": None}
+    assert _counts(report) == {"setsid": (1, 1), "keyctl": (3, 1), "unshare": (1, 1)}
+
+
+@every_runtime
+def test_an_option_that_is_in_the_way_is_refused(
+    machine: Machine, root: Path, runtime: str
+) -> None:
+    need(runtime)
+    done, _ = _observe(machine, runtime, root, "/program", options=["--runtime-arg=web1"])
+    assert done.returncode == 4
+    assert "--runtime-arg web1: this word is no option" in done.stderr
+    assert _leftovers(machine, runtime) == ""
+
+
+def test_two_profiles_are_refused(machine: Machine, root: Path) -> None:
+    need("docker")
+    options = ["--seccomp=unconfined", "--runtime-arg=--security-opt=seccomp=x.json"]
+    done, _ = _observe(machine, "docker", root, "/program", options=options)
+    assert done.returncode == 4
+    assert "2 seccomp profiles are given (unconfined, x.json)" in done.stderr
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+@pytest.mark.parametrize("given", ["-d", "--detach", "--pid-file=/nowhere/pid"])
+def test_a_bundle_is_run_in_the_foreground(
+    machine: Machine, root: Path, runtime: str, given: str
+) -> None:
+    need(runtime)
+    options = ["--seccomp=unconfined", f"--runtime-arg={given}"]
+    done, report = _observe(machine, runtime, root, "/program", "1", "3", options=options)
+    assert done.returncode == 1, done.stderr
+    assert report["workload"] == {"exit_status": 3, "signal": None}
+    assert _leftovers(machine, runtime) == ""
+
+
 def _leftovers(machine: Machine, runtime: str) -> str:
     words = {"docker": ["ps", "-aq"], "podman": ["ps", "-aq"]}.get(runtime, ["list", "-q"])
     return machine.run(runtime, *words)

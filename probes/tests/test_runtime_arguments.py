@@ -75,12 +75,13 @@ def test_the_values_that_bwrap_takes() -> None:
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
 def test_the_options_of_bundles(runtime: str) -> None:
     grammar = arguments._GRAMMARS[runtime]
-    said = helped(runtime, "create", "--help")
-    found = re.findall(r"--([\w-]+)([ =](?:value|[A-Z]+)\b)?", said.partition("OPTION")[2])
-    known = {(name, bool(value)) for name, value in found}
-    assert ("bundle", True) in known
-    wrong = [name for name, value in known if value == (name in grammar.flags)]
-    assert wrong == []
+    for command, one in [("create", grammar), ("run", arguments._OBSERVED[runtime])]:
+        said = helped(runtime, command, "--help")
+        found = re.findall(r"--([\w-]+)([ =](?:value|[A-Z]+)\b)?", said.partition("OPTION")[2])
+        known = {(name, bool(value)) for name, value in found}
+        assert ("bundle", True) in known
+        wrong = [name for name, value in known if value == (name in one.flags)]
+        assert wrong == [], command
 
 
 # Which are left out, which stay, which are refused.
@@ -110,6 +111,30 @@ def test_what_changes_no_filter_is_left_out(runtime: str, words: str) -> None:
     kept = ("--no-pivot",) if given else ("--cap-add=SYS_BOOT", "--label")
     # A value that looks like an option is none of --label's, as far as anyone can tell.
     assert made.words == kept
+
+
+OBSERVED = [
+    (
+        "docker",
+        "-p 80:80 --dns 10.0.0.1 --name web1 --entrypoint /calls",
+        "-p 80:80 --dns 10.0.0.1",
+    ),
+    ("podman", "-P --network-alias web --rm -it", "-P --network-alias web"),
+    ("runc", "--keep -d --no-pivot", "--no-pivot"),
+    ("crun", "--det --pid=/x --no-pivot", "--no-pivot"),
+]
+
+
+@pytest.mark.parametrize(("runtime", "words", "kept"), OBSERVED)
+def test_a_workload_keeps_what_it_works_with(runtime: str, words: str, kept: str) -> None:
+    made = arguments.read_observed(runtime, words.split(), None)
+    assert made.words == tuple(kept.split())
+
+
+def test_the_program_of_a_workload_is_read() -> None:
+    made = arguments.read_observed("docker", ["--entrypoint", "/a", "--entrypoint=/b"], None)
+    assert made.words == ()
+    assert made.values(arguments.ENTRYPOINT) == ("/a", "/b")
 
 
 KEPT = [

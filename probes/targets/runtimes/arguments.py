@@ -3,13 +3,14 @@
 People copy them from production, where a container has a name, ports, a restart policy and a
 program of its own. What says nothing about how a container is confined, and would only be in the
 way of one that is looked at and removed, is left out. What would have another container made than
-the one that is said, or the profile named twice, is refused.
+the one that is said, or the profile named twice, is refused. A workload that is observed needs
+more of it: its network, its ports, its program.
 """
 
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -92,6 +93,7 @@ class _Grammar:
         flags: the options that take no value.
         letters: the long names of the one-letter options.
         left_out: the options that are left out, for they change no filter.
+        taken: the options that the runtime does not get, for whoever reads them does what they say.
         refused: the options that are refused, with what is wrong and what to do.
         counts: how many values an option takes, where that is not 1.
         names: all long names, where they may be cut short.
@@ -101,13 +103,14 @@ class _Grammar:
     flags: frozenset[str] = frozenset()
     letters: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
 
 
 def read(runtime: str, words: Sequence[str], seccomp: Path | None) -> Arguments:
-    """Reads the words of ``--runtime-arg``.
+    """Reads the words of ``--runtime-arg`` for a container that holds still.
 
     Args:
         runtime: the runtime, by its word in ``--target``.
@@ -117,7 +120,27 @@ def read(runtime: str, words: Sequence[str], seccomp: Path | None) -> Arguments:
     Raises:
         BadInputError: an option is in the way, or is none.
     """
-    grammar = _GRAMMARS[runtime]
+    made = _read(_GRAMMARS[runtime], runtime, words, seccomp)
+    if runtime not in _OF_IMAGES or made.values(NETWORK):
+        return made
+    return _made(made.options, _OF_A_NETWORK)
+
+
+def read_observed(runtime: str, words: Sequence[str], seccomp: Path | None) -> Arguments:
+    """Reads the words of ``--runtime-arg`` for a container whose program is observed.
+
+    Args:
+        runtime: the runtime, by its word in ``--runtime``.
+        words: what was given, one word each.
+        seccomp: the profile of ``--seccomp``; None where there is none.
+
+    Raises:
+        BadInputError: an option is in the way, or is none.
+    """
+    return _read(_OBSERVED[runtime], runtime, words, seccomp)
+
+
+def _read(grammar: _Grammar, runtime: str, words: Sequence[str], seccomp: Path | None) -> Arguments:
     given = tuple(grammar.read(grammar, words))
     for one in given:
         if one.name in grammar.refused:
@@ -128,10 +151,7 @@ def read(runtime: str, words: Sequence[str], seccomp: Path | None) -> Arguments:
                 "it would cover what the suite puts into the sandbox: name that directory as the"
                 " root file system instead",
             )
-    options = tuple(one for one in given if one.name not in grammar.left_out)
-    if runtime in _OF_IMAGES:
-        options = _without_a_network(options)
-    made = Arguments(tuple(word for one in options for word in one.words), options)
+    made = _made(given, grammar.left_out, grammar.taken)
     if runtime in _OF_IMAGES:
         _check_profiles(made, seccomp)
         _check_pod(made)
@@ -142,11 +162,13 @@ def _refusal(words: Iterable[str], why: str) -> BadInputError:
     return BadInputError(f"--runtime-arg {shown(' '.join(words))}: {why}")
 
 
-def _without_a_network(options: tuple[Given, ...]) -> tuple[Given, ...]:
-    """The options without those of a network, where the user asks for none."""
-    if any(one.name == NETWORK for one in options):
-        return options
-    return tuple(one for one in options if one.name not in _OF_A_NETWORK)
+def _made(
+    options: Iterable[Given], left_out: frozenset[str], taken: frozenset[str] = frozenset()
+) -> Arguments:
+    kept = tuple(one for one in options if one.name not in left_out)
+    return Arguments(
+        tuple(word for one in kept if one.name not in taken for word in one.words), kept
+    )
 
 
 def _check_profiles(made: Arguments, seccomp: Path | None) -> None:
@@ -266,6 +288,8 @@ def _as_bwrap(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
 SECURITY: Final = "security-opt"
 NETWORK: Final = "network"
 READ_ONLY: Final = "read-only"
+ENTRYPOINT: Final = "entrypoint"
+ENVIRONMENT: Final = "env"
 _POLICY: Final = "seccomp-policy"
 _OF_IMAGES: Final = frozenset({"docker", "podman"})
 _ALIASES: Final[Mapping[str, str]] = MappingProxyType(
@@ -305,7 +329,7 @@ _IMAGE_LETTERS: Final[Mapping[str, str]] = MappingProxyType(
 _IMAGE_LEFT_OUT: Final = frozenset(
     (
         # The suite names the container, says what it runs, and removes it.
-        *("name", "replace", "entrypoint", "rm", "rmi", "restart"),
+        *("name", "replace", ENTRYPOINT, "rm", "rmi", "restart"),
         # Nobody sits at it, and production may read these files.
         *("detach", "detach-keys", "sig-proxy", "attach", "interactive", "tty", "quiet"),
         *("preserve-fds", "cidfile", "pidfile", "conmon-pidfile"),
@@ -336,7 +360,17 @@ _IMAGE_REFUSED: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 _OF_IMAGE: Final = _Grammar(
-    _as_pflag, _IMAGE_FLAGS, _IMAGE_LETTERS, _IMAGE_LEFT_OUT, _IMAGE_REFUSED
+    _as_pflag,
+    _IMAGE_FLAGS,
+    _IMAGE_LETTERS,
+    left_out=_IMAGE_LEFT_OUT,
+    refused=_IMAGE_REFUSED,
+)
+
+_TAKEN: Final = frozenset({ENTRYPOINT})
+
+_OBSERVED_IMAGE: Final = replace(
+    _OF_IMAGE, left_out=_IMAGE_LEFT_OUT - _TAKEN - {"publish", "publish-all"}, taken=_TAKEN
 )
 
 _BUNDLE_REFUSED: Final[Mapping[str, str]] = MappingProxyType(
@@ -355,6 +389,36 @@ _BUNDLE_REFUSED: Final[Mapping[str, str]] = MappingProxyType(
 _BUNDLE_FLAGS: Final = frozenset({"no-pivot", "no-new-keyring", "no-subreaper", "help", "usage"})
 _BUNDLE_NAMES: Final = frozenset({*_BUNDLE_REFUSED, *_BUNDLE_FLAGS, "pid-file"})
 _BUNDLE_LEFT_OUT: Final = frozenset({"pid-file"})
+
+_OF_RUNC: Final = _Grammar(
+    _as_go,
+    _BUNDLE_FLAGS,
+    {"b": "bundle", "h": "help"},
+    left_out=_BUNDLE_LEFT_OUT,
+    refused=_BUNDLE_REFUSED,
+)
+_OF_CRUN: Final = _Grammar(
+    _as_argp,
+    _BUNDLE_FLAGS,
+    {"b": "bundle", "f": "config", "?": "help"},
+    left_out=_BUNDLE_LEFT_OUT,
+    refused=_BUNDLE_REFUSED,
+    names=_BUNDLE_NAMES,
+)
+
+_RUN_ONLY: Final = frozenset({"detach", "keep"})
+"""What run takes and create does not: it would leave the container to somebody else."""
+
+
+def _observed_bundle(grammar: _Grammar) -> _Grammar:
+    return replace(
+        grammar,
+        flags=grammar.flags | _RUN_ONLY,
+        letters={**grammar.letters, "d": "detach"},
+        left_out=grammar.left_out | _RUN_ONLY,
+        names=grammar.names | _RUN_ONLY if grammar.names else grammar.names,
+    )
+
 
 _DESCRIPTOR: Final = "no descriptors are handed on to bwrap: leave it out"
 
@@ -418,21 +482,17 @@ _GRAMMARS: Final[Mapping[str, _Grammar]] = MappingProxyType(
     {
         "docker": _OF_IMAGE,
         "podman": _OF_IMAGE,
-        "runc": _Grammar(
-            _as_go,
-            _BUNDLE_FLAGS,
-            {"b": "bundle", "h": "help"},
-            _BUNDLE_LEFT_OUT,
-            _BUNDLE_REFUSED,
-        ),
-        "crun": _Grammar(
-            _as_argp,
-            _BUNDLE_FLAGS,
-            {"b": "bundle", "f": "config", "?": "help"},
-            _BUNDLE_LEFT_OUT,
-            _BUNDLE_REFUSED,
-            names=_BUNDLE_NAMES,
-        ),
-        "bwrap": _Grammar(_as_bwrap, _BWRAP_FLAGS, {}, frozenset(), _BWRAP_REFUSED, _BWRAP_COUNTS),
+        "runc": _OF_RUNC,
+        "crun": _OF_CRUN,
+        "bwrap": _Grammar(_as_bwrap, _BWRAP_FLAGS, refused=_BWRAP_REFUSED, counts=_BWRAP_COUNTS),
+    }
+)
+
+_OBSERVED: Final[Mapping[str, _Grammar]] = MappingProxyType(
+    {
+        "docker": _OBSERVED_IMAGE,
+        "podman": _OBSERVED_IMAGE,
+        "runc": _observed_bundle(_OF_RUNC),
+        "crun": _observed_bundle(_OF_CRUN),
     }
 )

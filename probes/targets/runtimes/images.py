@@ -3,39 +3,27 @@
 import hashlib
 import io
 import json
-import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from probes.errors import BadInputError, InstrumentError
+from probes.errors import BadInputError
 from probes.targets import files
 from probes.targets.files import shown
 from probes.targets.runtimes import arguments
-from probes.targets.runtimes.command import JOB_SECONDS, PULL_SECONDS
+from probes.targets.runtimes.command import JOB_SECONDS
+from probes.targets.runtimes.creation import ID, Creation
 from probes.targets.runtimes.wanted import Holder, InForce, Job, Wanted
 
-_ID: Final = re.compile(r"[0-9a-f]{64}")
-_LABEL: Final = "syscall-conformance"
 _MOST_BYTES: Final = 16 << 20
-_GONE: Final = (
-    *("no such container", "no container with name or id", "no container with id"),
-    "is already in progress",
-)
-"""What is said of a container that the runtime has removed by itself, or is removing."""
-
 _UNCONFINED: Final = "unconfined"
 _BUILT_IN: Final = frozenset({"", "default", "builtin"})
 _PODMANS_OWN: Final = "/usr/share/containers/seccomp.json"
 
 
 class ImageContainer:
-    """A container of an image; see ``probes.targets.runtimes.container.Container``.
-
-    It is known by the id that the runtime prints, and until then by a label like no other's: a
-    name may be somebody else's.
-    """
+    """A container of an image; see ``probes.targets.runtimes.container.Container``."""
 
     def __init__(self, wanted: Wanted, holder: Holder) -> None:
         """Reads what is asked for; nothing is made yet.
@@ -48,8 +36,7 @@ class ImageContainer:
         self._given = arguments.read(
             wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
         )
-        self._asked = False
-        self._id = ""
+        self._made = Creation(wanted.program, holder.name)
 
     @property
     def _is_podman(self) -> bool:
@@ -68,47 +55,25 @@ class ImageContainer:
     def start(self) -> None:
         """Makes the container, puts the holder into it, and starts it."""
         volume = ("--mount", f"type=volume,target={self._folder}") if self._folder != "/" else ()
-        self._create(*self._options(self._path, *volume))
+        self._make(*self._options(self._path, *volume))
         # Through the runtime and not by a mount: its daemon may see other files than this process.
         self._wanted.program.put(self._archive(), self._id, self._folder)
         self._wanted.program.run("start", self._id)
 
-    def _create(self, *words: str) -> None:
-        self._check_volumes()
-        self._asked = True
-        said = self._wanted.program.run("create", *words, seconds=PULL_SECONDS).splitlines()
-        if not said or not _ID.fullmatch(said[-1]):
-            raise InstrumentError(
-                f"{self._wanted.program.line('create')}: it made a container without printing its"
-                " id, so nothing can be told of it: look at --runtime-command"
-            )
-        self._id = said[-1]
+    @property
+    def _id(self) -> str:
+        return self._made.id
 
-    def _check_volumes(self) -> None:
-        """Refuses a volume that would be made, and left behind with what the image has there.
-
-        Raises:
-            BadInputError: there is none of that name.
-        """
-        for name in self._given.volumes:
-            try:
-                self._wanted.program.run("volume", "inspect", name)
-            except BadInputError as error:
-                if "no such volume" not in str(error).lower():
-                    raise
-                raise BadInputError(
-                    f"--runtime-arg: there is no volume {shown(name)}, and it would be left behind:"
-                    " leave it out, for it changes no filter, or make it first"
-                ) from error
+    def _make(self, *words: str) -> None:
+        self._made.make(*words, volumes=self._given.volumes)
 
     def _options(self, program: str, *more: str) -> list[str]:
         """The words for a container that is to be made."""
         profile = self._wanted.seccomp
-        name = self._holder.name
         network = () if self._given.values(arguments.NETWORK) else ("--network", "none")
         # --entrypoint drops the image's own arguments, too.
         return [
-            *("--name", name, "--label", f"{_LABEL}={name}", "--rm", *network, "--no-healthcheck"),
+            *("--rm", *network, "--no-healthcheck"),
             *("--entrypoint", json.dumps([program]) if self._is_podman else program),
             *(() if profile is None else ("--security-opt", f"seccomp={profile.absolute()}")),
             *(*more, *self._given.words, self._wanted.subject),
@@ -123,7 +88,7 @@ class ImageContainer:
             mode = "" if mount.writable else ",readonly"
             more += ["--mount", f"type=bind,source={mount.source},target={mount.place}{mode}"]
         # Not in one step, so that after an interruption it is clear whether there is a container.
-        self._create(*self._options(job.words[0], *more), *job.words[1:])
+        self._make(*self._options(job.words[0], *more), *job.words[1:])
         words = ("start", "--attach", self._id)
         return self._wanted.program.run(*words, seconds=JOB_SECONDS, is_job=True)
 
@@ -157,7 +122,7 @@ class ImageContainer:
     def digest(self) -> str:
         """The id of the image that the container is of: the digest of its configuration."""
         found = str(self._inspected()["Image"]).removeprefix("sha256:")
-        if not _ID.fullmatch(found):  # clients like docker's say its name there
+        if not ID.fullmatch(found):  # clients like docker's say its name there
             words = ("image", "inspect", "--format", "{{.Id}}", self._wanted.subject)
             found = self._wanted.program.run(*words).removeprefix("sha256:")
         return f"sha256:{found}"
@@ -210,24 +175,7 @@ class ImageContainer:
 
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""
-        if not self._asked:
-            return
-        waits_not = ("--time", "0") if self._is_podman else ()
-        for container in self._made():
-            try:
-                self._wanted.program.run("rm", "--force", "--volumes", *waits_not, container)
-            except BadInputError as error:
-                if not any(words in str(error).lower() for words in _GONE):
-                    raise
-
-    def _made(self) -> Iterator[str]:
-        """The ids of the containers that were made: one, or none."""
-        if self._id:
-            yield self._id
-            return
-        label = f"label={_LABEL}={self._holder.name}"
-        words = ("ps", "--all", "--quiet", "--no-trunc", "--filter", label)
-        yield from self._wanted.program.run(*words).split()
+        self._made.remove()
 
     def _archive(self) -> bytes:
         """The holder as tar(5) has it."""
