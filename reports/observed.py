@@ -15,6 +15,7 @@ from probes.finding import weighty
 from probes.observe.caller import NOBODY_KNOWS
 from probes.observe.contacts import Contact
 from probes.observe.findings import Finding, exit_status
+from probes.observe.hiding import UNKNOWN
 from probes.observe.limits import limits
 from probes.observe.observation import Observation
 from probes.observe.supervisor import Ending, Outcome
@@ -268,9 +269,12 @@ def _hidden(hidden: Mapping[str, Mapping[str, str]] | None) -> list[str]:
         words = "; ".join(
             f"{answer} to {', '.join(sorted(names))}" for answer, names in by_answer.items()
         )
+        count = len(calls.keys() - {UNKNOWN})
+        what = [_some(count, "documented call")] if count else []
+        what += [UNKNOWN] if UNKNOWN in calls else []
         said.append(
-            f"the container's own profile answers {_some(len(calls), 'documented call')} of {abi} "
-            f"before they can be seen here: {words}"
+            f"the container's own profile answers {' and '.join(what)} of {abi} before they can be "
+            f"seen here: {words}"
         )
     if hidden:
         said.append("to see whether those are made, run it with --seccomp=unconfined")

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from probes import arch, bpf
+from probes.observe.hiding import UNKNOWN
 from probes.tests import observing
 from probes.tests.emitter import wait_for
 from probes.tests.machine import Machine, need, static_root
@@ -402,6 +403,23 @@ def test_what_an_own_filter_hides_the_platform_would_have_killed(
     words: list[str | Path] = [tools / "under", "prctl", own, "--", str(ACCT)]
     told = _observe(tmp_path, *words)
     assert told.status == 6, told.said
+    words.insert(2, platform)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "signal 31\n"  # SIGSYS
+
+
+@pytest.mark.parametrize("number", [999, 0x3FFFFFF0])
+def test_a_number_that_no_table_knows_may_be_hidden_too(
+    tools: Path, tmp_path: Path, number: int
+) -> None:
+    own = _filter(tmp_path, {number: _HIDING["errno"]})
+    platform = _filter(tmp_path, {number: _HIDING["kill_process"]})
+    words: list[str | Path] = [tools / "under", "prctl", own, "--", str(number)]
+    told = _observe(tmp_path, *words)
+    assert told.status == 6, told.said
+    (one,) = told.report["own_filters"]
+    assert one["hidden"][NATIVE.name] == {UNKNOWN: "ERRNO(EPERM)"}
+    assert f"on {NATIVE.name} ERRNO(EPERM) to numbers that no table knows" in told.said
     words.insert(2, platform)
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == "signal 31\n"  # SIGSYS

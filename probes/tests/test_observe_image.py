@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from probes.observe import launcher
+from probes.observe.hiding import UNKNOWN
 from probes.observe.image import RUNTIMES
 from probes.tests import observing
 from probes.tests.machine import Machine, need, static_root
@@ -138,8 +139,10 @@ def test_what_the_containers_own_profile_answers_is_said(
     )
     assert done.returncode == 6, done.stderr
     assert report["calls"] == []
+    # libseccomp kills a process that makes a call of x32, and what looks like one.
+    assert report["hidden"]["x86_64"].pop(UNKNOWN).startswith("KILL_")
     assert report["hidden"]["x86_64"] == {"mount": "ERRNO(EPERM)", "unshare": "ERRNO(EPERM)"}
-    assert "own profile answers 2 documented calls of x86_64" in done.stderr
+    assert "own profile answers 2 documented calls and numbers that no table" in done.stderr
 
 
 @pytest.mark.parametrize("runtime", ["docker", "podman"])
