@@ -56,7 +56,12 @@ class Judged:
             test: its node id.
             sent: the plain data of ``reports.plugin.record``.
         """
-        cells = [codec.cell_from_json(cell) for cell in sent["cells"]]
+        before = {cell.key: cell for cell in self.by_test.get(test, ())}
+        # A plug-in may have a test run again: that it passes then does not undo that it failed.
+        cells = [
+            before[cell.key] if _has_failed(before.get(cell.key)) else cell
+            for cell in map(codec.cell_from_json, sent["cells"])
+        ]
         self.by_test[test] = cells
         self._calibrate([cell for cell in cells if cell.key.claim is Claim.CONTROLS])
         self._calibrate([codec.cell_from_json(cell) for cell in sent["controls"]])
@@ -90,6 +95,10 @@ class Judged:
             return ordered[0]
         told = "; ".join(f"{trail.source}: {trail.reason}" for trail in ordered)
         return AuditSource(", ".join(dict.fromkeys(trail.source for trail in ordered)), told)
+
+
+def _has_failed(cell: Cell | None) -> bool:
+    return cell is not None and cell.outcome in {Outcome.FAILED, Outcome.WAIVED}
 
 
 class Journal:

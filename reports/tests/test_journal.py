@@ -61,6 +61,7 @@ def expected(run: Run) -> Run:
         complete=False,
         cells=results.in_order(run.cells),
         gaps=(),
+        unreviewed=(),
         baseline=None,
         waivers=tuple(
             replace(
@@ -243,3 +244,22 @@ def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
             seen["journal"] += 1
         assert record.exists() or journal.exists() or not list(folder.iterdir())
     assert seen["journal"] > 0
+
+
+@pytest.mark.parametrize("again", [Outcome.PASSED, Outcome.BROKEN, Outcome.CANNOT_TELL])
+@pytest.mark.parametrize("first", [Outcome.FAILED, Outcome.WAIVED])
+def test_a_failure_is_not_undone_by_another_try(first: Outcome, again: Outcome) -> None:
+    judged = Judged()
+    cell = next(one for one in samples.failing().cells if one.key.claim is Claim.DENIES)
+    for outcome in (first, again):
+        judged.take("test", sent([replace(cell, outcome=outcome)]))
+    assert [cell.outcome for cell in judged.cells] == [first]
+
+
+@pytest.mark.parametrize("first", [Outcome.PASSED, Outcome.BROKEN, Outcome.CANNOT_TELL])
+def test_another_try_counts_else(first: Outcome) -> None:
+    judged = Judged()
+    cell = next(one for one in samples.failing().cells if one.key.claim is Claim.DENIES)
+    for outcome in (first, Outcome.FAILED):
+        judged.take("test", sent([replace(cell, outcome=outcome)]))
+    assert [cell.outcome for cell in judged.cells] == [Outcome.FAILED]
