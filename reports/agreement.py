@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
+from probes.errors import ExitStatus
 from reports.results import Run, in_order
 
 _DECIDED: Final = {
@@ -58,6 +59,28 @@ def _shows_inside(cell: Cell) -> bool:
         return False
     by_program = cell.observed.startswith(_BY_THE_PROGRAM)
     return not (cell.key.claim is Claim.LEAVES_THE_REST_ALONE and by_program)
+
+
+def both_told(found: Agreement, inside: ExitStatus) -> bool:
+    """Whether judging from inside came to anything that can agree or differ.
+
+    Args:
+        found: the two side by side.
+        inside: the exit status of the record from inside.
+    """
+    return bool(found.differing) or (found.agreed > 0 and inside is not ExitStatus.BROKEN)
+
+
+def together(outside: ExitStatus, inside: ExitStatus) -> ExitStatus:
+    """What a gate comes to where judging from inside was asked for, and came to nothing.
+
+    Args:
+        outside: the exit status of the record from outside.
+        inside: that of the record from inside.
+    """
+    if outside not in {ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL}:
+        return outside
+    return ExitStatus.BROKEN if inside is ExitStatus.BROKEN else ExitStatus.CANNOT_TELL
 
 
 def lines(found: Agreement, most: int) -> list[str]:

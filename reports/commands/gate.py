@@ -21,7 +21,7 @@ from probes.targets.files import shown
 from probes.targets.runtimes import inside
 from probes.targets.runtimes.wanted import RUNTIMES
 from reports import gate, judging, results
-from reports.agreement import compare
+from reports.agreement import both_told, compare, together
 from reports.agreement import lines as agreement_lines
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.results import Run
@@ -235,7 +235,11 @@ def _judge_inside(
     results.write(theirs, place / "results.json")
     agreement = compare(outside, theirs)
     told = agreement_lines(agreement, most=_MOST_DIFFERENCES)
-    return told, ExitStatus.BROKEN if agreement.differing else status
+    ruling = results.summarize(theirs).ruling
+    if both_told(agreement, ruling.exit_status):
+        return told, ExitStatus.BROKEN if agreement.differing else status
+    told.append(f"from inside: not judged: {ruling.sentence}")
+    return told, together(status, ruling.exit_status)
 
 
 def _profile(options: argparse.Namespace) -> Path | None:

@@ -23,11 +23,13 @@ from probes import arch as abis
 from probes import plan, policy
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.errors import ExitStatus
 from probes.finding import Finding, Weight
 from probes.tests.emitter import sharing_records, wait_for
 from probes.tests.machine import need
-from reports import agreement, export, gate, reproduce
+from reports import agreement, export, gate, reproduce, results
 from reports.export import Format, Request
+from reports.results import Run
 from reports.tests import samples
 from reports.tests.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
 
@@ -317,6 +319,29 @@ def test_how_two_verdicts_agree(
     said = agreement.lines(found, most=3)
     assert len(said) == 1 + counts[1]
     assert said[-1].endswith("(exit status 7)") == bool(counts[1])
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "status"),
+    [
+        (samples.unprivileged(), ExitStatus.CONFORMANT, ExitStatus.CONFORMANT),
+        (samples.run([cell(Outcome.CANNOT_TELL)]), ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL),
+        (samples.run([]), ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL),
+        (samples.broken(), ExitStatus.CONFORMANT, ExitStatus.BROKEN),
+        (samples.broken(), ExitStatus.CANNOT_TELL, ExitStatus.BROKEN),
+        (samples.broken(), ExitStatus.NOT_CONFORMANT, ExitStatus.NOT_CONFORMANT),
+    ],
+)
+def test_silence_from_inside_is_no_agreement(
+    inside: Run, outside: ExitStatus, status: ExitStatus
+) -> None:
+    found = agreement.compare(samples.passing(), inside)
+    theirs = results.summarize(inside).ruling.exit_status
+    assert not found.differing
+    if agreement.both_told(found, theirs):
+        assert status is outside
+    else:
+        assert agreement.together(outside, theirs) is status
 
 
 def test_the_words_by_which_the_program_tells() -> None:
