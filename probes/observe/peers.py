@@ -23,6 +23,8 @@ from probes.targets.files import shown
 
 _LISTENING: Final = "0A"
 """TCP_LISTEN, as proc_net(5) has states."""
+_UNCONNECTED: Final = "07"
+"""TCP_CLOSE, which stands there for a socket of UDP that has no other end."""
 _ACCEPTS: Final = 0x10000
 """__SO_ACCEPTCON of linux/net.h, in the flags of a socket of this machine."""
 _DATAGRAMS: Final = 2
@@ -62,7 +64,7 @@ class Peer:
     Attributes:
         address: as the caller names it.
         paths: every path of it that is known.
-        port: of TCP; None for a socket of this machine.
+        port: of TCP; None for UDP, and for a socket of this machine.
         here: whether it is on this machine.
         waits: whether anybody is known to wait there.
         listeners: who does, as far as it could be found out.
@@ -96,8 +98,11 @@ class Peers:
             if not self._is_here(address.host):
                 return Peer(address, port=address.port, here=False)
             sockets = _tcp_listeners(tid, address.port)
-            listeners = self._holding(sockets)
-            return Peer(address, (), address.port, waits=bool(sockets), listeners=listeners)
+            port = address.port if sockets else None
+            if not sockets:  # then it is nobody, or datagrams are meant
+                sockets = _udp_receivers(tid, address.port)
+            waits, listeners = bool(sockets), self._holding(sockets)
+            return Peer(address, (), port, waits=waits, listeners=listeners)
         return Peer(address, here=False)
 
     def _named(self, tid: int, address: UnixAddress) -> Peer | None:
@@ -265,6 +270,17 @@ def _tcp_listeners(tid: int, port: int) -> list[int]:
         for line in _lines(f"/proc/{tid}/net/{table}")[1:]:
             words = line.split()
             if words[3] == _LISTENING and int(words[1].rpartition(":")[2], 16) == port:
+                found.append(int(words[9]))
+    return found
+
+
+def _udp_receivers(tid: int, port: int) -> list[int]:
+    """The sockets that wait for anybody's datagrams at a port, likewise."""
+    found = []
+    for table in ("udp", "udp6"):
+        for line in _lines(f"/proc/{tid}/net/{table}")[1:]:
+            words = line.split()
+            if words[3] == _UNCONNECTED and int(words[1].rpartition(":")[2], 16) == port:
                 found.append(int(words[9]))
     return found
 

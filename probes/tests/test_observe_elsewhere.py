@@ -146,6 +146,26 @@ def test_a_daemon_is_recognized_by_the_program_behind_a_port(
     assert f":{daemon.port}, ssh ({tmp_path}/sshd), which starts commands on" in told.said
 
 
+@pytest.mark.parametrize("way", ["udp", "udp-connect"])
+@pytest.mark.parametrize(
+    ("daemon_words", "told"),
+    [
+        ("any fork", (6, ["started processes"])),
+        ("any none", (0, ["none seen"])),
+        ("mosh-server none", (6, ["starts work"])),
+        ("dnsmasq none", (0, [])),
+    ],
+)
+def test_datagrams_reach_a_daemon_as_well(
+    tools: Path, tmp_path: Path, way: str, daemon_words: str, told: tuple[int, list[str]]
+) -> None:
+    name, work = daemon_words.split()
+    with _daemon(_named(tools, tmp_path, name), "udp", "0", work) as daemon:
+        seen = _observe(tmp_path, tools / "reach", way, daemon.port)
+        assert daemon.was_reached()
+    assert (seen.status, seen.works) == told, seen.said
+
+
 def test_a_daemon_is_recognized_behind_an_abstract_name(tools: Path, tmp_path: Path) -> None:
     name = f"{tmp_path.name}-{os.getpid()}"
     with _daemon(_named(tools, tmp_path, "libvirtd"), "abstract", name, "none") as daemon:

@@ -1,6 +1,6 @@
 /* listen KIND ADDRESS WORK [MANNER]: a daemon that writes "ready", then "reached" for each client.
  *
- * KIND: stream, dgram (a path), abstract (a name), tcp (a port, 0 for any: "ready PORT").
+ * KIND: stream, dgram (a path), abstract (a name), tcp, udp (a port, 0 for any: "ready PORT").
  * WORK for each client: none; fork (a child, waited for); twice (a grandchild that outlives its
  * parent); late (a child, a moment after the client has been answered); end (ends); become (executes
  * another program).
@@ -26,11 +26,12 @@ static int bound(const char *kind, const char *address)
     socklen_t size = sizeof port;
     int one = 1, made;
 
-    if (strcmp(kind, "tcp") == 0) {
-        made = socket(AF_INET, SOCK_STREAM, 0);
+    if (strcmp(kind, "tcp") == 0 || strcmp(kind, "udp") == 0) {
+        int datagrams = strcmp(kind, "udp") == 0;
+        made = socket(AF_INET, datagrams ? SOCK_DGRAM : SOCK_STREAM, 0);
         setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         port.sin_port = htons(atoi(address));
-        if (bind(made, (struct sockaddr *)&port, size) || listen(made, 9))
+        if (bind(made, (struct sockaddr *)&port, size) || (!datagrams && listen(made, 9)))
             exit(1);
         getsockname(made, (struct sockaddr *)&port, &size);
         printf("ready %d\n", ntohs(port.sin_port));
@@ -77,7 +78,7 @@ int main(int argc, char **argv)
     alarm(100);
     here = bound(argv[1], argv[2]);
     for (;;) {
-        if (strcmp(argv[1], "dgram") == 0) {
+        if (strcmp(argv[1], "dgram") == 0 || strcmp(argv[1], "udp") == 0) {
             if (recv(here, &byte, 1, 0) < 0)
                 return 1;
             puts("reached");

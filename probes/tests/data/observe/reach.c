@@ -1,8 +1,9 @@
 /* reach WAY ADDRESS: reaches a daemon in one of the ways that the kernel has; 0 if it answered.
  *
  * WAY: connect, abstract, tcp (a port), tcp6, mapped (IPv4 in IPv6), fastopen (sendto with
- * MSG_FASTOPEN), sendto, sendmsg, sendmmsg (datagrams), or, on x86_64, through the 32-bit ABI:
- * connect32, socketcall, sendmsg32, socketcall-sendto; and inherited (descriptor 0).
+ * MSG_FASTOPEN), udp, udp-connect (a port), sendto, sendmsg, sendmmsg (datagrams), or, on x86_64,
+ * through the 32-bit ABI: connect32, socketcall, sendmsg32, socketcall-sendto; and inherited
+ * (descriptor 0).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -77,7 +78,7 @@ int main(int argc, char **argv)
     struct iovec part = {&byte, 1};
     struct mmsghdr message = {.msg_hdr = {&there, sizeof there, &part, 1}};
     socklen_t size = offsetof(struct sockaddr_un, sun_path) + strlen(address) + 1;
-    int datagram = strncmp(way, "send", 4) == 0 || strcmp(way, "socketcall-sendto") == 0;
+    int datagram = strncmp(way, "send", 4) == 0 || strncmp(way, "udp", 3) == 0 || strcmp(way, "socketcall-sendto") == 0;
     int one = socket(AF_UNIX, datagram ? SOCK_DGRAM : SOCK_STREAM, 0);
     int failed;
 
@@ -102,6 +103,11 @@ int main(int argc, char **argv)
         failed = strcmp(way, "tcp")
             ? sendto(one, &byte, 1, MSG_FASTOPEN, (struct sockaddr *)&four, sizeof four) != 1
             : connect(one, (struct sockaddr *)&four, sizeof four);
+    } else if (strncmp(way, "udp", 3) == 0) {
+        one = socket(AF_INET, SOCK_DGRAM, 0);
+        failed = strcmp(way, "udp")
+            ? connect(one, (struct sockaddr *)&four, sizeof four) || send(one, &byte, 1, 0) != 1
+            : sendto(one, &byte, 1, 0, (struct sockaddr *)&four, sizeof four) != 1;
     } else
         failed = low(way, one, &there, size);
     if (failed) {
