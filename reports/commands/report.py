@@ -10,6 +10,7 @@ from probes.targets.files import shown
 from reports import output, results
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.formats.catalogue import FORMATS, Format
+from reports.results import Run
 
 _LONGEST = max(len(one.name) for one in FORMATS.values())
 _LIST = "\n".join(f"  {one.name:<{_LONGEST}}  {one.file}: {one.words}" for one in FORMATS.values())
@@ -21,7 +22,8 @@ formats:
 {_LIST}
 
 exit status:
-  0  everything was rendered, whatever the verdict; with --verdict: the record's own exit status
+  0  everything was rendered, whatever the verdict; with --verdict: the record's own exit status,
+     but 2 for 0 where a later run into the same folder has not come to its end
   4  the record is damaged or foreign, a format is unknown, or a file cannot be written; one
      sentence says which and why"""
 
@@ -53,9 +55,7 @@ def _report(options: argparse.Namespace) -> Answer:
     wanted = _formats(options.format)
     run = results.load(record)
     notes = tuple(filter(None, [results.superseded(record)]))
-    status = ExitStatus.CONFORMANT
-    if options.verdict:
-        status = results.summarize(run).ruling.exit_status
+    status = _verdict(run, is_superseded=bool(notes)) if options.verdict else ExitStatus.CONFORMANT
     if options.folder == output.STANDARD_OUTPUT:
         if len(wanted) != 1:
             raise BadInputError("-o -: standard output takes one format: name it with --format")
@@ -65,6 +65,14 @@ def _report(options: argparse.Namespace) -> Answer:
         results.write_text(one.render(run), folder / one.file)
     files = ", ".join(one.file for one in wanted)
     return Answer(status, text([f"reports in {shown(str(folder))}: {files}"]), notes)
+
+
+def _verdict(run: Run, *, is_superseded: bool) -> ExitStatus:
+    """The record's exit status: a good one is no answer where a later run was killed."""
+    status = results.summarize(run).ruling.exit_status
+    if is_superseded and status is ExitStatus.CONFORMANT:
+        return ExitStatus.INTERRUPTED
+    return status
 
 
 def _formats(words: str) -> Sequence[Format]:

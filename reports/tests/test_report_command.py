@@ -76,6 +76,21 @@ def test_status_is_that_of_the_rendering_unless_the_verdict_is_asked_for(
     assert cli.main([*words, "--verdict"]) == status
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("passing", ExitStatus.INTERRUPTED), ("failing", ExitStatus.NOT_CONFORMANT)],
+)
+def test_a_good_record_is_no_answer_where_a_later_run_was_killed(
+    name: str, status: ExitStatus, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    results.write(runs()[name], path)
+    Journal(tmp_path, runs()["empty"]).close()
+    words = ["report", str(path), "--format", "intoto"]
+    assert cli.main(words) == ExitStatus.CONFORMANT
+    assert cli.main([*words, "--verdict"]) == status
+
+
 def test_journal_of_a_killed_run_is_rendered_as_incomplete(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
