@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import chain
+from typing import Final
 
 from probes import bpf, calibration, confinement, executed, plan, pointer, proof, verdict, witness
 from probes.action import Action, FilterReturn, Profile
@@ -120,6 +121,15 @@ _RECIPES = {
     Claim.RUNS: _Recipe(free=True, control=True),
     Claim.IS_RECORDED: _Recipe(witnessed=False, free=True, records=True),
 }
+
+
+_OF_DOCUMENTED: Final = {one for claims in plan.DOCUMENTED_CLAIMS.values() for one in claims}
+"""The claims about what the kernel does at a documented call."""
+
+_EXEMPT: Final = (
+    "newer kernels ask no filter about {}, whoever makes it (seccomp_uprobe_exception() in "
+    "kernel/seccomp.c), so no filter restricts it there"
+)
 
 
 def _recipe(case: Case) -> _Recipe:
@@ -410,6 +420,10 @@ class Examiner:
             ]
         elif self.doubt and case.claim not in {Claim.CONTROLS, Claim.IS_PROVED}:
             inquiry.judge = lambda _seen, _batch: cannot_tell(case, self.doubt)
+        elif case.claim in _OF_DOCUMENTED and plan.is_exempt(case.cells[0]):
+            inquiry.judge = lambda _seen, _batch: cannot_tell(
+                case, _EXEMPT.format(case.cells[0].syscall), Cause.ARCHITECTURE
+            )
         elif reason := self._undecided(case):
             inquiry.judge = lambda _seen, _batch: [
                 verdict.cannot_tell(key, Cause.TARGET, reason) for key in case.cells
@@ -431,6 +445,10 @@ class Examiner:
     def _undecided(self, case: Case) -> str:
         """Why a finding about the target leaves the case's call open; "" where none does."""
         key = case.cells[0]
+        findings = self._target.findings
+        if case.claim is Claim.IS_PROVED and key.syscall == Scope.OTHER_CALLS:
+            rest = plan.rest_of(self._policy, case.arch).values()
+            return next(filter(None, (undecided(findings, call) for call in rest)), "")
         has_call = key.number is not None and len(case.cells) == 1
         if case.claim is Claim.CONTROLS or not has_call:
             return ""
@@ -523,6 +541,9 @@ class Examiner:
             for key in case.cells:
                 if key in untold:
                     cells.append(verdict.cannot_tell(key, Cause.INSTRUMENT, untold[key]))
+                    continue
+                if reason := undecided(self._target.findings, key.syscall):
+                    cells.append(verdict.cannot_tell(key, Cause.TARGET, reason))
                     continue
                 call = witness.marked(calls[key])
                 sighting = Sighting(

@@ -36,13 +36,13 @@ class Finding:
         about: what it is about, as a short noun that is the same in every run, such as
             ``readers``; it names the finding's cell. Needed, and unique in a target, unless the
             finding is only advice.
-        calls: documented calls about which nothing can be told because of it.
+        calls: calls about which nothing can be told because of it, whatever its weight.
         everything: whether nothing at all can be told because of it: the filters are not what
             confines that which is meant.
 
     Raises:
-        ValueError: a finding with weight does not say what it is about, or one without the weight
-            of a limit leaves something open.
+        ValueError: a finding with weight does not say what it is about, or one that is no limit
+            leaves everything open, or a contradiction calls.
     """
 
     text: str
@@ -55,7 +55,8 @@ class Finding:
         """Refuses what no report could show."""
         if self.weight is not Weight.ADVICE and not self.about:
             raise ValueError(f"a finding with weight has to say what it is about: {self.text}")
-        if (self.calls or self.everything) and self.weight is not Weight.LIMITS:
+        contradicts = self.weight is Weight.CONTRADICTS
+        if (self.everything and self.weight is not Weight.LIMITS) or (self.calls and contradicts):
             raise ValueError(f"only a limit can leave calls undecided: {self.text}")
 
     def __str__(self) -> str:
@@ -92,7 +93,7 @@ def weighty(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def undecided(findings: Iterable[Finding], call: str) -> str:
-    """Why nothing can be told about a documented call; "" where no finding keeps it open."""
+    """Why nothing can be told about a call; "" where no finding keeps it open."""
     return next((one.text for one in findings if call in one.calls), "")
 
 

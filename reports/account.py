@@ -10,7 +10,7 @@ from typing import Final
 
 from probes import arch, environment, identity, plan, siblings, verdict
 from probes.cell import Cell, CellKey, Claim
-from probes.finding import Weight
+from probes.finding import Finding, Weight
 from probes.gap import Gap
 from probes.identity import RunBy
 from probes.settings import Settings
@@ -61,6 +61,7 @@ class Account:
             case = self._cases.get(nodeid.rpartition("::")[2])
             if case is not None:
                 self._selected[nodeid] = case
+        self._all_judged |= _unselected_stacks(self._settings, self._selected.values())
 
     @property
     def tests(self) -> dict[str, tuple[CellKey, ...]]:
@@ -137,6 +138,24 @@ def _all_judged(settings: Settings, granted: Granted) -> dict[CellKey, Cell]:
         for cell in verdict.all_judged(case, settings.target.findings)
     ]
     return {cell.key: cell for cell in granted.waive(cells)}
+
+
+def _unselected_stacks(settings: Settings, selected: Iterable[plan.Case]) -> dict[CellKey, Cell]:
+    """The stacks of filters of which less was selected than of others: no verdict is on them."""
+    keys = {key for case in selected for key in case.cells if key.claim is not Claim.CONTROLS}
+    asked = {replace(key, stack=0) for key in keys if key.claim is not Claim.IS_ALL_JUDGED}
+    findings = [
+        Finding(
+            f"{part.description} is a part of the target, and not all that was selected for another"
+            " part was selected for this one: select its tests too, or run the whole job",
+            Weight.LIMITS,
+            about=f"stack {stack + 1}",
+        )
+        for stack, part in enumerate(settings.target.members)
+        if any(replace(key, stack=stack) not in keys for key in asked)
+    ]
+    cases = plan.all_judged(settings.profiles, settings.native, findings)
+    return {cell.key: cell for case in cases for cell in verdict.all_judged(case, findings)}
 
 
 def planned(tests: Mapping[str, Iterable[CellKey]], judged: Judged) -> Sequence[CellKey]:

@@ -82,11 +82,13 @@ class Document:
     Attributes:
         calls: the documented calls.
         arches: the ABIs to look at.
+        others: every call that it leaves alone on them.
         everything: whether every other call counts as well, as it does where filters are compared.
     """
 
     calls: tuple[str, ...]
     arches: tuple[Arch, ...]
+    others: tuple[str, ...] = ()
     everything: bool = False
 
 
@@ -268,6 +270,12 @@ def _disagreements(
                 Weight.LIMITS,
                 "readers",
             )
+        elif left_open := _left_open(elsewhere, groups, compared):
+            yield Finding(
+                f"readers of the profile do not agree about {listed(left_open)}, which the policy "
+                f"leaves alone: {names} would not do the same; say by --engine who reads it",
+                calls=left_open,
+            )
         elif elsewhere:
             yield Finding(
                 f"about calls or ABIs that nobody asks for here, {names} would not do the same; "
@@ -287,6 +295,21 @@ def _disagreements(
         "readers",
         tuple(call for call in asked.calls if call in calls),
     )
+
+
+def _left_open(
+    readers: Sequence[Reader],
+    groups: Mapping[_Meaning | None, Sequence[Reader]],
+    compared: Mapping[_Meaning | None, "_Compared"],
+) -> tuple[str, ...]:
+    """The calls that no policy names and about which some readers differ from the first."""
+    found = {
+        call: None
+        for meaning, one in compared.items()
+        if any(reader in readers for reader in groups[meaning])
+        for call in one.others
+    }
+    return tuple(found)
 
 
 def _deciding(views: Iterable[tuple[Reader, Mapping[str, "_Difference"]]]) -> str:
@@ -329,10 +352,12 @@ class _Compared:
 
     Attributes:
         documented: the documented calls about which they do.
+        others: those of the other calls about which they do.
         elsewhere: whether they do about anything at all.
     """
 
     documented: Mapping[str, _Difference]
+    others: tuple[str, ...] = ()
     elsewhere: bool = True
 
 
@@ -352,7 +377,8 @@ def _compared(ours: _Meaning | None, theirs: _Meaning | None, document: Document
             difference = _LOGGED
         if difference is not None:
             found[call] = difference
-    return _Compared(found, bool(comparison.differing))
+    others = tuple(one for one in document.others if _difference(comparison, one, document.arches))
+    return _Compared(found, others, bool(comparison.differing))
 
 
 def _difference(comparison: Comparison, call: str, arches: Sequence[Arch]) -> _Difference | None:

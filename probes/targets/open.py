@@ -157,7 +157,13 @@ def _oci(rest: str, where: Surroundings) -> Opened:
     def document() -> oci_target.Document:
         documented = policy.load(where.policy, arch.all_names())
         arches = where.arches or arch.offered_by(where.native.machine)
-        return oci_target.Document(documented.names, arches, where.everything)
+        others = {name: None for one in arches for name in sorted(one.numbers)}
+        return oci_target.Document(
+            documented.names,
+            arches,
+            tuple(name for name in others if name not in documented.names),
+            where.everything,
+        )
 
     found = oci_target.judged(
         Path(rest),

@@ -13,7 +13,7 @@ from probes.action import Action, FilterReturn
 from probes.arch import ARCHES, Arch
 from probes.bpf import SeccompData, statement
 from probes.errors import BadInputError
-from probes.finding import Finding, Weight
+from probes.finding import Finding, Weight, undecided
 from probes.targets.capability import DOCKER_CAPABILITIES
 from probes.targets.oci_reader import Asked, Engine, Release, Runtime
 from probes.targets.oci_target import Container, Document, Judged, judged
@@ -59,12 +59,13 @@ def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one 
     arches: Sequence[Arch] = X86[:1],
     calls: tuple[str, ...] = CALLS,
     *,
+    others: tuple[str, ...] = (),
     everything: bool = False,
 ) -> Judged:
     path = directory / "profile.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     container = Container(X86[0], DOCKER_CAPABILITIES, (6, 1))
-    document = Document(calls, tuple(arches), everything)
+    document = Document(calls, tuple(arches), others, everything)
     return judged(path, container, asked or Asked(), lambda: document, RELEASES.get)
 
 
@@ -201,6 +202,19 @@ def test_that_readers_differ_elsewhere_is_advice(tmp_path: Path) -> None:
     ):
         found = "".join(map(str, read(tmp_path, DECIDED[name]).findings))
         assert (told in found) is differs, name
+
+
+def test_a_call_that_is_left_alone_by_some_readers_only_is_undecided(tmp_path: Path) -> None:
+    """It limits no verdict on documented calls."""
+    content = DECIDED["a condition on a call that nobody documents"]
+    found = read(tmp_path, content, others=("getpid", "sysfs"))
+    assert is_decided(found)
+    assert undecided(found.findings, "getpid") == ""
+    assert "do not agree about sysfs, which the policy leaves alone: containerd" in undecided(
+        found.findings, "sysfs"
+    )
+    named = read(tmp_path, content, Asked(Engine.DOCKER), others=("getpid", "sysfs"))
+    assert undecided(named.findings, "sysfs") == ""
 
 
 def test_that_readers_differ_elsewhere_is_a_limit_where_all_is_asked(tmp_path: Path) -> None:

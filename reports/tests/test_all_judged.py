@@ -129,6 +129,24 @@ def test_a_record_with_it_can_be_read_again() -> None:
     assert results.in_order(again.cells) == results.in_order(run.cells)
 
 
+@pytest.mark.skipif(not job.on_x86_64, reason="other kernels ask filters about every call")
+def test_a_call_about_which_kernels_ask_no_filter_cannot_be_told(tmp_path: Path) -> None:
+    """Whoever documents it asks for something that no filter can do."""
+    call = 'family = "a"\ndescription = "It returns."\nwhy = "A test."\n'
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'format = 1\nname = "own"\ntitle = "Own"\nsource = "A test."\nfamilies = ["a"]\n'
+        + "".join(f'[[call]]\nname = "{name}"\n{call}' for name in ("acct", "uretprobe"))
+    )
+    words = (f"--policy={path}", "--profile=kill", "--arch=x86_64", *job.ALONE)
+    ended = job.run(tmp_path / "reports", *words, "-k", "terminates or denies")
+    assert ended.status == ExitStatus.CANNOT_TELL, ended.output
+    told = {cell["syscall"]: cell for cell in ended.cells if cell["claim"] == "terminates"}
+    assert told["acct"]["outcome"] == "passed"
+    assert told["uretprobe"]["outcome"] == "cannot_tell"
+    assert "ask no filter about uretprobe" in told["uretprobe"]["sentence"]
+
+
 def test_it_says_nothing_of_audit_records(tmp_path: Path) -> None:
     """No instrument is needed for it, so none is put up, and there is nothing to say of one."""
     words = ("--profile=errno", f"--target=oci:{tmp_path / 'old.json'}", "--arch=x86_64")
@@ -173,8 +191,12 @@ def test_a_finding_says_what_its_weight_needs() -> None:
     assert Finding.from_plain(LIMIT.to_plain()) == LIMIT
     with expect_refusal("has to say what it is about"):
         Finding(TEXT, Weight.LIMITS)
-    with expect_refusal("only a limit can leave calls undecided"):
-        Finding(TEXT, calls=("acct",))
+    for odd in (
+        {"weight": Weight.CONTRADICTS, "about": "x", "calls": ("acct",)},
+        {"everything": True},
+    ):
+        with expect_refusal("only a limit can leave calls undecided"):
+            Finding(TEXT, **odd)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def test_a_thread_without_a_filter_is_judged_and_fails(
     assert ("denies", "acct", "passed") in of_stack(ended, 0)
     assert ("denies", "acct", "failed") in of_stack(ended, 1)
     assert {outcome for _, _, outcome in of_stack(ended, 0)} == {"passed"}
-    (only,) = [cell for cell in again.cells if cell["claim"] != "controls"]
+    (only,) = [cell for cell in again.cells if cell["claim"] == "denies"]
     thread = f"thread {second.tid} (shape-1) of process {process.pid} (shape-0)"
     assert thread in only["sentence"]
     for report in ("summary.md", "compliance.html", "pytest.html", "junit.xml"):
@@ -191,6 +191,22 @@ def restless(file: Path) -> Iterator[int]:
             yield process.pid
         finally:
             process.kill()
+
+
+def test_a_selection_of_one_stack_is_no_verdict_on_the_others(
+    program: Path, right: Path, tmp_path: Path
+) -> None:
+    """The tests of one stack can be looked at again, but not taken for the process."""
+    one = "cases/test_errno.py::test_denies[x86_64-acct]"
+    with shapes.running(program, ["0", "t", "0", f"{right}:0"]) as process:
+        ended = job.run(tmp_path / "r", f"--target=pid:{process.pid}", *OPTIONS, one)
+    with shapes.running(program, ["0", f"{right}:0"]) as process:
+        alone = job.run(tmp_path / "alone", f"--target=pid:{process.pid}", *OPTIONS, one)
+    assert ended.status == ExitStatus.CANNOT_TELL, ended.output
+    (cell,) = [cell for cell in ended.cells if cell["claim"] == "is all judged"]
+    assert cell["syscall"] == "stack 2"
+    assert "not all that was selected for another part" in " ".join(ended.output.split())
+    assert alone.status == ExitStatus.CONFORMANT, alone.output
 
 
 def test_threads_that_come_and_go_leave_it_open(right: Path, tmp_path: Path) -> None:
