@@ -78,6 +78,8 @@ def ensure() -> None:
     from_here = not sys.flags.safe_path and sys.path[:1] in ([""], [_here()])  # by -c or -m
     if not (chosen or from_here) or "PYTHONHOME" in os.environ:
         return
+    if not sys.executable:  # Python cannot find itself for this user, so it is not started again
+        return
     interpreter, *words = python(_MAIN, *sys.argv[1:])
     os.execv(interpreter, [interpreter, "-E", *words])  # noqa: S606 - no shell is wanted
 

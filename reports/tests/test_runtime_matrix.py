@@ -229,7 +229,10 @@ def judged_inside(wanted: Wanted, python: Path, profile: Profile, folder: Path) 
     job = inside._job(folder, python, (), None)
     made = container.make(wanted)
     with container.removed(made):
-        words = (job.words[0], "-m", from_inside.__name__, profile.value)
+        places = job.words[job.words.index("-c") + 2]  # behind the program that takes them
+        run = f"import runpy, sys; sys.path[:0] = {places.split(':')}"
+        run += f"; runpy.run_module({from_inside.__name__!r}, run_name='__main__')"
+        words = (job.words[0], "-I", "-S", "-c", run, profile.value)
         said = json.loads(made.run(replace(job, words=words)))
     cells = [codec.cell_from_json(cell) for cell in said["cells"]]
     return Seen(said["description"], said["findings"], cells)
