@@ -78,10 +78,11 @@ def ensure() -> None:
     from_here = not sys.flags.safe_path and sys.path[:1] in ([""], [_here()])  # by -c or -m
     if not (chosen or from_here) or "PYTHONHOME" in os.environ:
         return
-    if not sys.executable:  # Python cannot find itself for this user, so it is not started again
-        return
     interpreter, *words = python(_MAIN, *sys.argv[1:])
-    os.execv(interpreter, [interpreter, "-E", *words])  # noqa: S606 - no shell is wanted
+    try:
+        os.execv(interpreter, [interpreter, "-E", *words])  # noqa: S606 - no shell is wanted
+    except (OSError, ValueError):
+        return  # this user cannot reach the interpreter that was started for it
 
 
 def _root() -> str:
