@@ -8,6 +8,7 @@ and where what the inherited ones answer could be what was seen, nothing is told
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -74,12 +75,10 @@ def open_zygote(native: Arch, said: str) -> Zygote:
     """
     orders = replace(witness.orders(native, ()), program=b"")
     try:
-        zygote = Zygote(confined=True)
-        try:
+        with ExitStack() as unless_it_works:
+            zygote = unless_it_works.enter_context(Zygote(confined=True))
             zygote.put_up_witness(orders)
-        except BaseException:
-            zygote.close()
-            raise
+            unless_it_works.pop_all()
     except InstrumentError as error:
         raise ConfinedError(f"{said}, perhaps that is why {error}; {_HOW_TO_MEND}") from error
     return zygote
