@@ -156,7 +156,10 @@ def test_it_says_nothing_of_audit_records(tmp_path: Path) -> None:
     )
     ended = job.run(tmp_path / "reports", *words, "-k", "all_judged or (denies and acct)")
     (where,) = ended.results["environments"]
-    assert "put up" not in where["audit"]["reason"]
+    audit = where["audit"]
+    assert audit["source"], "the other test needed one"
+    assert "," not in audit["source"], "one answer, of the one instrument"
+    assert "put up" not in audit["reason"]
 
 
 def test_calls_that_it_concerns_cannot_be_told() -> None:
