@@ -1,3 +1,3 @@
 """Puts the plug-ins together; what they do stands with them."""
 
-pytest_plugins = ("reports.plugin", "cases.fixtures")
+pytest_plugins = ("cases.run.recorder", "cases.fixtures")

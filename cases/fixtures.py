@@ -13,16 +13,23 @@ from typing import Any
 
 import pytest
 
-from probes import arch, interruption, order, plan, policy, settings, verdict, waivers
+from cases.run.account import Account
+from cases.run.nodes import ORDER, Node, Nodes
+from cases.run.recorder import Asked, follow, record, start
+from probes import arch, interruption
 from probes.cell import Cause, Cell, Claim, Outcome
-from probes.confinement import ConfinedError
+from probes.documents import policy, waivers
+from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
-from probes.examiner import AuditTrail, Examiner, cannot_tell
 from probes.finding import all_undecided
-from probes.order import Order
-from probes.plan import Case
-from probes.settings import Settings, Words
+from probes.judging import plan, verdict
+from probes.judging.examiner import AuditTrail, Examiner, cannot_tell
+from probes.judging.plan import Case
+from probes.run import order, settings
+from probes.run.order import Order
+from probes.run.settings import Settings, Words
 from probes.targets import ambient
+from probes.targets.confinement import ConfinedError
 from probes.targets.open import WORDS
 from probes.targets.words import (
     OPTIONS,
@@ -33,12 +40,11 @@ from probes.targets.words import (
     Container,
 )
 from probes.targets.words import start as start_of
-from probes.waivers import Granted
-from reports.account import Account
-from reports.nodes import ORDER, Node, Nodes
-from reports.plugin import Asked, follow, record, start
 
 HERE = Path(__file__).parent
+_TESTS = HERE / "tests"
+"""The tests of how a run is started, which are no part of one."""
+
 DEFAULT_POLICY = HERE / "policies" / "container-restrictions.toml"
 
 _SETTINGS = pytest.StashKey[Settings]()
@@ -304,7 +310,11 @@ def _judges_cases(config: pytest.Config) -> bool:
     """Whether this run is the main job, or part of it, and not the suite's own tests."""
     begin = config.invocation_params.dir
     paths = [(begin / argument.partition("::")[0]).resolve() for argument in config.args]
-    return any(HERE in (path, *path.parents) or path in HERE.parents for path in paths)
+    return any(
+        (HERE in (path, *path.parents) and _TESTS not in (path, *path.parents))
+        or path in HERE.parents
+        for path in paths
+    )
 
 
 def _path(config: pytest.Config, option: str) -> str:

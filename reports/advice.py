@@ -11,10 +11,10 @@ from typing import Final
 
 from probes.action import Profile
 from probes.cell import Cause, Cell, CellKey, Claim
-from probes.conditions import name_in
-from probes.plan import function_of, test_word
+from probes.filters.conditions import name_in
+from probes.judging.plan import function_of, test_word
+from probes.text import visible
 from reports.results import Run
-from reports.summary import visible
 
 BUILTIN: Final = "builtin"
 """The target that needs no word on the command line."""

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if arguments is None:
         isolation.ensure()
-    from reports import command_line  # noqa: PLC0415 - see above
+    from reports.commands import main as command_line  # noqa: PLC0415 - see above
 
     return command_line.run(sys.argv[1:] if arguments is None else arguments)
 

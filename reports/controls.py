@@ -18,8 +18,8 @@ from typing import Any, Final
 from probes.action import Profile
 from probes.cell import Cell, Claim, Outcome
 from probes.errors import SuiteError
+from probes.text import visible
 from reports.results import Ruling, Run, Verdict, summarize
-from reports.summary import visible
 
 FORMAT: Final = 1
 """The version of the file's format that this module reads."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from probes import isolation
 from probes.errors import ExitStatus
+from probes.files import SUITE
 from reports import results
 from reports.results import Run
 
@@ -18,8 +19,8 @@ RECEIPT: Final = "SYSCALL_CONFORMANCE_RECEIPT"
 """The variable that names the file for the digest of the record that a run has written."""
 
 _CONFIGURATION: Final = Path(__file__).with_name("judging.toml")
-_ROOT: Final = Path(__file__).parents[1]
-_PLUGINS: Final = ("xdist", "html", "metadata", "reports.plugin", "cases.fixtures")
+_ROOT: Final = SUITE
+_PLUGINS: Final = ("xdist", "html", "metadata", "cases.run.recorder", "cases.fixtures")
 _VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
 
 _PYTEST: Final = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from probes.cell import CellKey, Claim
-from probes.plan import function_of, test_word
+from probes.judging.plan import function_of, test_word
 
 _MODULES: Final[Mapping[Claim, str]] = {
     Claim.CONTROLS: "test_controls.py",

@@ -5,7 +5,6 @@ The page uses the same groups and counts, so that the two never disagree.
 
 import re
 import textwrap
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.documents.waivers import WaiverState
 from probes.gap import Gap, GapState
-from probes.waivers import WaiverState
+from probes.text import visible
 from reports.results import (
     ChangeKind,
     Environment,
@@ -100,26 +100,6 @@ class Coverage:
     judged: int
     undecided: int
     not_applicable: int
-
-
-def visible(text: str) -> str:
-    r"""Shows the characters that would act on a reader's screen instead of letting them act.
-
-    Control, format (bidirectional controls among them), surrogate, private and unassigned
-    characters and separators other than the space become ``\u202e`` and the like.
-    """
-    if text.isprintable():  # the same categories, looked up at once
-        return text
-    return "".join(character if _is_plain(character) else _escape(character) for character in text)
-
-
-def _is_plain(character: str) -> bool:
-    return character == " " or unicodedata.category(character)[0] not in {"C", "Z"}
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - 4 digits
 
 
 def reason(cell: Cell) -> str:

@@ -26,11 +26,7 @@ from probes.audit.collector import (
     read_event,
     why_silent,
 )
-from probes.audit.record import (
-    SECCOMP_MESSAGE_TYPE,
-    MalformedRecordError,
-    kernel_serial,
-)
+from probes.audit.record import SECCOMP_MESSAGE_TYPE, MalformedRecordError, kernel_serial
 
 RECEIVE_BUFFER = 16 * 1024 * 1024
 """Bytes asked for: some 20,000 records."""

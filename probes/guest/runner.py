@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from probes import kernel
 from probes.arch import ARCHES
 from probes.errors import BadInputError, InstrumentError
 from probes.guest import cpio, image
 from probes.guest.cpio import Entry
 from probes.guest.image import Kernel, Userland
 from probes.guest.machines import Machine
+from probes.instrument import kernel
 
 MEMORY_MIB: Final = 1024
 DEADLINE_SECONDS: Final = 1800.0

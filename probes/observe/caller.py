@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from probes.targets.files import shown
+from probes.text import shown
 
 NOBODY_KNOWS: Final = "?"
 """What stands for a name that /proc did not tell."""

@@ -16,7 +16,7 @@ from probes.observe.daemons import Daemon, by_client, by_path, by_port, by_progr
 from probes.observe.listener import Notification
 from probes.observe.peers import Peer, Peers, program_of
 from probes.observe.watch import Addressing
-from probes.targets.files import shown
+from probes.text import shown
 
 MOST: Final = 256
 """Contacts that are told apart; what comes then is not told."""

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-_FILE: Final = Path(__file__).parents[1] / "daemons.toml"
+_FILE: Final = Path(__file__).with_name("daemons.toml")
 
 
 @dataclass(frozen=True, slots=True)

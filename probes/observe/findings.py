@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes import catalogue
 from probes.action import Profile
 from probes.errors import ExitStatus
 from probes.finding import weighty
+from probes.instrument import harmless
 from probes.observe.caller import Process
 from probes.observe.limits import limits
 from probes.observe.observation import Observation
@@ -115,7 +115,7 @@ def _effect(kind: Kind, profile: Profile, granted: Mapping[Profile, str]) -> str
 
 def _arguments(key: Key, row: Row) -> tuple[tuple[tuple[int, ...], int], ...]:
     """The arguments, as many as the call has where that is known, as wide as the ABI's."""
-    probe = catalogue.probe_for(key.name)
+    probe = harmless.probe_for(key.name)
     count = _REGISTERS if probe is None or key.kind is not Kind.DOCUMENTED else len(probe.args)
     width = _32_BITS if key.abi in _32_BIT_ABIS else -1
     counted: Counter[tuple[int, ...]] = Counter()

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from probes.action import Profile
+from probes.documents.toml_file import one_line
+from probes.documents.waivers import Waiver
 from probes.observe.findings import Finding, Grants
 from probes.observe.watch import Kind
-from probes.toml_file import one_line
-from probes.waivers import Waiver
 
 
 def grants(waivers: Sequence[Waiver], word: str, today: date) -> Grants:

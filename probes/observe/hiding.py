@@ -6,12 +6,12 @@ Those that the platform does not allow: the documented ones, and the numbers tha
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from probes import partition, prover
 from probes.action import Action, FilterReturn
 from probes.arch import Arch
-from probes.bpf import Program
+from probes.filters import partition, prover
+from probes.filters.bpf import Program
+from probes.filters.prover import Analysis
 from probes.observe.watch import Kind, Watch
-from probes.prover import Analysis
 
 Hidden = Mapping[str, Mapping[str, str]]
 """What is answered, by the ABI's name and the call's."""

@@ -22,33 +22,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from probes import bpf, harvest, kernel
+from probes import files
 from probes.errors import BadInputError, InstrumentError
+from probes.filters import bpf
+from probes.filters.prover import TooComplexError
+from probes.instrument import harvest, kernel
 from probes.observe import launcher, processes
 from probes.observe.hiding import Hidden, hidden_by
 from probes.observe.launch import candidates
-from probes.observe.observation import (
-    Observation,
-    notes_for,
-    refuse_old_kernel,
-    with_notes,
-)
-from probes.observe.supervisor import (
-    Supervisor,
-    Workload,
-    signals_held,
-    supervise,
-)
+from probes.observe.observation import Observation, notes_for, refuse_old_kernel, with_notes
+from probes.observe.supervisor import Supervisor, Workload, signals_held, supervise
 from probes.observe.watch import Watch, program
-from probes.prover import TooComplexError
-from probes.targets import files
-from probes.targets.files import shown
-from probes.targets.runtimes import arguments
-from probes.targets.runtimes.arguments import Arguments
-from probes.targets.runtimes.command import PULL_SECONDS
-from probes.targets.runtimes.container import START_SECONDS, processes_of, removed
-from probes.targets.runtimes.creation import Creation
-from probes.targets.runtimes.wanted import Holder, Wanted
+from probes.runtimes import arguments
+from probes.runtimes.arguments import Arguments
+from probes.runtimes.command import PULL_SECONDS
+from probes.runtimes.container import START_SECONDS, processes_of, removed
+from probes.runtimes.creation import Creation
+from probes.runtimes.wanted import Holder, Wanted
+from probes.text import shown
 
 RUNTIMES: Final = ("docker", "podman", "runc", "crun")
 

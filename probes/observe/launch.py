@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from probes import kernel
 from probes.errors import BadInputError, InstrumentError
-from probes.targets.files import shown
+from probes.instrument import kernel
+from probes.text import shown
 
 _POLL_SECONDS: Final = 0.0005
 _START_SECONDS: Final = 30.0

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes import kernel
 from probes.errors import BadInputError
+from probes.instrument import kernel
 
 MACHINE: Final = "x86_64"
 """The only machine that there is one for."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from probes import bpf, kernel
 from probes.errors import BadInputError
+from probes.filters import bpf
+from probes.instrument import kernel
 from probes.observe import processes, spools
 from probes.observe.contacts import Contact, Contacts
 from probes.observe.inherited import inherited
@@ -17,14 +18,7 @@ from probes.observe.launch import Launched, launch, not_executable
 from probes.observe.own_filters import Confinement, OwnFilters
 from probes.observe.peers import Peers
 from probes.observe.spools import Job
-from probes.observe.supervisor import (
-    Notes,
-    Outcome,
-    Supervisor,
-    Workload,
-    signals_held,
-    supervise,
-)
+from probes.observe.supervisor import Notes, Outcome, Supervisor, Workload, signals_held, supervise
 from probes.observe.tally import Key, Row, Tally
 from probes.observe.watch import Watch, program
 

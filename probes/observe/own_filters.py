@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from probes import bpf
-from probes.bpf import IllegalProgramError
+from probes.filters import bpf
+from probes.filters.bpf import IllegalProgramError
+from probes.filters.prover import TooComplexError
 from probes.observe.addresses import Memory, pointer, word_size
 from probes.observe.caller import Caller, memory
 from probes.observe.hiding import hidden_by
 from probes.observe.listener import Notification
 from probes.observe.watch import Watch, Watched
-from probes.prover import TooComplexError
 
 MOST: Final = 64
 """Different programs that are kept."""

@@ -15,11 +15,11 @@ from ipaddress import ip_address
 from pathlib import PurePath
 from typing import Final
 
-from probes import kernel
+from probes.instrument import kernel
 from probes.observe import diag
 from probes.observe.addresses import Address, InternetAddress, UnixAddress
 from probes.observe.caller import Process, process_of
-from probes.targets.files import shown
+from probes.text import shown
 
 _LISTENING: Final = "0A"
 """TCP_LISTEN, as proc_net(5) has states."""

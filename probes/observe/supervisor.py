@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from probes import kernel
 from probes.errors import InstrumentError
+from probes.instrument import kernel
 from probes.observe import listener, processes
 from probes.observe.caller import Callers, memory_word, site
 from probes.observe.contacts import Contacts

@@ -6,14 +6,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
 
-from probes import bpf
 from probes.action import Action, FilterReturn
 from probes.arch import X32_SYSCALL_BIT, Arch
-from probes.bpf import Instruction, Program
-from probes.conditions import Restriction
-from probes.policy import Policy
-from probes.siblings import Sibling, siblings
-from probes.targets.argument_code import decision
+from probes.documents.policy import Policy
+from probes.documents.siblings import Sibling, siblings
+from probes.filters import bpf
+from probes.filters.argument_code import decision
+from probes.filters.bpf import Instruction, Program
+from probes.filters.conditions import Restriction
 from probes.targets.builtin import allowed_numbers
 
 

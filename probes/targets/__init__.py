@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
-from probes import bpf, pointer, prover
 from probes.action import FilterReturn, Profile
 from probes.arch import Arch
-from probes.bpf import Program
+from probes.filters import bpf, pointer, prover
+from probes.filters.bpf import Program
+from probes.filters.prover import Analysis, TooComplexError
 from probes.finding import Finding
-from probes.prover import Analysis, TooComplexError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Self
 
-from probes import environment, verdict, witness
+from probes import environment
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, Entry
-from probes.bpf import Program
 from probes.errors import InstrumentError
+from probes.filters.bpf import Program
+from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.instrument import (
+from probes.instrument import witness
+from probes.instrument.calls import (
     DEADLINE_SECONDS,
     Call,
     Observation,
@@ -28,10 +30,10 @@ from probes.instrument import (
     Standing,
     Zygote,
 )
-from probes.prover import TooComplexError
+from probes.instrument.witness import Attempt, Witness
+from probes.judging import verdict
+from probes.judging.verdict import Effect
 from probes.targets import ProgramIdentity
-from probes.verdict import Effect
-from probes.witness import Attempt, Witness
 
 WORD: Final = "ambient"
 """How the target is written."""

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from probes import bpf
-from probes.bpf import IllegalProgramError, Program
 from probes.errors import BadInputError
-from probes.targets.files import read, shown
+from probes.files import read
+from probes.filters import bpf
+from probes.filters.bpf import IllegalProgramError, Program
+from probes.text import shown
 
 MAX_INSTRUCTIONS_PER_PATH: Final = 32768
 """MAX_INSNS_PER_PATH of kernel/seccomp.c, over all filters of a process; ENOMEM above it."""

@@ -7,14 +7,14 @@ that is documented under conditions is allowed with the arguments that do not me
 
 from collections.abc import Mapping, Sequence
 
-from probes import bpf
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
-from probes.bpf import IllegalProgramError
+from probes.documents.policy import Policy
 from probes.errors import BadInputError
-from probes.policy import Policy
+from probes.filters import bpf
+from probes.filters.argument_code import decision
+from probes.filters.bpf import IllegalProgramError
 from probes.targets import StackTarget
-from probes.targets.argument_code import decision
 
 ALLOW = FilterReturn(Action.ALLOW)
 

@@ -18,17 +18,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from probes import arch, policy
+from probes import arch
 from probes.action import Profile
 from probes.arch import Arch
-from probes.bpf import Program
+from probes.documents import policy
 from probes.errors import BadInputError
+from probes.filters.bpf import Program
 from probes.finding import Finding
+from probes.runtimes.wanted import RUNTIMES, Start
 from probes.targets import Origin, bpf_file, builtin
-from probes.targets.files import shown
-from probes.targets.oci_reader import Asked
-from probes.targets.runtimes.wanted import RUNTIMES, Start
+from probes.targets.oci.reader import Asked
 from probes.targets.stack import Stack
+from probes.text import shown
 
 WORDS: Final = (
     "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
@@ -152,22 +153,22 @@ def _bpf(rest: str, where: Surroundings) -> Opened:
 
 
 def _oci(rest: str, where: Surroundings) -> Opened:
-    from probes.targets import oci_target  # noqa: PLC0415 - see above
+    from probes.targets.oci import target  # noqa: PLC0415 - see above
 
-    def document() -> oci_target.Document:
+    def document() -> target.Document:
         documented = policy.load(where.policy, arch.all_names())
         arches = where.arches or arch.offered_by(where.native.machine)
         others = {name: None for one in arches for name in sorted(one.numbers)}
-        return oci_target.Document(
+        return target.Document(
             documented.names,
             arches,
             tuple(name for name in others if name not in documented.names),
             where.everything,
         )
 
-    found = oci_target.judged(
+    found = target.judged(
         Path(rest),
-        oci_target.Container(where.native, where.capabilities, where.kernel),
+        target.Container(where.native, where.capabilities, where.kernel),
         where.asked,
         document,
     )
@@ -196,7 +197,7 @@ def _pid(rest: str, where: Surroundings) -> Opened:
 
 def _container(runtime: str) -> Callable[[str, Surroundings], Opened]:
     def opened(rest: str, where: Surroundings) -> Opened:
-        from probes.targets.runtimes import target as containers  # noqa: PLC0415 - see above
+        from probes.targets import container as containers  # noqa: PLC0415 - see above
 
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
         found = containers.load(where.start.wanted(runtime, rest))

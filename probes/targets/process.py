@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from probes import harvest
 from probes.finding import Finding, Weight, advice
-from probes.harvest import Harvest, ThreadFilters
+from probes.instrument import harvest
+from probes.instrument.harvest import Harvest, ThreadFilters
 from probes.targets import supervisor
 from probes.targets.stack import Stack, alike, named, programs_of, told_apart
 

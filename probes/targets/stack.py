@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes import bpf
-from probes.bpf import Program
-from probes.harvest import ThreadFilters
+from probes.filters import bpf
+from probes.filters.bpf import Program
+from probes.instrument.harvest import ThreadFilters
 
 _MOST_NAMES: Final = 3
 

@@ -16,12 +16,12 @@ from probes import arch
 from probes.action import Profile
 from probes.arch import Arch
 from probes.errors import BadInputError
-from probes.targets.capability import capability_set
-from probes.targets.files import shown
-from probes.targets.oci_reader import Asked, Engine, Release, Runtime, release
-from probes.targets.oci_resolve import kernel_version
+from probes.runtimes.wanted import Start
+from probes.targets.oci.capability import capability_set
+from probes.targets.oci.reader import Asked, Engine, Release, Runtime, release
+from probes.targets.oci.resolve import kernel_version
 from probes.targets.open import Surroundings
-from probes.targets.runtimes.wanted import Start
+from probes.text import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-import probes.tests.interruptible
-import probes.tests.unhurried  # noqa: F401 - it sets Hypothesis up
-from probes.tests.machine import Machine, private_machine
+import probes.tests.support.interruptible
+import probes.tests.support.unhurried  # noqa: F401 - it sets Hypothesis up
+from probes.tests.support.machine import Machine, private_machine
 
 
 @pytest.fixture(scope="session")

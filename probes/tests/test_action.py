@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from probes import action, arch, bpf
+from probes import action, arch
 from probes.action import Action, FilterReturn, Profile
-from probes.instrument import Call, Observation, Request, Route, Zygote
-from probes.tests.oracles import require
+from probes.filters import bpf
+from probes.instrument.calls import Call, Observation, Request, Route, Zygote
+from probes.tests.support.oracles import require
 
 NATIVE = arch.offered_by(os.uname().machine)[0]
 ALLOW = Action.ALLOW.value

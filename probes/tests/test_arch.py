@@ -35,9 +35,10 @@ from probes.arch import (
     token_text,
 )
 from probes.errors import BadInputError, InstrumentError
-from probes.tests.oracles import require
+from probes.files import SUITE
+from probes.tests.support.oracles import require
 
-POLICY = Path(__file__).parents[2] / "cases" / "policies" / "container-restrictions.toml"
+POLICY = SUITE / "cases" / "policies" / "container-restrictions.toml"
 USR = Path("/usr")
 
 every_arch = pytest.mark.parametrize("arch", ARCHES.values(), ids=str)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from probes import environment, settings
+from probes import environment
+from probes.run import settings
 
 OWN: dict[str, str] = {
     "x86_64": "x86_64",

@@ -1,4 +1,4 @@
 """The subcommands of ``syscall-conformance``, one module each.
 
-``reports.command_line`` lists them.
+``reports.commands.main`` lists them.
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from probes.cell import Claim, Outcome
 from probes.errors import ExitStatus
+from probes.text import visible
 from reports import results, summary
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
 from reports.results import Change, ChangeKind, Run
@@ -79,7 +80,7 @@ def _unlike(old: Run, new: Run) -> list[str]:
         "kernels": (_kernels(old), _kernels(new)),
     }
     return [
-        f"the {what} differ: {summary.visible(before)} and {summary.visible(after)}"
+        f"the {what} differ: {visible(before)} and {visible(after)}"
         for what, (before, after) in pairs.items()
         if before != after
     ]
@@ -110,7 +111,7 @@ def _lines(old: Run, new: Run, found: tuple[Change, ...]) -> list[str]:
 def _headline(name: str, run: Run) -> str:
     ruling = results.summarize(run).ruling
     said = f"{results.time_text(run.started)} {ruling.verdict}: {ruling.sentence}"
-    return summary.visible(f"{name}: {said}")
+    return visible(f"{name}: {said}")
 
 
 def _table(group: list[Change], *, sentences: bool) -> list[str]:
@@ -118,7 +119,7 @@ def _table(group: list[Change], *, sentences: bool) -> list[str]:
     rows = [
         tuple(
             map(
-                summary.visible,
+                visible,
                 (
                     change.key.claim,
                     change.key.profile,

@@ -7,7 +7,7 @@ from probes.targets import words
 from probes.targets.open import WORDS, open_target
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.difference import difference
+from reports.filters.difference import difference
 
 _DIFF = f"""\
 Compares two targets for every architecture, every number and all arguments, and shows where they

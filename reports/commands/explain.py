@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from probes import arch
 from probes.arch import Arch
-from probes.bpf import U32, SeccompData
 from probes.errors import BadInputError, ExitStatus
-from probes.partition import WIDE
+from probes.filters.bpf import U32, SeccompData
+from probes.filters.partition import WIDE
 from probes.targets import words
-from probes.targets.files import shown
 from probes.targets.open import WORDS, Opened, open_target
-from reports import explain, places, way
+from probes.text import shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.places import Place
+from reports.filters import explain, places, way
+from reports.filters.places import Place
 
 _ARGUMENTS = 6
 

@@ -2,14 +2,15 @@
 
 import argparse
 
-from probes import arch, policy
+from probes import arch
 from probes.action import Profile
+from probes.documents import policy
 from probes.errors import ExitStatus
 from probes.targets import words
-from reports import export, output
-from reports.commands import filters
+from reports.commands import filters, output
 from reports.commands.answer import Answer, Subparsers, add_command
-from reports.export import Format
+from reports.filters import export
+from reports.filters.export import Format
 
 _EXPORT = """\
 Writes the filter that the suite builds from a policy: an allowlist of every system call that some

@@ -16,15 +16,16 @@ from typing import Final
 
 from probes.action import Profile
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
+from probes.runtimes import inside
+from probes.runtimes.wanted import RUNTIMES
 from probes.targets import words
-from probes.targets.files import shown
-from probes.targets.runtimes import inside
-from probes.targets.runtimes.wanted import RUNTIMES
-from reports import gate, judging, results
-from reports.agreement import both_told, compare, together
-from reports.agreement import lines as agreement_lines
+from probes.text import shown
+from reports import judging, results
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.results import Run
+from reports.terminal import gate
+from reports.terminal.agreement import both_told, compare, together
+from reports.terminal.agreement import lines as agreement_lines
 
 _GATE = """\
 Starts a container of IMAGE under a runtime, with the profile that is given, and judges whether it

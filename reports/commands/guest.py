@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from probes import files
 from probes.errors import BadInputError, ExitStatus, InstrumentError
-from probes.guest import fleet, runner
+from probes.files import SUITE
+from probes.guest import fleet, runner, serving
 from probes.guest.fleet import Wanted
 from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, Job, Limits
-from probes.targets import files
-from probes.targets.files import shown
-from reports import judging, results, serving
+from probes.text import shown, visible
+from reports import judging, results
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.formats.catalogue import FORMATS
 from reports.formats.shared import RECORD
 from reports.results import journal
-from reports.summary import visible
 
 _GUEST = f"""\
 Boots Debian's kernel for a machine in QEMU, runs the suite inside as root, and brings the reports
@@ -256,7 +256,7 @@ def _say(guest: str, line: str) -> None:
 
 def _job(order: _Order) -> Job:
     return Job(
-        tree=Path(__file__).parents[2],
+        tree=SUITE,
         commands=((*runner.PYTEST, f"--report-dir={runner.OUT_FOLDER}", *order.pytest),),
         files=order.files,
         journal=f"{runner.OUT_FOLDER}/{journal.NAME}",
@@ -267,7 +267,7 @@ def _native(wanted: Wanted, order: _Order, home: Path) -> _Outcome:
     """Runs the suite on this machine, which is of the kind that was asked for."""
     done = subprocess.run(
         judging.command(f"--report-dir={home.resolve()}", *order.pytest),
-        cwd=Path(__file__).parents[2],
+        cwd=SUITE,
         env=judging.environment(),
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probes.cell import Outcome
-from probes.plan import UNKNOWN
-from reports import fleet as fleets
+from probes.judging.plan import UNKNOWN
+from probes.text import visible
 from reports import results, summary
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.fleet import Fleet, FleetCell, Node
 from reports.results import Verdict
+from reports.results import fleet as fleets
+from reports.results.fleet import Fleet, FleetCell, Node
 from reports.summary import OUTCOME_WORDS
 
 _MERGE = """\
@@ -60,7 +61,7 @@ def _merge_records(files: Sequence[Path], out: Path) -> Answer:
     ruling = results.summarize(run).ruling
     kernels = [f"  {one.host or '-'}: {one.machine} {one.kernel}" for one in run.environments]
     lines = [f"{ruling.verdict}: {ruling.sentence}", *kernels]
-    return Answer(ruling.exit_status, text([summary.visible(line) for line in lines]))
+    return Answer(ruling.exit_status, text([visible(line) for line in lines]))
 
 
 def _notes(fleet: Fleet) -> tuple[str, ...]:
@@ -72,8 +73,7 @@ def _notes(fleet: Fleet) -> tuple[str, ...]:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         notes.append(
-            f"{len(twice)} names stand for several nodes or runs, such as"
-            f" {summary.visible(twice[0])}"
+            f"{len(twice)} names stand for several nodes or runs, such as {visible(twice[0])}"
         )
     return tuple(notes)
 
@@ -102,7 +102,7 @@ def _claims(fleet: Fleet) -> list[str]:
     )
     rows = [
         (
-            summary.visible(title),
+            visible(title),
             *(f"{sum(cell.counts[outcome] for cell in cells):,}" for outcome in OUTCOME_WORDS),
         )
         for title, cells in groups.items()
@@ -134,7 +134,7 @@ def _node(node: Node, pattern: str, cells: Sequence[tuple[int, FleetCell]]) -> l
         ),
     )
     lines = [
-        summary.visible(
+        visible(
             f"{node.name} ({node.machine} {node.kernel}): {node.verdict}, differs in"
             f" {summary.cells_text(len(cells))}"
         )

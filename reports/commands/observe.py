@@ -7,19 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from probes import arch, policy, settings, waivers
+from probes import arch
+from probes.documents import policy, waivers
 from probes.errors import BadInputError
 from probes.observe import grants
 from probes.observe.findings import findings
 from probes.observe.image import RUNTIMES, observe_image
 from probes.observe.observation import observe
 from probes.observe.watch import watch
+from probes.run import settings
+from probes.runtimes.wanted import Start
 from probes.targets import words
-from probes.targets.files import shown
-from probes.targets.runtimes.wanted import Start
-from reports import observed, output
-from reports.commands import filters
+from probes.text import shown
+from reports.commands import filters, output
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.terminal import observation as observed
 
 _OBSERVE = """\
 Runs a command unhindered and counts every call that the platform would not allow: the calls that

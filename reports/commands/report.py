@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probes.errors import BadInputError, ExitStatus
-from probes.targets.files import shown
-from reports import output, results
+from probes.text import shown
+from reports import results
+from reports.commands import output
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.formats.catalogue import FORMATS, Format
 from reports.results import Run

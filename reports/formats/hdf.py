@@ -8,6 +8,7 @@ control of its own, and none of it hides behind what passed.
 from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
+from probes.text import visible
 from reports import controls, results
 from reports.formats.shared import (
     RECORD,
@@ -22,7 +23,7 @@ from reports.formats.shared import (
 )
 from reports.html.view import MEANINGS
 from reports.results import Run, Verdict, time_text
-from reports.summary import OUTCOME_WORDS, visible
+from reports.summary import OUTCOME_WORDS
 
 _STATUS: Final = {
     Outcome.PASSED: "passed",

@@ -8,6 +8,7 @@ only a run that passed is PASSED or WARNED, any other is FAILED, so that no gate
 from typing import Final
 
 from probes.cell import Outcome
+from probes.text import visible
 from reports import results
 from reports.formats.shared import (
     RECORD,
@@ -20,7 +21,6 @@ from reports.formats.shared import (
     subjects,
 )
 from reports.results import Run, Verdict
-from reports.summary import visible
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://in-toto.io/attestation/test-result/v0.1"

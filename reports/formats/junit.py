@@ -10,11 +10,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from probes.cell import Cell, Outcome
-from probes.waivers import FAULTS, JudgedWaiver
+from probes.documents.waivers import FAULTS, JudgedWaiver
+from probes.text import visible
 from reports import results
 from reports.formats.shared import Check, cell_name, checks, facts
 from reports.results import Run, Verdict
-from reports.summary import visible
 
 _TROUBLE = {
     Outcome.FAILED: "failure",

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from probes.cell import Outcome
+from probes.documents.waivers import FAULTS
 from probes.gap import Gap, GapState
-from probes.waivers import FAULTS
+from probes.text import visible
 from reports import controls, results
 from reports.formats.shared import RECORD, programs, run_by, subjects
 from reports.results import ChangeKind, Environment, Run, Verdict, gaps_in_order, time_text
@@ -22,7 +23,6 @@ from reports.summary import (
     coverage,
     gathered,
     names,
-    visible,
 )
 
 MOST_BYTES: Final = 1024 * 1024

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
-from probes.waivers import JudgedWaiver
+from probes.documents.waivers import JudgedWaiver
+from probes.text import visible
 from reports import controls, results
 from reports.controls import Assessment, Control, State
 from reports.formats.shared import (
@@ -28,7 +29,7 @@ from reports.formats.shared import (
 )
 from reports.html.view import MEANINGS
 from reports.results import Run, time_text
-from reports.summary import OUTCOME_WORDS, visible
+from reports.summary import OUTCOME_WORDS
 
 VERSION: Final = "1.1.3"
 """The version of OSCAL."""

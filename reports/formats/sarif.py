@@ -11,7 +11,8 @@ from typing import Final
 from urllib.parse import quote
 
 from probes.cell import Cell, Claim, Outcome
-from probes.waivers import FAULTS, JudgedWaiver, Waiver
+from probes.documents.waivers import FAULTS, JudgedWaiver, Waiver
+from probes.text import visible
 from reports import results
 from reports.formats.shared import (
     RECORD,
@@ -25,7 +26,7 @@ from reports.formats.shared import (
 )
 from reports.html.view import MEANINGS
 from reports.results import Run, Verdict, time_text
-from reports.summary import not_all_judged, visible
+from reports.summary import not_all_judged
 
 MOST_RESULTS: Final = 5000
 """How many results of a run code scanning shows."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
+from probes.text import visible
 from reports import results
 from reports.results import Environment, Run, time_text
-from reports.summary import Group, by_place, claim_title, visible
+from reports.summary import Group, by_place, claim_title
 
 RECORD: Final = "results.json"
 """The file that every format was rendered from."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from probes.cell import Cell
+from probes.text import visible
 from reports import results
 from reports.results import Run
-from reports.summary import visible
 
 COLUMNS: Final = (
     "claim",

@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from reports.html.markup import Markup, element, join, text
-from reports.html.view import (
-    View,
-    badge,
-    claim_name,
-    digest,
-    moment,
-    paragraph,
-    section,
-)
+from reports.html.view import View, badge, claim_name, digest, moment, paragraph, section
 from reports.results import Change, ChangeKind
 from reports.summary import gathered
 

@@ -6,15 +6,7 @@ from collections.abc import Iterator
 from probes.cell import Outcome
 from probes.gap import GapState
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.view import (
-    View,
-    digest,
-    facts,
-    kernel_anchor,
-    moment,
-    outcome_class,
-    section,
-)
+from reports.html.view import View, digest, facts, kernel_anchor, moment, outcome_class, section
 from reports.results import SCHEMA, ChangeKind, Environment, Run, Verdict, to_json
 from reports.summary import cells_text, gaps_by_state, gathered
 

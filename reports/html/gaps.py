@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from probes.conditions import name_in
+from probes.documents.siblings import routes
+from probes.filters.conditions import name_in
 from probes.gap import Gap, GapState
-from probes.siblings import routes
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import View, capital, number_text, paragraph, section, sheet
 from reports.summary import GAPS_WORST_FIRST, gaps_by_state, gathered, gravest_state

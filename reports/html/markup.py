@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import NewType
 
-from reports.summary import visible
+from probes.text import visible
 
 Markup = NewType("Markup", str)
 """A piece of well-formed HTML."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from probes.waivers import FAULTS, JudgedWaiver, WaiverState
+from probes.documents.waivers import FAULTS, JudgedWaiver, WaiverState
 from reports.html.markup import Markup, code, element, join, text
 from reports.html.view import View, capital, paragraph, section, sheet
 

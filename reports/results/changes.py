@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from probes.cell import Cell, CellKey, Outcome
-from probes.plan import UNKNOWN
+from probes.judging.plan import UNKNOWN
 from reports.results.model import Change, ChangeKind, Environment, Run, sort_key
 
 RANKS: Final = {

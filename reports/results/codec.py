@@ -15,11 +15,10 @@ from operator import itemgetter
 from typing import Any, Final
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
-from probes.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
+from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
+from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
 from probes.gap import Gap, GapState
-from probes.identity import Pipeline, RunBy
-from probes.waivers import JudgedWaiver, Waiver, WaiverState
 from reports.results import model
 from reports.results.fields import TIME_FORMAT, Fields
 from reports.results.model import (
@@ -38,6 +37,7 @@ from reports.results.model import (
     Target,
     TargetProgram,
 )
+from reports.results.provenance import Pipeline, RunBy
 from reports.results.ruling import Summary, Verdict, summarize
 
 SCHEMA: Final = "syscall-conformance/results/2"

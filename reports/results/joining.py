@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.gap import Gap, GapState
-from probes.identity import RunBy
-from probes.waivers import JudgedWaiver, Waiver, WaiverState
 from reports.results.model import Run, Target, gap_key, gaps_in_order
+from reports.results.provenance import RunBy
 
 _Item = TypeVar("_Item")
 

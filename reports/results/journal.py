@@ -6,7 +6,7 @@ A line is written by one write(2), so that a kill cuts off at most the last one.
 to the disk: a power cut may lose lines.
 
 The first line is what ``head_to_json`` says, the second which cells are planned, each of the
-others what a test sent (``reports.plugin.record``).
+others what a test sent (``cases.run.recorder.record``).
 """
 
 import json
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.documents.waivers import JudgedWaiver, WaiverState
 from probes.errors import BadInputError
-from probes.waivers import JudgedWaiver, WaiverState
 from reports.results import codec
 from reports.results.fields import Fields, parse
 from reports.results.model import AuditSource, Run, missing
@@ -54,7 +54,7 @@ class Judged:
 
         Args:
             test: its node id.
-            sent: the plain data of ``reports.plugin.record``.
+            sent: the plain data of ``cases.run.recorder.record``.
         """
         before = {cell.key: cell for cell in self.by_test.get(test, ())}
         # A plug-in may have a test run again: that it passes then does not undo that it failed.

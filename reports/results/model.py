@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
-from probes.conditions import Condition
+from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
+from probes.filters.conditions import Condition
 from probes.gap import Gap
-from probes.identity import RunBy
-from probes.waivers import JudgedWaiver
+from reports.results.provenance import RunBy
 
 MAX_NUMBER = 0xFFFFFFFF
 """The highest system call number that seccomp can see (``seccomp_data.nr``, seen unsigned)."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from probes.calibration import is_of_kernel, is_off
 from probes.cell import Cell, Claim, Outcome
+from probes.documents.waivers import FAULTS, JudgedWaiver
 from probes.errors import ExitStatus
-from probes.waivers import FAULTS, JudgedWaiver
+from probes.judging.calibration import is_of_kernel, is_off
 from reports.results.model import Run, count_outcomes
 
 
@@ -63,7 +63,8 @@ def verdict(
     1. A control failed or broke, or cells passed or failed on an ABI on which no control was
        judged: BROKEN, because nothing then vouches for the instrument. What was proved rests on
        an analysis instead, and needs none. A control on which nothing that was asked about depends
-       does not count, nor one that failed for what the kernel does (``probes.calibration``).
+       does not count, nor one that failed for what the kernel does
+       (``probes.judging.calibration``).
     2. A cell failed, or the kernel does something else for an action than Linux does, or a waiver
        has expired, names nothing or is not needed: FAIL.
     3. The run did not come to its end: INCOMPLETE.

@@ -24,13 +24,15 @@ from typing import Final
 
 import pytest
 
-from probes import harvest, interruption
+from cases.tests.test_runtime_matrix import profile_for
+from probes import interruption
 from probes.action import Profile
 from probes.errors import SuiteError
-from probes.targets.runtimes import container, target
-from probes.targets.runtimes.wanted import RUNTIMES, Wanted
-from probes.tests.machine import Machine, bundle, private_machine, static_root
-from reports.tests.test_runtime_matrix import profile_for
+from probes.instrument import harvest
+from probes.runtimes import container
+from probes.runtimes.wanted import RUNTIMES, Wanted
+from probes.targets import container as target
+from probes.tests.support.machine import Machine, bundle, private_machine, static_root
 
 TURNS: Final = 5
 TRUE: Final = "int main(void) { return 0; }\n"

@@ -17,14 +17,14 @@ import yaml
 
 from cases.fixtures import DEFAULT_POLICY
 from probes import arch as abis
-from probes import policy
 from probes.action import Profile
-from probes.tests.emitter import sharing_records
-from probes.tests.machine import Machine, need, private_machine
-from probes.tests.oracles import require, unavailable
-from reports import export
-from reports.export import Format, Request
-from reports.tests.job import CHECKOUT, environment, is_root
+from probes.documents import policy
+from probes.tests.support.emitter import sharing_records
+from probes.tests.support.machine import Machine, need, private_machine
+from probes.tests.support.oracles import require, unavailable
+from reports.filters import export
+from reports.filters.export import Format, Request
+from reports.tests.support.job import CHECKOUT, environment, is_root
 
 ACTION = CHECKOUT / ".github/actions/syscall-conformance/action.yml"
 TEMPLATE = CHECKOUT / ".gitlab/syscall-conformance.gitlab-ci.yml"

@@ -1,0 +1,263 @@
+"""What a run is to judge and has judged, and the record of it."""
+
+import os
+from collections import ChainMap
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from probes import arch, environment
+from probes.cell import Cell, CellKey, Claim
+from probes.documents import siblings
+from probes.documents.waivers import Granted
+from probes.finding import Finding, Weight
+from probes.gap import Gap
+from probes.judging import plan, verdict
+from probes.run.settings import Settings
+from reports import results
+from reports.results import AuditSource, Run, provenance
+from reports.results.changes import Identity
+from reports.results.journal import Judged
+from reports.results.model import gap_key
+from reports.results.provenance import RunBy
+from reports.summary import GAPS_WORST_FIRST
+
+DISTRIBUTION: Final = "syscall-conformance"
+
+
+class Account:
+    """Of a run on one kernel.
+
+    Attributes:
+        head: what is known before anything is judged.
+        judged: what the tests have judged so far.
+    """
+
+    def __init__(
+        self, settings: Settings, granted: Granted, started: datetime, *, anonymous: bool
+    ) -> None:
+        """Begins it.
+
+        Args:
+            settings: what the run does.
+            granted: the waivers.
+            started: when the run started, aware, in UTC.
+            anonymous: whether user and host names shall be left out.
+        """
+        self.head = _head(settings, granted, started, anonymous=anonymous)
+        self.judged = Judged()
+        self._settings = settings
+        self._granted = granted
+        self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
+        self._selected: dict[str, plan.Case] = {}
+        self._all_judged = _all_judged(settings, granted)
+        self._never_judged: dict[CellKey, Cell] = {}
+
+    def select(self, nodeids: Iterable[str]) -> None:
+        """Notes which tests will run, in the order of their collection; once."""
+        if self._selected:
+            return
+        for nodeid in nodeids:
+            case = self._cases.get(nodeid.rpartition("::")[2])
+            if case is not None:
+                self._selected[nodeid] = case
+        self._all_judged |= _unselected_stacks(self._settings, self._selected.values())
+
+    @property
+    def tests(self) -> dict[str, tuple[CellKey, ...]]:
+        """The cells of the selected tests by node id, in the order of their collection."""
+        return {nodeid: case.cells for nodeid, case in self._selected.items()}
+
+    @property
+    def job(self) -> int:
+        """How many cells the whole job has."""
+        return sum(len(case.cells) for case in self._settings.cases)
+
+    @property
+    def left_out(self) -> set[Identity]:
+        """The cells of the job that are not judged, for their tests were not selected."""
+        job = {results.identity(key) for case in self._settings.cases for key in case.cells}
+        return job - {results.identity(key) for key in self._planned()}
+
+    def cells_of(self, nodeid: str) -> Sequence[Cell]:
+        """What a test judged; *broken* cells, once there is a record, for what it never did."""
+        if nodeid in self.judged.by_test:
+            return self.judged.by_test[nodeid]
+        keys = self._selected[nodeid].cells if nodeid in self._selected else ()
+        # A control may be known from the calibration although its own test never ran.
+        known = ChainMap(self._never_judged, self.judged.controls)
+        return [known[key] for key in keys if key in known]
+
+    def _planned(self) -> Sequence[CellKey]:
+        """Also what the target names and nobody judged, whichever tests were selected."""
+        return list(dict.fromkeys([*planned(self.tests, self.judged), *self._all_judged]))
+
+    @property
+    def _judged(self) -> list[Cell]:
+        by_tests = self.judged.cells
+        known = {cell.key for cell in by_tests}
+        return [*by_tests, *(one for key, one in self._all_judged.items() if key not in known)]
+
+    def record(self, *, complete: bool) -> Run:
+        """The record: what was judged, and *broken* cells for what was not.
+
+        Args:
+            complete: whether the run has come to its end.
+        """
+        chosen = self._planned()
+        judged = self._judged
+        lost = results.missing(chosen, judged)
+        self._never_judged = {cell.key: cell for cell in lost}
+        cells = (*judged, *lost)
+        here = replace(self.head.environment, audit=self.judged.audit)
+        return replace(
+            self.head,
+            environments=(here,),
+            finished=datetime.now(UTC),
+            planned=len(chosen),
+            selected_of=self.job,
+            cells=cells,
+            gaps=_gaps(self._settings, judged),
+            unreviewed=tuple(sorted(siblings.unknown_for(self._settings.policy))),
+            complete=complete,
+            waivers=self._granted.judge(
+                {key for case in self._settings.cases for key in case.cells},
+                arch.all_names(),
+                arch.ARCHES,
+                cells,
+            ),
+        )
+
+
+def _all_judged(settings: Settings, granted: Granted) -> dict[CellKey, Cell]:
+    """What the target names and nobody judged: known before anything is asked of the kernel."""
+    cells = [
+        cell
+        for case in settings.cases
+        if case.claim is Claim.IS_ALL_JUDGED
+        for cell in verdict.all_judged(case, settings.target.findings)
+    ]
+    return {cell.key: cell for cell in granted.waive(cells)}
+
+
+def _unselected_stacks(settings: Settings, selected: Iterable[plan.Case]) -> dict[CellKey, Cell]:
+    """The stacks of filters of which less was selected than of others: no verdict is on them."""
+    keys = {key for case in selected for key in case.cells if key.claim is not Claim.CONTROLS}
+    asked = {replace(key, stack=0) for key in keys if key.claim is not Claim.IS_ALL_JUDGED}
+    findings = [
+        Finding(
+            f"{part.description} is a part of the target, and not all that was selected for another"
+            " part was selected for this one: select its tests too, or run the whole job",
+            Weight.LIMITS,
+            about=f"stack {stack + 1}",
+        )
+        for stack, part in enumerate(settings.target.members)
+        if any(replace(key, stack=stack) not in keys for key in asked)
+    ]
+    cases = plan.all_judged(settings.profiles, settings.native, findings)
+    return {cell.key: cell for case in cases for cell in verdict.all_judged(case, findings)}
+
+
+def planned(tests: Mapping[str, Iterable[CellKey]], judged: Judged) -> Sequence[CellKey]:
+    """The cells of the tests that were selected, and the controls that vouched for them."""
+    chosen = [key for keys in tests.values() for key in keys]
+    return list(dict.fromkeys([*chosen, *judged.controls]))
+
+
+def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
+    """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
+    proved = (case.arch for case in settings.cases if case.claim is Claim.IS_PROVED)
+    arches = settings.arches or tuple(dict.fromkeys(proved))
+    found: dict[Hashable, Gap] = {}
+    for stack, part in enumerate(settings.target.members):
+        seen = siblings.swept(cell for cell in judged if cell.key.stack == stack)
+        for gap in siblings.find(settings.policy, part, settings.profiles, arches, seen):
+            known = found.setdefault(gap_key(gap), gap)
+            # What one part of the target lets through is open.
+            found[gap_key(gap)] = min(known, gap, key=_gravity)
+    return tuple(found.values())
+
+
+def _gravity(gap: Gap) -> int:
+    return GAPS_WORST_FIRST.index(gap.state)
+
+
+def _head(settings: Settings, granted: Granted, started: datetime, *, anonymous: bool) -> Run:
+    """What is known of a run before anything is judged."""
+    return Run(
+        suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
+        policy=_policy(settings),
+        target=_target(settings),
+        environments=(_environment(settings, anonymous=anonymous),),
+        profiles=tuple(profile.value for profile in settings.profiles),
+        started=started,
+        finished=started,
+        planned=0,
+        selected_of=0,
+        cells=(),
+        run_by=RunBy() if anonymous else provenance.read(os.environ),
+        complete=False,
+        waivers=granted.unjudged,
+    )
+
+
+def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
+    here = environment.read()
+    return results.Environment(
+        kernel=here.kernel,
+        machine=here.machine,
+        capabilities=here.capabilities,
+        uid=here.uid,
+        no_new_privs=here.no_new_privs,
+        seccomp=here.seccomp,
+        seccomp_filters=here.seccomp_filters,
+        actions_logged=here.actions_logged,
+        audit=AuditSource("none", "no test reported"),
+        arches=tuple(one.name for one in settings.arches),
+        shut=tuple(settings.shut.items()),
+        host=None if anonymous else os.uname().nodename,
+    )
+
+
+def _target(settings: Settings) -> results.Target:
+    target = settings.target
+    origin = target.origin
+    has_image = origin is not None and origin.digest != ""
+    return results.Target(
+        kind=target.kind,
+        description=target.description,
+        findings=tuple(one.text for one in target.findings if one.weight is Weight.ADVICE),
+        programs=tuple(
+            results.TargetProgram(profile.value, program.sha256, program.instructions, stack)
+            for stack, part in enumerate(target.members)
+            for profile in settings.profiles
+            for program in part.identities.get(profile, ())
+        ),
+        image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
+        runtime=results.Runtime(origin.runtime, origin.version) if origin else None,
+    )
+
+
+def _policy(settings: Settings) -> results.Policy:
+    return results.Policy(
+        name=settings.policy.name,
+        title=settings.policy.title,
+        sha256=settings.policy.sha256,
+        families=settings.policy.families,
+        calls=tuple(
+            results.DocumentedCall(
+                name=call.label,
+                family=call.family,
+                description=call.description,
+                why=call.why,
+                cves=call.cves,
+                attack=call.attack,
+                obsolete=call.obsolete,
+                args=call.args,
+                errno=call.errno,
+            )
+            for call in settings.policy.calls
+        ),
+    )

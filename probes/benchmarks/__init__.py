@@ -1,0 +1,1 @@
+"""What the instrument costs, as ratios against a reference."""

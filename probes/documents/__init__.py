@@ -1,0 +1,1 @@
+"""Files that people write: policies, waivers, and the table of siblings."""

@@ -1,0 +1,46 @@
+"""Reading files that a user names: whatever they are, one sentence and never a hang."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from probes.errors import BadInputError
+from probes.text import shown
+
+SUITE: Final = Path(__file__).parents[1]
+"""The folder in which the suite's own folders stand: a checkout, or where it was installed."""
+
+
+def read(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a regular file, or ``limit`` + 1 of them where it is larger.
+
+    Args:
+        path: the file.
+        limit: the size in bytes above which the caller refuses the file.
+        what: what it should be, such as ``a seccomp profile``.
+
+    Raises:
+        BadInputError: it cannot be read, or is a directory, a pipe or a device.
+    """
+    try:
+        # Without O_NONBLOCK opening a pipe waits for a writer, and a tape rewinds.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        raise _unreadable(path, what, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # a file object of a directory cannot even be made
+        raise BadInputError(f"{shown(path)}: this is not a regular file; name {what}")
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            return file.read(limit + 1)
+        except OSError as error:
+            raise _unreadable(path, what, error) from error
+
+
+def _unreadable(path: Path, what: str, error: OSError | ValueError) -> BadInputError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return BadInputError(
+        f"{shown(path)}: {what} cannot be read from there ({reason}); check the path and its "
+        f"permissions"
+    )

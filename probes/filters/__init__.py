@@ -1,0 +1,1 @@
+"""Seccomp programs as values: run, analysed, compared. Pure; no I/O."""

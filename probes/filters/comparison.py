@@ -1,0 +1,219 @@
+"""Where two stacks of filters treat a call differently: for every token, number, argument. Pure.
+
+Each is analyzed by itself; then what they return is brought into one store of diagrams, where equal
+sets are equal numbers. So the comparison is as exact as the analyses are.
+"""
+# ruff: noqa: SLF001 - it reads the diagrams that prover.Analysis made, as partition does
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from probes.action import MAX_ERRNO, Action, FilterReturn
+from probes.filters import bpf, prover
+from probes.filters.bdd import FALSE, TRUE, Diagrams, TooLargeError
+from probes.filters.bpf import Program, SeccompData
+from probes.filters.prover import ALLOWED, NODE_LIMIT, RECORDED, Analysis, TooComplexError
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What two stacks of filters do about the same call.
+
+    Attributes:
+        left: what the first one does.
+        right: what the second one does.
+        left_recorded: whether the kernel records that because the first one's filter says so.
+        right_recorded: likewise for the second one.
+    """
+
+    left: FilterReturn
+    right: FilterReturn
+    left_recorded: bool = False
+    right_recorded: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether they do different things."""
+        return (self.left, self.left_recorded) != (self.right, self.right_recorded)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the two do, as people read it."""
+        return _in_words(self.left, self.left_recorded), _in_words(self.right, self.right_recorded)
+
+
+def _in_words(returns: FilterReturn, is_recorded: bool) -> str:  # noqa: FBT001 - a field of Pair
+    return f"{returns}, recorded" if is_recorded else str(returns)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two stacks of filters side by side.
+
+    Attributes:
+        pairs: what the two do, for each way in which they go together.
+        analysis: what inputs lead to which pair; its return values are indices into ``pairs``.
+    """
+
+    pairs: tuple[Pair, ...]
+    analysis: Analysis
+
+    @property
+    def exact(self) -> bool:
+        """Whether every difference that is told is one."""
+        return self.analysis.exact
+
+    @property
+    def differing(self) -> frozenset[int]:
+        """The indices of the pairs that differ; empty only if the two are equal, exact or not."""
+        return frozenset(index for index in self.analysis.outcomes if self.pairs[index].differs)
+
+
+def effect(value: int) -> FilterReturn:
+    """What the kernel makes of a raw return value; equal effects cannot be told apart.
+
+    The data counts where somebody sees it: the errno, clamped as the kernel clamps it, the si_errno
+    of TRAP's signal, and the message of TRACE's event. Nobody sees it for any other action.
+    """
+    decoded = FilterReturn.decode(value)
+    if decoded.action is Action.ERRNO:
+        return FilterReturn(decoded.action, min(decoded.data, MAX_ERRNO))
+    if decoded.action in {Action.TRAP, Action.TRACE}:
+        return decoded
+    return FilterReturn(decoded.action)
+
+
+def run(programs: Sequence[Program], data: SeccompData, *, big_endian: bool = False) -> int:
+    """The raw value that the kernel heeds of those that a stack of filters returns.
+
+    Args:
+        programs: the filters, the oldest first; without any the call is allowed.
+        data: the call.
+        big_endian: the byte order of the machine.
+    """
+    heeded = ALLOWED
+    for program in programs:
+        newer = bpf.simulate(program, data, big_endian=big_endian)
+        heeded = prover._winner(heeded, newer)
+    return heeded
+
+
+def outcome(
+    programs: Sequence[Program],
+    data: SeccompData,
+    logged: Sequence[bool],
+    *,
+    big_endian: bool = False,
+) -> tuple[FilterReturn, bool]:
+    """What a stack of filters does about a call, and whether a filter's flag has it recorded.
+
+    Args:
+        programs: the filters, the oldest first.
+        data: the call.
+        logged: for each of them whether it has SECCOMP_FILTER_FLAG_LOG; () where none has.
+        big_endian: the byte order of the machine.
+    """
+    heeded = ALLOWED
+    for program, is_logged in zip(programs, logged or (False,) * len(programs), strict=True):
+        value = bpf.simulate(program, data, big_endian=big_endian)
+        heeded = prover._winner(heeded, prover.recorded(value) if is_logged else value)
+    return _effect(heeded)
+
+
+Flags = tuple[Sequence[bool], Sequence[bool]]
+"""For each filter of two stacks whether it has SECCOMP_FILTER_FLAG_LOG; () where none has."""
+
+
+def compare(
+    left: Sequence[Program],
+    right: Sequence[Program],
+    *,
+    logged: Flags = ((), ()),
+    big_endian: bool = False,
+    limit: int = NODE_LIMIT,
+) -> Comparison:
+    """Compares two stacks of filters for every input.
+
+    Args:
+        left: the first stack, its oldest filter first; each must pass ``bpf.check``.
+        right: the second stack.
+        logged: the flags of both.
+        big_endian: the byte order of the machine.
+        limit: how many nodes the diagrams may have.
+
+    Raises:
+        TooComplexError: the diagrams outgrew the limit.
+        IllegalProgramError: the kernel would not take a program.
+    """
+    of_left, of_right = (
+        prover.analyze(programs, big_endian=big_endian, limit=limit, logged=flags)
+        for programs, flags in zip((left, right), logged, strict=True)
+    )
+    diagrams = Diagrams(limit)
+    try:
+        ours = _effects(diagrams, _copied(of_left, diagrams, apart=0))
+        theirs = _effects(diagrams, _copied(of_right, diagrams, apart=_APART))
+        sets = {
+            Pair(a, b, a_recorded, b_recorded): diagrams.both(in_a, in_b)
+            for (a, a_recorded), in_a in ours.items()
+            for (b, b_recorded), in_b in theirs.items()
+        }
+    except (TooLargeError, RecursionError) as error:
+        raise TooComplexError(f"the comparison outgrew its bound ({error})") from error
+    met = {pair: node for pair, node in sets.items() if node != FALSE}
+    pairs = tuple(sorted(met, key=_rank))
+    outcomes = {index: met[pair] for index, pair in enumerate(pairs)}
+    inexact = [f"{side}, {words}" for side, words in _inexact(of_left, of_right)]
+    return Comparison(pairs, Analysis(diagrams, outcomes, inexact))
+
+
+_APART: Final = 1 << 24
+"""Added to what one analysis does not track, so that the other one's unknowns are not the same."""
+
+
+def _copied(analysis: Analysis, store: Diagrams, *, apart: int) -> dict[int, int]:
+    """An analysis' outcomes in another store."""
+    source = analysis._diagrams
+    reached: set[int] = set()
+    waiting = list(analysis.outcomes.values())
+    while waiting:
+        node = waiting.pop()
+        if node > TRUE and node not in reached:
+            reached.add(node)
+            waiting += source.branches(node)
+    copies = {FALSE: FALSE, TRUE: TRUE}
+    for node in sorted(reached):  # a node is younger than its branches
+        variable = source.variable_of(node)
+        no, yes = source.branches(node)
+        known = variable < prover._UNKNOWN_BASE
+        copies[node] = store.node(variable if known else variable + apart, copies[no], copies[yes])
+    return {value: copies[node] for value, node in analysis.outcomes.items()}
+
+
+def _rank(pair: Pair) -> tuple[int, int, bool, bool]:
+    return pair.left.value, pair.right.value, pair.left_recorded, pair.right_recorded
+
+
+def _effect(value: int) -> tuple[FilterReturn, bool]:
+    """What a value does, and whether it is on record for the filter's flag alone."""
+    return effect(value & ~RECORDED), bool(value & RECORDED)
+
+
+def _effects(
+    diagrams: Diagrams, outcomes: Mapping[int, int]
+) -> dict[tuple[FilterReturn, bool], int]:
+    """The inputs by effect: raw values that do the same are taken together."""
+    found: dict[tuple[FilterReturn, bool], int] = {}
+    for value, node in outcomes.items():
+        key = _effect(value)
+        found[key] = diagrams.any_of(found.get(key, FALSE), node)
+    return found
+
+
+def _inexact(left: Analysis, right: Analysis) -> list[tuple[str, str]]:
+    return [
+        (side, words)
+        for side, analysis in (("the first", left), ("the second", right))
+        for words in analysis.inexact
+    ]

@@ -1,0 +1,371 @@
+"""Conditions on a call's arguments, in the terms of OCI profiles, and the arguments that meet them.
+
+What counts is what the kernel reads. It cuts an ``int`` to the low 32 bits of its register, of
+which a filter sees all 64, so that ``0x100000026`` means AF_ALG to socket(2) as 38 does. Which
+arguments are cut is in ``argument-widths.toml``. Pure.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
+
+from probes.arch import X32_SYSCALL_BIT, Arch
+from probes.filters.bdd import FALSE, TRUE, Diagrams
+
+ARGUMENTS: Final = 6
+"""How many arguments a filter sees (``struct seccomp_data``)."""
+
+REGISTER_BITS: Final = 64
+"""How many bits of each."""
+
+HIGHEST_VALUE: Final = (1 << REGISTER_BITS) - 1
+"""All bits of one."""
+
+_FILE: Final = Path(__file__).with_name("argument-widths.toml")
+_NARROW: Final = 32
+_WIDTHS: Final = {"h": 16, "i": _NARROW, "l": REGISTER_BITS}
+_OF_64_BITS: Final = 0x80000000
+"""``__AUDIT_ARCH_64BIT`` of linux/audit.h: what the token of such an ABI has."""
+_FIRST_COMPAT_OF_X32: Final = X32_SYSCALL_BIT | 512
+"""From here on x32 has calls that the kernel treats as those of a 32-bit ABI (syscall_64.tbl)."""
+
+_FIRST_VARIABLE: Final = 64
+_NODES: Final = 1 << 18
+
+
+def variable(argument: int, bit: int) -> int:
+    """The variable of a decision diagram that decides on a bit of an argument, 0 the lowest.
+
+    The prover's diagrams have the same ones, so that conditions can be asked of them.
+    """
+    return _FIRST_VARIABLE + REGISTER_BITS * argument + (REGISTER_BITS - 1 - bit)
+
+
+class Operator(StrEnum):
+    """How an argument is compared; the names of libseccomp and of OCI profiles."""
+
+    NE = "SCMP_CMP_NE"
+    LT = "SCMP_CMP_LT"
+    LE = "SCMP_CMP_LE"
+    EQ = "SCMP_CMP_EQ"
+    GE = "SCMP_CMP_GE"
+    GT = "SCMP_CMP_GT"
+    MASKED_EQ = "SCMP_CMP_MASKED_EQ"
+
+    @property
+    def sign(self) -> str:
+        """The sign that people write."""
+        return _SIGNS[self]
+
+
+_SIGNS: Final = {
+    Operator.NE: "!=",
+    Operator.LT: "<",
+    Operator.LE: "<=",
+    Operator.EQ: "==",
+    Operator.GE: ">=",
+    Operator.GT: ">",
+    Operator.MASKED_EQ: "==",
+}
+_HIGHEST_PLAIN_VALUE: Final = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition on an argument as it was written.
+
+    Attributes:
+        index: which argument, 0 to 5.
+        operator: how it is compared.
+        value: with what; numbers count as unsigned.
+        mask: the bits that are compared; None unless the operator is MASKED_EQ.
+    """
+
+    index: int
+    operator: Operator
+    value: int
+    mask: int | None = None
+
+    def __str__(self) -> str:
+        """The condition as reports show it: ``0==38``, ``0&0x10000000==0x10000000``."""
+        if self.mask is not None:
+            return f"{self.index}&{self.mask:#x}{self.operator.sign}{self.value:#x}"
+        plain = self.value <= _HIGHEST_PLAIN_VALUE
+        return f"{self.index}{self.operator.sign}{self.value if plain else hex(self.value)}"
+
+
+def label(name: str, conditions: Sequence[Condition]) -> str:
+    """What a call under conditions goes by: ``socket[0==38]``; without any, by its name."""
+    return f"{name}[{','.join(map(str, conditions))}]" if conditions else name
+
+
+def name_in(label_of_call: str) -> str:
+    """The name of the call in what it goes by."""
+    return label_of_call.partition("[")[0]
+
+
+def width(call: str, arch: Arch, index: int) -> int:
+    """How many of an argument's bits the kernel reads, by what is known of the call."""
+    letters = _letters(arch.name, call)
+    known = _WIDTHS[letters[index]] if index < len(letters) else REGISTER_BITS
+    return min(known, _register(call, arch))
+
+
+def is_wide(arch: Arch) -> bool:
+    """Whether an ABI's registers have 64 bits."""
+    return bool(arch.audit_arch & _OF_64_BITS)
+
+
+def _register(call: str, arch: Arch) -> int:
+    """How many bits an ABI's registers have for a call."""
+    number = arch.number(call) or 0
+    compat = arch.name == "x32" and number >= _FIRST_COMPAT_OF_X32
+    return REGISTER_BITS if is_wide(arch) and not compat else _NARROW
+
+
+def _letters(arch: str, call: str) -> str:
+    tables = _tables()
+    own = tables.get(arch, {}).get(call)
+    return own if own is not None else tables["calls"].get(call, "")
+
+
+@cache
+def _tables() -> Mapping[str, Mapping[str, str]]:
+    return tomllib.loads(_FILE.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A condition as one ABI's kernel takes it: what of the argument counts, and with what.
+
+    Attributes:
+        index: which argument.
+        operator: how it is compared; MASKED_EQ has become EQ.
+        mask: the bits that count.
+        value: what they are compared with.
+    """
+
+    index: int
+    operator: Operator
+    mask: int
+    value: int
+
+    def holds(self, args: Sequence[int]) -> bool:
+        """Whether the arguments of a call meet it."""
+        word = args[self.index] & self.mask
+        return {
+            Operator.NE: word != self.value,
+            Operator.LT: word < self.value,
+            Operator.LE: word <= self.value,
+            Operator.EQ: word == self.value,
+            Operator.GE: word >= self.value,
+            Operator.GT: word > self.value,
+        }[self.operator]
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """The set of arguments that meet it.
+
+        Raises:
+            TooLargeError: the diagrams are full.
+        """
+        if self.operator is Operator.EQ:
+            return self._equal(diagrams)
+        if self.operator is Operator.NE:
+            return diagrams.complement(self._equal(diagrams))
+        # The others are x >= value, x >= value + 1, and what is left of both.
+        above = self.operator in {Operator.GT, Operator.LE}
+        reached = self._reaches(diagrams, self.value + above)
+        downward = self.operator in {Operator.LT, Operator.LE}
+        return diagrams.complement(reached) if downward else reached
+
+    def _equal(self, diagrams: Diagrams) -> int:
+        if self.value & ~self.mask:
+            return FALSE
+        node = TRUE
+        for bit in range(REGISTER_BITS):
+            if self.mask >> bit & 1:
+                branches = (FALSE, node) if self.value >> bit & 1 else (node, FALSE)
+                node = diagrams.node(variable(self.index, bit), *branches)
+        return node
+
+    def _reaches(self, diagrams: Diagrams, least: int) -> int:
+        if least > self.mask:
+            return FALSE
+        node = TRUE
+        for bit in range(self.mask.bit_length()):
+            branches = (FALSE, node) if least >> bit & 1 else (node, TRUE)
+            node = diagrams.node(variable(self.index, bit), *branches)
+        return node
+
+
+def comparison(condition: Condition, call: str, arch: Arch) -> Comparison:
+    """A condition on a call's argument as an ABI's kernel takes it.
+
+    Where registers have 32 bits, a negative number of 64 bits is meant as the one of 32.
+    """
+    seen = (1 << width(call, arch, condition.index)) - 1
+    narrow = _register(call, arch) == _NARROW
+    if condition.mask is None:
+        value = _negative(condition.value) if narrow else condition.value
+        return Comparison(condition.index, condition.operator, seen, value)
+    whole = condition.mask >> _NARROW == _ALL_OF_A_HALF
+    value = _negative(condition.value) if narrow and whole else condition.value
+    return Comparison(condition.index, Operator.EQ, condition.mask & seen, value)
+
+
+_ALL_OF_A_HALF: Final = (1 << _NARROW) - 1
+
+
+def _negative(value: int) -> int:
+    """The low half of a negative number; any other number as it is."""
+    low = value & _ALL_OF_A_HALF
+    return low if value >> (_NARROW - 1) == _ALL_OF_A_HALF << 1 | 1 else value
+
+
+class Where(Protocol):
+    """A set of arguments."""
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """The set as a diagram.
+
+        Raises:
+            TooLargeError: the diagrams are full.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """The arguments for which a documented call is restricted on one ABI.
+
+    Attributes:
+        comparisons: what all must hold; none where every argument counts.
+    """
+
+    comparisons: tuple[Comparison, ...]
+
+    def holds(self, args: Sequence[int]) -> bool:
+        """Whether a call with these arguments, of which there are six, is restricted."""
+        return all(one.holds(args) for one in self.comparisons)
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """See ``Where``."""
+        found = TRUE
+        for one in self.comparisons:
+            found = diagrams.both(found, one.inputs(diagrams))
+        return found
+
+
+def restriction(conditions: Sequence[Condition], call: str, arch: Arch) -> Restriction:
+    """What conditions on a call mean on an ABI."""
+    return Restriction(tuple(comparison(one, call, arch) for one in conditions))
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The arguments for which none of some restrictions holds.
+
+    Attributes:
+        restrictions: those.
+    """
+
+    restrictions: tuple[Restriction, ...]
+
+    def holds(self, args: Sequence[int]) -> bool:
+        """Whether a call with these arguments, of which there are six, is left alone."""
+        return not any(one.holds(args) for one in self.restrictions)
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """See ``Where``."""
+        return diagrams.complement(AnyOf(self.restrictions).inputs(diagrams))
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """The arguments for which at least one of some restrictions holds.
+
+    Attributes:
+        restrictions: those.
+    """
+
+    restrictions: tuple[Restriction, ...]
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """See ``Where``."""
+        found = FALSE
+        for one in self.restrictions:
+            found = diagrams.any_of(found, one.inputs(diagrams))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The arguments that are in every one of some sets.
+
+    Attributes:
+        sets: those.
+    """
+
+    sets: tuple[Where, ...]
+
+    def inputs(self, diagrams: Diagrams) -> int:
+        """See ``Where``."""
+        found = TRUE
+        for one in self.sets:
+            found = diagrams.both(found, one.inputs(diagrams))
+        return found
+
+
+def example(
+    where: Where, near: Sequence[int] = (), fixed: Mapping[int, int] | None = None
+) -> tuple[int, ...] | None:
+    """Six arguments of a set; None where there are none.
+
+    Args:
+        where: the set.
+        near: arguments to stay close to: a bit differs only where it has to; 0 for what is missing.
+        fixed: arguments that may not differ at all.
+
+    Raises:
+        TooLargeError: the set is too intricate.
+    """
+    diagrams = Diagrams(_NODES)
+    node = where.inputs(diagrams)
+    for index, value in (fixed or {}).items():
+        exact = Comparison(index, Operator.EQ, HIGHEST_VALUE, value)
+        node = diagrams.both(node, exact.inputs(diagrams))
+    if node == FALSE:
+        return None
+    found = [*near, *(0,) * ARGUMENTS][:ARGUMENTS]
+    for index, value in (fixed or {}).items():
+        found[index] = value
+    while node != TRUE:
+        index, place = divmod(diagrams.variable_of(node) - _FIRST_VARIABLE, REGISTER_BITS)
+        bit = 1 << (REGISTER_BITS - 1 - place)
+        branches = diagrams.branches(node)
+        liked = bool(found[index] & bit)
+        chosen = liked if branches[liked] != FALSE else not liked
+        found[index] = found[index] | bit if chosen else found[index] & ~bit
+        node = branches[chosen]
+    return tuple(found)
+
+
+def is_empty(where: Where) -> bool:
+    """Whether no arguments are in a set.
+
+    Raises:
+        TooLargeError: the set is too intricate.
+    """
+    return where.inputs(Diagrams(_NODES)) == FALSE
+
+
+def is_everything(where: Where) -> bool:
+    """Whether all arguments are in a set.
+
+    Raises:
+        TooLargeError: the set is too intricate.
+    """
+    return where.inputs(Diagrams(_NODES)) == TRUE

@@ -1,0 +1,1 @@
+"""What a run does: its options, its order to other machines, its instrument."""

@@ -1,0 +1,193 @@
+"""runc and crun: containers of OCI bundles."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+from probes import files
+from probes.errors import BadInputError
+from probes.runtimes import arguments
+from probes.runtimes.command import JOB_SECONDS
+from probes.runtimes.wanted import Holder, InForce, Job, Wanted
+from probes.text import shown
+
+_MOST_BYTES: Final = 16 << 20
+_CONFIGURATION: Final = "config.json"
+_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_STANDARD_INPUT: Final = "/proc/self/fd/0"
+_NONE: Final = "no seccomp profile"
+_CRUNS_PROGRAM: Final = "run.oci.seccomp_bpf_data"
+"""An annotation of a bundle that crun takes instead of ``linux.seccomp``."""
+
+
+class BundleContainer:
+    """A container of an OCI bundle; see ``probes.runtimes.container.Container``.
+
+    The holder comes in as an open file, standard input, so that nothing is written to the bundle's
+    root file system: not even a place to mount something at.
+    """
+
+    def __init__(self, wanted: Wanted, holder: Holder) -> None:
+        """Reads what is asked for; nothing is made yet.
+
+        Raises:
+            BadInputError: a word of the user's is in the way.
+        """
+        self._wanted = wanted
+        self._holder = holder
+        self._given = arguments.read(
+            wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
+        )
+        self._in_force = InForce(_NONE)
+        self._file: IO[bytes] | None = None
+        self._bundle = ""
+
+    def start(self) -> None:
+        """Makes the container of a copy of the bundle's configuration, and starts it."""
+        self._write(_adapted(self._wanted, (_STANDARD_INPUT,)))
+        self._file = self._holder.in_memory()
+        self._wanted.program.run(
+            *("create", "--bundle", self._bundle, *self._given.words, self._holder.name),
+            stdin=self._file,
+        )
+        self._wanted.program.run("start", self._holder.name)
+
+    def _write(self, configuration: Mapping[str, Any]) -> None:
+        self._in_force = _in_force(configuration, self._wanted)
+        self._bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
+        Path(self._bundle, _CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
+
+    def run(self, job: Job) -> str:
+        """Makes the container and runs a command in it."""
+        self._write(_with_mounts(self._wanted, job))
+        return self._wanted.program.run(
+            *("run", "--bundle", self._bundle, *self._given.words, self._holder.name),
+            seconds=JOB_SECONDS,
+            is_job=True,
+        )
+
+    def execute(self) -> bool:
+        """Has the runtime start another process in the container."""
+        words = ("exec", "--detach", self._holder.name, _STANDARD_INPUT)
+        self._wanted.program.run(*words, stdin=self._file)
+        return True
+
+    def runs(self) -> bool:
+        """Whether the runtime says that the container runs."""
+        try:
+            state = json.loads(self._wanted.program.run("state", self._holder.name))
+        except BadInputError:
+            return False
+        return bool(state.get("status") == "running")
+
+    def version(self) -> str:
+        """The version."""
+        first = self._wanted.program.run("--version").splitlines()[0]
+        return first.split()[-1]
+
+    def digest(self) -> str:
+        """A directory has none."""
+        return ""
+
+    def in_force(self) -> InForce:
+        """The profile of the configuration that the runtime was given."""
+        return self._in_force
+
+    def remove(self) -> None:
+        """Removes the container, whether it runs, is only made, or never was."""
+        try:
+            if self._bundle:
+                self._wanted.program.run("delete", "--force", self._holder.name)
+        finally:
+            if self._file is not None:
+                self._file.close()
+            shutil.rmtree(self._bundle, ignore_errors=True)
+
+
+def _adapted(wanted: Wanted, words: Sequence[str]) -> dict[str, Any]:
+    """The bundle's configuration, with other words in place of its program.
+
+    Raises:
+        BadInputError: the bundle, or the profile, is not what it must be.
+    """
+    bundle = Path(wanted.subject)
+    path = bundle / _CONFIGURATION
+    configuration = _json_object(path, "a bundle's config.json")
+    process = configuration.get("process")
+    root = configuration.get("root")
+    linux = configuration.setdefault("linux", {})
+    if not (isinstance(process, dict) and isinstance(root, dict) and isinstance(linux, dict)):
+        raise BadInputError(
+            f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
+        )
+    mounts = configuration.get("mounts") or []
+    if not any(isinstance(mount, dict) and mount.get("type") == "proc" for mount in mounts):
+        raise BadInputError(
+            f"{shown(path)}: it mounts no proc file system, without which no program can be handed"
+            " in: add the mount at /proc that runc spec writes"
+        )
+    process["args"] = list(words)
+    process["terminal"] = False
+    root["path"] = str((bundle / str(root.get("path", ""))).absolute())
+    # Else a container that runs from the same bundle could be in the way.
+    linux.pop("cgroupsPath", None)
+    if wanted.seccomp is not None:
+        linux["seccomp"] = _json_object(wanted.seccomp, "a seccomp profile")
+    return configuration
+
+
+def _in_force(configuration: Mapping[str, Any], wanted: Wanted) -> InForce:
+    """What the runtime takes of a configuration."""
+    annotations = configuration.get("annotations") or {}
+    if wanted.program.runtime == "crun" and _CRUNS_PROGRAM in annotations:
+        return InForce(f"the program of its bundle's annotation {_CRUNS_PROGRAM}")
+    if wanted.seccomp is not None:
+        return InForce(shown(wanted.seccomp.name))
+    has_one = configuration["linux"].get("seccomp") is not None
+    return InForce("the bundle's profile" if has_one else _NONE)
+
+
+def _with_mounts(wanted: Wanted, job: Job) -> Mapping[str, Any]:
+    """The bundle's configuration for a command with mounts.
+
+    Raises:
+        BadInputError: the bundle is not what it must be.
+    """
+    configuration = _adapted(wanted, job.words)
+    mounts = configuration["mounts"]
+    # There the places to mount at are made in memory, and not in the bundle's root file system.
+    if not any(mount.get("destination") == "/dev" for mount in mounts if isinstance(mount, dict)):
+        raise BadInputError(
+            f"{shown(Path(wanted.subject) / _CONFIGURATION)}: it mounts nothing at /dev, where what"
+            " judges from inside would stand: add the mount that runc spec writes"
+        )
+    configuration["mounts"] = [
+        *mounts,
+        *(
+            {
+                "destination": mount.place,
+                "type": "bind",
+                "source": str(mount.source),
+                "options": ["rbind", "rw" if mount.writable else "ro"],
+            }
+            for mount in job.mounts
+        ),
+    ]
+    variables = [f"{name}={value}" for name, value in job.environment.items()]
+    process = configuration["process"]
+    process["env"] = [*(process.get("env") or [_PATH]), *variables]
+    return configuration
+
+
+def _json_object(path: Path, what: str) -> dict[str, Any]:
+    raw = files.read(path, _MOST_BYTES, what)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{shown(path)}: {what} is JSON, and this is none ({error})") from error
+    if not isinstance(found, dict):
+        raise BadInputError(f"{shown(path)}: {what} is a JSON object, and this is none")
+    return found

@@ -1,0 +1,116 @@
+"""What a user asks for with a target of a container runtime."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from probes.runtimes.command import Program
+
+RUNTIMES: Final = ("runc", "crun", "docker", "podman", "bwrap")
+"""The runtimes, by their words in ``--target``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How containers are started, as the user says it.
+
+    Attributes:
+        seccomp: the profile; None for the runtime's default.
+        arguments: further words for the command that makes the container.
+        command: how the runtime's program is called; empty for its usual name.
+    """
+
+    seccomp: Path | None = None
+    arguments: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+    def wanted(self, runtime: str, subject: str) -> "Wanted":
+        """A container of an image, a bundle or a root file system under a runtime."""
+        program = Program(runtime, self.command or (runtime,))
+        return Wanted(program, subject, self.seccomp, self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A container that is to be started.
+
+    Attributes:
+        program: the runtime's command line program.
+        subject: an image, a bundle's directory, or a root file system's, as the runtime takes it.
+        seccomp: the profile; None for the runtime's default.
+        arguments: words of the user's for the command that makes the container.
+    """
+
+    program: Program
+    subject: str
+    seccomp: Path | None = None
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The profile that a runtime used, as far as it says which.
+
+    Attributes:
+        profile: what a sentence calls it.
+        lifted: the option by which a container has none although one is named; "" where there is
+            no such option.
+    """
+
+    profile: str
+    lifted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The program that runs in place of the container's own.
+
+    Attributes:
+        name: is like no other's, and names the container, too.
+        image: the executable.
+    """
+
+    name: str
+    image: bytes
+
+    def in_memory(self) -> IO[bytes]:
+        """The executable as a file without a name, which is closed to writing (ETXTBSY)."""
+        descriptor = os.memfd_create(self.name)
+        try:
+            os.fchmod(descriptor, 0o755)
+            os.pwrite(descriptor, self.image, 0)
+            return open(f"/proc/self/fd/{descriptor}", "rb")  # noqa: PTH123 - the caller closes it
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or folder of this machine's in a container.
+
+    Attributes:
+        source: it, by its absolute path.
+        place: where it is in the container.
+        writable: whether the container may write to it.
+    """
+
+    source: Path
+    place: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command to run in a container, to its end.
+
+    Attributes:
+        words: the command.
+        environment: its variables, besides those of the container.
+        mounts: what it needs, in this order.
+    """
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: tuple[Mount, ...]

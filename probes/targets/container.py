@@ -1,0 +1,119 @@
+"""The targets ``docker:``, ``podman:``, ``runc:``, ``crun:``, ``bwrap:``: filters of containers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from probes.filters.bpf import Program
+from probes.finding import Finding, Weight, advice
+from probes.runtimes import container
+from probes.runtimes.wanted import InForce, Wanted
+from probes.targets import Origin
+from probes.targets.stack import Stack, alike, named, programs_of, told_apart
+from probes.text import shown
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFilters:
+    """What confines a container.
+
+    Attributes:
+        description: what a sentence calls it, such as ``docker container of alpine with p.json``.
+        programs: the filters of its first process, the oldest first; none where it is not confined.
+        findings: what the filters do not do although it may be expected.
+        origin: the container, with the filters of a process that exec started.
+        logged: for each of the programs whether it has SECCOMP_FILTER_FLAG_LOG.
+        further: the filters of its other processes, where they are others: each stack once.
+        first: what a sentence calls the first process and those that are confined like it.
+    """
+
+    description: str
+    programs: tuple[Program, ...]
+    findings: tuple[Finding, ...]
+    origin: Origin
+    logged: tuple[bool, ...] = ()
+    further: tuple[Stack, ...] = ()
+    first: str = ""
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """What confines its processes: each stack once, that of the first process first."""
+        return (Stack(self.first or self.description, self.programs, self.logged), *self.further)
+
+
+def load(wanted: Wanted) -> ContainerFilters:
+    """Starts a container as its runtime does, and reads what confines it; nothing of it is left.
+
+    Raises:
+        BadInputError: the runtime refuses, or the filters may not be read by this user.
+        InstrumentError: something takes too long, or this kernel does not tell.
+    """
+    held = container.hold(wanted)
+    executed = None if held.executed is None else programs_of(held.executed)
+    runtime, subject = wanted.program.runtime, shown(wanted.subject)
+    origin = Origin(runtime, held.version, subject, held.digest, executed, held.executed_logged)
+    description = _description(wanted, held)
+    stacks = tuple(_stacks(description, held))
+    return ContainerFilters(
+        description,
+        stacks[0].programs,
+        tuple(_findings(wanted, held, stacks)),
+        origin,
+        stacks[0].logged,
+        stacks[1:],
+        stacks[0].description if stacks[1:] else "",
+    )
+
+
+def _stacks(description: str, held: container.Held) -> Iterator[Stack]:
+    """What confines the container's processes: each stack of filters once."""
+    groups: dict[tuple[tuple[bytes, ...], tuple[bool, ...]], list[str]] = {
+        (held.first, held.logged): [f"{held.first_pid} (the first program)"]
+    }
+    for process in held.others:
+        for which, threads in alike(process.threads).items():
+            whole = len(threads) == len(process.threads)
+            part = "" if whole else f", {named('thread', [str(one.tid) for one in threads])}"
+            groups.setdefault(which, []).append(f"{process.pid} ({process.comm}{part})")
+    for (programs, logged), names in groups.items():
+        words = f"{named('process', names)} of the {description}"
+        yield Stack(words, programs_of(programs), logged)
+
+
+def _description(wanted: Wanted, held: container.Held) -> str:
+    return (
+        f"{wanted.program.runtime} container of {shown(wanted.subject)} with"
+        f" {_profile(held.in_force, is_confined=bool(held.first))}"
+    )
+
+
+def _profile(used: InForce, *, is_confined: bool) -> str:
+    """What was in force: where the first process has no filter, no profile was, whatever is said.
+
+    Args:
+        used: what the runtime says.
+        is_confined: whether the container's first process has a filter.
+    """
+    if is_confined or used.profile == "no profile":
+        return used.profile
+    if used.lifted:
+        return f"no seccomp profile ({used.lifted})"
+    if used.profile == "no seccomp profile":
+        return used.profile
+    return f"no seccomp profile in force, although {used.profile} is named"
+
+
+def _findings(wanted: Wanted, held: container.Held, stacks: Sequence[Stack]) -> Iterator[Finding]:
+    runtime = wanted.program.runtime
+    description = _description(wanted, held)
+    if not held.first:
+        yield Finding(f"{description}: its first process has no seccomp filter at all")
+    if held.executed == ():
+        yield Finding(f"a process that {runtime} exec starts there has no seccomp filter at all")
+    if not held.settled:
+        yield Finding(
+            f"the processes of the {description} kept changing while they were read, so that some"
+            " may not be judged: run the suite again",
+            Weight.LIMITS,
+            "processes that come and go",
+        )
+    yield from advice(told_apart(stacks))

@@ -1,0 +1,1 @@
+"""Seccomp profiles of the OCI runtime specification, as each engine reads them."""

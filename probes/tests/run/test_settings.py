@@ -1,0 +1,484 @@
+"""The options: what each word comes to, and the one sentence for every word that means nothing."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from probes import arch
+from probes.action import Action, Profile
+from probes.arch import Arch
+from probes.audit.collector import Batch
+from probes.cell import Claim
+from probes.documents import policy
+from probes.errors import BadInputError, ExitStatus, InstrumentError
+from probes.files import SUITE
+from probes.filters import bpf
+from probes.finding import Weight
+from probes.instrument.calls import Zygote
+from probes.judging import examiner
+from probes.run import settings
+from probes.run.settings import Settings, Words
+from probes.runtimes.wanted import Start
+from probes.targets import builtin
+from probes.targets.words import Container, start
+
+POLICY = str(SUITE / "cases" / "policies" / "container-restrictions.toml")
+KERNEL = arch.offered_by(os.uname().machine)
+NATIVE = KERNEL[0]
+FOREIGN = next(one for one in arch.ARCHES.values() if one not in KERNEL)
+
+
+@pytest.fixture(scope="module")
+def prober() -> Iterator[Zygote]:
+    with Zygote() as zygote:
+        yield zygote
+
+
+@pytest.fixture(scope="module")
+def entered(prober: Zygote) -> tuple[Arch, ...]:
+    """The ABIs by which this kernel can be entered."""
+    return tuple(one for one, trouble in examiner.entered(prober, KERNEL) if not trouble)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Settings:
+    """What a run without options does."""
+    return settings.resolve(Words(POLICY))
+
+
+BAD_WORDS = [
+    (Words(POLICY, profile="killl"), "--profile", "did you mean kill?"),
+    (Words(POLICY, profile="KILL"), "--profile", "did you mean kill?"),
+    (Words(POLICY, profile="kill,"), "--profile", "unknown profile ''"),
+    (Words(POLICY, profile=","), "--profile", "kill, errno, log"),
+    (Words(POLICY, profile="kill, log"), "--profile", "' log'"),
+    (Words(POLICY, profile="kill;log"), "--profile", "separated by commas"),
+    (Words(POLICY, profile="none"), "--profile", "kill, errno, log"),
+    (Words(POLICY, arch="amd64"), "--arch", "did you mean x86_64?"),
+    (Words(POLICY, arch="X86_64"), "--arch", "did you mean x86_64?"),
+    (Words(POLICY, arch="sparc"), "--arch", "riscv64"),
+    (Words(POLICY, arch=f"{NATIVE},"), "--arch", "unknown architecture ''"),
+    (Words(POLICY, arch=FOREIGN.name), "--arch", f"cannot be entered as {FOREIGN}"),
+    (Words(POLICY, arch=f"{NATIVE},{FOREIGN}"), "--arch", f"it can as {NATIVE}"),
+    (Words(POLICY, target="builtins"), "--target", "builtins"),
+    (Words(POLICY, target=""), "--target", "builtin"),
+    (Words(POLICY, target="BUILTIN"), "--target", "builtin"),
+    (
+        Words(POLICY, audit_source="dmesg"),
+        "--audit-source",
+        "netlink, auditd:FILE, fd:N, kmsg or none",
+    ),
+    (Words(POLICY, audit_source=""), "--audit-source", "netlink"),
+    (Words(POLICY, audit_source="auditd"), "--audit-source", "auditd:FILE"),
+    (Words(POLICY, audit_source="auditd:"), "--audit-source", "auditd:FILE"),
+    (Words(POLICY, audit_source="Netlink"), "--audit-source", "netlink"),
+    (Words("/nonexistent/policy.toml"), "policy", "/nonexistent/policy.toml"),
+    (Words("/"), "policy", "/"),
+    (Words("/dev/null"), "policy", "/dev/null"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "hint"), BAD_WORDS, ids=[f"{o}-{h}" for _, o, h in BAD_WORDS]
+)
+def test_a_bad_word_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        settings.resolve(words)
+
+    sentence = str(caught.value)
+    assert option in sentence
+    assert hint in sentence
+    assert len(sentence.splitlines()) == 1
+    assert caught.value.exit_status is ExitStatus.USAGE
+
+
+def test_the_defaults_are_everything(whole: Settings, entered: tuple[Arch, ...]) -> None:
+    assert whole.profiles == tuple(Profile)
+    assert whole.arches == whole.offered == entered
+    assert whole.native == NATIVE
+    assert set(whole.shut) == {one.name for one in KERNEL if one not in entered}
+    assert all(whole.shut.values())
+    assert len(whole.policy.calls) == 60
+    assert whole.target.kind == "builtin"
+    assert whole.audit_source == settings.AUDIT_BEST
+
+
+@pytest.mark.parametrize(
+    ("text", "profiles"),
+    [
+        ("log,kill", (Profile.KILL, Profile.LOG)),
+        ("kill,log", (Profile.KILL, Profile.LOG)),
+        ("errno,errno", (Profile.ERRNO,)),
+        ("log,errno,kill,log", tuple(Profile)),
+    ],
+)
+def test_profiles_come_in_one_order_and_once(text: str, profiles: tuple[Profile, ...]) -> None:
+    resolved = settings.resolve(Words(POLICY, profile=text))
+
+    assert resolved.profiles == profiles
+    assert {case.profile for case in resolved.cases} - {None} == set(profiles)
+
+
+def test_abis_come_in_one_order_and_once(whole: Settings, entered: tuple[Arch, ...]) -> None:
+    backwards = ",".join(one.name for one in (*reversed(entered), entered[0]))
+
+    resolved = settings.resolve(Words(POLICY, arch=backwards))
+
+    assert resolved.arches == entered
+    assert resolved.cases == whole.cases
+
+
+def test_fewer_abis_are_judged_under_the_same_filter(
+    whole: Settings, entered: tuple[Arch, ...]
+) -> None:
+    """It is made for the kernel, whose other ways in stand open whatever is asked for."""
+    one = settings.resolve(Words(POLICY, arch=entered[-1].name))
+
+    assert one.arches == (entered[-1],)
+    assert one.offered == entered
+    for profile in Profile:
+        assert one.target.programs(profile) == whole.target.programs(profile)
+
+
+def test_a_planned_case_is_found_again(whole: Settings) -> None:
+    found = [
+        whole.case(case.claim, [value for _, value in case.parameters]) for case in whole.cases
+    ]
+
+    assert found == list(whole.cases)
+    with pytest.raises(LookupError, match="no case was planned"):
+        whole.case(Claim.DENIES, (NATIVE.name, "getpid"))
+
+
+def test_a_machine_that_no_table_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="vax"))
+
+    with pytest.raises(BadInputError, match="'vax'"):
+        settings.resolve(Words(POLICY))
+
+
+def test_a_kernel_that_cannot_be_entered_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own ABI always can: then the instrument is at fault, and says so."""
+
+    def shut(*_: object) -> Iterator[tuple[Arch, str]]:
+        yield from ((one, "the call did not come back") for one in KERNEL)
+
+    monkeypatch.setattr(examiner, "entered", shut)
+
+    with pytest.raises(InstrumentError, match="the call did not come back"):
+        settings.resolve(Words(POLICY))
+
+
+# Where audit records come from.
+
+
+@pytest.mark.parametrize(
+    "word", ["best", "netlink", "none", "auditd:/var/log/audit/audit.log", "auditd:x"]
+)
+def test_known_sources_are_taken(word: str) -> None:
+    settings.check_audit_source(word)
+
+
+def test_the_source_is_kept_as_it_was_named() -> None:
+    assert settings.resolve(Words(POLICY, audit_source="auditd:x")).audit_source == "auditd:x"
+
+
+def test_no_records_where_none_are_asked_for(prober: Zygote) -> None:
+    trail = settings.open_trail("none", prober, NATIVE)
+
+    assert trail.collector is None
+    assert trail.source == "none"
+    assert "--audit-source none" in trail.reason
+
+
+def test_a_source_that_does_not_work_is_no_source(prober: Zygote, tmp_path: Path) -> None:
+    missing = tmp_path / "audit.log"
+
+    trail = settings.open_trail(f"auditd:{missing}", prober, NATIVE)
+
+    assert trail.collector is None
+    assert str(missing) in trail.reason
+    assert len(trail.reason.splitlines()) == 1
+
+
+class Source:
+    """A collector that is made up; it remembers whether it was closed."""
+
+    def __init__(self, name: str, *, hears: bool) -> None:
+        self.name = name
+        self.hears = hears
+        self.closed = False
+        self.sentinels: list[str] = []
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """Says at once whether the sentinel arrived."""
+        assert deadline == settings.CANARY_DEADLINE_SECONDS
+        self.sentinels.append(sentinel)
+        return Batch((), self.hears, "" if self.hears else f"{self.name} is silent")
+
+    def close(self) -> None:
+        """Remembers it."""
+        self.closed = True
+
+
+@pytest.fixture
+def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Source, Source]:
+    """In place of netlink and of auditd's log."""
+    netlink, auditd = Source("netlink", hears=False), Source("auditd", hears=False)
+    log = tmp_path / "audit.log"
+    log.touch()
+    monkeypatch.setattr(settings, "NetlinkCollector", lambda: netlink)
+    monkeypatch.setattr(settings, "AuditdCollector", lambda _path: auditd)
+    monkeypatch.setattr(settings, "AUDITD_LOG", log)
+    return netlink, auditd
+
+
+def test_the_best_source_is_the_first_that_hears_its_canary(
+    prober: Zygote, sources: tuple[Source, Source]
+) -> None:
+    netlink, auditd = sources
+    netlink.hears = auditd.hears = True
+    assert settings.open_trail("best", prober, NATIVE).source == "netlink"
+    assert not auditd.sentinels
+
+    netlink.hears = False
+    assert settings.open_trail("best", prober, NATIVE).source == "auditd"
+    assert netlink.closed
+    assert not auditd.closed
+
+
+def test_when_none_hears_each_says_why(prober: Zygote, sources: tuple[Source, Source]) -> None:
+    trail = settings.open_trail("best", prober, NATIVE)
+
+    assert trail.collector is None
+    assert trail.source == "none"
+    for source in sources:
+        assert f"{source.name} is silent" in trail.reason
+        assert source.closed
+
+
+def test_a_source_that_was_asked_for_by_name_is_not_replaced(
+    prober: Zygote, sources: tuple[Source, Source]
+) -> None:
+    _, auditd = sources
+    auditd.hears = True
+
+    trail = settings.open_trail("netlink", prober, NATIVE)
+
+    assert trail.collector is None
+    assert trail.reason == "netlink is silent"
+    assert not auditd.sentinels
+
+
+# Targets that are not the suite's own.
+
+
+def exported(folder: Path, arches: tuple[Arch, ...] = KERNEL[:1]) -> Path:
+    """A raw program that names these ABIs."""
+    program = builtin.build(policy.load(Path(POLICY), arch.all_names()), arches, Profile.ERRNO)
+    path = folder / "filter.bpf"
+    path.write_bytes(bpf.to_bytes(program, big_endian=arches[0].big_endian))
+    return path
+
+
+def proved(resolved: Settings) -> list[str]:
+    """The ABIs that are judged by proof, in order."""
+    cases = [case for case in resolved.cases if case.claim is Claim.IS_PROVED]
+    return list(dict.fromkeys(case.cells[0].arch for case in cases))
+
+
+BAD_TARGETS = [
+    (Words(POLICY, start=Start(Path("p.json"))), "--seccomp", "starts no container"),
+    (
+        Words(POLICY, target="pid:1", profile="kill", start=Start(arguments=("-x",))),
+        "--runtime-arg",
+        "docker:...",
+    ),
+    (Words(POLICY, target="docker:x"), "--target", "--profile=kill or --profile=errno"),
+    (Words(POLICY, target="docker:", profile="kill"), "--target", "docker:IMAGE"),
+    (Words(POLICY, target="dokcer:x", profile="kill"), "--target", "did you mean docker?"),
+    (Words(POLICY, target="oci:x.json"), "--target", "--profile=kill or --profile=errno"),
+    (Words(POLICY, target="pid:1", profile="kill,log"), "--target", "name it"),
+    (Words(POLICY, target="ocj:x.json", profile="kill"), "--target", "did you mean oci?"),
+    (Words(POLICY, target="oci:", profile="kill"), "--target", "oci:FILE"),
+    (Words(POLICY, target="oci:/no/x.json", profile="kill"), "--target", "/no/x.json"),
+    (Words(POLICY, target="bpf:/dev/null", profile="kill"), "--target", "/dev/null"),
+    (Words(POLICY, target="bpf:a,,b", profile="kill"), "--target", "between the commas"),
+    (Words(POLICY, target="pid:x", profile="kill"), "--target", "whole number"),
+    (Words(POLICY, target="pid:4194305", profile="kill"), "--target", "no process 4194305"),
+    (Words(POLICY, container=Container(cap="all")), "--cap", "--target=oci:FILE"),
+    (
+        Words(POLICY, target="pid:1", profile="kill", container=Container(kernel="6.1")),
+        "--kernel",
+        "oci:FILE",
+    ),
+    (Words(POLICY, container=Container(engine="podman")), "--engine", "name a profile"),
+    (Words(POLICY, container=Container(runtime="crun")), "--runtime", "name a profile"),
+    *(
+        (Words(POLICY, target="oci:/x.json", profile="kill", container=container), option, hint)
+        for container, option, hint in [
+            (Container(cap="sys_admim"), "--cap", "did you mean CAP_SYS_ADMIN?"),
+            (Container(cap=","), "--cap", "capabilities(7)"),
+            (Container(kernel="six"), "--kernel", "6.1"),
+            (Container(engine="Podman"), "--engine", "did you mean podman?"),
+            (Container(engine="lxc"), "--engine", "podman, containerd, cri-o or bundle"),
+            (Container(runtime="rune"), "--runtime", "did you mean runc?"),
+            (Container(runtime="x"), "--runtime", "runc or crun"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "hint"), BAD_TARGETS, ids=[f"{o}-{h}" for _, o, h in BAD_TARGETS]
+)
+def test_a_bad_target_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
+    test_a_bad_word_is_refused_in_one_sentence(words, option, hint)
+
+
+def test_the_words_of_a_runtime_s_command() -> None:
+    assert start(None, ["-x"], "podman --log-level 'a b'").command == (
+        "podman",
+        "--log-level",
+        "a b",
+    )
+    with pytest.raises(BadInputError, match=r"--runtime-command .*no closing quotation"):
+        start(None, [], "podman 'a")
+
+
+def test_a_raw_program_is_judged_as_it_is(tmp_path: Path, entered: tuple[Arch, ...]) -> None:
+    path = exported(tmp_path, KERNEL)
+
+    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
+
+    assert resolved.target.kind == "bpf"
+    assert str(path) in resolved.target.description
+    assert resolved.profiles == (Profile.ERRNO,)
+    assert resolved.arches == entered
+    (identity,) = resolved.target.identities[Profile.ERRNO]
+    said = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True)
+    assert said.stdout.split()[0] == identity.sha256
+    assert identity.instructions == path.stat().st_size // 8
+    assert set(proved(resolved)) == {one.name for one in KERNEL} | {"any"}
+
+
+def test_workers_judge_what_the_controller_opened(tmp_path: Path) -> None:
+    """Although the file is another one, or gone, by the time they start."""
+    path = exported(tmp_path)
+    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    first = settings.resolve(words)
+    path.unlink()
+
+    second = settings.resolve(words, first.handed)
+
+    assert second.target == first.target
+    assert second.cases == first.cases
+    with pytest.raises(BadInputError):
+        settings.resolve(words)
+
+
+def test_the_builtin_target_is_handed_on_as_well(whole: Settings) -> None:
+    assert settings.resolve(Words(POLICY), whole.handed) == whole
+
+
+def test_filters_for_another_machine_are_judged_by_proof_alone(tmp_path: Path) -> None:
+    path = exported(tmp_path, arch.offered_by(FOREIGN.machine))
+    target, names = f"bpf:{path}", [one.name for one in arch.offered_by(FOREIGN.machine)]
+
+    with pytest.raises(BadInputError, match=f"filters are for {', '.join(names)}, .*--arch"):
+        settings.resolve(Words(POLICY, target=target, profile="errno"))
+    resolved = settings.resolve(Words(POLICY, target=target, profile="errno", arch=",".join(names)))
+
+    assert resolved.arches == ()
+    assert resolved.native == NATIVE
+    assert {case.claim for case in resolved.cases} == {Claim.IS_PROVED}
+    assert proved(resolved) == [*names, "any"]
+
+
+def test_filters_are_not_judged_for_a_machine_that_they_do_not_name(tmp_path: Path) -> None:
+    words = Words(POLICY, target=f"bpf:{exported(tmp_path)}", profile="errno", arch=FOREIGN.name)
+
+    with pytest.raises(BadInputError, match=f"--arch={FOREIGN}"):
+        settings.resolve(words)
+
+
+def test_filters_that_name_no_architecture_are_proved_for_each_of_the_machine(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "deny.bpf"
+    deny = (bpf.statement(bpf.RET_K, Profile.ERRNO.returns.value),)
+    path.write_bytes(bpf.to_bytes(deny, big_endian=NATIVE.big_endian))
+
+    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
+
+    assert proved(resolved) == [*(one.name for one in KERNEL), "any"]
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="takes a kernel of several ABIs")
+def test_an_abi_that_the_filters_treat_like_any_other_is_proved_when_asked_for(
+    tmp_path: Path,
+) -> None:
+    """They name x86_64 only; that is no reason to prove nothing of i386."""
+    path = exported(tmp_path)
+
+    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno", arch="i386"))
+
+    assert proved(resolved) == ["i386", "any"]
+
+
+@pytest.mark.skipif(NATIVE.name != "x86_64", reason="takes a kernel of several ABIs")
+def test_what_arch_leaves_out_is_known(tmp_path: Path) -> None:
+    target = f"bpf:{exported(tmp_path, KERNEL)}"
+
+    resolved = settings.resolve(Words(POLICY, target=target, profile="errno", arch="x86_64"))
+    everything = settings.resolve(Words(POLICY, target=target, profile="errno"))
+
+    assert [one.name for one in resolved.left_out] == ["x32", "i386"]
+    assert everything.left_out == ()
+    (case,) = (case for case in resolved.cases if case.cells[0].arch == "any")
+    assert [one.name for one in case.beside] == ["x86_64"]
+
+
+def test_an_architecture_that_nobody_can_judge_is_a_finding_with_weight(tmp_path: Path) -> None:
+    """Of SPARC's numbers below 100, which are let through, no table says what they do."""
+    path = exported(tmp_path)
+    sparc = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
+        bpf.jump(bpf.JEQ, 0x2, 0, 4),
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JGE, 100, 1, 0),
+        bpf.statement(bpf.RET_K, Action.ALLOW.value),
+        bpf.statement(bpf.RET_K, Profile.ERRNO.returns.value),
+    )
+    path.write_bytes(bpf.to_bytes(sparc, big_endian=NATIVE.big_endian) + path.read_bytes())
+
+    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    resolved = settings.resolve(words)
+
+    (finding,) = resolved.target.findings
+    assert (finding.weight, finding.about) == (Weight.LIMITS, "architecture 0x2")
+    (case,) = (case for case in resolved.cases if case.claim is Claim.IS_ALL_JUDGED)
+    assert case.arch == NATIVE
+    assert settings.resolve(words, resolved.handed).cases == resolved.cases
+
+
+def test_too_many_architectures_to_tell_apart_are_a_finding_with_weight(tmp_path: Path) -> None:
+    """One byte of the token is compared, so that 2^24 of them are named."""
+    path = exported(tmp_path)
+    byte = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_ARCH),
+        bpf.statement(bpf.AND, 0xFF),
+        bpf.jump(bpf.JEQ, 0x08, 0, 1),
+        bpf.statement(bpf.RET_K, Action.ALLOW.value),
+    )
+    path.write_bytes(bpf.to_bytes(byte, big_endian=NATIVE.big_endian) + path.read_bytes())
+
+    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    (finding,) = settings.resolve(words).target.findings
+
+    assert (finding.weight, finding.about) == (Weight.LIMITS, "architectures")
+    assert "whole tokens" in finding.text

@@ -1,0 +1,179 @@
+"""Starts Debian's auditd by hand, with a configuration and a log of its own.
+
+Only one auditd can take the kernel's records, so there is a lock between the tests' processes,
+and nothing is started where the machine's own auditd runs. ``-s nochange`` leaves the kernel's
+audit switch alone.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes.audit.netlink import AuditControl, AuditStatus
+from probes.tests.support.emitter import lone_auditd, wait_for
+
+LIFETIME = 120
+"""Seconds after which timeout(1) ends the daemon, whatever became of the test."""
+
+_PATIENCE = 10.0
+_STATE_REPORT = Path("/run/auditd.state")
+
+_CONFIGURATION = """\
+local_events = yes
+write_logs = yes
+log_file = {log}
+log_format = {log_format}
+flush = INCREMENTAL_ASYNC
+freq = 50
+max_log_file = {megabytes}
+num_logs = 5
+max_log_file_action = ROTATE
+name_format = NONE
+priority_boost = 0
+space_left = 2
+space_left_action = IGNORE
+admin_space_left = 1
+admin_space_left_action = IGNORE
+disk_full_action = IGNORE
+disk_error_action = IGNORE
+plugin_dir = {plugins}
+"""
+
+
+class AuditdBusyError(Exception):
+    """An auditd that is not ours takes the kernel's records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auditd:
+    """A running auditd.
+
+    Attributes:
+        pid: the daemon's process.
+        log: the file that it writes.
+    """
+
+    pid: int
+    log: Path
+
+    def rotate(self) -> None:
+        """Has it rotate its log now, and waits until the new file holds its note of that."""
+        before = self.log.stat().st_ino
+        os.kill(self.pid, signal.SIGUSR1)
+        wait_for(lambda: self._rotated_from(before), "auditd did not rotate its log")
+
+    def _rotated_from(self, inode: int) -> bool:
+        """Whether the log is another file than ``inode`` and has been written to."""
+        if not self.log.exists():
+            return False
+        status = self.log.stat()
+        return status.st_ino != inode and status.st_size > 0
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Stops the daemon from reading, for a while."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def running(
+    executable: str, directory: Path, log_format: str, *, megabytes: int
+) -> Iterator[Auditd]:
+    """Runs auditd as long as the context lasts, at most ``LIFETIME`` seconds.
+
+    Args:
+        executable: the daemon.
+        directory: a new directory for its configuration and its log.
+        log_format: ``RAW`` or ``ENRICHED``.
+        megabytes: the size at which it rotates by itself (max_log_file).
+
+    Raises:
+        AuditdBusyError: another auditd runs.
+    """
+    with lone_auditd():
+        before = the_status()
+        refuse_if_busy(before)
+        reported = _STATE_REPORT.exists()
+        log = _configure(directory, log_format, megabytes)
+        daemon = [executable, "-n", "-c", str(directory), "-s", "nochange"]
+        process = subprocess.Popen(["timeout", "--kill-after=5", str(LIFETIME), *daemon])
+        try:
+            wait_for(lambda: the_status().pid != 0 and log.exists(), "auditd did not start")
+            yield Auditd(the_status().pid, log)
+        finally:
+            _stop(process)
+            if not reported:
+                # SIGCONT makes auditd write it.
+                _STATE_REPORT.unlink(missing_ok=True)
+        wait_for(lambda: the_status().pid == 0, "auditd is still registered with the kernel")
+        after = the_status()
+        changed = (after.enabled, after.failure, after.rate_limit, after.backlog_limit) != (
+            before.enabled,
+            before.failure,
+            before.rate_limit,
+            before.backlog_limit,
+        )
+        if changed:
+            raise AssertionError(f"auditd changed the audit settings: {before} -> {after}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends timeout(1) and with it the daemon, which ignores a signal during its start."""
+
+    def ended() -> bool:
+        try:
+            process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            # Whoever is registered while the lock is held is ours.
+            pid = the_status().pid
+            if pid:
+                os.kill(pid, signal.SIGTERM)
+            return False
+        return True
+
+    process.terminate()  # timeout(1) passes it on
+    wait_for(ended, "auditd did not end")
+
+
+def _configure(directory: Path, log_format: str, megabytes: int) -> Path:
+    """Writes the configuration and returns the path of the log to be."""
+    plugins = directory / "plugins.d"
+    plugins.mkdir(mode=0o750, parents=True)
+    log = directory / "audit.log"
+    configuration = directory / "auditd.conf"
+    configuration.write_text(
+        _CONFIGURATION.format(log=log, log_format=log_format, plugins=plugins, megabytes=megabytes),
+        encoding="utf-8",
+    )
+    configuration.chmod(0o640)  # auditd refuses one that others can write
+    return log
+
+
+def refuse_if_busy(status: AuditStatus) -> None:
+    """Looks for an auditd that takes the kernel's records.
+
+    Raises:
+        AuditdBusyError: there is one.
+    """
+    if status.pid:
+        raise AuditdBusyError(f"auditd runs already, as process {status.pid}")
+
+
+def the_status() -> AuditStatus:
+    """The kernel's audit status; root may read it."""
+    control = AuditControl()
+    try:
+        status = control.status()
+    finally:
+        control.close()
+    if status is None:
+        raise AssertionError("the kernel's audit status cannot be read")
+    return status

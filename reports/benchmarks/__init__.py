@@ -1,0 +1,1 @@
+"""What the reports cost, and the browser in which pages are looked at."""

@@ -1,0 +1,96 @@
+"""What ``syscall-conformance`` does, which is no test run: it parses, calls and writes.
+
+Every command answers with an exit status and what it has to say, which is written at the very
+end: a reader who has had enough changes no status.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from probes import interruption
+from probes.errors import ExitStatus, SuiteError
+from probes.filters.prover import TooComplexError
+from probes.text import shown
+from reports.commands import output
+from reports.commands.answer import carry_out
+
+PROGRAM = "syscall-conformance"
+
+_COMMANDS = (
+    *("gate", "observe", "guest", "report", "compare", "merge"),
+    *("export", "explain", "diff", "with-audit"),
+)
+"""In the order of the program's help; each is a module of ``reports.commands``."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        words: those after the program's name.
+
+    Returns:
+        The exit status. ``SystemExit`` with it comes for ``--help`` and a faulty command line.
+    """
+    options = _parser(words).parse_args(words)
+    try:
+        with interruption.orderly():
+            answer = carry_out(options)
+        output.write(answer.said, answer.file)
+    except SuiteError as error:
+        return _refused(f"{options.command}: {error}", error.exit_status)
+    except TooComplexError as error:
+        return _refused(f"{options.command}: there is no proof: {error}", ExitStatus.BROKEN)
+    except KeyboardInterrupt:
+        return _refused("interrupted", ExitStatus.INTERRUPTED)
+    except Exception:  # noqa: BLE001 - Python's own status for it, 1, means "different" here
+        traceback.print_exc()
+        return ExitStatus.INTERNAL_ERROR
+    for note in answer.notes:
+        _tell(f"note: {note}")
+    return answer.status
+
+
+def _refused(sentence: str, status: ExitStatus) -> ExitStatus:
+    _tell(f"{PROGRAM} {sentence}")
+    return status
+
+
+def _tell(sentence: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{sentence}\n")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one sentence and exit as a faulty input does."""
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - argparse's own many keywords
+        """Takes what argparse takes; options may not be cut short."""
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses the command line."""
+        self.exit(ExitStatus.USAGE, f"{self.prog}: {shown(message)} (see {self.prog} --help)\n")
+
+
+_DESCRIPTION = """\
+What is not a test run of syscall-conformance: gates a container image, renders the record of a
+run, exports the suite's filter, explains a filter, and compares two."""
+
+
+def _parser(words: Sequence[str]) -> _Parser:
+    """What parses the words; of the commands only the one that is called, if one is."""
+    parser = _Parser(prog=PROGRAM, description=_DESCRIPTION)
+    version = importlib.metadata.version(PROGRAM)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
+        importlib.import_module(f"reports.commands.{command.replace('-', '_')}").add(commands)
+    return parser

@@ -1,0 +1,100 @@
+"""Where the output of a command goes: a file, written whole or not at all, or standard output."""
+
+import contextlib
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+from probes.errors import BadInputError
+from probes.text import shown
+
+STANDARD_OUTPUT = "-"
+"""The file name that means standard output."""
+
+STANDARD_ERROR = "/dev/stderr"
+"""The file name that means standard error, which may be a file that others write to as well."""
+
+
+def write(data: str | bytes, name: str) -> None:
+    """Writes what a command has to say.
+
+    A reader of a file finds the old content or the whole new one, never a part. What is there and
+    is no regular file, such as /dev/null or a fifo, is written to and not replaced. When a reader
+    of standard output has had enough, that is no fault.
+
+    Args:
+        data: text, or bytes that are no text.
+        name: a file, or ``-`` for standard output.
+
+    Raises:
+        BadInputError: it cannot be written, or bytes would go to a terminal.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    if name == STANDARD_OUTPUT:
+        if sys.stdout is None:
+            raise BadInputError("standard output is closed: name a file with -o FILE")
+        if isinstance(data, bytes) and sys.stdout.isatty():
+            raise BadInputError("a raw program is not for a terminal: name a file with -o FILE")
+        _to_standard_output(raw)
+        return
+    if name == STANDARD_ERROR:
+        _to_standard_error(raw)
+        return
+    path = Path(name)
+    try:
+        if _is_special(path):
+            path.write_bytes(raw)
+        else:
+            _replace(raw, path)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInputError(
+            f"{shown(name)}: cannot be written ({reason}): name another file"
+        ) from error
+
+
+def _to_standard_output(raw: bytes) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(raw)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # What is left in Python's buffer would fail once more when the interpreter ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise BadInputError(
+            f"standard output cannot be written ({error.strerror}): name a file with -o FILE"
+        ) from error
+
+
+def _to_standard_error(raw: bytes) -> None:
+    # Where nobody reads what is said, the exit status still says it.
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+            sys.stderr.buffer.write(raw)
+            sys.stderr.buffer.flush()
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _replace(raw: bytes, path: Path) -> None:
+    target = path.resolve()  # a symbolic link stays one
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:  # nothing is left beside the file on Ctrl-C, too; it is raised again
+        temporary.unlink(missing_ok=True)
+        raise

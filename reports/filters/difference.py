@@ -1,0 +1,295 @@
+"""Two stacks of filters side by side: where they do different things, with examples. Pure."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from probes.arch import Arch
+from probes.errors import ExitStatus, InstrumentError
+from probes.filters import partition
+from probes.filters.bpf import SeccompData
+from probes.filters.comparison import Comparison, Pair, compare, outcome
+from probes.filters.partition import Condition
+from probes.filters.prover import TooComplexError
+from probes.finding import weighty
+from probes.targets.open import Opened
+from reports.filters import explain, places, way
+from reports.filters.places import Numbers, Place
+from reports.filters.way import INDENT, wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Numbers about which two stacks of filters differ in one way.
+
+    Attributes:
+        place: where.
+        numbers: the numbers.
+        pair: what the two do.
+        condition: the arguments with which they do; None where these do not matter.
+        example: a call with which both were run, and did so.
+    """
+
+    place: Place
+    numbers: Numbers
+    pair: Pair
+    condition: Condition | None
+    example: SeccompData
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a comparison came to.
+
+    Attributes:
+        status: CONFORMANT for equal, NOT_CONFORMANT for different, CANNOT_TELL where what was
+            compared is equal and is not all, BROKEN for no proof.
+        lines: what a reader is told.
+    """
+
+    status: ExitStatus
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    left: Opened
+    right: Opened
+
+    def confirmed(self, pair: Pair, data: SeccompData) -> bool:
+        """Whether the filters themselves do what a pair says."""
+        (left, left_recorded), (right, right_recorded) = (
+            outcome(side.programs, data, side.logged, big_endian=side.native.big_endian)
+            for side in (self.left, self.right)
+        )
+        return Pair(left, right, left_recorded, right_recorded) == pair
+
+
+def rows(
+    comparison: Comparison, left: Opened, right: Opened, where: Sequence[Place]
+) -> tuple[Row, ...]:
+    """Every difference, place by place; each is confirmed by running the filters.
+
+    Raises:
+        TooComplexError: too many tokens or numbers are told apart.
+        InstrumentError: the filters do not do what an exact analysis says.
+    """
+    sides = _Sides(left, right)
+    return tuple(row for place in where for row in _rows_of(comparison, sides, place))
+
+
+def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[Row]:
+    """The rows of a place: those of one pair and condition are one."""
+    found: dict[tuple[int, str], tuple[list[Numbers], Condition | None, SeccompData]] = {}
+    for part in partition.number_ranges(comparison.analysis, place.token):
+        indices = sorted(part.returns & comparison.differing)
+        numbers = places.within(place, part.first, part.last) if indices else Numbers((), ())
+        if not numbers.named and not numbers.unknown:
+            continue
+        for index in indices:
+            example = _confirmed(comparison, sides, place.token, numbers.first, index)
+            if example is None:
+                continue
+            condition = None
+            if len(part.returns) > 1:
+                condition = partition.condition(
+                    comparison.analysis, place.token, numbers.first, {index}
+                )
+            key = (index, "" if condition is None else str(condition))
+            found.setdefault(key, ([], condition, example))[0].append(numbers)
+    for (index, _), (parts, condition, example) in found.items():
+        yield Row(place, places.together(parts), comparison.pairs[index], condition, example)
+
+
+def _confirmed(
+    comparison: Comparison, sides: _Sides, token: int, number: int, index: int
+) -> SeccompData | None:
+    """A call about which the two differ; None where an analysis that is not exact was wrong."""
+    example = comparison.analysis.witness(token, number, index)
+    if example is not None and sides.confirmed(comparison.pairs[index], example):
+        return example
+    if comparison.exact:
+        raise InstrumentError(
+            f"number {number:#x} of architecture {token:#x}: the analysis says that the filters "
+            f"differ, but they do not"
+        )
+    return None
+
+
+def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+    """Compares two targets; where they have several stacks of filters, every one with every one.
+
+    Args:
+        left: the one that is called A.
+        right: the one that is called B.
+        wanted: the only ABIs to look at; empty for everything.
+        width: how long a line may be.
+
+    Raises:
+        TooComplexError: there is no proof, nor a difference that is certain.
+        InstrumentError: the analysis contradicts the filters.
+    """
+    lines = _headline(left, right, width)
+    parts = list(itertools.product(_parts("A", left), _parts("B", right)))
+    if len(parts) == 1:
+        found = _of_stacks(left, right, wanted, width)
+        return Finding(found.status, (*lines, *found.lines))
+    found_in_parts = []
+    for (one, ours), (other, theirs) in parts:
+        part = _told(ours, theirs, wanted, width)
+        found_in_parts.append(part.status)
+        lines += ["", *wrapped(f"{one} and {other}", width), *part.lines]
+    status = next(one for one in _GRAVEST_FIRST if one in found_in_parts)
+    return Finding(status, (*lines, "", *wrapped(_SUMS[status], width)))
+
+
+_GRAVEST_FIRST: Final = (
+    ExitStatus.NOT_CONFORMANT,
+    ExitStatus.BROKEN,
+    ExitStatus.CANNOT_TELL,
+    ExitStatus.CONFORMANT,
+)
+_SUMS: Final = {
+    ExitStatus.NOT_CONFORMANT: "Taken together: not every stack of A is equal to every stack of B.",
+    ExitStatus.BROKEN: "Taken together: not every stack of A is proved equal to every stack of B.",
+    ExitStatus.CANNOT_TELL: "Taken together: what was compared is equal, but is not all.",
+    ExitStatus.CONFORMANT: "Taken together: every stack of A is equal to every stack of B.",
+}
+
+
+def _parts(letter: str, opened: Opened) -> list[tuple[str, Opened]]:
+    """The stacks of filters of a target, each with what it is called."""
+    if not opened.further:
+        return [(letter, opened)]
+    return [
+        (f"{letter}, stack {number} ({part.description})", part)
+        for number, part in enumerate(opened.members, 1)
+    ]
+
+
+def _told(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+    """The comparison of two of several stacks, of which no proof is wanting for the others."""
+    try:
+        return _of_stacks(left, right, wanted, width)
+    except TooComplexError as error:
+        return Finding(ExitStatus.BROKEN, ("", *wrapped(f"There is no proof: {error}.", width)))
+
+
+def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+    """Compares two stacks of filters.
+
+    Raises:
+        TooComplexError: there is no proof, nor a difference that is certain.
+        InstrumentError: the analysis contradicts the filters.
+    """
+    comparison = compare(
+        left.programs,
+        right.programs,
+        logged=(left.logged, right.logged),
+        big_endian=left.native.big_endian,
+    )
+    lines: list[str] = []
+    if not comparison.differing:
+        return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
+    try:
+        where = places.places(comparison.analysis, left.native, wanted)
+        found = rows(comparison, left, right, where)
+    except TooComplexError:
+        if wanted:
+            raise
+        return _beyond_counting(comparison, _Sides(left, right), lines, width)
+    if not found:
+        if comparison.exact and not wanted:
+            raise InstrumentError("the analysis says that the filters differ, but not where")
+        return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
+    lines += ["", f"A and B differ {_scope(wanted)}"]
+    for place in where:
+        lines += _place_lines(place, [row for row in found if row.place == place], width)
+    if not comparison.exact:
+        lines += ["", *wrapped("There may be more differences: the analysis is not exact.", width)]
+        lines += _doubts(comparison, width)
+    return Finding(ExitStatus.NOT_CONFORMANT, tuple(lines))
+
+
+def _headline(left: Opened, right: Opened, width: int) -> list[str]:
+    lines = []
+    for letter, opened in (("A", left), ("B", right)):
+        lines += wrapped(f"{letter}  {opened.description}", width, "", INDENT)
+        for finding in opened.findings:
+            lines += wrapped(f"- {finding.line}", width, INDENT * 2, INDENT * 3)
+    return lines
+
+
+def _scope(wanted: Sequence[Arch]) -> str:
+    return f"on {', '.join(arch.name for arch in wanted)}:" if wanted else "here:"
+
+
+def _no_difference(
+    comparison: Comparison, sides: _Sides, lines: list[str], wanted: Sequence[Arch], width: int
+) -> Finding:
+    if not comparison.exact:
+        said = "No difference was found, but that is no proof: the analysis is not exact."
+        lines += ["", *wrapped(said, width), *_doubts(comparison, width)]
+        return Finding(ExitStatus.BROKEN, tuple(lines))
+    where = f"on {', '.join(arch.name for arch in wanted)}" if wanted else "on every architecture"
+    if weighty((*sides.left.findings, *sides.right.findings)):
+        said = (
+            f"What was compared of A and B is equal {where}, but a finding says that they are more"
+            " than that: cannot tell."
+        )
+        return Finding(ExitStatus.CANNOT_TELL, (*lines, "", *wrapped(said, width)))
+    said = f"A and B are equal {where}, for every number and all arguments: proved."
+    return Finding(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
+
+
+def _doubts(comparison: Comparison, width: int) -> list[str]:
+    return [
+        line
+        for words in comparison.analysis.inexact
+        for line in wrapped(f"- {words}", width, INDENT, INDENT * 2)
+    ]
+
+
+def _beyond_counting(
+    comparison: Comparison, sides: _Sides, lines: list[str], width: int
+) -> Finding:
+    """Filters that differ in more places than can be told apart: one of them.
+
+    Raises:
+        TooComplexError: no difference is certain.
+    """
+    for index in sorted(comparison.differing):
+        data = partition.example(comparison.analysis, index)
+        pair = comparison.pairs[index]
+        if sides.confirmed(pair, data):
+            in_a, in_b = pair.words
+            said = (
+                f"A and B differ in more places than can be listed; one is number {data.nr:#x} on "
+                f"architecture {data.arch:#x} with {way.arguments_text(data)}: {in_a} in A, "
+                f"{in_b} in B"
+            )
+            return Finding(ExitStatus.NOT_CONFORMANT, (*lines, "", *wrapped(said, width)))
+    raise TooComplexError("the filters tell too many numbers apart")
+
+
+def _place_lines(place: Place, found: Sequence[Row], width: int) -> list[str]:
+    """The table of a place; nothing where the two agree."""
+    if not found:
+        return []
+    one, two = (
+        max(2, *map(len, sides)) for sides in zip(*(row.pair.words for row in found), strict=True)
+    )
+    lines = ["", *wrapped(place.heading, width), f"{INDENT}{'A':<{one}}  {'B':<{two}}"]
+    for row in found:
+        in_a, in_b = row.pair.words
+        lead = f"{INDENT}{in_a:<{one}}  {in_b:<{two}}  "
+        lines += wrapped(_row_text(row), width, lead, " " * len(lead))
+    return [line.rstrip() for line in lines]
+
+
+def _row_text(row: Row) -> str:
+    numbers = explain.group_text(row.place, row.numbers)
+    if row.condition is None:
+        return numbers
+    return f"{numbers}; if {row.condition}, as with {way.arguments_text(row.example)}"

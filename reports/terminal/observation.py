@@ -1,0 +1,362 @@
+"""What an observation says, as lines for people and as JSON."""
+
+import json
+import os
+import signal
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from probes.action import Profile
+from probes.documents import siblings
+from probes.documents.policy import Policy
+from probes.errors import ExitStatus
+from probes.finding import weighty
+from probes.observe.caller import NOBODY_KNOWS
+from probes.observe.contacts import Contact
+from probes.observe.findings import Finding, exit_status
+from probes.observe.hiding import UNKNOWN
+from probes.observe.limits import limits
+from probes.observe.observation import Observation
+from probes.observe.supervisor import Ending, Outcome
+from probes.observe.watch import Kind
+from probes.text import visible
+
+SCHEMA: Final = "syscall-conformance/observation/1"
+"""What ``schema`` says in a document of this version; see ``results/observation.schema.json``."""
+
+_COMM_SIZE: Final = 15
+_SHOWN: Final = 3
+"""Argument lists and places of a finding that the lines show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a report is made of.
+
+    Attributes:
+        command: the words of the command.
+        image: the image or the bundle, as a target's word; "" for a plain command.
+        policy: what the platform does not allow.
+        profiles: those that are told about.
+        observation: how it went.
+        findings: what was seen.
+        notes: sentences about what could not be seen.
+    """
+
+    command: tuple[str, ...]
+    policy: Policy
+    profiles: tuple[Profile, ...]
+    observation: Observation
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+    image: str = ""
+
+    @property
+    def status(self) -> ExitStatus:
+        """What it comes to."""
+        return exit_status(self.observation, self.findings)
+
+    def of(self, *kinds: Kind) -> tuple[Finding, ...]:
+        """The findings of some kinds."""
+        return tuple(one for one in self.findings if one.key.kind in kinds)
+
+
+def lines(report: Report, width: int) -> list[str]:
+    """The report for people."""
+    refused = report.of(Kind.DOCUMENTED, Kind.UNKNOWN)
+    ways = [one for one in report.of(Kind.SIBLING) if not _is_everyday(one)]
+    everyday = [one for one in report.of(Kind.SIBLING) if _is_everyday(one)]
+    said = [_headline(report, refused), _ending(report.observation.outcome)]
+    if refused:
+        said += ["", *_table(refused)]
+        said += ["", *(line for one in report.profiles for line in _fate(one, refused, width))]
+    if ways:
+        head = "Allowed, for the policy leaves them out, but with the power of documented calls:"
+        said += ["", *textwrap.wrap(head, width), *_table(ways)]
+    if everyday:
+        said += ["", *textwrap.wrap(_folded(everyday), width, subsequent_indent="  ")]
+    for note in (*notes(report), *report.notes):
+        # Paths have hyphens, too.
+        said += textwrap.wrap(
+            f"note: {note}", width, subsequent_indent="  ", break_on_hyphens=False
+        )
+    return [visible(line) for line in said]
+
+
+def _is_everyday(found: Finding) -> bool:
+    """Whether most programs make a call that gives such power; clone(2) may give other power."""
+    given: set[str] = set()
+    for one in siblings.siblings():
+        if one.everyday and found.key.name in {one.name, one.label}:
+            given |= set(one.gives)
+    return bool(found.gives) and given.issuperset(found.gives)
+
+
+def _folded(found: Sequence[Finding]) -> str:
+    """What most programs do, in one sentence: it says little about this one."""
+    names = ", ".join(sorted({one.key.name for one in found}))
+    gives = ", ".join(sorted({name for one in found for name in one.gives}))
+    programs = len({one.key.executable for one in found})
+    times = _times(sum(one.count for one in found))
+    return (
+        f"As most programs do, {_some(programs, 'program')} made calls that are allowed and have "
+        f"the power of {gives}: {names}, {times} in all"
+    )
+
+
+def _headline(report: Report, refused: Sequence[Finding]) -> str:
+    title = f"the {len(report.policy.calls)} calls of {report.policy.name}"
+    stopped = [one for one in refused if one.stopped_by]
+    granted = [one for one in refused if not one.stopped_by]
+    count = sum(one.count for one in granted)
+    if stopped:
+        names = sorted({one.key.name for one in stopped})
+        what = "a call" if len(names) == 1 else f"{len(names)} calls"
+        made = _times(sum(one.count for one in stopped))
+        aside = f"; granted ones {_times(count)}" if granted else ""
+        return (
+            f"FAIL: {', '.join(names)}: {what} that the platform does not allow, made {made}{aside}"
+        )
+    word = "PASS" if report.status is ExitStatus.CONFORMANT else "CANNOT TELL"
+    if granted:
+        return f"{word}: of {title} only granted ones were seen, {_times(count)}"
+    return f"{word}: none of {title} was seen"
+
+
+def _ending(outcome: Outcome) -> str:
+    seconds = f"after {outcome.nanoseconds / 1e9:.2f} s"
+    status = _status(outcome)
+    how = (
+        f"ended with exit status {status['exit_status']}"
+        if status["signal"] is None
+        else f"was ended by {status['signal']}"
+    )
+    why = {
+        Ending.ITSELF: "",
+        Ending.DEADLINE: ", at the deadline",
+        Ending.INTERRUPTED: ", when it was interrupted",
+    }
+    return f"the command {how} {seconds}{why[outcome.ending]}"
+
+
+def _status(outcome: Outcome) -> dict[str, Any]:
+    if os.WIFSIGNALED(outcome.status):
+        number = os.WTERMSIG(outcome.status)
+        known = {one.value: one.name for one in signal.Signals}
+        return {"exit_status": None, "signal": known.get(number, f"signal {number}")}
+    return {"exit_status": os.WEXITSTATUS(outcome.status), "signal": None}
+
+
+def _table(found: Sequence[Finding]) -> list[str]:
+    rows = [("call", "ABI", "times", "processes", "first", "by")]
+    details: list[list[str]] = [[]]
+    for one in found:
+        key = one.key
+        first = f"{one.first:.3f} s"
+        row = (key.name, key.abi, str(one.count), str(len(one.processes)), first, _who(one))
+        rows.append(row)
+        details.append(_details(one))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    said = []
+    for row, more in zip(rows, details, strict=True):
+        cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+        cells += [row[column].rjust(widths[column]) for column in (2, 3, 4)]
+        said.append("  ".join((*cells, row[5])))
+        said += [f"    {line}" for line in more]
+    return said
+
+
+def _who(one: Finding) -> str:
+    program, comm = one.key.executable, one.key.comm
+    if comm == program.rpartition("/")[2][:_COMM_SIZE] or comm == NOBODY_KNOWS:
+        return program
+    return f"{program} ({comm})" if program != NOBODY_KNOWS else comm
+
+
+def _details(one: Finding) -> list[str]:
+    said = []
+    if one.gives:
+        said.append(f"has the power of {', '.join(one.gives)}")
+    for words in dict.fromkeys(one.grants.values()):
+        under = [profile for profile, other in one.grants.items() if other == words]
+        only = "" if len(under) == len(one.under) else f" (under {', '.join(under)})"
+        said.append(f"granted{only}: {words}")
+    if one.key.kind.allowed:
+        return said
+    for values, _ in one.arguments[:_SHOWN]:
+        said.append(f"{one.key.name}({', '.join(f'{value:#x}' for value in values)})")
+    places = ", ".join(place for place, _ in one.sites[:_SHOWN] if place != NOBODY_KNOWS)
+    if places:
+        said.append(f"from {places}{', ...' if len(one.sites) > _SHOWN else ''}")
+    if one.cut_short:
+        said.append(f"{_times(one.cut_short)} its caller was killed before it ran")
+    return said
+
+
+def _fate(profile: Profile, found: Sequence[Finding], width: int) -> list[str]:
+    """What the platform would do, as one sentence."""
+    stopped = [one for one in found if profile in one.stopped_by]
+    lead = f"{profile}: "
+    if not stopped:
+        words = "every call that was seen is granted"
+    elif profile is Profile.KILL:
+        words = _killed(stopped)
+    else:
+        count = sum(one.count for one in stopped)
+        words = (
+            f"{_some(count, 'call')} would be refused with EPERM, and no record written"
+            if profile is Profile.ERRNO
+            else f"{_some(count, 'call')} would run, and leave an audit record each"
+        )
+    return textwrap.wrap(lead + words, width, subsequent_indent="  ")
+
+
+def _killed(stopped: Sequence[Finding]) -> str:
+    processes = {process for one in stopped for process in one.processes}
+    first: dict[str, Finding] = {}
+    for one in sorted(stopped, key=lambda one: one.first):
+        first.setdefault(_who(one), one)
+    at = [f"{who} at {one.key.name}" for who, one in first.items()]
+    named = ", ".join(at[:_SHOWN]) + (", ..." if len(at) > _SHOWN else "")
+    ended = "1 process" if len(processes) == 1 else f"each of {len(processes)} processes"
+    return f"{ended} would be ended by SIGSYS at its first such call, with an audit record: {named}"
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def notes(report: Report) -> list[str]:
+    """What the reader must know of how it was seen."""
+    said = []
+    observation = report.observation
+    if observation.no_new_privs:
+        said.append(
+            "the command ran with no_new_privs, for without CAP_SYS_ADMIN there is no other way: "
+            "set-user-ID programs and file capabilities gave no privilege; run as root to have them"
+        )
+    said += [str(one) for one in limits(observation)]
+    said += _hidden(observation.hidden)
+    outcome = observation.outcome
+    if (
+        report.status is ExitStatus.CANNOT_TELL
+        and outcome.status
+        and outcome.ending is Ending.ITSELF
+    ):
+        said.append(
+            "the command failed, so it may not have come to the calls that it makes when it works"
+        )
+    if report.status is ExitStatus.INTERRUPTED:
+        said.append("what the command would have done later was not seen")
+    return said
+
+
+def _hidden(hidden: Mapping[str, Mapping[str, str]] | None) -> list[str]:
+    if hidden is None:
+        unread = "the container's own filters could not be read, and what they answer is not seen"
+        return [f"{unread}: run this as root"]
+    said = []
+    for abi, calls in hidden.items():
+        by_answer: dict[str, list[str]] = {}
+        for name, answer in calls.items():
+            by_answer.setdefault(answer, []).append(name)
+        words = "; ".join(
+            f"{answer} to {', '.join(sorted(names))}" for answer, names in by_answer.items()
+        )
+        count = len(calls.keys() - {UNKNOWN})
+        what = [_some(count, "documented call")] if count else []
+        what += [UNKNOWN] if UNKNOWN in calls else []
+        said.append(
+            f"the container's own profile answers {' and '.join(what)} of {abi} before they can be "
+            f"seen here: {words}"
+        )
+    if hidden:
+        said.append("to see whether those are made, run it with --seccomp=unconfined")
+    return said
+
+
+def document(report: Report) -> Mapping[str, Any]:
+    """The report as plain data, in an order that does not depend on the run."""
+    observation = report.observation
+    return {
+        "schema": SCHEMA,
+        "command": list(report.command),
+        "image": report.image,
+        "policy": {
+            "name": report.policy.name,
+            "sha256": report.policy.sha256,
+            "calls": len(report.policy.calls),
+        },
+        "kernel": os.uname().release,
+        "started": observation.started.isoformat(timespec="milliseconds"),
+        "seconds": round(observation.outcome.nanoseconds / 1e9, 6),
+        "ending": observation.outcome.ending.value,
+        "workload": _status(observation.outcome),
+        "exit_status": int(report.status),
+        "profiles": [profile.value for profile in report.profiles],
+        "no_new_privs": observation.no_new_privs,
+        "hidden": _plain(observation.hidden),
+        "contacts": [_contact(one) for one in observation.contacts],
+        "own_filters": [
+            {"executable": one.executable, "hidden": _plain(one.hidden)}
+            for one in observation.confinements
+        ],
+        "limits": [{"about": one.about, "text": one.text} for one in weighty(limits(observation))],
+        "calls": [_call(one) for one in report.findings],
+        "notes": [*notes(report), *report.notes],
+    }
+
+
+def _plain(hidden: Mapping[str, Mapping[str, str]] | None) -> dict[str, dict[str, str]] | None:
+    return None if hidden is None else {abi: dict(calls) for abi, calls in hidden.items()}
+
+
+def _contact(one: Contact) -> Mapping[str, Any]:
+    return {
+        "executable": one.executable,
+        "where": one.where,
+        "listener": one.listener,
+        "daemon": one.daemon,
+        "starts": one.starts,
+        "work": one.work.value,
+    }
+
+
+def _call(one: Finding) -> Mapping[str, Any]:
+    key = one.key
+    sought = sum(times for _, times in one.sites)
+    return {
+        "kind": key.kind.value,
+        "call": key.name,
+        "number": key.number,
+        "abi": key.abi,
+        "executable": key.executable,
+        "comm": key.comm,
+        "gives": list(one.gives),
+        "count": one.count,
+        "processes": len(one.processes),
+        "calls_by_process": [
+            {"calls": calls, "processes": processes} for calls, processes in one.histogram
+        ],
+        "first_seconds": round(one.first, 6),
+        "cut_short": one.cut_short,
+        "arguments": [
+            {"values": [f"{value:#x}" for value in values], "count": count}
+            for values, count in one.arguments
+        ],
+        "sites": [{"at": place, "count": count} for place, count in one.sites],
+        "sites_not_sought": one.count - sought,
+        "under": {profile.value: word for profile, word in one.under.items()},
+        "granted": {profile.value: words for profile, words in one.grants.items()},
+    }
+
+
+def to_json(report: Report) -> str:
+    """The document as text."""
+    return json.dumps(document(report), indent=2, ensure_ascii=True) + "\n"

@@ -1,0 +1,390 @@
+"""The gate: what it says, what it exits with, and that what it says can be done again."""
+
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cases.fixtures import DEFAULT_POLICY
+from probes import arch as abis
+from probes.action import Profile
+from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.documents import policy
+from probes.errors import ExitStatus
+from probes.finding import Finding, Weight
+from probes.judging import plan
+from probes.tests.support.emitter import sharing_records, wait_for
+from probes.tests.support.machine import need
+from reports import reproduce, results
+from reports.filters import export
+from reports.filters.export import Format, Request
+from reports.results import Run
+from reports.terminal import agreement, gate
+from reports.tests.support import samples
+from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
+
+SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
+X86 = abis.offered_by("x86_64")
+NAME = "conformance-gate"
+
+starts_containers = pytest.mark.skipif(
+    not is_root or os.uname().machine != "x86_64", reason="needs root: starts containers"
+)
+
+
+# The commands that look at a cell again.
+
+
+def planned() -> Iterator[plan.Case]:
+    profiles = tuple(Profile)
+    first = plan.plan(SHIPPED, profiles, X86, X86, X86)
+    yield from first
+    yield from plan.of_stack(first, 1)
+    yield from plan.executed(SHIPPED, profiles, X86)
+    yield from plan.all_judged(profiles, X86[0], [Finding("a sentence", Weight.LIMITS, "a thing")])
+
+
+def test_every_cell_leads_to_the_test_that_judges_it() -> None:
+    wrong = [
+        (key, reproduce.test_of(key))
+        for case in planned()
+        for key in case.cells
+        if reproduce.test_of(key).partition("::")[2] != f"{case.function}[{case.id}]"
+    ]
+    assert wrong == []
+    assert {case.claim for case in planned()} == set(Claim)
+
+
+def test_the_tests_stand_where_it_is_said() -> None:
+    for case in planned():
+        module, _, test = reproduce.test_of(case.cells[0]).partition("::")
+        function = test.partition("[")[0]
+        assert f"def {function}(" in (CHECKOUT / "cases" / module).read_text(encoding="utf-8")
+
+
+def test_a_command_is_one_line_of_a_shell() -> None:
+    key = CellKey(Claim.DENIES, "errno", "x86_64", "acct", 163)
+    said = reproduce.command(key, Path("cases"), ["--target=docker:a b", "--profile=errno"])
+    assert shlex.split(said) == [
+        "pytest",
+        "cases/test_errno.py::test_denies[x86_64-acct]",
+        "--target=docker:a b",
+        "--profile=errno",
+    ]
+
+
+# What is said of a run.
+
+
+def failed(count: int) -> list[Cell]:
+    numbers = sorted(X86[0].numbers.items())[:count]
+    return [
+        Cell(CellKey(claim, "kill", abi.name, name, number), Outcome.FAILED, None, "s", "e", "o")
+        for claim in (Claim.TERMINATES, Claim.IS_REPORTED, Claim.IS_PROVED)
+        for abi in X86
+        for name, number in numbers[: count - X86.index(abi)]
+    ]
+
+
+def test_failures_come_first_and_all_fits() -> None:
+    many = samples.run((*samples.controls(), *failed(30)))
+
+    said = gate.lines(
+        many, [Path("out/results.json")], gate.Again(Path("cases"), ["--profile=kill"])
+    )
+
+    assert len(said) <= gate.MOST_LINES
+    assert said[0].startswith("FAILED terminates (kill) on x86_64: ")
+    assert said[1].startswith("  pytest 'cases/test_kill.py::test_terminates[x86_64-")
+    assert said[1].endswith(" --profile=kill")
+    assert any(line.startswith("and 4 more groups") for line in said)
+    assert said[-1] == "reports in out: results.json"
+    assert said[-2].startswith("FAIL (exit status 1): ")
+
+
+def test_abis_with_the_same_calls_stand_together() -> None:
+    keys = [CellKey(Claim.DENIES, "errno", abi.name, "acct", 1) for abi in X86]
+    cells = tuple(Cell(key, Outcome.FAILED, None, "s", "e", "o") for key in keys)
+    said = gate.lines(samples.run(cells), [], gate.Again(Path("cases"), []))
+    assert said[0] == f"FAILED denies (errno) on {', '.join(abi.name for abi in X86)}: acct"
+    assert sum(line.startswith("  pytest ") for line in said) == 1
+
+
+# The command itself, on bwrap, which needs no daemon.
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system with nothing in it at all."""
+    need("bwrap")
+    return tmp_path_factory.mktemp("empty")
+
+
+def exported(folder: Path, profile: Profile, arches: Sequence[abis.Arch] = X86) -> Path:
+    made = export.export(Request(SHIPPED, profile, tuple(arches)), Format.BPF)
+    assert isinstance(made, bytes)
+    path = folder / "program.bpf"
+    path.write_bytes(made)
+    return path
+
+
+def words(root: Path, folder: Path, *options: str) -> list[str]:
+    """The command; without a worker, which doubles its time, unless an option asks for one."""
+    script = Path(sys.executable).parent / "syscall-conformance"
+    return [
+        *(str(script), "gate", str(root), "--runtime=bwrap", "--arch=x86_64", "-n", "0"),
+        *(f"--report-dir={folder / 'reports'}", *options),
+    ]
+
+
+def gated(root: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    with sharing_records():
+        return subprocess.run(
+            words(root, folder, *options),
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+
+@starts_containers
+def test_a_sandbox_that_holds(root: Path, tmp_path: Path) -> None:
+    program = exported(tmp_path, Profile.KILL)
+
+    ended = gated(root, tmp_path, "--profile=kill", f"--seccomp={program}", "-n", "1")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    first, second, third = ended.stdout.splitlines()
+    assert first.startswith(f"bwrap container of {root} with program.bpf (bwrap ")
+    assert second.startswith("PASS (exit status 0): ")
+    assert third.startswith(f"reports in {tmp_path}/reports: compliance.html, ")
+    told = ended.stderr.splitlines()
+    assert len(told) + 3 <= 20
+    assert told[0] == f"judging bwrap:{root}, profile kill"
+    record = json.loads((tmp_path / "reports/results.json").read_text())
+    assert record["summary"]["verdict"] == "PASS"
+    assert record["target"]["runtime"]["name"] == "bwrap"
+
+
+@starts_containers
+def test_a_sandbox_that_does_not_hold(root: Path, tmp_path: Path) -> None:
+    """The first command that it gives fails as it said, and for a call that holds it would not."""
+    program = exported(tmp_path, Profile.ERRNO)
+
+    ended = gated(root, tmp_path, "--profile=kill", f"--seccomp={program}")
+
+    assert ended.returncode == 1
+    lines = ended.stdout.splitlines()
+    assert len(lines) <= gate.MOST_LINES
+    assert lines[0].startswith("FAILED terminates (kill) on x86_64: _sysctl, acct, ")
+    assert lines[1].startswith("  pytest 'cases/test_kill.py::test_terminates[x86_64-_sysctl]' ")
+    again = [sys.executable, "-m", *shlex.split(lines[1]), f"--report-dir={tmp_path / 'again'}"]
+    with sharing_records():
+        repeated = subprocess.run(
+            again, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=False
+        )
+    assert repeated.returncode == 1
+    assert "_sysctl (156) on x86_64: expected KILL_PROCESS, but the filter" in repeated.stdout
+
+
+@starts_containers
+def test_a_sandbox_without_a_filter_does_not_hold(root: Path, tmp_path: Path) -> None:
+    ended = gated(root, tmp_path, "--profile=errno")
+    assert ended.returncode == 1
+    assert "its first process has no seccomp filter at all" in ended.stdout
+    assert ended.stdout.splitlines()[0].startswith("FAILED denies (errno) on x86_64: ")
+
+
+@starts_containers
+def test_what_cannot_be_asked_is_refused(root: Path, tmp_path: Path) -> None:
+    ended = gated(root, tmp_path, "--profile=kill", "--seccomp=/no/such/file")
+    assert ended.returncode == 4
+    assert ended.stdout == ""
+    *_, last = ended.stderr.splitlines()
+    assert last.startswith("syscall-conformance gate: --target: /no/such/file: a raw BPF program")
+    assert not (tmp_path / "reports").exists()
+
+
+@starts_containers
+def test_it_can_be_interrupted(root: Path, tmp_path: Path) -> None:
+    """By Ctrl-C; SIGTERM is in test_interruption.py."""
+    program = exported(tmp_path, Profile.KILL)
+    with sharing_records():
+        process = subprocess.Popen(
+            words(root, tmp_path, "--profile=kill", f"--seccomp={program}"),
+            cwd=CHECKOUT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for((tmp_path / "reports").is_dir, "the run does not start", 60)
+        process.send_signal(signal.SIGINT)
+        said, told = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 2
+    assert said == ""
+    assert told.splitlines()[-1] == "syscall-conformance interrupted"
+
+
+@starts_containers
+def test_progress_on_a_terminal(root: Path, tmp_path: Path) -> None:
+    """One line that changes and is gone at the end."""
+    program = exported(tmp_path, Profile.KILL)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    with sharing_records(), os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            words(root, tmp_path, "--profile=kill", f"--seccomp={program}"),
+            cwd=CHECKOUT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        seen = b"".join(_until_closed(terminal))
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
+    assert b"\n" not in seen
+    shown = seen.split(b"\r\x1b[K")
+    # How many lines there are depends on the machine's speed; what each may be does not.
+    assert (shown[0], shown[-1]) == (b"", b"")
+    opening, *progress = shown[1:-1]
+    assert opening == f"judging bwrap:{root}, profile kill".encode()
+    assert progress
+    assert all(line.startswith(opening) and line.endswith(b" %") for line in progress)
+    percents = [int(line.split()[-2]) for line in progress]
+    assert percents == sorted(percents)
+
+
+def _until_closed(terminal: io.RawIOBase) -> Iterator[bytes]:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        try:
+            read = terminal.read(4096)
+        except OSError:  # EIO: the other side is closed
+            return
+        if not read:
+            return
+        yield read
+
+
+# Outside and inside side by side.
+
+
+def cell(outcome: Outcome, claim: Claim = Claim.DENIES, observed: str = "o") -> Cell:
+    key = CellKey(claim, "errno", "x86_64", "acct", 163)
+    return Cell(key, outcome, None, f"it {outcome}", "e", observed)
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "counts"),
+    [
+        (cell(Outcome.PASSED), cell(Outcome.PASSED), (1, 0, 0)),
+        (cell(Outcome.FAILED), cell(Outcome.FAILED), (1, 0, 0)),
+        (cell(Outcome.WAIVED), cell(Outcome.FAILED), (1, 0, 0)),
+        (cell(Outcome.PASSED), cell(Outcome.FAILED), (0, 1, 0)),
+        (cell(Outcome.FAILED), cell(Outcome.PASSED), (0, 1, 0)),
+        (cell(Outcome.WAIVED), cell(Outcome.PASSED), (0, 1, 0)),
+        (cell(Outcome.PASSED), cell(Outcome.CANNOT_TELL), (0, 0, 1)),
+        (cell(Outcome.PASSED), None, (0, 0, 1)),
+        (cell(Outcome.CANNOT_TELL), cell(Outcome.PASSED), (0, 0, 0)),
+        (cell(Outcome.PASSED, Claim.IS_PROVED), cell(Outcome.FAILED, Claim.IS_PROVED), (0, 0, 0)),
+        (
+            cell(Outcome.FAILED, Claim.LEAVES_THE_REST_ALONE, "the program returns LOG for it"),
+            cell(Outcome.PASSED, Claim.LEAVES_THE_REST_ALONE),
+            (0, 0, 0),
+        ),
+    ],
+)
+def test_how_two_verdicts_agree(
+    outside: Cell, inside: Cell | None, counts: tuple[int, int, int]
+) -> None:
+    found = agreement.compare(
+        samples.run([outside]), samples.run([] if inside is None else [inside])
+    )
+    assert (found.agreed, len(found.differing), found.untold) == counts
+    said = agreement.lines(found, most=3)
+    assert len(said) == 1 + counts[1]
+    assert said[-1].endswith("(exit status 7)") == bool(counts[1])
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "status"),
+    [
+        (samples.unprivileged(), ExitStatus.CONFORMANT, ExitStatus.CONFORMANT),
+        (samples.run([cell(Outcome.CANNOT_TELL)]), ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL),
+        (samples.run([]), ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL),
+        (samples.broken(), ExitStatus.CONFORMANT, ExitStatus.BROKEN),
+        (samples.broken(), ExitStatus.CANNOT_TELL, ExitStatus.BROKEN),
+        (samples.broken(), ExitStatus.NOT_CONFORMANT, ExitStatus.NOT_CONFORMANT),
+    ],
+)
+def test_silence_from_inside_is_no_agreement(
+    inside: Run, outside: ExitStatus, status: ExitStatus
+) -> None:
+    found = agreement.compare(samples.passing(), inside)
+    theirs = results.summarize(inside).ruling.exit_status
+    assert not found.differing
+    if agreement.both_told(found, theirs):
+        assert status is outside
+    else:
+        assert agreement.together(outside, theirs) is status
+
+
+def test_the_words_by_which_the_program_tells() -> None:
+    """They are the judge's, which says them where the kernel showed something else."""
+    judge = (CHECKOUT / "probes/judging/verdict.py").read_text(encoding="utf-8")
+    assert f'f"{agreement._BY_THE_PROGRAM}{{predicted}} for it"' in judge
+
+
+@starts_containers
+def test_both_ways_in_one_command(root: Path, tmp_path: Path) -> None:
+    """By this machine's own Python, which is mounted where there is nothing."""
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("needs /usr/bin/python3")
+    program = exported(tmp_path, Profile.ERRNO)
+    options = ("--profile=errno", f"--seccomp={program}", "--probe-python=/")
+
+    ended = gated(root, tmp_path, *options)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    first = ended.stdout.splitlines()[0]
+    found = re.fullmatch(r"from inside: (\d+) verdicts agree, 0 differ, \d+ cannot .*", first)
+    assert found
+    assert int(found[1]) > 350
+    inside = json.loads((tmp_path / "reports/inside/results.json").read_text())
+    assert inside["target"]["kind"] == "ambient"
+
+
+@starts_containers
+def test_inside_without_a_python(root: Path, tmp_path: Path) -> None:
+    program = exported(tmp_path, Profile.ERRNO)
+    ended = gated(root, tmp_path, "--profile=errno", f"--seccomp={program}", "--inside")
+    assert ended.returncode == 4
+    first = ended.stdout.splitlines()[0]
+    assert first.startswith("from inside: not judged: to judge from inside takes python3 in the")
+    assert "mount one (--probe-python)" in first
+
+
+@starts_containers
+def test_waivers_are_handed_on(root: Path, tmp_path: Path) -> None:
+    """An unknown file is refused by the one who reads it."""
+    ended = gated(root, tmp_path, "--profile=errno", "--waivers=/no/such/file")
+    assert ended.returncode == 4
+    assert "--waivers: /no/such/file" in ended.stderr

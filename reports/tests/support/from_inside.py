@@ -1,0 +1,46 @@
+"""What the matrix of runtimes runs in each container: the suite's judge, without pytest's share.
+
+That a whole run of pytest gives the same there is shown once a runtime; most of its time goes to
+what does not depend on the confinement.
+"""
+
+import json
+import sys
+from typing import Any
+
+from probes.action import Profile
+from probes.files import SUITE
+from probes.judging import plan
+from probes.judging.examiner import AuditTrail, Examiner
+from probes.run import settings
+from probes.run.settings import AUDIT_NONE, Words
+from probes.targets import ambient
+from probes.targets.ambient import Ambient
+from reports.results import codec
+
+_POLICY = SUITE / "cases/policies/container-restrictions.toml"
+
+
+def judged(profile: Profile) -> dict[str, Any]:
+    """The verdicts about every documented call, and what is to be known of the confinement."""
+    words = Words(str(_POLICY), profile.value, target=ambient.WORD, audit_source=AUDIT_NONE)
+    resolved = settings.resolve(words)
+    assert isinstance(resolved.target, Ambient)
+    effect, record = plan.DOCUMENTED_CLAIMS[profile]
+    cases = [case for case in resolved.cases if case.claim is effect]
+    # No records are to be had, so that one call stands for all.
+    cases.append(next(case for case in resolved.cases if case.claim is record))
+    with settings.open_zygote(resolved) as zygote:
+        trail = AuditTrail(None, "no record reaches this container")
+        examiner = Examiner(zygote, resolved.target, resolved.policy, resolved.offered, trail)
+        controls = examiner.calibrate(resolved.arches)
+        cells = [*controls, *examiner.examine(cases)]
+    return {
+        "description": resolved.target.description,
+        "findings": [one.text for one in resolved.target.findings],
+        "cells": [codec.cell_to_json(cell) for cell in cells],
+    }
+
+
+if __name__ == "__main__":
+    json.dump(judged(Profile(sys.argv[1])), sys.stdout)
