@@ -15,11 +15,18 @@ from enum import Enum, auto
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from probes.errors import BadInputError, InstrumentError
 
 X32_SYSCALL_BIT = 0x40000000
 """``__X32_SYSCALL_BIT`` of asm/unistd.h: what tells an x32 number from one of x86_64."""
+
+CANARY: Final = "getppid"
+"""The call of the controls: it has no arguments, changes nothing, and always succeeds.
+
+Architectures without it are served by ``getpid``; see ``canary``.
+"""
 
 _LEGACY_FILE = Path(__file__).with_name("legacy-numbers.toml")
 
@@ -297,6 +304,32 @@ def token_text(token: int) -> str:
 def of_token(token: int) -> tuple[Arch, ...]:
     """The ABIs with a token of which the suite has a table: two for x86_64's, none for most."""
     return tuple(arch for arch in _ALL if arch.audit_arch == token)
+
+
+def canary(arch: Arch) -> tuple[str, int]:
+    """The call of the controls on an ABI, and its number."""
+    for name in (CANARY, "getpid", "gettid"):
+        number = arch.number(name)
+        if number is not None:
+            return name, number
+    raise LookupError(f"{arch.name} has none of the canary calls")
+
+
+def known_to(arch: Arch) -> frozenset[int]:
+    """Every number that some ABI with the architecture's token knows."""
+    return frozenset(
+        number
+        for other in _ALL
+        if other.audit_arch == arch.audit_arch
+        for number in other.numbers.values()
+    )
+
+
+def belongs_to(arch: Arch, number: int) -> bool:
+    """Whether a number of the architecture's token belongs to this ABI: x86_64 or x32."""
+    if arch.audit_arch != ARCHES["x32"].audit_arch:
+        return True
+    return bool(number & X32_SYSCALL_BIT) == (arch.name == "x32")
 
 
 @cache

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probes.action import Profile
+from probes.arch import canary
 from probes.errors import SuiteError
 from probes.files import SUITE
 from probes.filters import bpf
@@ -85,8 +86,8 @@ def measure(resolved: Settings, rounds: int) -> list[Figure]:
             return lambda: zygote.run([one] * rounds)
 
         def let_through(prober: Zygote, told_by: Witness) -> Callable[[], object]:
-            _, canary = plan.canary(arch)
-            attempts = told_by.one(arch, Call(canary), (programs[1],), ())
+            let_pass = canary(arch)[1]
+            attempts = told_by.one(arch, Call(let_pass), (programs[1],), ())
             one = [Request("syscall", each.calls, each.programs, "benchmark") for each in attempts]
             return lambda: prober.run(one * rounds)
 

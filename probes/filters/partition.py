@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from probes.arch import X32_SYSCALL_BIT, Arch
+from probes.arch import X32_SYSCALL_BIT, Arch, belongs_to
 from probes.errors import InstrumentError
 from probes.filters import prover
 from probes.filters.bdd import FALSE, TRUE, Diagrams
 from probes.filters.bpf import U32, SeccompData
 from probes.filters.prover import Analysis, NumberRange
-from probes.judging import plan
 
 ARGUMENTS: Final = 6
 POINTER: Final = 6
@@ -102,9 +101,7 @@ def share(arch: Arch) -> tuple[tuple[int, int], ...]:
     """The ranges of an ABI's token's numbers that are its own: a bit tells x32 from x86_64."""
     step = X32_SYSCALL_BIT
     return tuple(
-        (first, first + step - 1)
-        for first in range(0, U32 + 1, step)
-        if plan.belongs_to(arch, first)
+        (first, first + step - 1) for first in range(0, U32 + 1, step) if belongs_to(arch, first)
     )
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import ARCHES, Arch, Entry, of_token, token_text
+from probes.arch import ARCHES, Arch, Entry, belongs_to, canary, of_token, token_text
 from probes.audit.collector import Batch, Collector, why_unlogged
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
@@ -395,7 +395,7 @@ class Examiner:
             return self._native, sentinel_number(self._target, self._native)
         if self._own is not None and arch.name in self._own.canaries:
             return arch, self._own.canaries[arch.name][1]
-        return arch, plan.canary(arch)[1]
+        return arch, canary(arch)[1]
 
     def _records(self) -> Batch | None:
         """Everything that was recorded until now, up to a sentinel that is recorded for sure."""
@@ -1087,7 +1087,7 @@ class Examiner:
         """Whether a probe reaches its call where there is no filter under test; asked once."""
         known = self._reached.get((arch.name, route))
         if known is None:
-            _, number = plan.canary(arch)
+            _, number = canary(arch)
             (attempt,) = witness.MARKER.one(arch, Call(number), (), ())
             made = (_entry(arch), attempt.calls, attempt.programs, self._zygote.nonce())
             observation = self._zygote.run([Request(*made, route)])[0][0]
@@ -1136,7 +1136,7 @@ def sentinel_number(target: Target | None, native: Arch, own: Confinement | None
         return target.canaries[native.name].number
     if own is not None and native.name in own.canaries:
         return own.canaries[native.name][1]
-    return plan.canary(native)[1]
+    return canary(native)[1]
 
 
 def emit_and_read(
@@ -1150,9 +1150,9 @@ def emit_and_read(
         collector: reads.
         deadline: seconds to wait for the sentinel's record.
         number: the sentinel's call, about which no other filter has a say; that of
-            ``plan.canary`` unless given.
+            ``arch.canary`` unless given.
     """
-    number = plan.canary(native)[1] if number is None else number
+    number = canary(native)[1] if number is None else number
     raw = _known_filter(native, number, Profile.LOG.returns)
     sentinel = zygote.nonce()
     request = Request(_entry(native), (Call(number),), (raw,), sentinel, runs=False)
@@ -1203,7 +1203,7 @@ def _is_absent(case: Case) -> bool:
 def _place_words(found: Deviation) -> str:
     """The call that a number is, where that is known, and the architecture."""
     token, number = found.data.arch, found.number
-    names = (arch.name_of(number) for arch in of_token(token) if plan.belongs_to(arch, number))
+    names = (arch.name_of(number) for arch in of_token(token) if belongs_to(arch, number))
     name = next(filter(None, names), "")
     return f"{f' ({name})' if name else ''} on architecture {token_text(token)}"
 
@@ -1285,7 +1285,7 @@ def entered(zygote: Zygote, arches: Sequence[Arch]) -> Iterator[tuple[Arch, str]
         if arch.entry is Entry.NONE:
             yield arch, "it takes a program of that ABI"
             continue
-        call = Call(plan.canary(arch)[1])
+        call = Call(canary(arch)[1])
         (marked,) = witness.MARKER.one(arch, call, (), ())
         bare, asked = (
             zygote.run([Request(_entry(arch), (call,), programs, zygote.nonce(), runs=runs)])[0][0]

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
+from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch, canary
 from probes.cell import CellKey, Claim
 from probes.documents.policy import DocumentedCall, Policy
 from probes.filters.conditions import ARGUMENTS, Outside, example
@@ -25,12 +25,6 @@ UNKNOWN: Final = "unknown"
 
 ANY_ARCH: Final = "any"
 """The ABI's name in a cell that is about no single ABI."""
-
-CANARY: Final = "getppid"
-"""The call of the controls: it has no arguments, changes nothing, and always succeeds.
-
-Architectures without it are served by ``getpid``; see ``canary``.
-"""
 
 DOCUMENTED_CLAIMS: Final = {
     Profile.KILL: (Claim.TERMINATES, Claim.IS_REPORTED),
@@ -193,15 +187,6 @@ def _cases(
             yield _rest(policy, profile, arch)
             yield from _default(profile, arch, offered)
             yield from _inherited(policy, profile, arch)
-
-
-def canary(arch: Arch) -> tuple[str, int]:
-    """The call of the controls on an ABI, and its number."""
-    for name in (CANARY, "getpid", "gettid"):
-        number = arch.number(name)
-        if number is not None:
-            return name, number
-    raise LookupError(f"{arch.name} has none of the canary calls")
 
 
 def controls(arch: Arch) -> Iterator[Case]:
@@ -437,23 +422,6 @@ def _all_judged(profile: Profile, native: Arch, finding: Finding) -> Case:
     key = CellKey(claim, profile.value, ANY_ARCH, finding.about, None)
     parameters = (("profile", profile.value), ("about", finding.about))
     return Case(claim, native, (key,), parameters, profile)
-
-
-def known_to(arch: Arch) -> frozenset[int]:
-    """Every number that some ABI with the architecture's token knows."""
-    return frozenset(
-        number
-        for other in ARCHES.values()
-        if other.audit_arch == arch.audit_arch
-        for number in other.numbers.values()
-    )
-
-
-def belongs_to(arch: Arch, number: int) -> bool:
-    """Whether a number of the architecture's token belongs to this ABI: x86_64 or x32."""
-    if arch.audit_arch != ARCHES["x32"].audit_arch:
-        return True
-    return bool(number & X32_SYSCALL_BIT) == (arch.name == "x32")
 
 
 def executed(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import Arch, of_token, token_text
+from probes.arch import Arch, belongs_to, known_to, of_token, token_text
 from probes.documents.policy import DocumentedCall, Policy
 from probes.filters import partition, pointer
 from probes.filters.bpf import SeccompData
@@ -250,7 +250,7 @@ def _covered(
     if key.syscall == Scope.OTHER_CALLS:
         yield from ((token, number, 1) for number in sorted(plan.rest_of(policy, arch)))
     elif key.syscall == Scope.UNKNOWN_NUMBERS:
-        known = sorted(plan.known_to(arch))
+        known = sorted(known_to(arch))
         for number, count in _suspects(analysis, arch, token, known, wanted):
             yield token, number, count
     elif key.syscall == Scope.OTHER_ARCHITECTURES:
@@ -369,6 +369,6 @@ def _own(arch: Arch | None, first: int, last: int) -> Iterator[tuple[int, int]]:
     start = first
     while start <= last:
         end = min(last, start | (_X32_HALF - 1))
-        if arch is None or plan.belongs_to(arch, start):
+        if arch is None or belongs_to(arch, start):
             yield start, end
         start = end + 1

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from probes import arch
 from probes.action import Action, FilterReturn
-from probes.arch import ARCHES, Arch, Entry
+from probes.arch import ARCHES, Arch, Entry, canary
 from probes.errors import InstrumentError
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData
 from probes.instrument import witness
 from probes.instrument.calls import Call, Observation, Request, Route, Stage, Standing, Zygote
-from probes.judging import examiner, plan, verdict
+from probes.judging import examiner, verdict
 from probes.judging.verdict import Effect
 from probes.tests.instrument.test_calls import (
     children_of,
@@ -290,7 +290,7 @@ def test_a_sweep_by_every_witness(
 @ALIKE
 @pytest.mark.parametrize("route", list(Route))
 def test_every_witness_on_every_route(confined: Zygote, standing: Standing, route: Route) -> None:
-    _, number = plan.canary(NATIVE)
+    _, number = canary(NATIVE)
     for value, effect in {
         ALLOW: Effect.REACHED,
         Action.KILL_PROCESS.value: Effect.KILLED_PROCESS,
@@ -312,7 +312,7 @@ def test_only_log_and_allow_are_answered_by_the_kernel(prober: Zygote, abi: Arch
 
 
 def test_a_call_about_which_filters_are_asked_is_known_by_the_marker(prober: Zygote) -> None:
-    _, number = plan.canary(NATIVE)
+    _, number = canary(NATIVE)
     (attempt,) = {one.unasked(NATIVE, Call(number)) for one in witness.WITNESSES.values()}
 
     (seen,) = ask(prober, NATIVE, attempt.calls, *attempt.programs)

@@ -11,7 +11,7 @@ import pytest
 
 from probes import arch
 from probes.action import Action, Profile
-from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
+from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch, canary
 from probes.cell import CellKey, Claim
 from probes.documents import policy
 from probes.files import SUITE
@@ -231,7 +231,7 @@ def test_some_number_tells_a_filter_that_ignores_the_x32_bit() -> None:
 
 def test_the_canary_has_no_arguments_and_is_not_documented() -> None:
     for abi in ARCHES.values():
-        name, number = plan.canary(abi)
+        name, number = canary(abi)
 
         assert name not in POLICY.names
         assert abi.number(name) == number

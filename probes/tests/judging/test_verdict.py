@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import ARCHES
+from probes.arch import ARCHES, canary
 from probes.audit.collector import Batch
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, EvidenceKind, Outcome
@@ -707,8 +707,8 @@ class TellingCollector:
         reason = "" if self.complete else "something was lost"
         records = [replace(self.told, comm=comm) for comm in comms]
         if self.vouches:
-            canary = plan.canary(NATIVE)[1]
-            records += [replace(OWN, comm=comm, syscall=canary) for comm in names]
+            number = canary(NATIVE)[1]
+            records += [replace(OWN, comm=comm, syscall=number) for comm in names]
         return Batch(tuple(records), self.complete, reason)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
+from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch, belongs_to, known_to
 from probes.cell import CellKey, Claim
 from probes.documents.policy import Policy
 from probes.filters import bpf
@@ -114,8 +114,8 @@ def _covered(
         allow = FilterReturn(Action.ALLOW)
         yield from ((token, number, allow) for number in plan.rest_of(policy, arch))
     elif key.syscall == Scope.UNKNOWN_NUMBERS:
-        own = {number for number in edges if plan.belongs_to(arch, number)}
-        yield from ((token, n, profile.returns) for n in own - plan.known_to(arch))
+        own = {number for number in edges if belongs_to(arch, number)}
+        yield from ((token, n, profile.returns) for n in own - known_to(arch))
     elif key.number is not None:
         yield token, key.number, profile.returns
 
