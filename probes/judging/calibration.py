@@ -12,11 +12,11 @@ from typing import Final
 
 from probes.action import Action, Profile
 from probes.cell import Cause, Cell, Outcome
-from probes.instrument import witness
+from probes.instrument import effect, witness
 from probes.instrument.calls import Observation, Stage
+from probes.instrument.effect import Effect
 from probes.judging import plan, verdict
 from probes.judging.plan import Case
-from probes.judging.verdict import Effect
 
 KERNELS_OWN: Final = frozenset({Action.KILL_PROCESS, Action.LOG})
 """The actions that some kernels take for another: they end the calling thread alone instead."""
@@ -75,7 +75,7 @@ def is_unhonoured(action: Action, seen: Sequence[Observation]) -> bool:
         seen: the call as made by one thread of several, in different ways.
     """
     if action is Action.KILL_PROCESS:
-        return all(verdict.read(one).effect is Effect.KILLED_THREAD for one in seen)
+        return all(effect.read(one).effect is Effect.KILLED_THREAD for one in seen)
     return all(one.stage is Stage.ARMED and witness.killed_at_call(one) for one in seen)
 
 

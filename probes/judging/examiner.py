@@ -22,7 +22,7 @@ from probes.filters.comparison import run
 from probes.filters.conditions import ARGUMENTS, example, name_in, width
 from probes.filters.prover import Analysis, TooComplexError
 from probes.finding import undecided
-from probes.instrument import witness
+from probes.instrument import effect, witness
 from probes.instrument.calls import (
     DEADLINE_SECONDS,
     Call,
@@ -645,7 +645,7 @@ class Examiner:
             return None
         if not self._observes:
             return None
-        if plan.is_exempt_number(case.arch, found.number) or verdict.is_hidden(found.value):
+        if plan.is_exempt_number(case.arch, found.number) or effect.is_hidden(found.value):
             return None
         address = found.data.instruction_pointer
         if not can_place(address) or max(found.data.args) > _widest():
@@ -722,7 +722,7 @@ class Examiner:
         def judge(seen: Sequence[Sequence[Observation]], batch: Batch | None) -> list[Cell]:
             found = _by_role(tries, [answer[0] for answer in seen])
             told = self._told(found)
-            reached = told is not None and verdict.read(told).effect is verdict.Effect.REACHED
+            reached = told is not None and effect.read(told).effect is effect.Effect.REACHED
             if reached and not recipe.control and self._can_ask(case) and not inquiry.again:
                 inquiry.is_open = True
             sighting = Sighting(
@@ -835,7 +835,7 @@ class Examiner:
         first, *rest = alone
         watched = sighting.witnessed
         by_target = watched is not None and confinement.is_told_apart(first, watched, route)
-        if by_target and watched is not None and not verdict.reached(watched):
+        if by_target and watched is not None and not effect.reached(watched):
             return ""
         what = "" if by_target else confinement.overruling(first)
         if rest and not what:
@@ -866,7 +866,7 @@ class Examiner:
 
     def _asking(
         self, case: Case, recipe: _Recipe, made: Observation | None
-    ) -> verdict.Asking | None:
+    ) -> effect.Asking | None:
         """What is known of whoever may be asked about a case's call."""
         ambient = self._ambient
         if ambient is None or recipe.control or case.claim is Claim.CONTROLS:
@@ -875,13 +875,13 @@ class Examiner:
             self._supervisors_time = UNANSWERED_SECONDS
         if made is None and not ambient.supervised:
             return None  # that nobody knows is a finding, and nothing hints at anybody
-        return verdict.Asking(made, self._untried, ambient.alone)
+        return effect.Asking(made, self._untried, ambient.alone)
 
-    def _asking_of_rest(self, made: Observation | None) -> verdict.Asking | None:
+    def _asking_of_rest(self, made: Observation | None) -> effect.Asking | None:
         """Likewise of a call that the document leaves alone."""
         if self._ambient is None or (made is None and not self._ambient.supervised):
             return None
-        return verdict.Asking(made, self._untried, self._ambient.alone)
+        return effect.Asking(made, self._untried, self._ambient.alone)
 
     @property
     def _untried(self) -> str:
@@ -902,10 +902,10 @@ class Examiner:
         if not watched:
             return None
         told = self._witness.told(watched)
-        if not plain or verdict.read(told).effect is verdict.Effect.REACHED:
+        if not plain or effect.read(told).effect is effect.Effect.REACHED:
             return told
         other = witness.ORDER.told(plain)
-        alike = verdict.is_stopped(other) or verdict.read(other) == verdict.read(told)
+        alike = effect.is_stopped(other) or effect.read(other) == effect.read(told)
         return told if alike else other
 
     def _predict(self, case: Case) -> FilterReturn | None:
@@ -1066,7 +1066,7 @@ class Examiner:
             again: the requests of the probes, to see whether the same comes of them.
         """
         made = [one for one in (sighting.witnessed, sighting.free) if one is not None]
-        stopped = [one for one in made if verdict.is_stopped(one)]
+        stopped = [one for one in made if effect.is_stopped(one)]
         programs = self._programs(case)
         if cell.outcome is not Outcome.BROKEN or not stopped or not programs:
             return cell
@@ -1075,9 +1075,7 @@ class Examiner:
             if not self._can_be_made(case.arch, route):
                 return self._prevented(cell)
             # Whether a call comes to pass that a filter refuses may be a matter of moments.
-            if not reason and not any(
-                verdict.is_stopped(one[0]) for one in self._zygote.run(again)
-            ):
+            if not reason and not any(effect.is_stopped(one[0]) for one in self._zygote.run(again)):
                 return cell
         why = f": {reason}" if reason else ""
         text = f"the filter under test ended the probe before its call ({cell.observed}){why}"
@@ -1091,7 +1089,7 @@ class Examiner:
             (attempt,) = witness.MARKER.one(arch, Call(number), (), ())
             made = (_entry(arch), attempt.calls, attempt.programs, self._zygote.nonce())
             observation = self._zygote.run([Request(*made, route)])[0][0]
-            known = self._reached[arch.name, route] = not verdict.is_stopped(observation)
+            known = self._reached[arch.name, route] = not effect.is_stopped(observation)
         return known
 
     def _prevented(self, cell: Cell) -> Cell:
@@ -1295,4 +1293,4 @@ def entered(zygote: Zygote, arches: Sequence[Arch]) -> Iterator[tuple[Arch, str]
         if came_back and bare.errno == errno.ENOSYS and asked.errno == errno.ENOSYS:
             yield arch, "the kernel answers ENOSYS to its calls, and asks no filter"
         else:
-            yield arch, "" if came_back else verdict.answer(bare)
+            yield arch, "" if came_back else effect.answer(bare)

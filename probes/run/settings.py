@@ -23,8 +23,9 @@ from probes.errors import BadInputError, InstrumentError
 from probes.filters import prover, unread
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight
+from probes.instrument import effect
 from probes.instrument.calls import Observation, Zygote
-from probes.judging import examiner, plan, proof, verdict
+from probes.judging import examiner, plan, proof
 from probes.judging.examiner import AuditTrail
 from probes.judging.plan import Case
 from probes.runtimes.wanted import RUNTIMES, Start
@@ -282,7 +283,7 @@ def _entries_of_confined(known: Sequence[Arch], said: str) -> _Entries:
         found = confinement.explore(zygote, offered, said)
     shut = {one: made for one, made in seen.items() if one not in offered}
     why = {one.name: "it takes a program of that ABI" for one in known if one not in seen}
-    why |= {one.name: verdict.answer(made) for one, made in shut.items()}
+    why |= {one.name: effect.answer(made) for one, made in shut.items()}
     if known[0] not in offered:
         raise ConfinedError(found.prevents(why[known[0].name]))
     prevented = {one: made for one, made in shut.items() if confinement.is_shut(made)}

@@ -19,7 +19,7 @@ from probes.errors import InstrumentError
 from probes.filters.bpf import Program
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.instrument import witness
+from probes.instrument import effect, witness
 from probes.instrument.calls import (
     DEADLINE_SECONDS,
     Call,
@@ -30,9 +30,8 @@ from probes.instrument.calls import (
     Standing,
     Zygote,
 )
+from probes.instrument.effect import Effect
 from probes.instrument.witness import Attempt, Witness
-from probes.judging import verdict
-from probes.judging.verdict import Effect
 from probes.targets import ProgramIdentity
 
 WORD: Final = "ambient"
@@ -368,7 +367,7 @@ _RETURNS: Final = {
 }
 
 
-def _seen(zygote: Zygote, told_by: Witness, arch: Arch, number: int) -> verdict.Seen:
+def _seen(zygote: Zygote, told_by: Witness, arch: Arch, number: int) -> effect.Seen:
     # The route tells KILL_THREAD from KILL_PROCESS.
     requests = [
         Request(
@@ -381,12 +380,12 @@ def _seen(zygote: Zygote, told_by: Witness, arch: Arch, number: int) -> verdict.
         )
         for one in told_by.one(arch, Call(number), (), ())
     ]
-    told = verdict.read(told_by.told([answers[0] for answers in zygote.run(requests)]))
+    told = effect.read(told_by.told([answers[0] for answers in zygote.run(requests)]))
     if told.effect is not Effect.REACHED:
         return told
     attempt = witness.asking(arch, Call(number))
     asking = _made(zygote, arch, attempt, SECONDS_TO_ANSWER)
-    return verdict.asked(told, verdict.Asking(asking))
+    return effect.asked(told, effect.Asking(asking))
 
 
 SECONDS_TO_ANSWER: Final = 2.0

@@ -15,11 +15,10 @@ from typing import Final
 from probes.arch import Arch, Entry
 from probes.errors import ExitStatus, InstrumentError, SuiteError
 from probes.finding import Finding, Weight
-from probes.instrument import kernel, witness
+from probes.instrument import effect, kernel, witness
 from probes.instrument.calls import Call, Observation, Request, Route, Zygote
+from probes.instrument.effect import Effect
 from probes.instrument.witness import Attempt
-from probes.judging import verdict
-from probes.judging.verdict import Effect
 from probes.targets.ambient import CANARIES
 
 _HOW_TO_MEND: Final = "run the suite outside of it, or judge that confinement by --target=ambient"
@@ -151,7 +150,7 @@ def left_out(shut: Mapping[Arch, Observation], said: str) -> tuple[Finding, ...]
     return tuple(
         Finding(
             f"nothing can be told by calls of {arch.name}: {said}, and its own confinement answers"
-            f" them ({verdict.read(observation).detail}): {_HOW_TO_MEND}",
+            f" them ({effect.read(observation).detail}): {_HOW_TO_MEND}",
             Weight.LIMITS,
             f"calls of {arch.name}",
         )
@@ -194,9 +193,9 @@ def overruling(alone: Observation) -> str:
     Args:
         alone: what came of ``above``, in a thread beside a free one.
     """
-    if verdict.reached(alone):
+    if effect.reached(alone):
         return ""
-    seen = verdict.read(alone)
+    seen = effect.read(alone)
     return _RANKS[seen.effect][0] if seen.effect in _RANKS else seen.detail
 
 
@@ -208,7 +207,7 @@ def is_told_apart(alone: Observation, together: Observation, route: Route) -> bo
         together: what came of the call under the filter under test as well.
         route: who made that call.
     """
-    own, seen = verdict.read(alone).effect, verdict.read(together).effect
+    own, seen = effect.read(alone).effect, effect.read(together).effect
     if own is Effect.REACHED:
         return True
     if own not in _RANKS or seen not in _RANKS:
@@ -230,5 +229,5 @@ def handing_on(seen: Sequence[Observation]) -> str:
     """
     for name, one in zip(_HANDED, seen, strict=True):
         if not witness.killed_at_call(one):
-            return name.format(verdict.answer(one)) if "{" in name else name
+            return name.format(effect.answer(one)) if "{" in name else name
     return ""

@@ -25,8 +25,8 @@ from probes.filters import bpf, prover
 from probes.filters.bpf import IllegalProgramError, Program, SeccompData, jump, statement
 from probes.filters.prover import TooComplexError
 from probes.instrument.calls import Call, Observation, Request, Route, Zygote
+from probes.instrument.effect import Effect, Seen, read
 from probes.instrument.witness import MARKER_ERRNO
-from probes.judging.verdict import Effect, Seen, read
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.random_programs import ALLOW, I386, X86_64

@@ -26,11 +26,11 @@ from probes.arch import ARCHES, Arch, Entry
 from probes.errors import ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.filters import bpf
-from probes.instrument import kernel, witness, zygote
+from probes.instrument import effect, kernel, witness, zygote
 from probes.instrument.calls import Call, Observation, Request, Route, Stage, Zygote
+from probes.instrument.effect import Effect
 from probes.instrument.harmless import CATALOGUE
-from probes.judging import examiner, verdict
-from probes.judging.verdict import Effect
+from probes.judging import examiner
 
 NATIVE = arch.offered_by(os.uname().machine)[0]
 SYSCALL = kernel.ENTRY_SYSCALL
@@ -92,10 +92,10 @@ def ask(  # noqa: PLR0913 - the parts of a request
 
 def witnessed(
     prober: Zygote, program: bytes, route: Route = Route.DIRECT, deadline: float = PATIENCE
-) -> verdict.Seen:
+) -> effect.Seen:
     """What becomes of the canary under a filter, as the judge reads it."""
     marker = witness.marker(NATIVE, CANARY)
-    return verdict.read(ask(prober, marker, program, route=route, deadline=deadline))
+    return effect.read(ask(prober, marker, program, route=route, deadline=deadline))
 
 
 def works(prober: Zygote) -> bool:
@@ -124,13 +124,13 @@ def effect_of(effect: Effect, route: Route) -> Effect:
 @every_route
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_route_sees_every_action(prober: Zygote, action: str, route: Route) -> None:
-    value, effect, error = ACTIONS[action]
+    value, wanted, error = ACTIONS[action]
     marker = witness.marker(NATIVE, CANARY)
 
     observation = ask(prober, marker, returning({CANARY: value}), route=route)
-    seen = verdict.read(observation)
+    seen = effect.read(observation)
 
-    assert seen.effect is effect_of(effect, route)
+    assert seen.effect is effect_of(wanted, route)
     assert seen.errno == error
     assert observation.survived is (seen.effect is Effect.KILLED_THREAD)
 
@@ -364,13 +364,13 @@ def test_sigsys_is_the_machines_own() -> None:
 
 def test_a_filter_that_kills_or_refuses_everything_is_never_misread(prober: Zygote) -> None:
     """On each route the effect is the filter's own, or the probe could not be made, in words."""
-    for (word, (value, effect, _)), route in itertools.product(ACTIONS.items(), Route):
-        if effect is Effect.REACHED:
+    for (word, (value, did, _)), route in itertools.product(ACTIONS.items(), Route):
+        if did is Effect.REACHED:
             continue
         # A thread that is refused its exit spins until the deadline, its answer noted.
         seen = witnessed(prober, constant(value), route, deadline=1.0)
 
-        expected = {effect_of(effect, route), Effect.FAULT}
+        expected = {effect_of(did, route), Effect.FAULT}
         assert seen.effect in expected, f"{word} for everything on {route}: {seen}"
         assert seen.detail
         if route is Route.DIRECT:
@@ -415,7 +415,7 @@ def test_a_child_that_may_not_exit_ends_all_the_same(route: Route) -> None:
     """Each is given longer than this waits, so a hang is no deadline that nobody sees."""
     program = returning({number("exit_group"): EPERM, CANARY: EPERM})
     pids: list[int] = []
-    seen: list[verdict.Seen] = []
+    seen: list[effect.Seen] = []
 
     def look() -> None:
         with Zygote() as own, suppress(InstrumentError):
@@ -475,7 +475,7 @@ def test_a_program_that_the_kernel_refuses(prober: Zygote, program: bytes, route
     assert observation.stage is Stage.NOT_REACHED
     assert not observation.own_pid
     assert os.strerror(errno.EINVAL) in observation.fault
-    assert verdict.read(below).effect is Effect.FAULT
+    assert effect.read(below).effect is Effect.FAULT
     assert os.strerror(errno.EINVAL) in below.fault
 
 
@@ -511,7 +511,7 @@ def test_a_call_that_hangs_is_ended_at_the_deadline(prober: Zygote, route: Route
     request = Request(SYSCALL, (HANG,), programs, name, route, deadline=deadline)
     observation = prober.run([request])[0][0]
     left = named(name)
-    seen = verdict.read(observation)
+    seen = effect.read(observation)
 
     assert observation.timed_out
     assert observation.stage is Stage.ARMED
@@ -552,13 +552,13 @@ def test_a_sweep_goes_on_after_each_kill(prober: Zygote) -> None:
 
     assert len(seen) == 400
     for each, observation in zip(numbers, seen, strict=True):
-        effect = verdict.read(observation).effect
+        did = effect.read(observation).effect
         if each in killed:
-            assert effect is Effect.KILLED_PROCESS
+            assert did is Effect.KILLED_PROCESS
         elif each in refused:
-            assert effect is Effect.REFUSED
+            assert did is Effect.REFUSED
         else:
-            assert effect is Effect.REACHED
+            assert did is Effect.REACHED
 
 
 def test_a_sweep_of_nothing_but_kills(prober: Zygote) -> None:
@@ -566,7 +566,7 @@ def test_a_sweep_of_nothing_but_kills(prober: Zygote) -> None:
 
     seen = prober.run([Request(SYSCALL, calls, (constant(KILL_PROCESS),), prober.nonce())])[0]
 
-    assert [verdict.read(one).effect for one in seen] == [Effect.KILLED_PROCESS] * 50
+    assert [effect.read(one).effect for one in seen] == [Effect.KILLED_PROCESS] * 50
 
 
 def test_a_sweep_of_as_many_calls_as_there_are_slots(prober: Zygote) -> None:
@@ -594,7 +594,7 @@ def test_an_answer_is_not_left_over_from_the_probe_before(prober: Zygote) -> Non
         ]
     ]
 
-    effects = [verdict.read(answer[0]).effect for answer in prober.run(requests)]
+    effects = [effect.read(answer[0]).effect for answer in prober.run(requests)]
 
     assert effects == [
         Effect.TRAPPED,
@@ -688,7 +688,7 @@ def test_ten_thousand_probes_leave_nothing_behind(prober: Zygote) -> None:
                 Request(SYSCALL, calls, programs[index % len(programs)], prober.nonce())
                 for index in range(100)
             ]
-            effects = {verdict.read(answer[0]).effect for answer in prober.run(batch)}
+            effects = {effect.read(answer[0]).effect for answer in prober.run(batch)}
             assert Effect.FAULT not in effects
 
     probes(500)

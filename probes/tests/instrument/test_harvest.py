@@ -21,7 +21,7 @@ from probes.files import SUITE
 from probes.filters import bpf
 from probes.instrument import harvest
 from probes.instrument.calls import Call, Zygote
-from probes.judging.verdict import Effect
+from probes.instrument.effect import Effect
 from probes.targets import process
 from probes.tests.support import replay
 from probes.tests.support.emitter import wait_for

@@ -17,10 +17,10 @@ from probes.arch import ARCHES, Arch, Entry, canary
 from probes.errors import InstrumentError
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData
-from probes.instrument import witness
+from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route, Stage, Standing, Zygote
-from probes.judging import examiner, verdict
-from probes.judging.verdict import Effect
+from probes.instrument.effect import Effect
+from probes.judging import examiner
 from probes.tests.instrument.test_calls import (
     children_of,
     free_descriptors,
@@ -215,7 +215,7 @@ def told(  # noqa: PLR0913 - the parts of a request
     value: int,
     *,
     route: Route = Route.DIRECT,
-) -> verdict.Seen:
+) -> effect.Seen:
     """What a witness makes of a filter, as the judge reads it."""
     one = witness.WITNESSES[standing]
     attempts = one.one(abi, Call(number), (filtering(abi, number, value),), ())
@@ -223,7 +223,7 @@ def told(  # noqa: PLR0913 - the parts of a request
     requests = [
         Request(entry, each.calls, each.programs, prober.nonce(), route) for each in attempts
     ]
-    return verdict.read(one.told([answers[0] for answers in prober.run(requests)]))
+    return effect.read(one.told([answers[0] for answers in prober.run(requests)]))
 
 
 @ALIKE
@@ -242,7 +242,7 @@ def test_every_witness_says_what_the_marker_says(
     for route in (Route.DIRECT, Route.SIBLING, Route.THREADS):
         nonce = prober.nonce()
         request = Request(entry, attempt.calls, attempt.programs, nonce, route)
-        wanted = verdict.read(prober.run([request])[0][0])
+        wanted = effect.read(prober.run([request])[0][0])
 
         seen = told(confined, standing, abi, number, returns.value, route=route)
 
@@ -284,19 +284,19 @@ def test_a_sweep_by_every_witness(
     }
     for call, seen in zip(calls, map(one.told, made), strict=True):
         wanted = effects[returns[call.number]] if call.number in returns else Effect.REACHED
-        assert verdict.read(seen).effect is wanted
+        assert effect.read(seen).effect is wanted
 
 
 @ALIKE
 @pytest.mark.parametrize("route", list(Route))
 def test_every_witness_on_every_route(confined: Zygote, standing: Standing, route: Route) -> None:
     _, number = canary(NATIVE)
-    for value, effect in {
+    for value, wanted in {
         ALLOW: Effect.REACHED,
         Action.KILL_PROCESS.value: Effect.KILLED_PROCESS,
         FilterReturn(Action.ERRNO, errno.EPERM).value: Effect.REFUSED,
     }.items():
-        assert told(confined, standing, NATIVE, number, value, route=route).effect is effect
+        assert told(confined, standing, NATIVE, number, value, route=route).effect is wanted
 
 
 @every_entry

@@ -22,12 +22,14 @@ from probes.cell import Cause, Cell, CellKey, Claim, EvidenceKind, Outcome
 from probes.documents import policy
 from probes.files import SUITE
 from probes.filters import bpf
+from probes.instrument import effect
 from probes.instrument.calls import Observation, Stage, Zygote
+from probes.instrument.effect import Effect
 from probes.instrument.witness import ERRNOS, MARKER_ERRNO
 from probes.judging import examiner, plan, verdict
 from probes.judging.examiner import AuditTrail, Examiner
 from probes.judging.plan import Case
-from probes.judging.verdict import Counterexample, Effect, Question, Sighting, Trail
+from probes.judging.verdict import Counterexample, Question, Sighting, Trail
 from probes.targets import StackTarget
 
 EPERM, EACCES, EFAULT, ENOSYS = errno.EPERM, errno.EACCES, errno.EFAULT, errno.ENOSYS
@@ -85,11 +87,11 @@ EFFECTS = [
 ]
 
 
-@pytest.mark.parametrize(("observation", "effect", "error"), EFFECTS, ids=range(len(EFFECTS)))
-def test_reads_an_observation(observation: Observation, effect: Effect, error: int) -> None:
-    seen = verdict.read(observation)
+@pytest.mark.parametrize(("observation", "wanted", "error"), EFFECTS, ids=range(len(EFFECTS)))
+def test_reads_an_observation(observation: Observation, wanted: Effect, error: int) -> None:
+    seen = effect.read(observation)
 
-    assert seen.effect is effect
+    assert seen.effect is wanted
     assert seen.errno == error
 
 
@@ -106,14 +108,14 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("observation", "words"), ANSWERS)
 def test_tells_an_answer(observation: Observation, words: str) -> None:
-    assert verdict.answer(observation) == words
+    assert effect.answer(observation) == words
 
 
 def test_tells_what_came_instead_of_an_answer() -> None:
-    assert "SIGSYS" in verdict.answer(KILLED)
-    assert "deadline" in verdict.answer(HUNG)
-    assert verdict.answer(UNMADE) == UNMADE.fault
-    assert "handler" in verdict.answer(TRAPPED)
+    assert "SIGSYS" in effect.answer(KILLED)
+    assert "deadline" in effect.answer(HUNG)
+    assert effect.answer(UNMADE) == UNMADE.fault
+    assert "handler" in effect.answer(TRAPPED)
 
 
 # The claims.
@@ -439,8 +441,8 @@ def test_sigsys_elsewhere_is_no_termination() -> None:
 def test_no_other_errno_is_the_witness() -> None:
     """A filter may answer with any."""
     for number in range(1, 4096):
-        effect = verdict.read(answered(number)).effect
-        assert effect is (Effect.REACHED if number in ERRNOS else Effect.REFUSED)
+        did = effect.read(answered(number)).effect
+        assert did is (Effect.REACHED if number in ERRNOS else Effect.REFUSED)
 
 
 # Sentences.
@@ -623,7 +625,7 @@ def check_pass(claim: Claim, returns: FilterReturn, sighting: Sighting) -> None:
     if claim not in {Claim.IS_REPORTED, Claim.IS_RECORDED}:
         assert made is not None
         unasked = claim is Claim.LEAVES_THE_REST_ALONE and control is not None
-        if not (unasked and verdict.answer(made) == verdict.answer(control or made)):
+        if not (unasked and effect.answer(made) == effect.answer(control or made)):
             assert not made.fault
             assert not made.timed_out
             assert RIGHT[returns.action](made)
@@ -641,7 +643,7 @@ def check_pass(claim: Claim, returns: FilterReturn, sighting: Sighting) -> None:
     if claim is Claim.RUNS or logs_too:
         assert free is not None
         assert control is not None
-        assert verdict.answer(free) == verdict.answer(control)
+        assert effect.answer(free) == effect.answer(control)
     if logs_too:
         assert held.records
     if claim in {Claim.DEFAULT_ACTION, Claim.IS_INHERITED}:

@@ -30,8 +30,8 @@ from probes.filters import bpf
 from probes.filters.comparison import compare
 from probes.instrument import harvest
 from probes.instrument.calls import Call, Zygote
+from probes.instrument.effect import Effect
 from probes.judging import executed
-from probes.judging.verdict import Effect
 from probes.runtimes import container, holder
 from probes.runtimes.command import Program
 from probes.runtimes.wanted import RUNTIMES, Holder, Wanted

@@ -8,8 +8,8 @@ from probes.arch import Arch
 from probes.filters import bpf, prover
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Zygote
+from probes.instrument.effect import Effect, read
 from probes.instrument.zygote import MAX_CALLS
-from probes.judging.verdict import Effect, read
 
 
 @dataclass(frozen=True, slots=True)

@@ -526,7 +526,7 @@ DESTRUCTIVE = """\
 import ctypes, fcntl, os, pty, signal, socket, termios
 from probes import arch
 from probes.judging import verdict
-from probes.instrument import witness
+from probes.instrument import witness, effect
 from probes.instrument.calls import Call, Request, Route, Standing, Zygote
 from probes.targets import ambient
 
@@ -555,8 +555,8 @@ with Zygote(confined=True) as zygote:
                     for each in one.one(native, call, (), ())
                     for tried in [(each.calls, each.programs)]
                 ]
-                told = verdict.read(one.told([answers[0][0] for answers in made]))
-                assert told.effect is verdict.Effect.REACHED, (standing, name, route, told)
+                told = effect.read(one.told([answers[0][0] for answers in made]))
+                assert told.effect is effect.Effect.REACHED, (standing, name, route, told)
 print(socket.gethostname())
 os.write(follower, b"still here")
 print(os.read(leader, 10).decode())
