@@ -14,7 +14,7 @@ from probes.documents import siblings
 from probes.documents.waivers import Granted
 from probes.finding import Finding, Weight
 from probes.gap import Gap
-from probes.judging import plan, verdict
+from probes.judging import gaps, plan, verdict
 from probes.run.settings import Settings
 from reports import results
 from reports.results import AuditSource, Run, provenance
@@ -172,8 +172,8 @@ def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
     arches = settings.arches or tuple(dict.fromkeys(proved))
     found: dict[Hashable, Gap] = {}
     for stack, part in enumerate(settings.target.members):
-        seen = siblings.swept(cell for cell in judged if cell.key.stack == stack)
-        for gap in siblings.find(settings.policy, part, settings.profiles, arches, seen):
+        seen = gaps.swept(cell for cell in judged if cell.key.stack == stack)
+        for gap in gaps.find(settings.policy, part, settings.profiles, arches, seen):
             known = found.setdefault(gap_key(gap), gap)
             # What one part of the target lets through is open.
             found[gap_key(gap)] = min(known, gap, key=_gravity)
