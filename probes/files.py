@@ -38,6 +38,23 @@ def read(path: Path, limit: int, what: str) -> bytes:
             raise _unreadable(path, what, error) from error
 
 
+def read_whole(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a regular file that is not larger than a limit.
+
+    Args:
+        path: the file.
+        limit: its largest size in bytes, at least a MiB.
+        what: what it should be, such as ``a seccomp profile``.
+
+    Raises:
+        BadInputError: it cannot be read, is larger, or is a directory, a pipe or a device.
+    """
+    content = read(path, limit, what)
+    if len(content) > limit:
+        raise BadInputError(f"{shown(path)}: it has more than {limit >> 20} MiB: name {what}")
+    return content
+
+
 def _unreadable(path: Path, what: str, error: OSError | ValueError) -> BadInputError:
     reason = error.strerror if isinstance(error, OSError) else error
     return BadInputError(

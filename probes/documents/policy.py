@@ -13,15 +13,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
+from probes import files
 from probes.action import ERRNO_NAMES, Action, FilterReturn, Profile, errno_number
 from probes.arch import ARCHES, Arch
 from probes.documents.toml_file import (
+    MOST_BYTES,
     Key,
     check_keys,
-    one_line,
     parse,
-    read,
-    shown,
     suggestion,
     table_places,
 )
@@ -29,6 +28,7 @@ from probes.errors import BadInputError
 from probes.filters import conditions
 from probes.filters.bdd import TooLargeError
 from probes.filters.conditions import Condition, Operator, Outside, Restriction
+from probes.text import shown
 
 FORMAT = 1
 """The version of the file format that this module reads."""
@@ -147,7 +147,7 @@ def load(path: Path, known_names: Collection[str]) -> Policy:
     Raises:
         BadInputError: the file cannot be read, or something in it is wrong.
     """
-    data = read(path, "policy")
+    data = files.read_whole(path, MOST_BYTES, "the TOML file of the policy")
     text, head = parse(path, data, "a policy")
     place = shown(path)
     # First of all: the other keys of another format may well be others.
@@ -244,7 +244,7 @@ def _check_call(
 ) -> None:
     """Refuses a [[call]] table that does not document a call."""
     name = table.get("name")
-    named = f"the call '{one_line(name)}'" if isinstance(name, str) and name else "the call"
+    named = f"the call '{shown(name)}'" if isinstance(name, str) and name else "the call"
     whose = f"{place}, {line}: {named}"
     check_keys(table, _CALL, whose, "add it to this [[call]] table")
     name = table["name"]
@@ -259,7 +259,7 @@ def _check_call(
         )
     if table["family"] not in families:
         raise BadInputError(
-            f"{whose} has the family '{one_line(table['family'])}', which 'families' does not "
+            f"{whose} has the family '{shown(table['family'])}', which 'families' does not "
             f"list{suggestion(table['family'], families)}"
         )
 
@@ -280,7 +280,7 @@ def _call(table: Mapping[str, Any], whose: str) -> DocumentedCall:
     for name in table.get("errno", ()):
         if name not in ERRNO_NAMES:
             raise BadInputError(
-                f"{whose}: 'errno' names {one_line(name)}, which is no errno"
+                f"{whose}: 'errno' names {shown(name)}, which is no errno"
                 f"{suggestion(name, ERRNO_NAMES)}"
             )
     written = table.get("args", ())
@@ -307,7 +307,7 @@ def _condition(table: Mapping[str, Any], call: str, whose: str) -> Condition:
     check_keys(table, _ARGUMENT, whose, "add it to this entry")
     if table["op"] not in set(Operator):
         raise BadInputError(
-            f"{whose} has the unknown op '{one_line(table['op'])}'"
+            f"{whose} has the unknown op '{shown(table['op'])}'"
             f"{suggestion(table['op'].upper(), list(Operator))}"
         )
     if not 0 <= table["index"] < conditions.ARGUMENTS:

@@ -6,15 +6,18 @@ modules that know the file: ``policy`` and ``waivers``.
 
 import difflib
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from probes.errors import BadInputError
+from probes.text import shown
+
+MOST_BYTES: Final = 16 << 20
+"""The largest file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +37,6 @@ class Key:
     required: bool = True
     form: re.Pattern[str] | None = None
     example: str = ""
-
-
-def read(path: Path, what: str) -> bytes:
-    """The bytes of a regular file.
-
-    Args:
-        path: the file.
-        what: what it should be, such as ``policy``.
-
-    Raises:
-        BadInputError: it cannot be read.
-    """
-    try:
-        # A pipe or a device could block or never end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise BadInputError(
-                f"{shown(path)}: this is not a regular file; name the TOML file of the {what}"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInputError(
-            f"{shown(path)}: the {what} cannot be read ({error.strerror}); "
-            f"check the path and its permissions"
-        ) from error
 
 
 def parse(path: Path, data: bytes, what: str) -> tuple[str, dict[str, Any]]:
@@ -118,7 +97,7 @@ def check_keys(table: Mapping[str, Any], keys: Mapping[str, Key], whose: str, me
     for name in table:
         if name not in keys:
             raise BadInputError(
-                f"{whose} has the unknown key '{one_line(name)}'{suggestion(name, keys)}"
+                f"{whose} has the unknown key '{shown(name)}'{suggestion(name, keys)}"
             )
     for name, key in keys.items():
         if name in table:
@@ -139,14 +118,14 @@ def _check_value(value: object, key: Key, what: str) -> None:
             if isinstance(entry, str):
                 _check_text(entry, key, which)
                 if entry in value[:position]:
-                    raise BadInputError(f"{which} repeats '{one_line(entry)}'; remove it")
+                    raise BadInputError(f"{which} repeats '{shown(entry)}'; remove it")
 
 
 def _check_text(text: str, key: Key, what: str) -> None:
     if not text.strip():
         raise BadInputError(f"{what} is empty; fill it in")
     if key.form is not None and not key.form.fullmatch(text):
-        raise BadInputError(f"{what} is '{one_line(text)}'; write it like {key.example}")
+        raise BadInputError(f"{what} is '{shown(text)}'; write it like {key.example}")
 
 
 def _check_kind(value: object, kind: type, what: str) -> None:
@@ -162,7 +141,7 @@ def _kind_name(kind: type) -> str:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """How a sentence about an unknown word ends: with the known word that it may stand for."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-    return f"; did you mean '{one_line(near[0])}'?" if near else "; check its spelling"
+    return f"; did you mean '{shown(near[0])}'?" if near else "; check its spelling"
 
 
 def table_places(text: str, name: str, count: int) -> list[str]:
@@ -180,13 +159,3 @@ def table_places(text: str, name: str, count: int) -> list[str]:
     if len(found) == count:
         return found
     return [f"{name} number {rank}" for rank in range(1, count + 1)]
-
-
-def shown(path: Path) -> str:
-    """A path as a sentence can hold it."""
-    return one_line(str(path))
-
-
-def one_line(text: str) -> str:
-    """The text as a sentence can hold it: escaped where it would break the line or the terminal."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

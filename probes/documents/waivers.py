@@ -31,19 +31,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, Self
 
+from probes import files
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents.toml_file import (
+    MOST_BYTES,
     Key,
     check_keys,
-    one_line,
     parse,
-    read,
-    shown,
     suggestion,
     table_places,
 )
 from probes.errors import BadInputError
+from probes.text import shown
 
 FORMAT: Final = 1
 """The version of the file format that this module reads."""
@@ -165,7 +165,7 @@ def load(path: Path) -> tuple[Waiver, ...]:
     Raises:
         BadInputError: the file cannot be read, or something in it is wrong.
     """
-    data = read(path, "waivers")
+    data = files.read_whole(path, MOST_BYTES, "the TOML file of the waivers")
     text, head = parse(path, data, "a file of waivers")
     place = shown(path)
     if type(head.get("format")) is int and head["format"] != FORMAT:
@@ -202,10 +202,10 @@ _PROFILES: Final = frozenset(profile.value for profile in Profile)
 def _waiver(table: dict[str, Any], whose: str) -> Waiver:
     check_keys(table, _WAIVER, whose, "add it to this [[waiver]] table")
     waiver = Waiver(**{name: value for name, value in table.items() if name != "claim"})
-    whose = f"{whose} of {one_line(str(waiver))}"
+    whose = f"{whose} of {shown(str(waiver))}"
     if waiver.profile is not None and waiver.profile not in _PROFILES:
         raise BadInputError(
-            f"{whose} has the unknown profile '{one_line(waiver.profile)}'"
+            f"{whose} has the unknown profile '{shown(waiver.profile)}'"
             f"{suggestion(waiver.profile, _PROFILES)}"
         )
     if waiver.expires < waiver.created:
@@ -222,7 +222,7 @@ def _waiver(table: dict[str, Any], whose: str) -> Waiver:
         )
     if word not in _CLAIMS:
         raise BadInputError(
-            f"{whose} has the unknown claim '{one_line(word)}'{suggestion(word, _CLAIMS)}"
+            f"{whose} has the unknown claim '{shown(word)}'{suggestion(word, _CLAIMS)}"
         )
     return replace(waiver, claim=_CLAIMS[word])
 
@@ -392,7 +392,7 @@ def _state(
 def _standing(waiver: Waiver, scope: Scope) -> tuple[WaiverState, str] | None:
     """Of a waiver that could cover nothing in this job, whatever its cells came to."""
     if not waiver.is_for(scope.target):
-        return WaiverState.OUT_OF_SCOPE, f"is for other targets: {one_line(waiver.target)}"
+        return WaiverState.OUT_OF_SCOPE, f"is for other targets: {shown(waiver.target)}"
     if scope.today > waiver.expires:
         return WaiverState.EXPIRED, (
             f"expired on {waiver.expires}: mend what it is for, or have {waiver.approver} decide"

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from probes.action import Profile
-from probes.documents.toml_file import one_line
 from probes.documents.waivers import Waiver
 from probes.observe.findings import Finding, Grants
 from probes.observe.watch import Kind
+from probes.text import shown
 
 
 def grants(waivers: Sequence[Waiver], word: str, today: date) -> Grants:
@@ -25,7 +25,7 @@ def grants(waivers: Sequence[Waiver], word: str, today: date) -> Grants:
     def granted(call: str, abi: str, profile: Profile) -> str:
         for one in valid:
             if (one.call, one.arch) == (call, abi) and one.profile in {None, profile}:
-                return one_line(f"until {one.expires} by {one.approver}: {one.reason}")
+                return shown(f"until {one.expires} by {one.approver}: {one.reason}")
         return ""
 
     return granted
@@ -41,7 +41,7 @@ def not_valid(
         if (one.call, one.arch) not in seen or one.created <= today <= one.expires:
             continue
         state = f"expired on {one.expires}" if one.expires < today else f"begins on {one.created}"
-        said.append(one_line(f"the waiver of {one} grants nothing: it {state}"))
+        said.append(shown(f"the waiver of {one} grants nothing: it {state}"))
     return tuple(said)
 
 

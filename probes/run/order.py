@@ -19,7 +19,6 @@ from probes.run.settings import Settings, Words
 from probes.runtimes.wanted import Start
 from probes.targets import StackTarget
 from probes.targets.words import SECCOMP, Container
-from probes.text import shown
 
 _LARGEST_FILE: Final = 16 << 20
 _OF_FILES: Final = ("bpf", "oci", "policy")
@@ -172,14 +171,9 @@ def _inside(name: str) -> str:
 
 def _read(option: str, name: str, what: str) -> bytes:
     try:
-        content = files.read(Path(name), _LARGEST_FILE, what)
+        return files.read_whole(Path(name), _LARGEST_FILE, what)
     except BadInputError as error:
         raise BadInputError(f"--{option}: {error}") from error
-    if len(content) > _LARGEST_FILE:
-        raise BadInputError(
-            f"--{option}: {shown(name)}: it has more than {_LARGEST_FILE >> 20} MiB: name {what}"
-        )
-    return content
 
 
 def suite_digest(root: Path = SUITE) -> str:

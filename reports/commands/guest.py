@@ -188,7 +188,7 @@ def _order(options: argparse.Namespace) -> _Order:
         place = f"{_FILES_FOLDER}/{path.name}"
         if place in shipped:
             raise BadInputError(f"--file {shown(name)}: there is another {path.name} already")
-        shipped[place] = files.read(path, _LARGEST_FILE, "a file for the guest")
+        shipped[place] = files.read_whole(path, _LARGEST_FILE, "a file for the guest")
     return _Order(
         cache=Path(options.cache_dir) if options.cache_dir else fleet.default_cache(),
         reports=Path(options.report_dir),

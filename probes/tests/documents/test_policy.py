@@ -200,13 +200,14 @@ def test_only_the_names_passed_in_are_known(written: Path) -> None:
 
 def test_refuses_a_missing_file(written: Path) -> None:
     assert refusal(written) == (
-        "the policy cannot be read (No such file or directory); check the path and its permissions"
+        "the TOML file of the policy cannot be read from there (No such file or directory); check"
+        " the path and its permissions"
     )
 
 
 def test_refuses_a_path_through_a_file(written: Path) -> None:
     written.write_text(SMALL)
-    assert "cannot be read (Not a directory)" in refusal(written / "more")
+    assert "cannot be read from there (Not a directory)" in refusal(written / "more")
 
 
 def test_refuses_a_directory(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def unreadable(written: Path) -> Iterator[Path]:
 
 
 def test_refuses_a_file_without_permission(unreadable: Path) -> None:
-    assert "cannot be read (Permission denied)" in refusal(unreadable)
+    assert "cannot be read from there (Permission denied)" in refusal(unreadable)
 
 
 def test_refuses_what_is_not_utf8(written: Path) -> None:
@@ -266,7 +267,7 @@ def test_an_odd_file_name_does_not_break_the_line(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         load(tmp_path / "one\ntwo\x1b[2J", KNOWN)
     assert str(caught.value).isprintable()
-    assert r"one\ntwo\x1b[2J: the policy cannot be read" in str(caught.value)
+    assert r"one\ntwo\x1b[2J: the TOML file of the policy cannot be read" in str(caught.value)
 
 
 # --- Refusals: its contents -----------------------------------------------------------------------

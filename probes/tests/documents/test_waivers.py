@@ -130,7 +130,7 @@ def test_a_faulty_file_is_refused(old: str, new: str, words: str, tmp_path: Path
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """With the system's reason."""
-    with pytest.raises(BadInputError, match="the waivers cannot be read"):
+    with pytest.raises(BadInputError, match="the TOML file of the waivers cannot be read"):
         waivers.load(tmp_path / "waivers.toml")
 
 
