@@ -1,23 +1,15 @@
-"""What a reader does about a failed cell: how to mend it, and how to see it again.
+"""How a reader mends a failed cell.
 
 Each piece of advice follows from the claim that failed and from where it failed, never from the
 wording of a sentence.
 """
 
-import shlex
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
 
 from probes.action import Profile
 from probes.cell import Cause, Cell, CellKey, Claim
 from probes.filters.conditions import name_in
-from probes.judging.plan import function_of, test_word
-from probes.text import visible
-from reports.results import Run
-
-BUILTIN: Final = "builtin"
-"""The target that needs no word on the command line."""
 
 _PROFILE_ACTIONS = {"kill": "KILL_PROCESS", "errno": "ERRNO with EPERM", "log": "LOG"}
 _SCMP_ACTIONS = {
@@ -157,53 +149,3 @@ def _call(key: CellKey) -> str:
 
 _PLAIN = 0xFFFF
 """Numbers above this are written in hexadecimal, as x32's are."""
-
-
-_BY_CALL = frozenset(
-    {
-        Claim.TERMINATES,
-        Claim.IS_REPORTED,
-        Claim.DENIES,
-        Claim.IS_SILENT,
-        Claim.RUNS,
-        Claim.IS_RECORDED,
-    }
-)
-
-
-def test_name(key: CellKey) -> str:
-    """The test that judges a cell, without its module: ``test_terminates[x86_64-acct]``."""
-    profile = key.profile
-    words: tuple[str, ...]
-    match key.claim:
-        case Claim.CONTROLS:
-            words = (key.arch, key.variant)
-        case Claim.ENDS_EVERY_THREAD:
-            words = (key.arch,)
-        case Claim.LEAVES_THE_REST_ALONE:
-            words = (profile, key.arch)
-        case Claim.DEFAULT_ACTION:
-            words = (profile, key.arch, "" if key.number is None else f"{key.number:#x}")
-        case Claim.IS_INHERITED:
-            words = (profile, key.arch, key.variant)
-        case Claim.IS_PROVED:
-            words = (profile, key.arch, key.syscall)
-        case Claim.IS_ALL_JUDGED:
-            words = (profile, key.syscall)
-        case _:
-            words = (key.arch, key.syscall)
-    words = (*words, key.part) if key.part else words
-    return f"{function_of(key.claim)}[{'-'.join(map(test_word, words))}]"
-
-
-def reproduce(run: Run, key: CellKey) -> str:
-    """The command that judges a cell again, as a line for a shell.
-
-    Where the record does not say how an option was written, the option's value is in capitals.
-    """
-    words = ["pytest"]
-    if run.target.kind != BUILTIN:
-        words.append(f"--target={run.target.kind}:...")
-    if key.claim is not Claim.CONTROLS:
-        words.append(f"--profile={key.profile}")
-    return visible(shlex.join([*words, "-k", test_name(key)]))

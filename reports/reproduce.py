@@ -1,4 +1,4 @@
-"""From a cell back to the test that judges it: the command with which to look again. Pure."""
+"""From a cell back to the test that judges it, and to the command that runs it again. Pure."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,9 @@ from typing import Final
 
 from probes.cell import CellKey, Claim
 from probes.judging.plan import function_of, test_word
+from probes.run.settings import BUILTIN
+from probes.text import visible
+from reports.results import Run
 
 _MODULES: Final[Mapping[Claim, str]] = {
     Claim.CONTROLS: "test_controls.py",
@@ -40,18 +43,23 @@ _PARAMETERS: Final[Mapping[Claim, Callable[[CellKey], Sequence[str]]]] = {
 }
 
 
-def test_of(key: CellKey) -> str:
-    """The test that judges a cell, as pytest takes it within ``cases``.
+def test_name(key: CellKey) -> str:
+    """The test that judges a cell, without its module: ``test_terminates[x86_64-acct]``.
 
     A test that judges many cells at once stands for each of them.
     """
     parameters = [*_PARAMETERS.get(key.claim, _documented)(key), *filter(None, [key.part])]
     words = "-".join(map(test_word, parameters))
-    return f"{_MODULES[key.claim]}::{function_of(key.claim)}[{words}]"
+    return f"{function_of(key.claim)}[{words}]"
+
+
+def test_of(key: CellKey) -> str:
+    """The test that judges a cell, as pytest takes it within ``cases``."""
+    return f"{_MODULES[key.claim]}::{test_name(key)}"
 
 
 def command(key: CellKey, cases: Path, options: Sequence[str]) -> str:
-    """The command that judges a cell again, on one line.
+    """The command by which who made the run judges a cell again, on one line.
 
     Args:
         key: the cell.
@@ -59,3 +67,20 @@ def command(key: CellKey, cases: Path, options: Sequence[str]) -> str:
         options: what the run was given besides.
     """
     return shlex.join(["pytest", f"{cases}/{test_of(key)}", *options])
+
+
+def command_elsewhere(run: Run, key: CellKey) -> str:
+    """The command by which whoever reads a record judges a cell again, on one line.
+
+    A record does not say how the target was written, so its reader has to put that in for ``...``.
+
+    Args:
+        run: what the record holds.
+        key: the cell.
+    """
+    words = ["pytest"]
+    if run.target.kind != BUILTIN:
+        words.append(f"--target={run.target.kind}:...")
+    if key.claim is not Claim.CONTROLS:
+        words.append(f"--profile={key.profile}")
+    return visible(shlex.join([*words, "-k", test_name(key)]))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from probes.cell import Cell, Outcome
-from reports.advice import mend, reproduce
+from reports.advice import mend
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
 from reports.html.view import (
@@ -18,6 +18,7 @@ from reports.html.view import (
     paragraph,
     section,
 )
+from reports.reproduce import command_elsewhere
 from reports.results import DocumentedCall
 from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered, reason
 
@@ -106,11 +107,12 @@ def _entry(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
         class_="head",
     )
     sentence = first.sentence if len(cells) == 1 else capital(reason(first))
+    again = code(command_elsewhere(view.run, first.key))
     todo = element(
         "div",
         paragraph(sentence, class_="sentence"),
         element("p", element("strong", text("How to mend. ")), text(mend(first))),
-        element("p", element("strong", text("Reproduce. ")), code(reproduce(view.run, first.key))),
+        element("p", element("strong", text("Reproduce. ")), again),
     )
     return element("li", head, todo, expectation(first))
 

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from probes.cell import Cause, CellKey, Claim, Outcome
+from probes.files import SUITE
 from probes.finding import Finding, Weight
 from probes.judging import plan
 from probes.run import settings
 from probes.run.settings import Words
 from reports import results
-from reports.advice import mend, reproduce, test_name
+from reports.advice import mend
+from reports.reproduce import command_elsewhere, test_name, test_of
 from reports.tests.support import samples
 
-test_name.__test__ = False  # type: ignore[attr-defined]  # it names tests and is none
+for named in (test_name, test_of):
+    named.__test__ = False  # type: ignore[attr-defined]  # it names tests and is none
 
 
 def test_every_planned_cell_has_its_test() -> None:
@@ -27,6 +30,9 @@ def test_every_planned_cell_has_its_test() -> None:
     for case in (*resolved.cases, *more):
         for key in case.cells:
             assert test_name(key) == f"{case.function}[{case.id}]", key
+            module, _, name = test_of(key).partition("::")
+            assert name == test_name(key)
+            assert f"def {case.function}(" in (SUITE / "cases" / module).read_text()
             claims.add(key.claim)
     assert claims == set(Claim)
 
@@ -34,18 +40,18 @@ def test_every_planned_cell_has_its_test() -> None:
 def test_command_is_one_line_that_a_shell_takes_apart() -> None:
     run = samples.failing()
     cell = next(cell for cell in run.cells if cell.outcome is Outcome.FAILED)
-    assert shlex.split(reproduce(run, cell.key)) == [
+    assert shlex.split(command_elsewhere(run, cell.key)) == [
         "pytest",
         "--profile=kill",
         "-k",
         "test_terminates[x86_64-acct]",
     ]
     foreign = replace(run, target=results.Target("oci", "x"))
-    assert "--target=oci:..." in reproduce(foreign, cell.key)
+    assert "--target=oci:..." in command_elsewhere(foreign, cell.key)
     nasty = replace(cell.key, syscall="a'; rm -rf \u202e\n$(x)")
-    words = shlex.split(reproduce(run, nasty))
+    words = shlex.split(command_elsewhere(run, nasty))
     assert len(words) == 4
-    assert "\n" not in reproduce(run, nasty)
+    assert "\n" not in command_elsewhere(run, nasty)
 
 
 @pytest.mark.parametrize("claim", list(Claim))
