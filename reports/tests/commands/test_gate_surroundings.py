@@ -303,3 +303,17 @@ def test_a_process_that_judges_nothing(
     words = ["gate", str(tmp_path), "--runtime=bwrap", "--profile=kill"]
     assert main([*words, f"--report-dir={tmp_path}"]) == 3
     assert (tmp_path / "results.json").read_bytes() == before
+
+
+def test_a_run_that_judges_collects_no_test_of_the_suite_itself() -> None:
+    done = subprocess.run(
+        judging.command("--collect-only", "-q", "-n0", str(CHECKOUT / "cases")),
+        env=judging.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    found = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert "cases/test_kill.py" in found
+    assert not [path for path in found if "/tests/" in path]
