@@ -1,3 +1,3 @@
-"""Puts the plug-ins together; what they do stands with them."""
+"""Names the plug-in, which brings the others."""
 
-pytest_plugins = ("cases.run.recorder", "cases.fixtures")
+pytest_plugins = ("cases.run.start",)

@@ -1,6 +1,6 @@
 """All profiles: a verdict speaks for all that the target names, or it does not say so."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

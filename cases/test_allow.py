@@ -1,6 +1,6 @@
 """All profiles: what the document does not name is left alone. Blocking too much fails too."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

@@ -1,6 +1,6 @@
 """Calibration: known filters on a call that changes nothing must be seen as what they are."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

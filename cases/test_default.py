@@ -1,6 +1,6 @@
 """All profiles: the filter is an allowlist, so a number that no table knows gets its action."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

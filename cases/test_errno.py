@@ -1,6 +1,6 @@
 """ERRNO: a documented call does not run, answers EPERM, and leaves no record."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

@@ -1,6 +1,6 @@
 """All profiles: no way leads out of the filter."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

@@ -1,6 +1,6 @@
 """KILL: the process that makes a documented call is terminated, and that is on record."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

@@ -1,6 +1,6 @@
 """LOG: a documented call runs, and leaves a record."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

@@ -1,6 +1,6 @@
 """All profiles: what the programs return, for every argument and number, kernel here or not."""
 
-from cases.fixtures import Conforms
+from cases.run.fixtures import Conforms
 from probes.cell import Claim
 
 

@@ -11,6 +11,12 @@ from probes.text import shown
 SUITE: Final = Path(__file__).parents[1]
 """The folder in which the suite's own folders stand: a checkout, or where it was installed."""
 
+CASES: Final = SUITE / "cases"
+"""The folder of the tests that a run consists of."""
+
+DEFAULT_POLICY: Final = CASES / "policies" / "container-restrictions.toml"
+"""The policy that ships with the suite."""
+
 
 def read(path: Path, limit: int, what: str) -> bytes:
     """The bytes of a regular file, or ``limit`` + 1 of them where it is larger.

@@ -20,7 +20,7 @@ RECEIPT: Final = "SYSCALL_CONFORMANCE_RECEIPT"
 
 _CONFIGURATION: Final = Path(__file__).with_name("judging.toml")
 _ROOT: Final = SUITE
-_PLUGINS: Final = ("xdist", "html", "metadata", "cases.run.recorder", "cases.fixtures")
+_PLUGINS: Final = ("xdist", "html", "metadata", "cases.run.start")
 _VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
 
 _PYTEST: Final = """\

@@ -20,6 +20,7 @@ from probes.finding import Finding, Weight, advice, undecided, weighty
 from probes.judging import plan
 from probes.judging.examiner import AuditTrail, Examiner
 from probes.run import settings
+from probes.run.bench import open_zygote
 from probes.run.settings import Settings, Words
 from probes.targets import StackTarget
 from reports import results, summary
@@ -169,7 +170,7 @@ def test_calls_that_it_concerns_cannot_be_told() -> None:
     """What is known about others stays known; no call is made for those."""
     doubt = replace(LIMIT, about="readers", calls=("acct",))
     resolved = limited(doubt)
-    with settings.open_zygote(resolved) as zygote:
+    with open_zygote(resolved) as zygote:
         trail = AuditTrail(None, "not asked for")
         examiner = Examiner(zygote, resolved.target, resolved.policy, resolved.offered, trail)
         examiner.calibrate(resolved.arches)

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch as abis
 from probes.action import Profile
 from probes.arch import ARCHES
 from probes.cell import Cell, Claim, Outcome
 from probes.documents import policy
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.filters.bpf import Program
 from probes.instrument.calls import Zygote

@@ -26,7 +26,7 @@ from probes.text import visible
 
 _PORT: Final = 8888
 _LOOK_SECONDS: Final = 0.2
-_BEFOREHAND: Final = ("xdist.plugin", "pytest_html.plugin", "cases.fixtures")
+_BEFOREHAND: Final = ("xdist.plugin", "pytest_html.plugin", "cases.run.start")
 """What a guest imports before it is asked: pytest's plug-ins, which bring the rest."""
 
 Say = Callable[[str, str], None]

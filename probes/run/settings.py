@@ -554,26 +554,6 @@ def _nearest(word: str, names: Sequence[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def open_zygote(resolved: Settings) -> Zygote:
-    """Starts the process that makes a run's calls.
-
-    Raises:
-        InstrumentError: it cannot be started, or cannot witness calls as it could before.
-    """
-    if resolved.confinement is not None:
-        return confinement.open_zygote(resolved.native, resolved.confinement.words)
-    if not isinstance(resolved.target, Ambient):
-        return Zygote()
-    zygote = Zygote(confined=True)
-    standing, _ = ambient.put_up(zygote, resolved.native)
-    if standing is not resolved.target.standing:
-        zygote.close()
-        raise InstrumentError(
-            "this process's confinement is another one than when the run began: run it again"
-        )
-    return zygote
-
-
 def check_audit_source(text: str) -> None:
     """Refuses a word that names no source of audit records.
 

@@ -116,7 +116,7 @@ def _job(folder: Path, python: Path | None, options: Sequence[str], policy: Path
     words = (
         *(interpreter, *_ALONE, "-c", _PROGRAM, places, suite, f"{suite}/cases"),
         *(f"--config-file={suite}/{_CONFIGURATION}", f"--rootdir={suite}", "--noconftest"),
-        *("-p", "cases.run.recorder", "-p", "cases.fixtures", "-p", "no:cacheprovider"),
+        *("-p", "cases.run.start", "-p", "no:cacheprovider"),
         *("-q", "--tb=line", "--color=no"),
         *("--target=ambient", f"--report-dir={out}", *options),
     )

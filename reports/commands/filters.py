@@ -1,13 +1,13 @@
 """The words by which commands name filters and what these depend on."""
 
 import argparse
-import importlib.resources
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from probes.action import Profile
 from probes.arch import Arch
+from probes.files import DEFAULT_POLICY
 from probes.targets import words
 from probes.targets.open import Surroundings
 from probes.targets.words import Container
@@ -67,7 +67,4 @@ def surroundings(options: argparse.Namespace, wanted: Sequence[Arch]) -> Surroun
 
 def policy_path(options: argparse.Namespace) -> Path:
     """The policy that was named, else the one that ships with the suite."""
-    if options.policy is not None:
-        return Path(options.policy)
-    shipped = importlib.resources.files("cases") / "policies" / "container-restrictions.toml"
-    return Path(str(shipped))
+    return DEFAULT_POLICY if options.policy is None else Path(options.policy)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.resources
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from typing import Final
 
 from probes.action import Profile
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
+from probes.files import CASES
 from probes.runtimes import inside
 from probes.runtimes.wanted import RUNTIMES
 from probes.targets import words
@@ -123,7 +123,7 @@ def _gate(options: argparse.Namespace) -> Answer:
     here = _here()
     folder = here / options.report_dir
     record = folder / "results.json"
-    cases = Path(str(importlib.resources.files("cases")))
+    cases = CASES
     command = judging.command(
         *(str(cases), "-q", "--tb=no", "--color=no", f"-n{options.workers}"),
         *(*chosen, f"--report-dir={folder}"),

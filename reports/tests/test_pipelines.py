@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch as abis
 from probes.action import Profile
 from probes.documents import policy
+from probes.files import DEFAULT_POLICY
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, need, private_machine
 from probes.tests.support.oracles import require, unavailable

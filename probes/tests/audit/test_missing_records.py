@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.audit.collector import Batch, Collector, why_unlogged
@@ -20,6 +19,7 @@ from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents import policy
 from probes.errors import ExitStatus
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Zygote
 from probes.judging.examiner import AuditTrail, Examiner

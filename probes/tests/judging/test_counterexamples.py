@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Cause, Cell, Claim, Outcome
 from probes.documents import policy
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf, pointer, prover
 from probes.filters.bpf import Program
 from probes.filters.pointer import Kernel, Span

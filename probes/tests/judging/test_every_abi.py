@@ -13,11 +13,11 @@ from typing import Final
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, TOKENS, X32_SYSCALL_BIT, Arch, belongs_to
 from probes.documents import policy
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf, prover
 from probes.filters.bpf import Instruction, Program, SeccompData, jump, statement
 from probes.finding import Weight

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes.action import Profile
 from probes.arch import ARCHES
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents.policy import Policy
+from probes.files import DEFAULT_POLICY
 from probes.instrument.calls import Zygote
 from probes.judging import plan
 from probes.judging.examiner import AuditTrail, Examiner

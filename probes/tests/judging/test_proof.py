@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Cause, Cell, Claim, EvidenceKind, Outcome
 from probes.documents import policy
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf, prover
 from probes.filters.bpf import Program, SeccompData
 from probes.instrument.calls import Call, Request, Zygote

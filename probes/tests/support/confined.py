@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from subprocess import CompletedProcess, run
 from typing import Any
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.cell import Cell, Claim, Outcome
-from probes.files import SUITE
+from probes.files import DEFAULT_POLICY, SUITE
 from probes.instrument import kernel
 from probes.judging.examiner import Examiner, cannot_tell
 from probes.run import settings
+from probes.run.bench import open_zygote
 from probes.run.settings import Words
 from probes.targets.ambient import WORD as AMBIENT
 from probes.targets.ambient import Ambient
@@ -139,7 +139,7 @@ def judge(profile: str, audit: str, word: str = AMBIENT) -> str:
     controls: list[Cell] = []
     trail = ("none", "nothing can be told")
     if told:
-        with settings.open_zygote(resolved) as zygote:
+        with open_zygote(resolved) as zygote:
             own = resolved.confinement
             source = settings.open_trail(audit, zygote, resolved.native, target, own)
             examiner = Examiner(zygote, target, resolved.policy, resolved.offered, source, own=own)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
@@ -23,6 +22,7 @@ from probes.cell import Claim, Outcome
 from probes.documents import policy
 from probes.documents.policy import Policy
 from probes.errors import ExitStatus
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Standing, Zygote
 from probes.judging.examiner import AuditTrail, Examiner

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Claim, Outcome
 from probes.documents import policy
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument import kernel
 from probes.instrument.calls import Observation, Route, Stage

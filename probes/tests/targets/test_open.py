@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cases.fixtures import DEFAULT_POLICY
 from probes.action import Profile
 from probes.arch import ARCHES
 from probes.errors import BadInputError
+from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData, statement
 from probes.targets.oci.capability import DOCKER_CAPABILITIES

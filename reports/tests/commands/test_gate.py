@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch as abis
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents import policy
 from probes.errors import ExitStatus
+from probes.files import DEFAULT_POLICY
 from probes.finding import Finding, Weight
 from probes.judging import plan
 from probes.tests.support.emitter import sharing_records, wait_for

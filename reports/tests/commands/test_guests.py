@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from cases.fixtures import DEFAULT_POLICY
 from probes import arch
 from probes.action import Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Cell, Claim, Outcome
 from probes.documents import policy
 from probes.errors import ExitStatus
-from probes.files import SUITE
+from probes.files import DEFAULT_POLICY, SUITE
 from probes.filters import bpf
 from probes.guest import cpio, fleet, image, runner
 from probes.guest.runner import Ended, Job, Limits

@@ -13,6 +13,7 @@ from probes.files import SUITE
 from probes.judging import plan
 from probes.judging.examiner import AuditTrail, Examiner
 from probes.run import settings
+from probes.run.bench import open_zygote
 from probes.run.settings import AUDIT_NONE, Words
 from probes.targets import ambient
 from probes.targets.ambient import Ambient
@@ -30,7 +31,7 @@ def judged(profile: Profile) -> dict[str, Any]:
     cases = [case for case in resolved.cases if case.claim is effect]
     # No records are to be had, so that one call stands for all.
     cases.append(next(case for case in resolved.cases if case.claim is record))
-    with settings.open_zygote(resolved) as zygote:
+    with open_zygote(resolved) as zygote:
         trail = AuditTrail(None, "no record reaches this container")
         examiner = Examiner(zygote, resolved.target, resolved.policy, resolved.offered, trail)
         controls = examiner.calibrate(resolved.arches)

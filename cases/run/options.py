@@ -1,0 +1,179 @@
+"""The options of a run: what pytest is told of them, and what it makes of the command line."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from probes.errors import BadInputError
+from probes.files import DEFAULT_POLICY, SUITE
+from probes.run import settings
+from probes.run.settings import Words
+from probes.targets import ambient
+from probes.targets.open import WORDS
+from probes.targets.words import (
+    OPTIONS,
+    RUNTIME_ARG,
+    RUNTIME_COMMAND,
+    SECCOMP,
+    START_OPTIONS,
+    Container,
+    start,
+)
+
+_NODE_SILENCE_SECONDS: Final = 300.0
+_PATH_OPTIONS: Final = ("--policy", "--report-dir", "--waivers", "--baseline", f"--{SECCOMP}")
+
+
+def add(parser: pytest.Parser) -> None:
+    """Tells pytest of the suite's options; README.md describes them for users."""
+    group = parser.getgroup("syscall-conformance")
+    group.addoption("--policy", default=str(DEFAULT_POLICY), metavar="FILE", help="a policy (TOML)")
+    group.addoption(
+        "--profile", default="", metavar="NAMES", help="kill, errno, log, comma-separated"
+    )
+    group.addoption(
+        "--target",
+        default=settings.BUILTIN,
+        metavar="TARGET",
+        help=f"{WORDS}, or {ambient.WORD}; any but builtin with one --profile",
+    )
+    for option in OPTIONS:
+        group.addoption(
+            f"--{option.name}",
+            default="",
+            metavar=option.metavar,
+            help=f"of oci:FILE: {option.help}",
+        )
+    for option in START_OPTIONS:
+        group.addoption(
+            f"--{option.name}",
+            default=[] if option.name == RUNTIME_ARG else "",
+            action="append" if option.name == RUNTIME_ARG else "store",
+            metavar=option.metavar,
+            help=f"of a container that is started: {option.help}",
+        )
+    group.addoption(
+        "--arch", default="", metavar="NAMES", help="ABIs to judge; default: all that run here"
+    )
+    group.addoption(
+        "--audit-source",
+        default=settings.AUDIT_BEST,
+        metavar="SOURCE",
+        help="netlink, auditd:FILE, fd:N, kmsg or none; default: the best that works here",
+    )
+    group.addoption(
+        "--audit-fd",
+        default="",
+        metavar="N",
+        help="a descriptor of with-audit, for one process: without -n; as --audit-source=fd:N",
+    )
+    group.addoption(
+        "--report-dir",
+        default="reports/out",
+        metavar="DIR",
+        help="where the reports go; default: %(default)s",
+    )
+    group.addoption(
+        "--waivers", default="", metavar="FILE", help="failures that are accepted for a time (TOML)"
+    )
+    group.addoption(
+        "--baseline",
+        default="",
+        metavar="FILE",
+        help="an earlier results.json: say what has changed since",
+    )
+    group.addoption(
+        "--node-silence",
+        type=float,
+        default=_NODE_SILENCE_SECONDS,
+        metavar="SECONDS",
+        help="with --dist each: how long a node may say nothing before it counts as lost;"
+        " default: %(default).0f",
+    )
+    group.addoption(
+        "--anonymous", action="store_true", help="leave user and host names out of the reports"
+    )
+
+
+def words(config: pytest.Config) -> Words:
+    """The options as they were given.
+
+    Raises:
+        BadInputError: they contradict each other.
+    """
+    return Words(
+        policy=path(config, "policy"),
+        profile=config.getoption("profile"),
+        arch=config.getoption("arch"),
+        target=config.getoption("target"),
+        audit_source=_audit_source(config),
+        container=Container(*(config.getoption(option.name) for option in OPTIONS)),
+        start=start(
+            Path(path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
+            config.getoption(RUNTIME_ARG.replace("-", "_")),
+            config.getoption(RUNTIME_COMMAND.replace("-", "_")),
+        ),
+    )
+
+
+def _audit_source(config: pytest.Config) -> str:
+    """Where records come from.
+
+    Raises:
+        BadInputError: the options contradict each other, or several processes would read one
+            descriptor, and take records from each other.
+    """
+    source: str = config.getoption("audit_source")
+    descriptor: str = config.getoption("audit_fd")
+    if descriptor:
+        if source != settings.AUDIT_BEST:
+            raise BadInputError(
+                f"--audit-fd {descriptor}: --audit-source {source} names another source: leave one"
+                " of them out"
+            )
+        source = f"{settings.AUDIT_DESCRIPTOR}{descriptor}"
+    if source == settings.AUDIT_KMSG and config.getoption("dist", "no") != "no":
+        raise BadInputError(
+            f"--audit-source {source}: the kernel's log takes few records a second, and one process"
+            " alone can keep to that: leave -n out"
+        )
+    workers = config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
+    if source.startswith(settings.AUDIT_DESCRIPTOR) and workers:
+        raise BadInputError(
+            f"--audit-source {source}: workers would take records from each other, so one process"
+            " must read the descriptor: leave -n out"
+        )
+    return source
+
+
+def path(config: pytest.Config, option: str) -> str:
+    """A path as the user meant it: relative to where pytest was started, with ~ for home."""
+    return str(config.invocation_params.dir / Path(config.getoption(option)).expanduser())
+
+
+def path_or_none(config: pytest.Config, option: str) -> Path | None:
+    """The path that an option names; None where it is not given."""
+    return Path(path(config, option)) if config.getoption(option) else None
+
+
+def check_blanks(config: pytest.Config) -> None:
+    """Refuses a path after a blank, where pytest could take it for the path of tests.
+
+    Before a plug-in's options are known pytest looks for its configuration in every existing path
+    on its command line (``determine_setup()`` in ``_pytest/config/findpaths.py``). So it depended
+    on whether a folder is there already, and differed between xdist's workers and their controller.
+
+    Raises:
+        BadInputError: a path outside of this checkout was given like that, and no path of tests.
+    """
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return
+    for option, value in pairwise(map(str, config.invocation_params.args)):
+        place = (config.invocation_params.dir / value).resolve()
+        if option in _PATH_OPTIONS and SUITE not in (place, *place.parents):
+            raise BadInputError(
+                f"{option} {value}: pytest could take the path after the blank for one of tests;"
+                f" write {option}={value}"
+            )

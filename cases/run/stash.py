@@ -1,0 +1,26 @@
+"""What the plug-ins of a run leave for each other in pytest's stash."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+from probes.documents.waivers import Granted
+from probes.run.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a process that judges is going to do.
+
+    Attributes:
+        settings: the plan.
+        granted: the waivers.
+    """
+
+    settings: Settings
+    granted: Granted
+
+
+PLANNED: Final = pytest.StashKey[Planned]()
+"""In the stash of ``pytest.Config``; not there where nothing of the main job is judged."""
