@@ -5,7 +5,6 @@ Numbers come from the package ``system-calls``, which reads the kernel's own tab
 neither: a table is read when its first number is asked for, and then kept.
 """
 
-import difflib
 import os
 import sys
 import tomllib
@@ -18,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from probes.errors import BadInputError, InstrumentError
+from probes.text import did_you_mean, in_brackets
 
 X32_SYSCALL_BIT = 0x40000000
 """``__X32_SYSCALL_BIT`` of asm/unistd.h: what tells an x32 number from one of x86_64."""
@@ -167,10 +167,8 @@ def get(name: str) -> Arch:
     """
     if name in ARCHES:
         return ARCHES[name]
-    nearest = _NAMES_ELSEWHERE.get(name.lower()) or next(
-        iter(difflib.get_close_matches(name.lower(), ARCHES, n=1)), None
-    )
-    hint = f" (did you mean {nearest}?)" if nearest else ""
+    elsewhere = _NAMES_ELSEWHERE.get(name.lower())
+    hint = in_brackets(did_you_mean(elsewhere or name, ARCHES))
     raise BadInputError(f"unknown architecture {name!r}{hint}: the names are {', '.join(ARCHES)}")
 
 

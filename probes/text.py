@@ -1,6 +1,8 @@
 """Text from outside, in a form that a line, a terminal or a page can hold."""
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -19,6 +21,28 @@ def visible(text: str) -> str:
     if text.isprintable():  # the same categories, looked up at once
         return text
     return "".join(character if _is_plain(character) else _escape(character) for character in text)
+
+
+def did_you_mean(
+    word: str, known: Iterable[str], otherwise: str = "", *, alike: float = 0.6, quote: str = ""
+) -> str:
+    """Asks whether somebody who wrote a word that means nothing meant a similar one.
+
+    Args:
+        word: what was written; its case does not matter.
+        known: the words that mean something.
+        otherwise: what is said where none of them is similar.
+        alike: how similar one must be, from 0 to 1.
+        quote: the mark before and after the word that is proposed.
+    """
+    names = {name.lower(): name for name in sorted(known)}
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=alike)
+    return f"did you mean {quote}{shown(names[near[0]])}{quote}?" if near else otherwise
+
+
+def in_brackets(said: str) -> str:
+    """What a sentence says by the way; nothing of nothing."""
+    return f" ({said})" if said else ""
 
 
 def _is_plain(character: str) -> bool:

@@ -4,7 +4,6 @@ A sentence names the file, the line or the table, and the key. What the keys are
 modules that know the file: ``policy`` and ``waivers``.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from probes.errors import BadInputError
-from probes.text import shown
+from probes.text import did_you_mean, shown
 
 MOST_BYTES: Final = 16 << 20
 """The largest file that is read."""
@@ -140,8 +139,8 @@ def _kind_name(kind: type) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """How a sentence about an unknown word ends: with the known word that it may stand for."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-    return f"; did you mean '{shown(near[0])}'?" if near else "; check its spelling"
+    hint = did_you_mean(name, known, "check its spelling", alike=0.7, quote="'")
+    return f"; {hint}"
 
 
 def table_places(text: str, name: str, count: int) -> list[str]:

@@ -5,13 +5,13 @@ those without which a machine does not boot or is several times slower under emu
 authentication (``-cpu max`` on arm64), page-table isolation, mitigations that pseries cannot offer.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from probes.errors import BadInputError
+from probes.text import did_you_mean, in_brackets
 
 DEFAULT_SUITE: Final = "bookworm"
 
@@ -115,6 +115,5 @@ def get(name: str) -> Machine:
     """
     if name in MACHINES:
         return MACHINES[name]
-    near = difflib.get_close_matches(name.lower(), MACHINES, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = in_brackets(did_you_mean(name, MACHINES))
     raise BadInputError(f"unknown guest {name!r}{hint}: the guests are {', '.join(MACHINES)}")

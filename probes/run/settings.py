@@ -1,6 +1,5 @@
 """From the words of a command line to what a run does; every bad word is refused in a sentence."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +35,7 @@ from probes.targets.builtin import builtin
 from probes.targets.confinement import ConfinedError, Confinement
 from probes.targets.open import Opened, Surroundings, open_target, taken_apart
 from probes.targets.words import Container
-from probes.text import shown
+from probes.text import did_you_mean, in_brackets, shown
 
 BUILTIN: Final = "builtin"
 """The target that the suite builds itself, with each profile; every other has one filter."""
@@ -369,8 +368,9 @@ def profiles_named(text: str) -> tuple[Profile, ...]:
     names = [profile.value for profile in Profile]
     for word in text.split(","):
         if word not in names:
+            hint = in_brackets(did_you_mean(word, names))
             raise BadInputError(
-                f"--profile {text}: unknown profile {word!r}{_nearest(word, names)}; "
+                f"--profile {text}: unknown profile {word!r}{hint}; "
                 f"the profiles are {', '.join(names)}, separated by commas"
             )
     return tuple(profile for profile in Profile if profile.value in text.split(","))
@@ -547,11 +547,6 @@ def _arch(text: str, word: str) -> Arch:
         return arch.get(word)
     except BadInputError as error:
         raise BadInputError(f"--arch {text}: {error}") from error
-
-
-def _nearest(word: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), names, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def check_audit_source(text: str) -> None:

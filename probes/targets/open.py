@@ -11,7 +11,6 @@
 | ``bwrap:ROOT`` | those of a sandbox over a root file system |
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from probes.runtimes.wanted import RUNTIMES, Start
 from probes.targets import Origin, bpf_file, builtin
 from probes.targets.oci.reader import Asked
 from probes.targets.stack import Stack
-from probes.text import shown
+from probes.text import did_you_mean, in_brackets, shown
 
 WORDS: Final = (
     "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
@@ -120,8 +119,8 @@ def taken_apart(word: str) -> tuple[str, str]:
     kind, colon, rest = word.partition(":")
     if (kind == "builtin" and not colon) or (kind in _OPENERS and rest):
         return kind, rest
-    near = difflib.get_close_matches(kind.lower(), [*_OPENERS, "builtin"], n=1)
-    hint = f" (did you mean {near[0]}?)" if near and near[0] != kind else ""
+    kinds = [*_OPENERS, "builtin"]
+    hint = "" if kind in kinds else in_brackets(did_you_mean(kind, kinds))
     raise BadInputError(f"{shown(word)!r} is no target{hint}: a target is {WORDS}")
 
 

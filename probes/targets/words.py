@@ -4,7 +4,6 @@ Command line and pytest read them alike. How a target itself is written is in
 ``probes.targets.open``.
 """
 
-import difflib
 import os
 import shlex
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from probes.targets.oci.capability import capability_set
 from probes.targets.oci.reader import Asked, Engine, Release, Runtime, release
 from probes.targets.oci.resolve import kernel_version
 from probes.targets.open import Surroundings
-from probes.text import shown
+from probes.text import did_you_mean, in_brackets, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,7 @@ def _release(option: str, text: str, known: type[_Name]) -> _Name | Release | No
     word, at, version = text.partition("@")
     words = [one.value for one in known]
     if word not in words:
-        near = difflib.get_close_matches(word.lower(), words, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = in_brackets(did_you_mean(word, words))
         raise BadInputError(
             f"--{option} {shown(text)}: no such {option}{hint}: {', '.join(words[:-1])} or "
             f"{words[-1]}"

@@ -1,7 +1,6 @@
 """``syscall-conformance explain``: what filters do, and why."""
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from probes.filters.bpf import U32, SeccompData
 from probes.filters.partition import WIDE
 from probes.targets import words
 from probes.targets.open import WORDS, Opened, open_target
-from probes.text import shown
+from probes.text import did_you_mean, shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
 from reports.filters import explain, places, way
@@ -145,8 +144,7 @@ def _number(text: str) -> str | int:
     known = arch.all_names()
     if text in known:
         return text
-    near = difflib.get_close_matches(text.lower(), sorted(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else "check its spelling, or give its number"
+    hint = did_you_mean(text, known, "check its spelling, or give its number")
     raise BadInputError(f"--number {shown(text)}: no architecture has a call of that name: {hint}")
 
 

@@ -1,12 +1,11 @@
 """``syscall-conformance report``: a record in the formats of others, also later and elsewhere."""
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from probes.errors import BadInputError, ExitStatus
-from probes.text import shown
+from probes.text import did_you_mean, shown
 from reports import results
 from reports.commands import output
 from reports.commands.answer import Answer, Subparsers, add_command, text
@@ -87,8 +86,7 @@ def _formats(words: str) -> Sequence[Format]:
     found = []
     for word in dict.fromkeys(words.split(",")):
         if word not in FORMATS:
-            near = difflib.get_close_matches(word.lower(), FORMATS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(FORMATS)}"
+            hint = did_you_mean(word, FORMATS, f"known are {', '.join(FORMATS)}")
             raise BadInputError(f"--format {shown(words)}: {shown(word)!r} is no format: {hint}")
         found.append(FORMATS[word])
     return found

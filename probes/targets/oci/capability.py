@@ -1,12 +1,11 @@
 """Capabilities by name: those that the kernel has, and those that containers get."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from probes.errors import BadInputError
-from probes.text import shown
+from probes.text import did_you_mean, in_brackets, shown
 
 CAPABILITIES: Final = (
     "CAP_CHOWN",
@@ -100,8 +99,7 @@ def capability_set(text: str) -> frozenset[str]:
             continue
         name = f"CAP_{word.upper().removeprefix('CAP_')}"
         if name not in CAPABILITIES:
-            near = difflib.get_close_matches(name, CAPABILITIES, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = in_brackets(did_you_mean(name, CAPABILITIES))
             raise BadInputError(
                 f"unknown capability '{shown(word)}'{hint}: name some of capabilities(7), or one "
                 f"of {', '.join(_CAPABILITY_WORDS)}, separated by commas"

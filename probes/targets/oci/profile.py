@@ -13,7 +13,6 @@ decodes with libocispec, which asks for the keys that the specification requires
 
 import base64
 import binascii
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,7 @@ from probes.action import DATA_MASK, MAX_ERRNO, Action
 from probes.errors import BadInputError
 from probes.files import read as read_file
 from probes.targets.oci.reader import ANY_BUNDLE, ANY_ENGINE, Dialect
-from probes.text import shown
+from probes.text import did_you_mean, shown
 
 MAX_PROFILE_BYTES: Final = 4 << 20
 """Far above any real profile (Docker's has 14 KB) and any bundle's configuration."""
@@ -562,12 +561,8 @@ class _Object:
         names = list(known)
         if word in names:
             return
-        near = difflib.get_close_matches(word.upper(), names, n=1)
-        raise self.refusal(
-            key,
-            f"is {_quoted(word)}, which is no {what}; "
-            + (f"did you mean {near[0]}?" if near else f"it is one of {', '.join(names)}"),
-        )
+        hint = did_you_mean(word, names, f"it is one of {', '.join(names)}")
+        raise self.refusal(key, f"is {_quoted(word)}, which is no {what}; {hint}")
 
     def child(self, key: str) -> "_Object | None":
         """An object; None where it is absent."""

@@ -1,0 +1,53 @@
+"""What is said of text from outside."""
+
+import ast
+
+import pytest
+
+from probes.files import SUITE
+from probes.text import did_you_mean, in_brackets
+
+KNOWN = ("kill", "errno", "log", "CAP_SYS_ADMIN")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("killl", "kill"),
+        ("KILL", "kill"),
+        ("ERNO", "errno"),
+        ("cap_sys_admim", "CAP_SYS_ADMIN"),
+        ("zebra", ""),
+        ("", ""),
+    ],
+)
+def test_a_similar_word_is_proposed(word: str, meant: str) -> None:
+    assert did_you_mean(word, KNOWN) == (f"did you mean {meant}?" if meant else "")
+
+
+def test_what_is_said_where_nothing_is_similar() -> None:
+    assert did_you_mean("zebra", KNOWN, "check its spelling") == "check its spelling"
+    assert did_you_mean("klog", KNOWN) == "did you mean log?"
+    assert not did_you_mean("klog", KNOWN, alike=0.9)
+
+
+def test_a_proposal_breaks_no_line() -> None:
+    assert did_you_mean("ab", ["a\nb"], quote="'") == "did you mean 'a\\nb'?"
+
+
+def test_what_is_said_by_the_way() -> None:
+    assert f"x{in_brackets('y')}" == "x (y)"
+    assert not in_brackets("")
+
+
+def test_one_function_proposes_words() -> None:
+    """Whoever imports difflib compares words, or whole texts, by himself."""
+    import_it = {
+        path.relative_to(SUITE).as_posix()
+        for folder in ("cases", "probes", "reports")
+        for path in (SUITE / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import) and any(one.name == "difflib" for one in node.names)
+    }
+
+    assert import_it == {"probes/text.py"}
