@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
-from probes import files
+from probes import files, widths
 from probes.action import ERRNO_NAMES, Action, FilterReturn, Profile, errno_number
 from probes.arch import ARCHES, Arch
 from probes.documents.toml_file import (
@@ -359,11 +359,11 @@ def _check_width(value: int, call: str, index: int, whose: str) -> None:
     """Refuses a value with bits that the kernel reads on no ABI: whoever wrote it meant another."""
     widest = max(
         (
-            conditions.width(call, arch, index)
+            widths.width(call, arch, index)
             for arch in ARCHES.values()
             if arch.number(call) is not None
         ),
-        default=conditions.REGISTER_BITS,
+        default=widths.REGISTER_BITS,
     )
     if value >> widest:
         raise BadInputError(

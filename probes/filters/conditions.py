@@ -1,37 +1,24 @@
 """Conditions on a call's arguments, in the terms of OCI profiles, and the arguments that meet them.
 
-What counts is what the kernel reads. It cuts an ``int`` to the low 32 bits of its register, of
-which a filter sees all 64, so that ``0x100000026`` means AF_ALG to socket(2) as 38 does. Which
-arguments are cut is in ``argument-widths.toml``. Pure.
+What counts is what the kernel reads (``probes.widths``). It cuts an ``int`` to the low 32 bits of
+its register, of which a filter sees all 64, so that ``0x100000026`` means AF_ALG to socket(2) as 38
+does. Pure.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
 from typing import Final, Protocol
 
-from probes.arch import X32_SYSCALL_BIT, Arch
+from probes.arch import Arch
 from probes.filters.bdd import FALSE, TRUE, Diagrams
+from probes.widths import NARROW, REGISTER_BITS, register, width
 
 ARGUMENTS: Final = 6
 """How many arguments a filter sees (``struct seccomp_data``)."""
 
-REGISTER_BITS: Final = 64
-"""How many bits of each."""
-
 HIGHEST_VALUE: Final = (1 << REGISTER_BITS) - 1
 """All bits of one."""
-
-_FILE: Final = Path(__file__).with_name("argument-widths.toml")
-_NARROW: Final = 32
-_WIDTHS: Final = {"h": 16, "i": _NARROW, "l": REGISTER_BITS}
-_OF_64_BITS: Final = 0x80000000
-"""``__AUDIT_ARCH_64BIT`` of linux/audit.h: what the token of such an ABI has."""
-_FIRST_COMPAT_OF_X32: Final = X32_SYSCALL_BIT | 512
-"""From here on x32 has calls that the kernel treats as those of a 32-bit ABI (syscall_64.tbl)."""
 
 _FIRST_VARIABLE: Final = 64
 _NODES: Final = 1 << 18
@@ -108,36 +95,6 @@ def name_in(label_of_call: str) -> str:
     return label_of_call.partition("[")[0]
 
 
-def width(call: str, arch: Arch, index: int) -> int:
-    """How many of an argument's bits the kernel reads, by what is known of the call."""
-    letters = _letters(arch.name, call)
-    known = _WIDTHS[letters[index]] if index < len(letters) else REGISTER_BITS
-    return min(known, _register(call, arch))
-
-
-def is_wide(arch: Arch) -> bool:
-    """Whether an ABI's registers have 64 bits."""
-    return bool(arch.audit_arch & _OF_64_BITS)
-
-
-def _register(call: str, arch: Arch) -> int:
-    """How many bits an ABI's registers have for a call."""
-    number = arch.number(call) or 0
-    compat = arch.name == "x32" and number >= _FIRST_COMPAT_OF_X32
-    return REGISTER_BITS if is_wide(arch) and not compat else _NARROW
-
-
-def _letters(arch: str, call: str) -> str:
-    tables = _tables()
-    own = tables.get(arch, {}).get(call)
-    return own if own is not None else tables["calls"].get(call, "")
-
-
-@cache
-def _tables() -> Mapping[str, Mapping[str, str]]:
-    return tomllib.loads(_FILE.read_text(encoding="utf-8"))
-
-
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A condition as one ABI's kernel takes it: what of the argument counts, and with what.
@@ -208,22 +165,22 @@ def comparison(condition: Condition, call: str, arch: Arch) -> Comparison:
     Where registers have 32 bits, a negative number of 64 bits is meant as the one of 32.
     """
     seen = (1 << width(call, arch, condition.index)) - 1
-    narrow = _register(call, arch) == _NARROW
+    narrow = register(call, arch) == NARROW
     if condition.mask is None:
         value = _negative(condition.value) if narrow else condition.value
         return Comparison(condition.index, condition.operator, seen, value)
-    whole = condition.mask >> _NARROW == _ALL_OF_A_HALF
+    whole = condition.mask >> NARROW == _ALL_OF_A_HALF
     value = _negative(condition.value) if narrow and whole else condition.value
     return Comparison(condition.index, Operator.EQ, condition.mask & seen, value)
 
 
-_ALL_OF_A_HALF: Final = (1 << _NARROW) - 1
+_ALL_OF_A_HALF: Final = (1 << NARROW) - 1
 
 
 def _negative(value: int) -> int:
     """The low half of a negative number; any other number as it is."""
     low = value & _ALL_OF_A_HALF
-    return low if value >> (_NARROW - 1) == _ALL_OF_A_HALF << 1 | 1 else value
+    return low if value >> (NARROW - 1) == _ALL_OF_A_HALF << 1 | 1 else value
 
 
 class Where(Protocol):

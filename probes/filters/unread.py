@@ -13,9 +13,10 @@ from probes import arch as abi
 from probes.action import FilterReturn
 from probes.arch import Arch
 from probes.filters.bpf import SeccompData
-from probes.filters.conditions import ARGUMENTS, REGISTER_BITS, is_wide, width
+from probes.filters.conditions import ARGUMENTS
 from probes.filters.prover import Analysis
 from probes.finding import Finding
+from probes.widths import REGISTER_BITS, is_wide, width
 
 _MOST: Final = 20
 """How many findings are told; a filter that has more of them has one fault throughout."""

@@ -19,7 +19,7 @@ from probes.documents.policy import DocumentedCall, Policy
 from probes.filters import bpf, pointer
 from probes.filters.bpf import Program, SeccompData
 from probes.filters.comparison import run
-from probes.filters.conditions import ARGUMENTS, example, name_in, width
+from probes.filters.conditions import ARGUMENTS, example, name_in
 from probes.filters.prover import Analysis, TooComplexError
 from probes.finding import undecided
 from probes.instrument import effect, witness
@@ -42,6 +42,7 @@ from probes.judging.verdict import Counterexample, Question, Sighting, Trail
 from probes.targets import StackTarget, Target, analyzed, confinement
 from probes.targets.ambient import SECONDS_TO_ANSWER, Ambient
 from probes.targets.confinement import Confinement
+from probes.widths import width
 
 RECORD_DEADLINE_SECONDS = 10.0
 """How long a record may take to arrive; it takes about a millisecond."""

@@ -16,15 +16,14 @@ from probes.filters.bdd import FALSE, TRUE, Diagrams
 from probes.filters.conditions import (
     ARGUMENTS,
     HIGHEST_VALUE,
-    REGISTER_BITS,
     Comparison,
     Operator,
     Outside,
     Restriction,
     Where,
-    is_wide,
     variable,
 )
+from probes.widths import REGISTER_BITS, is_wide
 
 MOST: Final = 512
 """More rules for one call than these are given to nobody: libseccomp's work grows faster."""

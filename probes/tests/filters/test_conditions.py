@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from probes import widths
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.documents.policy import DocumentedCall, Policy
@@ -40,7 +41,7 @@ def policy_of(*calls: DocumentedCall) -> Policy:
 def plainly(name: str, args: tuple[Condition, ...], arch: Arch, words: tuple[int, ...]) -> bool:
     """Whether a call is restricted: words are cut as the table says, and compared as numbers."""
     for one in args:
-        bits = conditions.width(name, arch, one.index)
+        bits = widths.width(name, arch, one.index)
         wide = arch.audit_arch & 0x80000000 and not (
             arch.name == "x32" and arch.numbers[name] >= 0x40000200
         )
@@ -72,7 +73,7 @@ def some_value(dice: random.Random, bits: int) -> int:
 
 def some_condition(dice: random.Random, name: str) -> Condition:
     index = dice.randrange(6)
-    bits = max(conditions.width(name, arch, index) for arch in ARCHES.values())
+    bits = max(widths.width(name, arch, index) for arch in ARCHES.values())
     if dice.random() < 0.4:
         mask = some_value(dice, bits) or 1
         return Condition(index, Operator.MASKED_EQ, some_value(dice, bits) & mask, mask)
@@ -220,7 +221,7 @@ def test_the_kernel_declares_its_arguments_as_the_table_has_them() -> None:
         for index, size in enumerate(sizes):
             if (name, index) == ("clone", 0):
                 continue  # unsigned long, and cut by kernel_clone(): see the kernel's own answer
-            assert conditions.width(name, x86_64, index) == 8 * size, f"{name}, argument {index}"
+            assert widths.width(name, x86_64, index) == 8 * size, f"{name}, argument {index}"
             compared += 1
     assert compared > 150
 
