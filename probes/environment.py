@@ -5,8 +5,11 @@ Read from proc_pid_status(5), ``/proc/sys/kernel/seccomp`` (seccomp(2)) and unam
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
+
+from probes.arch import machine_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,37 @@ def emulation(machine: str, root: Path = Path("/")) -> str:
     if not own or _family(own[0]) == _family(machine):
         return ""
     return f"uname(2) says {machine}, and the kernel {own[0]} (/proc/sys/kernel/arch)"
+
+
+@dataclass(frozen=True, slots=True)
+class UserSpace:
+    """On what the instruction addresses of an x86_64 kernel's processes depend.
+
+    Attributes:
+        five_levels: whether its page tables have five levels, and user space 56 bits.
+        vsyscalls: whether it has the page of vsyscalls.
+    """
+
+    five_levels: bool = True
+    vsyscalls: bool = True
+
+
+@cache
+def user_space() -> UserSpace:
+    """This kernel's user space; what the kernel does not say is taken for possible."""
+    if machine_here() != "x86_64":
+        return UserSpace()
+    return UserSpace(
+        five_levels=_says(Path("/proc/cpuinfo"), b" la57"),
+        vsyscalls=_says(Path("/proc/self/maps"), b"[vsyscall]"),
+    )
+
+
+def _says(path: Path, word: bytes) -> bool:
+    try:
+        return word in path.read_bytes()
+    except OSError:
+        return True
 
 
 _FAMILIES: Final = {

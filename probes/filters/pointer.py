@@ -9,11 +9,10 @@ x86_64's page of vsyscalls is the exception: the kernel shows its address for on
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 from probes.arch import ARCHES, machine_here
+from probes.environment import UserSpace
 
 _X86: Final = "x86_64"
 _PAGE: Final = 4096
@@ -72,60 +71,28 @@ _ORDINARY_FIRST: Final = 1 << 16
 """The highest vm.mmap_min_addr that is usual; below it only CAP_SYS_RAWIO can have code."""
 
 
-def possible(tokens: Iterable[int], kernel: "Kernel | None" = None) -> Pointers:
+def possible(tokens: Iterable[int], here: UserSpace) -> Pointers:
     """The addresses that filters can meet that name these architectures.
 
     Which machine they are for is told by what they name; where that is none, they are for this one.
 
     Args:
         tokens: the architecture tokens.
-        kernel: what is known of an x86_64 kernel; this one's unless given.
+        here: what is known of an x86_64 kernel.
     """
     named = set(tokens)
     machines = {one.machine for one in ARCHES.values() if one.audit_arch in named}
     machines = machines or {machine_here()}
-    kernel = kernel or _here()
     spans: list[Span] = []
     for machine in sorted(machines):
         if machine == _X86:
-            spans.append(Span(2, _FIVE_LEVELS if kernel.five_levels else _FOUR_LEVELS))
+            spans.append(Span(2, _FIVE_LEVELS if here.five_levels else _FOUR_LEVELS))
         else:
             spans += _SPANS.get(machine, (_ANY,))
     calls: tuple[tuple[int, int, int], ...] = ()
-    if _X86 in machines and kernel.vsyscalls:
+    if _X86 in machines and here.vsyscalls:
         calls = tuple((_X86_TOKEN, number, address) for number, address in _VSYSCALLS.items())
     return Pointers(tuple(spans), calls)
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """On what the addresses of an x86_64 kernel depend.
-
-    Attributes:
-        five_levels: whether its page tables have five levels, and user space 56 bits.
-        vsyscalls: whether it has the page of vsyscalls.
-    """
-
-    five_levels: bool = True
-    vsyscalls: bool = True
-
-
-@cache
-def _here() -> Kernel:
-    """This kernel; what it does not say is taken for possible."""
-    if machine_here() != _X86:
-        return Kernel()
-    return Kernel(
-        five_levels=_says(Path("/proc/cpuinfo"), b" la57"),
-        vsyscalls=_says(Path("/proc/self/maps"), b"[vsyscall]"),
-    )
-
-
-def _says(path: Path, word: bytes) -> bool:
-    try:
-        return word in path.read_bytes()
-    except OSError:
-        return True
 
 
 def is_vsyscall(address: int) -> bool:

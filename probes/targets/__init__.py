@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 
 from probes.action import FilterReturn, Profile
 from probes.arch import Arch
+from probes.environment import user_space
 from probes.filters import bpf, pointer, prover
 from probes.filters.bpf import Program
 from probes.filters.prover import Analysis, TooComplexError
@@ -58,7 +59,7 @@ def analyzed(programs: Sequence[Program], *, big_endian: bool) -> Analysis:
     """
     analysis = prover.analyze(programs, big_endian=big_endian)
     if any(map(bpf.reads_pointer, programs)):
-        return analysis.met_from(pointer.possible(analysis.tokens()))
+        return analysis.met_from(pointer.possible(analysis.tokens(), user_space()))
     return analysis
 
 

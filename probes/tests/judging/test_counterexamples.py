@@ -14,10 +14,11 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
 from probes.cell import Cause, Cell, Claim, Outcome
 from probes.documents import policy
+from probes.environment import UserSpace, user_space
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf, pointer, prover
 from probes.filters.bpf import Program
-from probes.filters.pointer import Kernel, Span
+from probes.filters.pointer import Span
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Route, Zygote
 from probes.judging import examiner, plan, proof, verdict
@@ -174,7 +175,7 @@ def by_address(profile: Profile, call: str, address: int, value: int) -> Program
 def test_an_address_that_no_code_has_is_left_out(
     address: int, zygote: Zygote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pointer, "_here", lambda: Kernel(five_levels=False))
+    monkeypatch.setattr(pointer, "_here", lambda: UserSpace(five_levels=False))
     for profile, value in ((Profile.LOG, TRACE), (Profile.ERRNO, ALLOW), (Profile.KILL, LOG)):
         program = by_address(profile, "mount", address, value)
         cell = judged(zygote, [program], profile, "mount")
@@ -257,7 +258,7 @@ VSYSCALLS = {"gettimeofday": 0, "time": 0x400, "getcpu": 0x800}
 def test_a_jump_into_the_page_of_vsyscalls_is_a_call(
     call: str, zygote: Zygote, entering: Entering
 ) -> None:
-    if not pointer._here().vsyscalls:
+    if not user_space().vsyscalls:
         pytest.skip("this kernel has no page of vsyscalls")
     address = 0xFFFF_FFFF_FF60_0000 + VSYSCALLS[call]
     program = by_address(Profile.ERRNO, call, address, EPERM)
@@ -309,17 +310,17 @@ def test_a_probe_cannot_tell_what_depends_on_its_address(zygote: Zygote) -> None
 
 
 def test_the_addresses_of_every_machine() -> None:
-    kernel = Kernel(five_levels=True, vsyscalls=True)
-    of_x86 = pointer.possible([X86_64.audit_arch, I386.audit_arch], kernel)
+    here = UserSpace(five_levels=True, vsyscalls=True)
+    of_x86 = pointer.possible([X86_64.audit_arch, I386.audit_arch], here)
     assert of_x86.spans == (Span(2, (1 << 56) - 4096),)
     assert {(token, number) for token, number, _ in of_x86.calls} == {
         (X86_64.audit_arch, X86_64.numbers[name]) for name in VSYSCALLS
     }
-    four = pointer.possible([X86_64.audit_arch], Kernel(five_levels=False, vsyscalls=False))
+    four = pointer.possible([X86_64.audit_arch], UserSpace(five_levels=False, vsyscalls=False))
     assert four == pointer.Pointers((Span(2, (1 << 47) - 4096),))
-    assert pointer.possible([], kernel) == of_x86  # for this machine
+    assert pointer.possible([], here) == of_x86  # for this machine
     for one in ARCHES.values():
-        spans = pointer.possible([one.audit_arch], kernel).spans
+        spans = pointer.possible([one.audit_arch], here).spans
         assert spans
         assert all(0 < span.first <= 4 for span in spans)
         assert any(span.last > 1 << 30 for span in spans)
