@@ -27,6 +27,7 @@ from reports.html import compliance
 from reports.results import Run, journal
 from reports.results.changes import Identity
 from reports.results.journal import Journal
+from reports.terminal import closing
 
 _CELLS = pytest.StashKey[dict[str, Any]]()
 _CONTROLS_SENT = pytest.StashKey[Sequence[Cell]]()
@@ -532,8 +533,8 @@ class Recorder:
         if run is None:
             return ()
         width = max(_NARROWEST, self._config.get_terminal_writer().fullwidth)
-        lines = summary.terminal_lines(run, [self._shown(path) for path in self._written], width)
-        room = summary.MOST_LINES - len(lines)
+        lines = closing.lines(run, [self._shown(path) for path in self._written], width)
+        room = closing.MOST_LINES - len(lines)
         return [*lines, *self.limits[:room]]
 
     @property

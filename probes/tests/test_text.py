@@ -1,11 +1,11 @@
-"""What is said of text from outside."""
+"""Text from outside, as lines, terminals and pages can hold it."""
 
 import ast
 
 import pytest
 
 from probes.files import SUITE
-from probes.text import did_you_mean, in_brackets
+from probes.text import did_you_mean, in_brackets, visible
 
 KNOWN = ("kill", "errno", "log", "CAP_SYS_ADMIN")
 
@@ -51,3 +51,18 @@ def test_one_function_proposes_words() -> None:
     }
 
     assert import_it == {"probes/text.py"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain ünï ✓", "plain ünï ✓"),
+        ("\u202etxt", "\\u202etxt"),
+        ("a\nb\tc", "a\\u000ab\\u0009c"),
+        ("\x1b[31m\udcff", "\\u001b[31m\\udcff"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_characters_that_act_are_shown(raw: str, shown: str) -> None:
+    """Controls, bidirectional ones among them, become readable."""
+    assert visible(raw) == shown

@@ -6,10 +6,11 @@ from pathlib import Path
 from probes.cell import Claim, Outcome
 from probes.errors import ExitStatus
 from probes.text import visible
-from reports import results, summary
+from reports import results
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
 from reports.results import Change, ChangeKind, Run
 from reports.summary import OUTCOME_WORDS
+from reports.terminal.lines import wrapped
 
 _COMPARE = """\
 Compares two records of runs, each a results.json or the journal of a run that was killed: what got
@@ -137,7 +138,7 @@ def _table(group: list[Change], *, sentences: bool) -> list[str]:
         cells = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
         lines.append(f"  {'  '.join(cells)}".rstrip())
         if sentences:
-            lines += summary.wrapped(change.sentence, width(), indent="      ")
+            lines += wrapped(change.sentence, width(), indent="      ")
     return lines
 
 

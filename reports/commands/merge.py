@@ -14,6 +14,7 @@ from reports.results import Verdict
 from reports.results import fleet as fleets
 from reports.results.fleet import Fleet, FleetCell, Node
 from reports.summary import OUTCOME_WORDS
+from reports.terminal.lines import name_line, wrapped
 
 _MERGE = """\
 Puts records of many machines together: what each claim came to on how many nodes, and which nodes
@@ -141,10 +142,10 @@ def _node(node: Node, pattern: str, cells: Sequence[tuple[int, FleetCell]]) -> l
     ]
     for (title, mine, most), members in list(groups.items())[:_MOST_GROUPS]:
         told = f"  {title}: {_word(mine)}; most: {_word(most)}: "
-        lines.append(summary.name_line(told, [_name(cell) for _, cell in members], width()))
+        lines.append(name_line(told, [_name(cell) for _, cell in members], width()))
         sentences = members[0][1].sentences
         if mine is not None and mine in sentences:
-            lines += summary.wrapped(sentences[mine], width(), indent="    ")
+            lines += wrapped(sentences[mine], width(), indent="    ")
     if len(groups) > _MOST_GROUPS:
         rest = sum(map(len, list(groups.values())[_MOST_GROUPS:]))
         lines.append(f"  and {summary.cells_text(rest)} more: see the file")

@@ -28,6 +28,11 @@ class Ruling(NamedTuple):
     exit_status: ExitStatus
     sentence: str
 
+    @property
+    def line(self) -> str:
+        """All of it in one line: ``PASS (exit status 0): The restrictions hold ...``."""
+        return f"{self.verdict} (exit status {self.exit_status.value}): {self.sentence}"
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:

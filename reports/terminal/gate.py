@@ -10,12 +10,12 @@ from probes.text import visible
 from reports import reproduce, summary
 from reports.results import Run, summarize
 from reports.summary import Group
+from reports.terminal.lines import INDENT, report_lines
 
 MOST_LINES: Final = 16
 """Of what is said at the end; with the lines of progress there are at most twenty."""
 
 _TROUBLES: Final = (Outcome.FAILED, Outcome.BROKEN, Outcome.CANNOT_TELL)
-_INDENT: Final = "  "
 _MOST_NAMES: Final = 4
 
 
@@ -71,7 +71,7 @@ def _blocks(run: Run, outcome: Outcome, again: Again) -> list[tuple[str, str]]:
         more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
         title = summary.claim_title(claim, profile)
         headline = f"{word} {title} on {arches}: {', '.join(names[:_MOST_NAMES])}{more}"
-        command = f"{_INDENT}{reproduce.command(first, again.cases, again.options)}"
+        command = f"{INDENT}{reproduce.command(first, again.cases, again.options)}"
         blocks.append((visible(headline), visible(command)))
     return blocks
 
@@ -88,11 +88,5 @@ def _closing(run: Run, written: Sequence[Path]) -> list[str]:
     said = [cell.sentence for cell in summary.not_all_judged(run)]
     said += [f"advice: {finding}" for finding in run.target.findings[:2]]
     said.append(f"{run.target.description}{by}: {counts}")
-    ruling = found.ruling
-    said.append(f"{ruling.verdict} (exit status {ruling.exit_status.value}): {ruling.sentence}")
-    folders = dict.fromkeys(path.parent for path in written)
-    said += [
-        f"reports in {folder}: {', '.join(path.name for path in written if path.parent == folder)}"
-        for folder in folders
-    ]
-    return [visible(line) for line in said]
+    said.append(found.ruling.line)
+    return [*map(visible, said), *report_lines(written)]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from probes.errors import ExitStatus
-from reports import results, summary
+from reports import results
 from reports.formats import markdown
 from reports.html import compliance
+from reports.terminal import closing
 from reports.tests.support import job, samples
 from reports.tests.support.job import ALONE
 
@@ -66,7 +67,7 @@ def test_readers_are_told_of_what_is_not_known() -> None:
     """Also where no gap was found, which would be read as "there is none"."""
     run = replace(samples.passing(), unreviewed=("alarm", "timer_create"))
     assert not run.gaps
-    said = "\n".join(summary.terminal_lines(run, [], width=80))
+    said = "\n".join(closing.lines(run, [], width=80))
     assert "gaps of the document: none is known" in said
     assert "gaps of the document: not known for alarm, timer_create" in said
     assert "not known for alarm, timer_create" in markdown.render(run)

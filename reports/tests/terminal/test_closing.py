@@ -1,15 +1,13 @@
 """The closing lines on the terminal."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.cell import Cause, Cell, CellKey, Claim, Outcome
-from probes.text import visible
-from reports import results, summary
+from probes.cell import Outcome
+from reports import results
+from reports.terminal import closing
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS, TEXTS
 
@@ -18,14 +16,14 @@ WRITTEN = [Path("/tmp/out/results.json"), Path("/tmp/out/compliance.html")]  # n
 
 def lines(run: results.Run, width: int = 100) -> list[str]:
     """The closing lines of a run."""
-    return summary.terminal_lines(run, WRITTEN, width)
+    return closing.lines(run, WRITTEN, width)
 
 
 @given(RUNS, st.lists(TEXTS.map(lambda text: Path("/x") / text.replace("\0", "")), max_size=9))
 def test_never_more_than_twenty_lines(run: results.Run, written: list[Path]) -> None:
     """Whatever happened, the summary fits on a small screen, and nothing in it acts on it."""
     for width in (1, 80, 200):
-        shown = summary.terminal_lines(run, written, width)
+        shown = closing.lines(run, written, width)
         assert len(shown) <= 20
         assert all(line and line.isprintable() for line in shown)
 
@@ -109,49 +107,6 @@ def test_unprivileged_run_says_what_to_do() -> None:
     shown = lines(samples.unprivileged())
     assert shown[0].startswith("CANNOT TELL 510 cells (is reported, is silent, is recorded):")
     assert "run as root" in shown[1] + shown[2]
-
-
-def test_reason_is_what_cells_share() -> None:
-    """Sentences lose the words that name the cell, and no others."""
-    key = CellKey(Claim.TERMINATES, "kill", "x86_64", "acct", 163)
-    cell = Cell(key, Outcome.FAILED, Cause.FILTER, "", "", "")
-    for sentence, expected in (
-        ("acct (163) on x86_64: no rule: none", "no rule: none"),
-        ("no rule for acct: none", "no rule for acct: none"),
-        ("account: closed", "account: closed"),
-        ("acct", "acct"),
-    ):
-        assert summary.reason(replace(cell, sentence=sentence)) == expected
-
-
-def test_coverage_tells_undecided_from_absent() -> None:
-    """A call that could not be told is not judged, and not absent either."""
-    cells = [
-        Cell(CellKey(Claim.TERMINATES, "kill", "x86_64", name, 1), outcome, None, "", "", "")
-        for name, outcome in (
-            ("acct", Outcome.PASSED),
-            ("bpf", Outcome.CANNOT_TELL),
-            ("mount", Outcome.NOT_APPLICABLE),
-            ("reboot", Outcome.FAILED),
-            ("swapon", Outcome.BROKEN),
-        )
-    ]
-    assert summary.coverage(samples.run(cells)) == (summary.Coverage("kill", "x86_64", 2, 2, 1),)
-
-
-@pytest.mark.parametrize(
-    ("raw", "shown"),
-    [
-        ("plain ünï ✓", "plain ünï ✓"),
-        ("\u202etxt", "\\u202etxt"),
-        ("a\nb\tc", "a\\u000ab\\u0009c"),
-        ("\x1b[31m\udcff", "\\u001b[31m\\udcff"),
-        ("\U000e0041", "\\U000e0041"),
-    ],
-)
-def test_characters_that_act_are_shown(raw: str, shown: str) -> None:
-    """Controls, bidirectional ones among them, become readable."""
-    assert visible(raw) == shown
 
 
 def test_gaps_of_the_document_have_a_line() -> None:
