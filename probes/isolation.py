@@ -9,8 +9,9 @@ for before a process is alone any module may be somebody else's.
 import os
 import sys
 
-_PACKAGES = ("cases", "reports", "pytest", "xdist", "pytest_html", "system_calls")
-"""What must be found besides ``probes``; whoever has these has what they need."""
+_OWN = ("cases", "probes", "reports")
+_NEEDED = ("pytest", "xdist", "pytest_html", "system_calls")
+"""What must be found besides the suite's own; whoever has these has what they need."""
 
 _KEPT = ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUTF8")
 """Variables of Python's that choose no module, but the first, without which it may not start."""
@@ -18,25 +19,23 @@ _KEPT = ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUTF
 _CHOOSING = ("PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONWARNINGS", "PYTHONOPTIMIZE")
 """Variables by which Python runs other modules, or runs them otherwise."""
 
-# The suite's root comes before what is installed, unless it is found anyway: it is this very suite
-# that shall run. Whatever else Python does not find by itself comes last.
+# The suite's folder comes first, for others have packages of these names, too. It has nothing but
+# them that can be imported. Whatever else Python does not find by itself comes last.
 _START = f"""\
 import os, sys
 from importlib.util import find_spec
 root, places = sys.argv[1], sys.argv[2].split(os.pathsep)
 sys.argv = ["syscall-conformance", *sys.argv[3:]]
-found = find_spec("probes")
-if found is None or os.path.realpath(os.path.dirname(os.path.dirname(found.origin or ""))) != root:
-    kinds = [os.path.basename(path) for path in sys.path]
-    at = [kinds.index(kind) for kind in ("site-packages", "dist-packages") if kind in kinds]
-    sys.path.insert(min(at, default=len(kinds)), root)
-if any(find_spec(name) is None for name in {_PACKAGES!r}):
+sys.path.insert(0, root)
+for name in [name for name in sys.modules if name.partition(".")[0] in {_OWN!r}]:
+    del sys.modules[name]
+if any(find_spec(name) is None for name in {_NEEDED!r}):
     sys.path += places
 """
 
 _MAIN = """\
-from reports.cli import main
-sys.exit(main())
+from reports.commands import main
+sys.exit(main.run(sys.argv[1:]))
 """
 
 
@@ -52,7 +51,7 @@ def python(program: str, *words: str) -> list[str]:
     places = [place for place in sys.path if os.path.isabs(place) and place != _here()]
     return [
         *(sys.executable, "-P", *(() if _is_of_a_user() else ("-s",))),
-        *("-c", _START + program, _root(), os.pathsep.join(places), *words),
+        *("-c", _START + program, root(), os.pathsep.join(places), *words),
     ]
 
 
@@ -75,7 +74,7 @@ def ensure() -> None:
     if sys.flags.safe_path and sys.flags.ignore_environment:
         return
     chosen = any(name in os.environ for name in _CHOOSING)
-    from_here = not sys.flags.safe_path and sys.path[:1] in ([""], [_here()])  # by -c or -m
+    from_here = not sys.flags.safe_path and _first_of_others() in {"", _here()}  # by -c or -m
     if not (chosen or from_here) or "PYTHONHOME" in os.environ:
         return
     interpreter, *words = python(_MAIN, *sys.argv[1:])
@@ -85,9 +84,14 @@ def ensure() -> None:
         return  # this user cannot reach the interpreter that was started for it
 
 
-def _root() -> str:
+def root() -> str:
     """The folder that has the suite's packages."""
     return os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
+def _first_of_others() -> str | None:
+    """Where modules are looked for first, but for the suite's own."""
+    return next(iter(sys.path[1:] if sys.path[:1] == [root()] else sys.path), None)
 
 
 def _here() -> str:
@@ -104,4 +108,5 @@ def _is_of_a_user() -> bool:
     base = getattr(site, "USER_SITE", None) if site is not None else None
     if not base or not getattr(site, "ENABLE_USER_SITE", False):
         return False
-    return any(os.path.exists(os.path.join(base, name)) for name in ("probes", *_PACKAGES))
+    names = ("syscall_conformance", *_NEEDED)
+    return any(os.path.exists(os.path.join(base, name)) for name in names)

@@ -5,8 +5,6 @@ from collections import ChainMap
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Final
 
 from probes import arch, environment
 from probes.cell import Cell, CellKey, Claim
@@ -16,6 +14,7 @@ from probes.finding import Finding, Weight
 from probes.gap import Gap
 from probes.judging import gaps, plan, verdict
 from probes.run.settings import Settings
+from probes.version import DISTRIBUTION, VERSION
 from reports import results
 from reports.results import AuditSource, Run, provenance
 from reports.results.changes import Identity
@@ -23,8 +22,6 @@ from reports.results.journal import Judged
 from reports.results.model import gap_key
 from reports.results.provenance import RunBy
 from reports.summary import GAPS_WORST_FIRST
-
-DISTRIBUTION: Final = "syscall-conformance"
 
 
 class Account:
@@ -187,7 +184,7 @@ def _gravity(gap: Gap) -> int:
 def _head(settings: Settings, granted: Granted, started: datetime, *, anonymous: bool) -> Run:
     """What is known of a run before anything is judged."""
     return Run(
-        suite=results.Suite(DISTRIBUTION, version(DISTRIBUTION)),
+        suite=results.Suite(DISTRIBUTION, VERSION),
         policy=_policy(settings),
         target=_target(settings),
         environments=(_environment(settings, anonymous=anonymous),),

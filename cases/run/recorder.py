@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import pytest
 from _pytest.junitxml import LogXML
 
-from cases.run.account import DISTRIBUTION, Account
+from cases.run.account import Account
 from cases.run.pytest_page import Page
 from probes.cell import Cell, Outcome
 from probes.documents.waivers import Granted
@@ -21,6 +21,7 @@ from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.judging.examiner import AuditTrail
 from probes.run.settings import Settings
 from probes.text import visible
+from probes.version import DISTRIBUTION
 from reports import judging, reproduce, results, summary
 from reports.formats import markdown
 from reports.html import compliance

@@ -19,7 +19,7 @@ from probes.filters.bpf import Program
 from probes.filters.conditions import Comparison, Condition, Operator, Restriction
 from probes.targets import builtin
 from probes.tests.support import confined
-from reports.cli import main
+from reports.commands.main import run as main
 from reports.filters.export import Format, Request, export
 from reports.tests.support import job
 

@@ -21,7 +21,7 @@ from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.machine import Machine, control_groups, need, private_machine, static_root
 from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
 
-SUITE = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+SUITE = [sys.executable, "-m", "syscall_conformance"]
 MAIN_JOB = [sys.executable, "-m", "pytest", "cases", "-q", "-p", "no:xdist", "-k", "acct"]
 
 starts_containers = pytest.mark.skipif(

@@ -9,7 +9,8 @@ import pytest
 from cases.tests.test_main_job import EMPTY_FILTER, check_complete
 from probes.cell import Outcome
 from probes.errors import ExitStatus
-from reports import cli, results
+from reports import results
+from reports.commands import main as cli
 from reports.tests.support import job, samples
 from reports.tests.support.job import ALONE, SMALL, module
 
@@ -151,7 +152,7 @@ def test_killed_run_leaves_what_it_judged(workers: tuple[str, ...], tmp_path: Pa
     assert results.summarize(run).ruling.verdict is results.Verdict.INCOMPLETE
     assert {cell.outcome for cell in run.cells} <= {Outcome.PASSED, Outcome.NOT_APPLICABLE}
     journal = str(folder / "results.partial.jsonl")
-    assert cli.main(["report", journal, "--format", "html,markdown", "--verdict"]) == 2
+    assert cli.run(["report", journal, "--format", "html,markdown", "--verdict"]) == 2
     for path in (folder / "compliance.html", folder / "summary.md"):
         assert "INCOMPLETE" in path.read_text(encoding="utf-8")
     again = job.run(folder, *ALONE, *SMALL, "-k", "x86_64-acct")

@@ -24,7 +24,7 @@ from probes.guest import fleet, runner, serve, serving
 from probes.guest.runner import Job, Limits
 from probes.tests.guest import test_runner as fakes
 from probes.tests.support.oracles import require
-from reports import cli
+from reports.commands import main as cli
 from reports.results import journal
 from reports.tests.commands.test_guests import COMMAND, VARIABLE, asked_for
 from reports.tests.support import job
@@ -330,7 +330,7 @@ def test_what_cannot_be_served_gets_one_sentence(
     for emulator in ("qemu-system-mips64el", "qemu-system-s390x"):
         if shutil.which(emulator) is None:
             pytest.skip(f"needs {emulator}")
-    assert cli.main(["guest", "--serve", *words]) == ExitStatus.USAGE
+    assert cli.run(["guest", "--serve", *words]) == ExitStatus.USAGE
     said = capsys.readouterr()
     assert sentence in said.err
     assert len(said.err.splitlines()) == 1
@@ -382,7 +382,7 @@ def test_this_machine_is_a_node_as_well(
     instead_of_qemu(tmp_path, monkeypatch, f"{UP}time.sleep(99)", Limits())
     monkeypatch.setattr(runner, "check_emulator", lambda _machine: None)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="s390x"))
-    assert cli.main(["guest", "--serve", "--deadline=2", "s390x", "aarch64"]) == 0
+    assert cli.run(["guest", "--serve", "--deadline=2", "s390x", "aarch64"]) == 0
     (line, *_) = capsys.readouterr().out.splitlines()
     assert line.startswith("pytest --dist each --tx popen//id=s390x --tx socket=")
     assert line.endswith("//id=aarch64//chdir=/suite")

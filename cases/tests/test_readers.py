@@ -12,7 +12,7 @@ from probes import arch
 from probes.action import Profile
 from probes.documents import policy
 from probes.errors import ExitStatus
-from reports.cli import main
+from reports.commands.main import run as main
 from reports.filters import export
 from reports.tests.support import job
 from reports.tests.support.job import ALONE, POLICY

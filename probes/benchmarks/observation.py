@@ -20,7 +20,7 @@ from typing import Final
 WORKLOAD: Final = Path(__file__).with_name("workload.c")
 TURNS: Final = 3
 PROCESSES: Final = 50
-_OBSERVE: Final = "import sys; from reports.cli import main; sys.exit(main())"
+_OBSERVE: Final = "import sys; from syscall_conformance.__main__ import main; sys.exit(main())"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from probes.errors import BadInputError
 from probes.guest import image, machines
 from probes.guest.machines import Machine
 from probes.guest.runner import Guest, Limits
+from probes.version import DISTRIBUTION
 
 EVERY: Final = "all"
 """The word for the whole fleet."""
@@ -91,4 +92,4 @@ def prepare(wanted: Wanted, cache: Path, limits: Limits) -> Guest:
 def default_cache() -> Path:
     """The user's own cache folder, as the XDG Base Directory Specification has it."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / image.DISTRIBUTION
+    return (Path(base) if base else Path.home() / ".cache") / DISTRIBUTION

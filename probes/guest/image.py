@@ -27,8 +27,7 @@ from probes.guest import cpio, packages
 from probes.guest.cpio import Entry
 from probes.guest.machines import Machine
 from probes.guest.packages import Archive, Package
-
-DISTRIBUTION: Final = "syscall-conformance"
+from probes.version import DISTRIBUTION
 
 _RECIPE: Final = 1
 """Part of every digest: raise it when the same packages shall give another image."""
@@ -358,17 +357,7 @@ def tree_layer(tree: Path, under: str, userland: Userland) -> Iterator[Entry]:
         compile_python(root, Path("/") / under, userland.compiler)
         for name in _TREE_FILES:
             shutil.copyfile(tree / name, root / name)
-        metadata = root / f"{DISTRIBUTION.replace('-', '_')}.dist-info" / "METADATA"
-        metadata.parent.mkdir()
-        metadata.write_text(_METADATA, encoding="utf-8")
         yield from cpio.tree(root, under)
-
-
-_METADATA: Final = (
-    f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\n"
-    f"Version: {importlib.metadata.version(DISTRIBUTION)}\n"
-)
-"""By which the suite in a guest knows its own version."""
 
 
 def _is_left_at_home(folder: str, names: list[str]) -> set[str]:

@@ -6,7 +6,6 @@ end: a reader who has had enough changes no status.
 
 import argparse
 import importlib
-import importlib.metadata
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,10 +15,11 @@ from probes import interruption
 from probes.errors import ExitStatus, SuiteError
 from probes.filters.prover import TooComplexError
 from probes.text import shown
+from probes.version import DISTRIBUTION, VERSION
 from reports.commands import output
 from reports.commands.answer import carry_out
 
-PROGRAM = "syscall-conformance"
+PROGRAM = DISTRIBUTION
 
 _COMMANDS = (
     *("gate", "observe", "guest", "report", "compare", "merge"),
@@ -88,8 +88,7 @@ run, exports the suite's filter, explains a filter, and compares two."""
 def _parser(words: Sequence[str]) -> _Parser:
     """What parses the words; of the commands only the one that is called, if one is."""
     parser = _Parser(prog=PROGRAM, description=_DESCRIPTION)
-    version = importlib.metadata.version(PROGRAM)
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
         importlib.import_module(f"reports.commands.{command.replace('-', '_')}").add(commands)

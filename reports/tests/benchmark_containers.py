@@ -36,7 +36,7 @@ from probes.tests.support.machine import Machine, bundle, private_machine, stati
 
 TURNS: Final = 5
 TRUE: Final = "int main(void) { return 0; }\n"
-_GATE: Final = "import sys; from reports.cli import main; sys.exit(main())"
+_GATE: Final = "import sys; from syscall_conformance.__main__ import main; sys.exit(main())"
 _JUDGED: Final = {0, 1}
 
 

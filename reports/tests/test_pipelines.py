@@ -369,7 +369,7 @@ def test_records_reach_the_suite_in_a_container(
     machine: Machine, profile: Profile, claim: str
 ) -> None:
     """By the descriptor that root on the host hands on; in the container there is no root."""
-    command = "import sys; from reports.cli import main; sys.exit(main())"
+    command = "import sys; from syscall_conformance.__main__ import main; sys.exit(main())"
     by = (sys.executable, "-c", command, "with-audit", "--")
     selected = f"-kcontrols or {claim.replace(' ', '_')}"
     arguments = ["--target=ambient", f"--profile={profile}", "--audit-fd=3", "--arch=x86_64"]

@@ -27,7 +27,7 @@ from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import Machine, need, static_root
 from probes.tests.support.oracles import require, unavailable
 
-COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "syscall_conformance"]
 NATIVE = arch.offered_by(os.uname().machine)[0]
 SOURCES = SUITE / "probes/tests/data/observe"
 

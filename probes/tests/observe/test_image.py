@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the launcher is for x86_64"),
 ]
 
-COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "syscall_conformance"]
 
 _PROGRAM = r"""
 #define _GNU_SOURCE

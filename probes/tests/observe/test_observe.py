@@ -27,7 +27,7 @@ from probes.tests.support.emitter import wait_for
 from probes.tests.support.observing import POLICY, Seen, run
 from probes.tests.support.oracles import require
 
-COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "syscall_conformance"]
 NATIVE = arch.offered_by(os.uname().machine)[0]
 DOCUMENTED = policy.load(POLICY, arch.all_names()).names
 

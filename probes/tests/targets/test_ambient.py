@@ -504,7 +504,7 @@ def test_records_come_by_an_inherited_descriptor(tmp_path: Path) -> None:
     """From the host's stream to a process without capabilities in another network namespace."""
     require("setpriv", "util-linux")
     profile, stack = STACKS["some rules dropped"]
-    command = "import sys; from reports.cli import main; sys.exit(main())"
+    command = "import sys; from syscall_conformance.__main__ import main; sys.exit(main())"
     by = [sys.executable, "-c", command, "with-audit", "--", "unshare", "--net", "--pid", "--fork"]
     by += ["--mount-proc", "--kill-child", *WHO["root without capabilities"]]
     options = (f"--profile={profile}", "--audit-fd=3", "-k", "is_reported")

@@ -18,12 +18,12 @@ from probes.errors import ExitStatus
 from probes.files import SUITE
 from probes.filters import bpf
 from probes.targets import builtin
-from reports.cli import main
 from reports.commands import diff
+from reports.commands.main import run as main
 from reports.tests.filters.test_export import SHIPPED
 
 CHECKOUT = SUITE
-COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "syscall_conformance"]
 
 on_x86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="names ABIs of x86_64")
 pytestmark = on_x86_64

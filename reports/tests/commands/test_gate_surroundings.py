@@ -19,6 +19,7 @@ from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import need
 from reports import judging, results
 from reports.commands import gate
+from reports.commands.main import run as main
 from reports.results import Run
 from reports.tests.support import samples
 from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
@@ -293,8 +294,6 @@ def test_a_process_that_judges_nothing(
     ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a record of an earlier run, which passed, and is left as it is."""
-    from reports.cli import main  # noqa: PLC0415 - of the one command that is tested in here
-
     results.write(PASSED, tmp_path / "results.json")
     before = (tmp_path / "results.json").read_bytes()
     monkeypatch.setattr(

@@ -36,7 +36,7 @@ VARIABLE = "SYSCALL_CONFORMANCE_GUESTS"
 IN_CI = "aarch64,s390x,x32@bullseye"
 """Another machine, another byte order, and the x32 ABI on the oldest kernel that has users."""
 
-COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "syscall_conformance"]
 CHECKOUT = SUITE
 SAMPLE = "acct"
 SELECTED = f"{SAMPLE} or setsid or controls or default_action"

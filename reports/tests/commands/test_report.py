@@ -9,7 +9,8 @@ import pytest
 
 from probes.cell import Claim
 from probes.errors import ExitStatus
-from reports import cli, results
+from reports import results
+from reports.commands import main as cli
 from reports.formats.catalogue import FORMATS
 from reports.results.journal import Journal
 from reports.tests.support.format_samples import runs
@@ -26,7 +27,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_formats_by_default(
     record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["report", str(record), "-o", str(tmp_path / "new")]) == ExitStatus.CONFORMANT
+    assert cli.run(["report", str(record), "-o", str(tmp_path / "new")]) == ExitStatus.CONFORMANT
     written = {path.name for path in (tmp_path / "new").iterdir()}
     assert written == {one.file for one in FORMATS.values()}
     said = capsys.readouterr()
@@ -38,7 +39,7 @@ def test_reports_go_to_the_record_where_no_folder_is_named(record: Path, tmp_pat
     """The record itself stays as it was."""
     here = tmp_path / "results.json"
     here.write_bytes(record.read_bytes())
-    assert cli.main(["report", str(here), "--format=csv,sarif"]) == ExitStatus.CONFORMANT
+    assert cli.run(["report", str(here), "--format=csv,sarif"]) == ExitStatus.CONFORMANT
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"results.json", "results.csv", "results.sarif"}
     assert here.read_bytes() == record.read_bytes()
@@ -48,7 +49,7 @@ def test_reports_go_to_the_record_where_no_folder_is_named(record: Path, tmp_pat
 def test_one_format_on_standard_output(
     form: str, record: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    assert cli.main(["report", str(record), "--format", form, "-o", "-"]) == ExitStatus.CONFORMANT
+    assert cli.run(["report", str(record), "--format", form, "-o", "-"]) == ExitStatus.CONFORMANT
     said = capfdbinary.readouterr()
     assert said.out.decode() == FORMATS[form].render(results.load(record))
     assert said.err == b""
@@ -72,8 +73,8 @@ def test_status_is_that_of_the_rendering_unless_the_verdict_is_asked_for(
     path = tmp_path / "results.json"
     results.write(runs()[name], path)
     words = ["report", str(path), "--format", "intoto"]
-    assert cli.main(words) == ExitStatus.CONFORMANT
-    assert cli.main([*words, "--verdict"]) == status
+    assert cli.run(words) == ExitStatus.CONFORMANT
+    assert cli.run([*words, "--verdict"]) == status
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,8 @@ def test_a_good_record_is_no_answer_where_a_later_run_was_killed(
     results.write(runs()[name], path)
     Journal(tmp_path, runs()["empty"]).close()
     words = ["report", str(path), "--format", "intoto"]
-    assert cli.main(words) == ExitStatus.CONFORMANT
-    assert cli.main([*words, "--verdict"]) == status
+    assert cli.run(words) == ExitStatus.CONFORMANT
+    assert cli.run([*words, "--verdict"]) == status
 
 
 def test_journal_of_a_killed_run_is_rendered_as_incomplete(
@@ -109,7 +110,7 @@ def test_journal_of_a_killed_run_is_rendered_as_incomplete(
     journal.note("test[x]", sent, run.finished)
     journal.close()
     words = ["report", str(journal.path), "--format", "markdown", "-o", "-"]
-    assert cli.main([*words, "--verdict"]) == ExitStatus.INTERRUPTED
+    assert cli.run([*words, "--verdict"]) == ExitStatus.INTERRUPTED
     said = capsys.readouterr().out
     assert "INCOMPLETE" in said
     assert "ended before its time" in said
@@ -129,7 +130,7 @@ def test_journal_of_a_killed_run_is_rendered_as_incomplete(
 def test_faulty_options_are_refused_in_a_sentence(
     options: list[str], words: str, record: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["report", str(record), *options]) == ExitStatus.USAGE
+    assert cli.run(["report", str(record), *options]) == ExitStatus.USAGE
     said = capsys.readouterr()
     assert said.out == ""
     assert words in said.err
@@ -144,7 +145,7 @@ def test_damaged_or_foreign_record_is_refused_in_a_sentence(
     """Nothing is written then."""
     path = tmp_path / "results.json"
     path.write_bytes(content)
-    assert cli.main(["report", str(path)]) == ExitStatus.USAGE
+    assert cli.run(["report", str(path)]) == ExitStatus.USAGE
     said = capsys.readouterr()
     assert str(path) in said.err
     assert said.err.count("\n") == 1
@@ -155,7 +156,7 @@ def test_half_a_record_is_refused(record: Path, tmp_path: Path) -> None:
     text = record.read_text(encoding="utf-8")
     path = tmp_path / "results.json"
     path.write_text(text[: len(text) // 2], encoding="utf-8")
-    assert cli.main(["report", str(path)]) == ExitStatus.USAGE
+    assert cli.run(["report", str(path)]) == ExitStatus.USAGE
 
 
 def test_record_that_was_edited_is_refused(record: Path, tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_record_that_was_edited_is_refused(record: Path, tmp_path: Path) -> None
     document["summary"]["verdict"] = "PASS"
     path = tmp_path / "results.json"
     path.write_text(json.dumps(document), encoding="utf-8")
-    assert cli.main(["report", str(path)]) == ExitStatus.USAGE
+    assert cli.run(["report", str(path)]) == ExitStatus.USAGE
 
 
 def test_folder_that_cannot_be_written_is_refused(
@@ -172,18 +173,18 @@ def test_folder_that_cannot_be_written_is_refused(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert cli.main(["report", str(record), "-o", str(file / "out")]) == ExitStatus.USAGE
+    assert cli.run(["report", str(record), "-o", str(file / "out")]) == ExitStatus.USAGE
     assert "name another folder" in capsys.readouterr().err
 
 
 def test_missing_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", str(tmp_path / "results.json")]) == ExitStatus.USAGE
+    assert cli.run(["report", str(tmp_path / "results.json")]) == ExitStatus.USAGE
     assert os.strerror(2) in capsys.readouterr().err
 
 
 def test_help_names_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["report", "--help"])
+        cli.run(["report", "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert all(one.file in said and one.name in said for one in FORMATS.values())

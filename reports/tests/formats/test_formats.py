@@ -196,7 +196,7 @@ def test_honest_fields_are_as_they_were() -> None:
 
 # Nothing depends on the moment, the place or chance
 
-PROGRAM = "import sys; from reports.cli import main; sys.exit(main())"
+PROGRAM = "import sys; from syscall_conformance.__main__ import main; sys.exit(main())"
 
 
 @settings(max_examples=20, deadline=None)

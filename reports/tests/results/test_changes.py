@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.errors import ExitStatus
-from reports import cli, results
+from reports import results
+from reports.commands import main as cli
 from reports.results import ChangeKind, Run
 from reports.results.changes import kind_of
 from reports.tests.support import samples
@@ -43,7 +44,7 @@ def compare(
     """The status and the output of the command."""
     results.write(old, folder / "old.json")
     results.write(new, folder / "new.json")
-    status = cli.main(["compare", str(folder / "old.json"), str(folder / "new.json")])
+    status = cli.run(["compare", str(folder / "old.json"), str(folder / "new.json")])
     return status, capsys.readouterr().out
 
 
@@ -207,7 +208,7 @@ def test_unlike_records_get_a_note(tmp_path: Path, capsys: pytest.CaptureFixture
     results.write(old, tmp_path / "old.json")
     results.write(new, tmp_path / "new.json")
     (tmp_path / "results.partial.jsonl").touch()
-    cli.main(["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")])
+    cli.run(["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")])
     notes = capsys.readouterr().err.splitlines()
     assert sum("is of an earlier run" in note for note in notes) == 2
     (note,) = [note for note in notes if "targets differ" in note]
@@ -222,7 +223,7 @@ def test_damaged_record_is_one_sentence(
     for one_name in ("old.json", "new.json"):
         results.write(samples.empty(), tmp_path / one_name)
     (tmp_path / name).write_text(json.dumps({"schema": "other"}))
-    status = cli.main(["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")])
+    status = cli.run(["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")])
     assert status == ExitStatus.USAGE
     said = capsys.readouterr().err
     assert said.count("\n") == 1

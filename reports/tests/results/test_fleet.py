@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus
-from reports import cli, results
+from reports import results
+from reports.commands import main as cli
 from reports.results import Run, fleet
 from reports.results.changes import RANKS
 from reports.results.fleet import Fleet, Gathering
@@ -201,7 +202,7 @@ def test_command(
         files.append(tmp_path / f"{kind}.json")
         results.write(run, files[-1])
     out = tmp_path / "fleet.json"
-    assert cli.main(["merge", *map(str, files), "-o", str(out)]) == status
+    assert cli.run(["merge", *map(str, files), "-o", str(out)]) == status
     said = capsys.readouterr().out
     assert said.startswith(f"{len(kinds):,} nodes, ")
     document = json.loads(out.read_text())
@@ -209,7 +210,7 @@ def test_command(
     assert [one["name"] for one in document["nodes"]] == sorted(kinds)
     first = out.read_bytes()
     # Its own output is a file like any other.
-    assert cli.main(["merge", str(out), str(files[0]), "-o", str(out)]) == status
+    assert cli.run(["merge", str(out), str(files[0]), "-o", str(out)]) == status
     assert out.read_bytes() == first
 
 
@@ -218,7 +219,7 @@ def test_damaged_file_stops_everything(tmp_path: Path, capsys: pytest.CaptureFix
     results.write(samples.empty(), tmp_path / "a.json")
     (tmp_path / "b.json").write_text("{")
     files = [str(tmp_path / name) for name in ("a.json", "b.json")]
-    assert cli.main(["merge", *files, "-o", str(tmp_path / "out")]) == ExitStatus.USAGE
+    assert cli.run(["merge", *files, "-o", str(tmp_path / "out")]) == ExitStatus.USAGE
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"merge: {files[1]}: line 1: damaged" in said

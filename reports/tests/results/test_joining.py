@@ -14,7 +14,8 @@ from probes.cell import Claim, Outcome
 from probes.documents.waivers import WaiverState
 from probes.errors import BadInputError, ExitStatus
 from probes.gap import Gap, GapState
-from reports import cli, results
+from reports import results
+from reports.commands import main as cli
 from reports.results import Run, Verdict, fields
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS
@@ -205,7 +206,7 @@ def test_command_joins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         files.append(str(tmp_path / f"{kind}.json"))
         results.write(run, Path(files[-1]))
     out = tmp_path / "results.json"
-    status = cli.main(["merge", "--record", *files, "-o", str(out)])
+    status = cli.run(["merge", "--record", *files, "-o", str(out)])
     assert status == ExitStatus.CANNOT_TELL
     assert "x86_64 6.0\n" in capsys.readouterr().out
     whole = results.load(out)

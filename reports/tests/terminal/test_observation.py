@@ -33,7 +33,7 @@ from probes.tests.support import observing
 from probes.tests.support.observing import POLICY
 from reports.terminal.observation import Report, document, lines, to_json
 
-COMMAND = [sys.executable, "-c", "import sys; from reports.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "syscall_conformance"]
 DOCUMENTED = policy.load(POLICY, arch.all_names())
 SETSID = Key(Kind.DOCUMENTED, "x86_64", 112, "setsid", "setsid", "/usr/bin/setsid")
 MOUNT = Key(Kind.DOCUMENTED, "i386", 21, "mount", "worker", "/bin/tool")
