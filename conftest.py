@@ -1,3 +1,3 @@
 """Names the plug-in, which brings the others."""
 
-pytest_plugins = ("cases.run.start",)
+pytest_plugins = ("cases.run",)

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from probes import isolation
+from probes import isolation, main_job
 from probes.errors import ExitStatus
-from probes.files import SUITE
 from reports import results
 from reports.results import Run
 
 RECEIPT: Final = "SYSCALL_CONFORMANCE_RECEIPT"
 """The variable that names the file for the digest of the record that a run has written."""
 
-_CONFIGURATION: Final = Path(__file__).with_name("judging.toml")
-_ROOT: Final = SUITE
-_PLUGINS: Final = ("xdist", "html", "metadata", "cases.run.start")
+_PLUGINS: Final = ("xdist", "html", "metadata")
+"""Those that are installed and that the suite needs, by their entry points."""
+
 _VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
 
 _PYTEST: Final = """\
@@ -37,11 +36,7 @@ def command(*words: str) -> list[str]:
     only the suite's own and those that it needs are loaded.
     """
     plugins = [word for name in _PLUGINS for word in ("-p", name)]
-    return isolation.python(
-        _PYTEST,
-        *(f"--config-file={_CONFIGURATION}", f"--rootdir={_ROOT}", "--noconftest", *plugins),
-        *("-p", "no:cacheprovider", "--strict-markers", *words),
-    )
+    return isolation.python(_PYTEST, *main_job.words(), *plugins, *words)
 
 
 def environment(receipt: Path | None = None) -> dict[str, str]:

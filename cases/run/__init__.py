@@ -1,1 +1,6 @@
-"""The front end of the suite: how pytest starts a run, keeps its account and joins nodes."""
+"""The front end of the suite: how pytest starts a run, keeps its account and joins nodes.
+
+This package is the plug-in to name; it brings its modules, whose assertions pytest then rewrites.
+"""
+
+pytest_plugins = ("cases.run.start", "cases.run.fixtures", "cases.run.recorder")

@@ -1,7 +1,4 @@
-"""The plug-in by which pytest becomes the suite: reads the options and plans the run.
-
-It is the one to name; it brings the others.
-"""
+"""By which pytest becomes the suite: reads the options and plans the run."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack

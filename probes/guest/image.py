@@ -22,6 +22,7 @@ from typing import Final
 
 from packaging.requirements import Requirement
 
+from probes import main_job
 from probes.errors import InstrumentError
 from probes.guest import cpio, packages
 from probes.guest.cpio import Entry
@@ -336,7 +337,6 @@ def needed_distributions() -> set[str]:
 
 
 _TREE: Final = ("cases", "probes", "reports")
-_TREE_FILES: Final = ("conftest.py", "pyproject.toml")
 
 
 def tree_layer(tree: Path, under: str, userland: Userland) -> Iterator[Entry]:
@@ -355,12 +355,16 @@ def tree_layer(tree: Path, under: str, userland: Userland) -> Iterator[Entry]:
         for name in _TREE:
             shutil.copytree(tree / name, root / name, ignore=_is_left_at_home)
         compile_python(root, Path("/") / under, userland.compiler)
-        for name in _TREE_FILES:
-            shutil.copyfile(tree / name, root / name)
+        # For nodes of xdist's: whoever starts them says no more than what shall be judged.
+        shutil.copyfile(tree / main_job.CONFIGURATION, root / "pyproject.toml")
         yield from cpio.tree(root, under)
 
 
 def _is_left_at_home(folder: str, names: list[str]) -> set[str]:
     """What of a working tree no guest needs."""
     own_output = {"out"} if Path(folder).name == "reports" else set()
-    return {name for name in names if name in {"__pycache__", "tests"} | own_output}
+    return {
+        name
+        for name in names
+        if name in {"__pycache__", "tests", "benchmarks", "launcher"} | own_output
+    }

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
+from probes import main_job
 from probes.arch import ARCHES
 from probes.errors import BadInputError, InstrumentError
 from probes.guest import cpio, image
@@ -40,7 +41,8 @@ OUT_FOLDER: Final = "/out"
 """What is brought home from a guest."""
 
 PYTEST: Final = (
-    *("python3", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("python3", "-m", "pytest", *main_job.words(PurePosixPath("/", SUITE_FOLDER))),
+    *("-p", "no:xdist"),
     # Modules are loaded as they were compiled beforehand, and not rewritten.
     "--assert=plain",
 )

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Final
 
-from probes import interruption
+from probes import interruption, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.guest import fleet, runner, serve
@@ -237,4 +237,6 @@ def _how(served: _Served) -> str:
 
 def command(nodes: Sequence[str]) -> str:
     """The command line that runs the suite on the nodes."""
-    return shlex.join(["pytest", "--dist", "each", *(w for one in nodes for w in ("--tx", one))])
+    return shlex.join(
+        [*main_job.COMMAND, "--dist", "each", *(w for one in nodes for w in ("--tx", one))]
+    )

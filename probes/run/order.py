@@ -26,6 +26,8 @@ _OF_FILES: Final = ("bpf", "oci", "policy")
 
 _PACKAGES: Final = ("cases", "probes", "reports")
 _JUDGES: Final = {".py", ".toml"}
+_JUDGE_NOTHING: Final = frozenset({"tests", "benchmarks", "launcher"})
+"""Folders of a checkout that a wheel does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,5 +194,6 @@ def suite_digest(root: Path = SUITE) -> str:
 def _judging(root: Path) -> Iterator[Path]:
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*")):
-            if path.suffix in _JUDGES and "tests" not in path.relative_to(root).parts:
+            folders = path.relative_to(root).parts
+            if path.suffix in _JUDGES and not _JUDGE_NOTHING.intersection(folders):
                 yield path

@@ -8,9 +8,10 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from probes import main_job
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.runtimes import container, probe_python
@@ -23,7 +24,6 @@ LOADER: Final = "/dev/.sc-loader"
 """Where the loader of a mounted Python is: a short path, for it replaces another in a program."""
 
 _PACKAGES: Final = ("pytest", "system_calls")
-_CONFIGURATION: Final = "reports/judging.toml"
 _RESULTS: Final = "results"
 _RECORD: Final = "results.json"
 
@@ -115,8 +115,7 @@ def _job(folder: Path, python: Path | None, options: Sequence[str], policy: Path
     suite = f"{PLACE}/0"
     words = (
         *(interpreter, *_ALONE, "-c", _PROGRAM, places, suite, f"{suite}/cases"),
-        *(f"--config-file={suite}/{_CONFIGURATION}", f"--rootdir={suite}", "--noconftest"),
-        *("-p", "cases.run.start", "-p", "no:cacheprovider"),
+        *main_job.words(PurePosixPath(suite)),
         *("-q", "--tb=line", "--color=no"),
         *("--target=ambient", f"--report-dir={out}", *options),
     )

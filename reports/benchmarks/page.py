@@ -192,15 +192,13 @@ def theirs(many: int, folder: Path, browser: str) -> Cost:
     tests = folder / "test_cells.py"
     tests.write_text(TESTS.format(cells=str(told)), encoding="utf-8")
     page = folder / "pytest.html"
-    # Neither this project's plug-ins and options, nor several processes.
+    # Neither this project's plug-in and options, nor several processes.
     plain = (
         "-m",
         "pytest",
         "-q",
         "-p",
         "no:xdist",
-        "-p",
-        "no:cases.run.start",
         "-c",
         os.devnull,
         "--rootdir",

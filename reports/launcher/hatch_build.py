@@ -1,4 +1,4 @@
-"""Puts the package that starts the suite beside the suite's own folders, in a wheel.
+"""Puts what starts the suite beside the suite's own folders, in a wheel.
 
 Hatchling's ``sources`` can say so of folders that stand beside each other only: of two that lie in
 each other the outer one counts for both. Its ``force-include`` would copy the package into an
@@ -14,10 +14,10 @@ _PACKAGE = "syscall_conformance"
 
 
 class LauncherHook(BuildHookInterface[Any]):
-    """Adds the package to a wheel that is not an editable one."""
+    """Adds it to a wheel that is not an editable one."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Names its files, before the wheel is written.
+        """Names the files, before the wheel is written.
 
         Args:
             version: the kind of wheel: ``standard`` or ``editable``.
@@ -25,6 +25,9 @@ class LauncherHook(BuildHookInterface[Any]):
         """
         if version != "standard":
             return
-        folder = Path(__file__).parent / _PACKAGE
-        for path in sorted(folder.glob("*.py")):
-            build_data["force_include"][str(path)] = f"{_PACKAGE}/{path.name}"
+        here = Path(__file__).parent
+        added = {path: path.name for path in sorted((here / _PACKAGE).glob("*.py"))}
+        # Nodes of xdist's look for a configuration file where they stand.
+        added[here.parent / "judging.toml"] = "suite/pyproject.toml"
+        for path, place in added.items():
+            build_data["force_include"][str(path)] = f"{_PACKAGE}/{place}"
