@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from cases.run.account import Account
 from cases.run.nodes import ORDER, Node, Nodes
 from cases.run.recorder import Asked, follow
 from cases.run.stash import PLANNED, Planned
-from probes import arch, interruption
+from probes import arch, interruption, main_job
 from probes.documents import policy, waivers
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus, SuiteError
@@ -114,6 +115,8 @@ def _give_order(config: pytest.Config) -> None:
     granted = _granted(config, started.date())
     asked = _asked(config, started, granted)
     given = order.give(words, granted, anonymous=asked.anonymous)
+    for_nodes = main_job.for_nodes(list(map(str, config.invocation_params.args)))
+    config.invocation_params = replace(config.invocation_params, args=tuple(for_nodes))
     policy.load(Path(words.policy), arch.all_names())
     follow(config, Nodes(config, given, asked, config.getoption("node_silence")), asked)
 

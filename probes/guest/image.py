@@ -363,8 +363,4 @@ def tree_layer(tree: Path, under: str, userland: Userland) -> Iterator[Entry]:
 def _is_left_at_home(folder: str, names: list[str]) -> set[str]:
     """What of a working tree no guest needs."""
     own_output = {"out"} if Path(folder).name == "reports" else set()
-    return {
-        name
-        for name in names
-        if name in {"__pycache__", "tests", "benchmarks", "launcher"} | own_output
-    }
+    return {name for name in names if name in {"__pycache__", "tests", "benchmarks"} | own_output}

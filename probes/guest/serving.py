@@ -237,6 +237,5 @@ def _how(served: _Served) -> str:
 
 def command(nodes: Sequence[str]) -> str:
     """The command line that runs the suite on the nodes."""
-    return shlex.join(
-        [*main_job.COMMAND, "--dist", "each", *(w for one in nodes for w in ("--tx", one))]
-    )
+    each = [word for one in nodes for word in ("--tx", one)]
+    return shlex.join([*main_job.COMMAND, "--dist", "each", *each])
