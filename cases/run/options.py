@@ -6,6 +6,8 @@ from typing import Final
 
 import pytest
 
+from probes.audit import source
+from probes.audit.source import BEST, RecordSource, SourceKind
 from probes.errors import BadInputError
 from probes.files import DEFAULT_POLICY, SUITE
 from probes.run import settings
@@ -59,7 +61,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--audit-source",
-        default=settings.AUDIT_BEST,
+        default=str(BEST),
         metavar="SOURCE",
         help="netlink, auditd:FILE, fd:N, kmsg or none; default: the best that works here",
     )
@@ -118,34 +120,34 @@ def words(config: pytest.Config) -> Words:
     )
 
 
-def _audit_source(config: pytest.Config) -> str:
+def _audit_source(config: pytest.Config) -> RecordSource:
     """Where records come from.
 
     Raises:
         BadInputError: the options contradict each other, or several processes would read one
             descriptor, and take records from each other.
     """
-    source: str = config.getoption("audit_source")
+    wanted = source.read(config.getoption("audit_source"))
     descriptor: str = config.getoption("audit_fd")
     if descriptor:
-        if source != settings.AUDIT_BEST:
+        if wanted != BEST:
             raise BadInputError(
-                f"--audit-fd {descriptor}: --audit-source {source} names another source: leave one"
+                f"--audit-fd {descriptor}: --audit-source {wanted} names another source: leave one"
                 " of them out"
             )
-        source = f"{settings.AUDIT_DESCRIPTOR}{descriptor}"
-    if source == settings.AUDIT_KMSG and config.getoption("dist", "no") != "no":
+        wanted = source.read(f"{SourceKind.DESCRIPTOR}:{descriptor}")
+    if wanted.kind is SourceKind.KMSG and config.getoption("dist", "no") != "no":
         raise BadInputError(
-            f"--audit-source {source}: the kernel's log takes few records a second, and one process"
+            f"--audit-source {wanted}: the kernel's log takes few records a second, and one process"
             " alone can keep to that: leave -n out"
         )
     workers = config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
-    if source.startswith(settings.AUDIT_DESCRIPTOR) and workers:
+    if wanted.kind is SourceKind.DESCRIPTOR and workers:
         raise BadInputError(
-            f"--audit-source {source}: workers would take records from each other, so one process"
+            f"--audit-source {wanted}: workers would take records from each other, so one process"
             " must read the descriptor: leave -n out"
         )
-    return source
+    return wanted
 
 
 def path(config: pytest.Config, option: str) -> str:

@@ -15,10 +15,10 @@ from _pytest.junitxml import LogXML
 
 from cases.run.account import Account
 from cases.run.pytest_page import Page
+from probes.audit.trail import AuditTrail
 from probes.cell import Cell, Outcome
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
-from probes.judging.examiner import AuditTrail
 from probes.run.settings import Settings
 from probes.text import visible
 from probes.version import DISTRIBUTION

@@ -110,7 +110,6 @@ def _give_order(config: pytest.Config) -> None:
     """
     words = options.words(config)
     settings.profiles_named(words.profile)
-    settings.check_audit_source(words.audit_source)
     started = datetime.now(UTC)
     granted = _granted(config, started.date())
     asked = _asked(config, started, granted)

@@ -13,12 +13,13 @@ import pytest
 from cases.run.account import Account
 from probes import arch
 from probes.action import Profile
+from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents.waivers import Granted, Waiver
 from probes.errors import ExitStatus
 from probes.finding import Finding, Weight, advice, undecided, weighty
 from probes.judging import plan
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.run import settings
 from probes.run.bench import open_zygote
 from probes.run.settings import Settings, Words

@@ -409,11 +409,11 @@ def test_instrument_that_cannot_be_put_up(tmp_path: Path) -> None:
     plugin = module(
         tmp_path,
         """
-from probes.run import settings
+from probes.run import bench
 def broken(*_):
     print("tried")
     raise OSError("no such luck")
-settings.open_trail = broken
+bench.open_trail = broken
 """,
     )
     ended = job.run(tmp_path / "reports", *SMALL, *ALONE, "-s", plugin=plugin)

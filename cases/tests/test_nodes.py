@@ -21,6 +21,7 @@ from cases.tests.test_main_job import EMPTY_FILTER, as_root, check_complete
 from cases.tests.test_main_job_exceptions import waivers_file
 from probes import arch
 from probes.action import Profile
+from probes.audit.source import NONE
 from probes.documents import policy
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus
@@ -438,7 +439,7 @@ def test_order_survives_the_way(tmp_path: Path) -> None:
         "kill",
         "i386",
         f"bpf:{tmp_path}/one.bpf,{tmp_path}/two.bpf",
-        "none",
+        NONE,
         container,
         start,
     )

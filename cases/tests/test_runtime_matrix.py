@@ -19,7 +19,9 @@ import pytest
 
 from probes import arch as abis
 from probes.action import Profile
-from probes.arch import ARCHES
+from probes.arch import ARCHES, canary
+from probes.audit.source import NETLINK
+from probes.audit.trail import AuditTrail, Sentinel, open_trail
 from probes.cell import Cell, Claim, Outcome
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
@@ -28,9 +30,8 @@ from probes.filters.bpf import Program
 from probes.instrument.calls import Zygote
 from probes.instrument.harmless import probe_for
 from probes.judging import plan
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
-from probes.run import settings
 from probes.runtimes import container, inside
 from probes.runtimes.wanted import RUNTIMES, Wanted
 from probes.targets import Origin, StackTarget, builtin
@@ -143,7 +144,7 @@ class Judge:
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Judge]:
     with Zygote() as zygote:
-        trail = settings.open_trail("netlink", zygote, X86[0])
+        trail = open_trail(NETLINK, zygote, Sentinel(X86[0], canary(X86[0])[1]))
         assert trail.collector is not None, trail.reason
         yield Judge(zygote, trail)
         trail.collector.close()

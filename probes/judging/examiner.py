@@ -12,8 +12,9 @@ from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch, Entry, belongs_to, canary, of_token, token_text
-from probes.audit.collector import Batch, Collector, why_unlogged
+from probes.audit.collector import Batch
 from probes.audit.record import SeccompRecord
+from probes.audit.trail import AuditTrail, Sentinel, emit_and_read
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents.policy import DocumentedCall, Policy
 from probes.filters import bpf, pointer
@@ -69,28 +70,6 @@ _ROUTES = {
     Way.LATER_FILTER: Route.DIRECT,
     Way.REMOVAL: Route.REMOVAL,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AuditTrail:
-    """Where audit records come from.
-
-    Attributes:
-        collector: None where there is none.
-        reason: why this one, or why there is none and what would help.
-    """
-
-    collector: Collector | None
-    reason: str
-
-    def why_unlogged(self, action: Action) -> str:
-        """Why the kernel writes no record for an action now; "" where nothing says so."""
-        return why_unlogged((action.name.lower(),)) if self.collector else ""
-
-    @property
-    def source(self) -> str:
-        """The collector's name, as reports show it."""
-        return self.collector.name if self.collector else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,12 +381,9 @@ class Examiner:
         """Everything that was recorded until now, up to a sentinel that is recorded for sure."""
         if self._trail.collector is None:
             return None
+        number = sentinel_number(self._target, self._native, self._own)
         batch = emit_and_read(
-            self._zygote,
-            self._native,
-            self._trail.collector,
-            self._patience,
-            sentinel_number(self._target, self._native, self._own),
+            *(self._zygote, self._trail.collector, self._patience), Sentinel(self._native, number)
         )
         # Where records do not arrive any more, not every case shall wait as long as the first.
         self._patience = RECORD_DEADLINE_SECONDS if batch.complete else SILENT_SECONDS
@@ -1136,30 +1112,6 @@ def sentinel_number(target: Target | None, native: Arch, own: Confinement | None
     if own is not None and native.name in own.canaries:
         return own.canaries[native.name][1]
     return canary(native)[1]
-
-
-def emit_and_read(
-    zygote: Zygote, native: Arch, collector: Collector, deadline: float, number: int | None = None
-) -> Batch:
-    """Has a sentinel recorded, and reads everything that was recorded before it.
-
-    Args:
-        zygote: makes the sentinel's call.
-        native: the ABI by which it enters.
-        collector: reads.
-        deadline: seconds to wait for the sentinel's record.
-        number: the sentinel's call, about which no other filter has a say; that of
-            ``arch.canary`` unless given.
-    """
-    number = canary(native)[1] if number is None else number
-    raw = _known_filter(native, number, Profile.LOG.returns)
-    sentinel = zygote.nonce()
-    request = Request(_entry(native), (Call(number),), (raw,), sentinel, runs=False)
-    emitted = zygote.run([request])[0][0]
-    if emitted.fault:
-        reason = f"the sentinel, whose record would come last, cannot be emitted: {emitted.fault}"
-        return Batch((), complete=False, reason=reason)
-    return collector.read_until(sentinel, deadline)
 
 
 def _leaving_records(case: Case) -> Action | None:

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
 
+from probes.audit.source import SourceKind
+from probes.audit.trail import AuditTrail, Sentinel, open_trail
 from probes.cell import Cause, Cell, Claim
 from probes.errors import InstrumentError
 from probes.finding import all_undecided
 from probes.instrument.calls import Zygote
 from probes.judging import verdict
-from probes.judging.examiner import AuditTrail, Examiner, cannot_tell
+from probes.judging.examiner import Examiner, cannot_tell, sentinel_number
 from probes.judging.plan import Case
-from probes.run import settings
 from probes.run.settings import Settings
 from probes.targets import ambient, confinement
 from probes.targets.ambient import Ambient
@@ -54,14 +55,7 @@ class Bench:
         """Gives an examiner for each stack of the target's filters; they share one calibration."""
         resolved = self._settings
         zygote = self._stack.enter_context(open_zygote(resolved))
-        trail = (
-            AuditTrail(None, resolved.emulation)
-            if resolved.emulation
-            else settings.open_trail(
-                *(resolved.audit_source, zygote, resolved.native, resolved.target),
-                resolved.confinement,
-            )
-        )
+        trail = trail_of(resolved, zygote)
         if trail.collector is not None:
             self._stack.callback(trail.collector.close)
         self.trail = trail
@@ -131,3 +125,21 @@ def open_zygote(resolved: Settings) -> Zygote:
             "this process's confinement is another one than when the run began: run it again"
         )
     return zygote
+
+
+def trail_of(resolved: Settings, zygote: Zygote) -> AuditTrail:
+    """Opens the audit trail of a run; one without a collector where no record can be told.
+
+    Args:
+        resolved: what the run does.
+        zygote: the process that makes its calls.
+    """
+    target, native, wanted = resolved.target, resolved.native, resolved.audit_source
+    if resolved.emulation:
+        return AuditTrail(None, resolved.emulation)
+    if isinstance(target, Ambient) and wanted.kind is not SourceKind.NONE:
+        reason = target.why_unrecorded(native)
+        if reason:
+            return AuditTrail(None, reason)
+    number = sentinel_number(target, native, resolved.confinement)
+    return open_trail(wanted, zygote, Sentinel(native, number))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from probes import files
+from probes.audit import source
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError
 from probes.files import SUITE
@@ -52,7 +53,8 @@ class Order:
         """In types that can be sent to another process; see ``from_plain``."""
         words, start = self.words, self.words.start
         return {
-            "words": [words.policy, words.profile, words.arch, words.target, words.audit_source],
+            "words": [words.policy, words.profile, words.arch, words.target],
+            "audit_source": str(words.audit_source),
             "container": [getattr(words.container, name) for name in _CONTAINER],
             "seccomp": None if start.seccomp is None else str(start.seccomp),
             "arguments": list(start.arguments),
@@ -68,7 +70,8 @@ class Order:
         """The order that ``to_plain`` was given."""
         seccomp = None if plain["seccomp"] is None else Path(plain["seccomp"])
         start = Start(seccomp, tuple(plain["arguments"]), tuple(plain["command"]))
-        policy, profile, arches, target, records = plain["words"]
+        policy, profile, arches, target = plain["words"]
+        records = source.read(plain["audit_source"])
         container = Container(*plain["container"])
         words = Words(policy, profile, arches, target, records, container, start)
         granted = Granted.from_plain(plain["granted"])

@@ -1,7 +1,6 @@
 """From the words of a command line to what a run does; every bad word is refused in a sentence."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +10,7 @@ from typing import Any, Final
 from probes import arch, environment
 from probes.action import Profile
 from probes.arch import Arch
-from probes.audit.auditd import AuditdCollector
-from probes.audit.collector import Collector, CollectorUnavailableError, why_unlogged
-from probes.audit.kmsg import KmsgCollector
-from probes.audit.netlink import NetlinkCollector
+from probes.audit.source import BEST, RecordSource
 from probes.cell import Claim
 from probes.documents import policy
 from probes.documents.policy import Policy
@@ -25,7 +21,6 @@ from probes.finding import Finding, Weight
 from probes.instrument import effect
 from probes.instrument.calls import Observation, Zygote
 from probes.judging import examiner, plan, proof
-from probes.judging.examiner import AuditTrail
 from probes.judging.plan import Case
 from probes.runtimes.wanted import RUNTIMES, Start
 from probes.targets import StackTarget, Target, ambient, confinement
@@ -39,16 +34,6 @@ from probes.text import did_you_mean, in_brackets, shown
 
 BUILTIN: Final = "builtin"
 """The target that the suite builds itself, with each profile; every other has one filter."""
-
-AUDITD_LOG = Path("/var/log/audit/audit.log")
-"""Where auditd writes unless auditd.conf(5) says otherwise."""
-
-AUDIT_NETLINK = "netlink"
-AUDIT_KMSG = "kmsg"
-AUDIT_NONE = "none"
-AUDIT_BEST = "best"
-_AUDITD = "auditd:"
-AUDIT_DESCRIPTOR = "fd:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +54,7 @@ class Words:
     profile: str = ""
     arch: str = ""
     target: str = BUILTIN
-    audit_source: str = AUDIT_BEST
+    audit_source: RecordSource = BEST
     container: Container = field(default_factory=Container)
     start: Start = field(default_factory=Start)
 
@@ -102,7 +87,7 @@ class Settings:
     offered: tuple[Arch, ...]
     shut: Mapping[str, str]
     target: Target
-    audit_source: str
+    audit_source: RecordSource
     cases: tuple[Case, ...]
     confinement: Confinement | None = None
     left_out: tuple[Arch, ...] = ()
@@ -160,7 +145,6 @@ def resolve(words: Words, handed: dict[str, Any] | None = None) -> Settings:
     """
     documented = policy.load(Path(words.policy), arch.all_names())
     profiles = profiles_named(words.profile)
-    check_audit_source(words.audit_source)
     if words.target == ambient.WORD:
         return _ambient(words, documented, profiles, handed)
     where = None if words.target == BUILTIN else _surroundings(words, profiles)
@@ -547,108 +531,3 @@ def _arch(text: str, word: str) -> Arch:
         return arch.get(word)
     except BadInputError as error:
         raise BadInputError(f"--arch {text}: {error}") from error
-
-
-def check_audit_source(text: str) -> None:
-    """Refuses a word that names no source of audit records.
-
-    Raises:
-        BadInputError: the sentence names the possible words.
-    """
-    known = text in {AUDIT_BEST, AUDIT_NETLINK, AUDIT_KMSG, AUDIT_NONE}
-    known |= text.startswith(_AUDITD) and text != _AUDITD
-    known |= bool(re.fullmatch(rf"{AUDIT_DESCRIPTOR}[0-9]{{1,9}}", text))
-    if not known:
-        raise BadInputError(
-            f"--audit-source {text}: unknown source; it is {AUDIT_NETLINK}, {_AUDITD}FILE, "
-            f"{AUDIT_DESCRIPTOR}N, {AUDIT_KMSG} or {AUDIT_NONE}, and without the option "
-            "the best that works here"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    collector: Collector | None
-    reason: str
-
-
-def open_trail(
-    source: str,
-    zygote: Zygote,
-    native: Arch,
-    target: Target | None = None,
-    own: Confinement | None = None,
-) -> AuditTrail:
-    """Opens a source of audit records and sees whether a canary's record arrives.
-
-    Args:
-        source: the value of ``--audit-source``.
-        zygote: emits the canary.
-        native: the ABI by which the canary enters.
-        target: what will be put to the test; a confined process has its own canary, if any.
-        own: what confines this process itself while it judges something else.
-
-    Returns:
-        The trail; without a collector where none works, with the reason.
-    """
-    if source == AUDIT_NONE:
-        return AuditTrail(None, "records were not asked for (--audit-source none)")
-    if isinstance(target, Ambient) and (reason := target.why_unrecorded(native)):
-        return AuditTrail(None, reason)
-    number = examiner.sentinel_number(target, native, own)
-    if source != AUDIT_BEST:
-        attempt = _try(source, zygote, native, number)
-        return AuditTrail(attempt.collector, attempt.reason)
-    reasons: list[str] = []
-    candidates = [AUDIT_NETLINK]
-    if os.path.lexists(AUDITD_LOG):  # unlike Path.exists() it refuses nobody
-        candidates.append(f"{_AUDITD}{AUDITD_LOG}")
-    for candidate in candidates:
-        attempt = _try(candidate, zygote, native, number)
-        if attempt.collector is not None:
-            return AuditTrail(attempt.collector, attempt.reason)
-        reasons.append(attempt.reason)
-    return AuditTrail(None, "; ".join(reasons))
-
-
-def _try(source: str, zygote: Zygote, native: Arch, number: int) -> _Attempt:
-    try:
-        collector = _collector(source)
-    except CollectorUnavailableError as error:
-        return _Attempt(None, str(error))
-    reason = ""
-    try:
-        for _ in range(CANARIES):
-            batch = examiner.emit_and_read(
-                zygote, native, collector, CANARY_DEADLINE_SECONDS, number
-            )
-            if batch.complete:
-                lacking = why_unlogged(["kill_process"])
-                return _Attempt(collector, lacking or "a canary's record arrived")
-            reason = batch.reason
-    except CollectorUnavailableError as error:
-        reason = str(error)
-    collector.close()
-    return _Attempt(None, reason)
-
-
-def _collector(source: str) -> Collector:
-    """Opens a source.
-
-    Raises:
-        CollectorUnavailableError: it cannot be used here.
-    """
-    if source == AUDIT_NETLINK:
-        return NetlinkCollector()
-    if source == AUDIT_KMSG:
-        return KmsgCollector()
-    if source.startswith(AUDIT_DESCRIPTOR):
-        return NetlinkCollector(fileno=int(source.removeprefix(AUDIT_DESCRIPTOR)))
-    return AuditdCollector(Path(source.removeprefix(_AUDITD)))
-
-
-CANARIES = 3
-"""How many canaries are sent: a log that has no record of the kernel's yet shows no first one."""
-
-CANARY_DEADLINE_SECONDS = 2.0
-"""How long a canary's record may take, before it is taken not to arrive at all."""

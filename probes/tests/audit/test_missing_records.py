@@ -16,13 +16,14 @@ from probes.action import Action, FilterReturn, Profile
 from probes.audit.collector import Batch, Collector, why_unlogged
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord
+from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents import policy
 from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Zygote
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Way
 from probes.targets import StackTarget
 from probes.tests.support.oracles import require

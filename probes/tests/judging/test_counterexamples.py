@@ -12,6 +12,7 @@ import pytest
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
+from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, Claim, Outcome
 from probes.documents import policy
 from probes.environment import UserSpace, user_space
@@ -22,7 +23,7 @@ from probes.filters.pointer import Span
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Route, Zygote
 from probes.judging import examiner, plan, proof, verdict
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Scope
 from probes.targets import StackTarget, analyzed
 from probes.tests.support import mutants

@@ -12,6 +12,7 @@ import pytest
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
+from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, Claim, Outcome
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
@@ -19,7 +20,7 @@ from probes.filters import bpf
 from probes.filters.bpf import Program
 from probes.instrument.calls import Observation, Request, Route, Stage, Zygote
 from probes.judging import examiner, obstacles
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Way, plan
 from probes.targets import StackTarget
 from probes.tests.support import mutants

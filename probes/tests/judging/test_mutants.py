@@ -9,14 +9,16 @@ import pytest
 
 from probes.action import Profile
 from probes.arch import ARCHES
+from probes.audit.trail import AuditTrail
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents.policy import Policy
 from probes.files import DEFAULT_POLICY
 from probes.instrument.calls import Zygote
 from probes.judging import plan
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.run import settings
+from probes.run.bench import trail_of
 from probes.run.settings import Settings, Words
 from probes.tests.support import mutants
 from probes.tests.support.emitter import sharing_records
@@ -38,7 +40,7 @@ def resolved() -> Settings:
 @pytest.fixture(scope="module")
 def bench(resolved: Settings) -> Iterator[tuple[Zygote, AuditTrail]]:
     with Zygote() as zygote:
-        trail = settings.open_trail(settings.AUDIT_BEST, zygote, resolved.native)
+        trail = trail_of(resolved, zygote)
         yield zygote, trail
         if trail.collector is not None:
             trail.collector.close()

@@ -11,6 +11,7 @@ import pytest
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
+from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, Claim, EvidenceKind, Outcome
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
@@ -18,7 +19,7 @@ from probes.filters import bpf, prover
 from probes.filters.bpf import Program, SeccompData
 from probes.instrument.calls import Call, Request, Zygote
 from probes.judging import examiner, proof
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Scope, plan
 from probes.targets import StackTarget, builtin
 from probes.targets.oci import compiler

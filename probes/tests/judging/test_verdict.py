@@ -18,6 +18,7 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, canary
 from probes.audit.collector import Batch
 from probes.audit.record import SeccompRecord
+from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, CellKey, Claim, EvidenceKind, Outcome
 from probes.documents import policy
 from probes.files import SUITE
@@ -27,7 +28,7 @@ from probes.instrument.calls import Observation, Stage, Zygote
 from probes.instrument.effect import Effect
 from probes.instrument.witness import ERRNOS, MARKER_ERRNO
 from probes.judging import examiner, plan, verdict
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.judging.verdict import Counterexample, Question, Sighting, Trail
 from probes.targets import StackTarget

@@ -11,7 +11,7 @@ import pytest
 from probes import arch
 from probes.action import Action, Profile
 from probes.arch import Arch
-from probes.audit.collector import Batch
+from probes.audit.source import BEST
 from probes.cell import Claim
 from probes.documents import policy
 from probes.errors import BadInputError, ExitStatus, InstrumentError
@@ -67,15 +67,6 @@ BAD_WORDS = [
     (Words(POLICY, target="builtins"), "--target", "builtins"),
     (Words(POLICY, target=""), "--target", "builtin"),
     (Words(POLICY, target="BUILTIN"), "--target", "builtin"),
-    (
-        Words(POLICY, audit_source="dmesg"),
-        "--audit-source",
-        "netlink, auditd:FILE, fd:N, kmsg or none",
-    ),
-    (Words(POLICY, audit_source=""), "--audit-source", "netlink"),
-    (Words(POLICY, audit_source="auditd"), "--audit-source", "auditd:FILE"),
-    (Words(POLICY, audit_source="auditd:"), "--audit-source", "auditd:FILE"),
-    (Words(POLICY, audit_source="Netlink"), "--audit-source", "netlink"),
     (Words("/nonexistent/policy.toml"), "policy", "/nonexistent/policy.toml"),
     (Words("/"), "policy", "/"),
     (Words("/dev/null"), "policy", "/dev/null"),
@@ -104,7 +95,7 @@ def test_the_defaults_are_everything(whole: Settings, entered: tuple[Arch, ...])
     assert all(whole.shut.values())
     assert len(whole.policy.calls) == 60
     assert whole.target.kind == "builtin"
-    assert whole.audit_source == settings.AUDIT_BEST
+    assert whole.audit_source == BEST
 
 
 @pytest.mark.parametrize(
@@ -171,107 +162,6 @@ def test_a_kernel_that_cannot_be_entered_is_no_finding(monkeypatch: pytest.Monke
 
     with pytest.raises(InstrumentError, match="the call did not come back"):
         settings.resolve(Words(POLICY))
-
-
-# Where audit records come from.
-
-
-@pytest.mark.parametrize(
-    "word", ["best", "netlink", "none", "auditd:/var/log/audit/audit.log", "auditd:x"]
-)
-def test_known_sources_are_taken(word: str) -> None:
-    settings.check_audit_source(word)
-
-
-def test_the_source_is_kept_as_it_was_named() -> None:
-    assert settings.resolve(Words(POLICY, audit_source="auditd:x")).audit_source == "auditd:x"
-
-
-def test_no_records_where_none_are_asked_for(prober: Zygote) -> None:
-    trail = settings.open_trail("none", prober, NATIVE)
-
-    assert trail.collector is None
-    assert trail.source == "none"
-    assert "--audit-source none" in trail.reason
-
-
-def test_a_source_that_does_not_work_is_no_source(prober: Zygote, tmp_path: Path) -> None:
-    missing = tmp_path / "audit.log"
-
-    trail = settings.open_trail(f"auditd:{missing}", prober, NATIVE)
-
-    assert trail.collector is None
-    assert str(missing) in trail.reason
-    assert len(trail.reason.splitlines()) == 1
-
-
-class Source:
-    """A collector that is made up; it remembers whether it was closed."""
-
-    def __init__(self, name: str, *, hears: bool) -> None:
-        self.name = name
-        self.hears = hears
-        self.closed = False
-        self.sentinels: list[str] = []
-
-    def read_until(self, sentinel: str, deadline: float) -> Batch:
-        """Says at once whether the sentinel arrived."""
-        assert deadline == settings.CANARY_DEADLINE_SECONDS
-        self.sentinels.append(sentinel)
-        return Batch((), self.hears, "" if self.hears else f"{self.name} is silent")
-
-    def close(self) -> None:
-        """Remembers it."""
-        self.closed = True
-
-
-@pytest.fixture
-def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Source, Source]:
-    """In place of netlink and of auditd's log."""
-    netlink, auditd = Source("netlink", hears=False), Source("auditd", hears=False)
-    log = tmp_path / "audit.log"
-    log.touch()
-    monkeypatch.setattr(settings, "NetlinkCollector", lambda: netlink)
-    monkeypatch.setattr(settings, "AuditdCollector", lambda _path: auditd)
-    monkeypatch.setattr(settings, "AUDITD_LOG", log)
-    return netlink, auditd
-
-
-def test_the_best_source_is_the_first_that_hears_its_canary(
-    prober: Zygote, sources: tuple[Source, Source]
-) -> None:
-    netlink, auditd = sources
-    netlink.hears = auditd.hears = True
-    assert settings.open_trail("best", prober, NATIVE).source == "netlink"
-    assert not auditd.sentinels
-
-    netlink.hears = False
-    assert settings.open_trail("best", prober, NATIVE).source == "auditd"
-    assert netlink.closed
-    assert not auditd.closed
-
-
-def test_when_none_hears_each_says_why(prober: Zygote, sources: tuple[Source, Source]) -> None:
-    trail = settings.open_trail("best", prober, NATIVE)
-
-    assert trail.collector is None
-    assert trail.source == "none"
-    for source in sources:
-        assert f"{source.name} is silent" in trail.reason
-        assert source.closed
-
-
-def test_a_source_that_was_asked_for_by_name_is_not_replaced(
-    prober: Zygote, sources: tuple[Source, Source]
-) -> None:
-    _, auditd = sources
-    auditd.hears = True
-
-    trail = settings.open_trail("netlink", prober, NATIVE)
-
-    assert trail.collector is None
-    assert trail.reason == "netlink is silent"
-    assert not auditd.sentinels
 
 
 # Targets that are not the suite's own.

@@ -20,12 +20,13 @@ from subprocess import CompletedProcess, run
 from typing import Any
 
 from probes import arch
+from probes.audit.source import read as source_of
 from probes.cell import Cell, Claim, Outcome
 from probes.files import DEFAULT_POLICY, SUITE
 from probes.instrument import kernel
 from probes.judging.examiner import Examiner, cannot_tell
 from probes.run import settings
-from probes.run.bench import open_zygote
+from probes.run.bench import open_zygote, trail_of
 from probes.run.settings import Words
 from probes.targets.ambient import WORD as AMBIENT
 from probes.targets.ambient import Ambient
@@ -124,7 +125,7 @@ def read(text: bytes) -> Judged:
 def judge(profile: str, audit: str, word: str = AMBIENT) -> str:
     """Judges this process's confinement, or another target."""
     resolved = settings.resolve(
-        Words(str(DEFAULT_POLICY), profile=profile, target=word, audit_source=audit)
+        Words(str(DEFAULT_POLICY), profile=profile, target=word, audit_source=source_of(audit))
     )
     target = resolved.target
     assert isinstance(target, Ambient) == (word == AMBIENT)
@@ -141,7 +142,7 @@ def judge(profile: str, audit: str, word: str = AMBIENT) -> str:
     if told:
         with open_zygote(resolved) as zygote:
             own = resolved.confinement
-            source = settings.open_trail(audit, zygote, resolved.native, target, own)
+            source = trail_of(resolved, zygote)
             examiner = Examiner(zygote, target, resolved.policy, resolved.offered, source, own=own)
             arches = [arch for arch in resolved.arches if not resolved.untold(arch)]
             controls = examiner.calibrate(arches, resolved.profiles)

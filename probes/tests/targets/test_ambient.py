@@ -18,6 +18,7 @@ import pytest
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES, Arch
+from probes.audit.trail import AuditTrail
 from probes.cell import Claim, Outcome
 from probes.documents import policy
 from probes.documents.policy import Policy
@@ -25,7 +26,7 @@ from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Standing, Zygote
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.run import settings
 from probes.run.settings import Settings, Words
 from probes.targets import StackTarget

@@ -11,6 +11,7 @@ import pytest
 
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
+from probes.audit.trail import AuditTrail
 from probes.cell import Claim, Outcome
 from probes.documents import policy
 from probes.files import SUITE
@@ -20,7 +21,7 @@ from probes.filters.prover import TooComplexError
 from probes.instrument import harvest
 from probes.instrument.calls import Zygote
 from probes.judging import plan, verdict
-from probes.judging.examiner import AuditTrail, Examiner
+from probes.judging.examiner import Examiner
 from probes.targets import StackTarget, builtin, supervisor
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.emitter import wait_for

@@ -1,0 +1,150 @@
+"""The audit trail of a run: which source of records works here, and what is read from it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from probes.action import Action, Profile
+from probes.arch import Arch
+from probes.audit import source
+from probes.audit.auditd import AuditdCollector
+from probes.audit.collector import Batch, Collector, CollectorUnavailableError, why_unlogged
+from probes.audit.kmsg import KmsgCollector
+from probes.audit.netlink import NetlinkCollector
+from probes.audit.source import RecordSource, SourceKind
+from probes.instrument import witness
+from probes.instrument.calls import Call, Request, Zygote
+
+AUDITD_LOG = Path("/var/log/audit/audit.log")
+"""Where auditd writes unless auditd.conf(5) says otherwise."""
+
+CANARIES: Final = 3
+"""How many canaries are sent: a log that has no record of the kernel's yet shows no first one."""
+
+CANARY_DEADLINE_SECONDS: Final = 2.0
+"""How long a canary's record may take, before it is taken not to arrive at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTrail:
+    """Where audit records come from.
+
+    Attributes:
+        collector: what reads them; None where nothing does.
+        reason: why this one, or why there is none and what would help.
+    """
+
+    collector: Collector | None
+    reason: str
+
+    def why_unlogged(self, action: Action) -> str:
+        """Why the kernel writes no record for an action now; "" where nothing says so."""
+        return why_unlogged((action.name.lower(),)) if self.collector else ""
+
+    @property
+    def source(self) -> str:
+        """The collector's name, as reports show it."""
+        return self.collector.name if self.collector else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """A call whose record ends what was read.
+
+    Attributes:
+        native: the kernel's own ABI, by which the call enters.
+        number: its number; no other filter has a say about it.
+    """
+
+    native: Arch
+    number: int
+
+
+def open_trail(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTrail:
+    """Opens a source of audit records and sees whether a canary's record arrives.
+
+    Args:
+        wanted: the value of ``--audit-source``.
+        zygote: the process that emits the canary.
+        sentinel: the canary's call.
+
+    Returns:
+        The trail; without a collector where none works, with the reason.
+    """
+    if wanted.kind is SourceKind.NONE:
+        return AuditTrail(None, "records were not asked for (--audit-source none)")
+    if wanted.kind is not SourceKind.BEST:
+        return _tried(wanted, zygote, sentinel)
+    reasons: list[str] = []
+    for candidate in _candidates():
+        trail = _tried(candidate, zygote, sentinel)
+        if trail.collector is not None:
+            return trail
+        reasons.append(trail.reason)
+    return AuditTrail(None, "; ".join(reasons))
+
+
+def _candidates() -> list[RecordSource]:
+    """The sources of which the best is the first that works."""
+    found = [source.NETLINK]
+    if os.path.lexists(AUDITD_LOG):  # unlike Path.exists() it refuses nobody
+        found.append(RecordSource(SourceKind.AUDITD, str(AUDITD_LOG)))
+    return found
+
+
+def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTrail:
+    """One source, with its collector if a canary's record arrived there."""
+    try:
+        collector = _collector(wanted)
+    except CollectorUnavailableError as error:
+        return AuditTrail(None, str(error))
+    reason = ""
+    try:
+        for _ in range(CANARIES):
+            batch = emit_and_read(zygote, collector, CANARY_DEADLINE_SECONDS, sentinel)
+            if batch.complete:
+                lacking = why_unlogged(["kill_process"])
+                return AuditTrail(collector, lacking or "a canary's record arrived")
+            reason = batch.reason
+    except CollectorUnavailableError as error:
+        reason = str(error)
+    collector.close()
+    return AuditTrail(None, reason)
+
+
+def _collector(wanted: RecordSource) -> Collector:
+    """Opens a source.
+
+    Raises:
+        CollectorUnavailableError: it cannot be used here.
+    """
+    if wanted.kind is SourceKind.NETLINK:
+        return NetlinkCollector()
+    if wanted.kind is SourceKind.KMSG:
+        return KmsgCollector()
+    if wanted.kind is SourceKind.DESCRIPTOR:
+        return NetlinkCollector(fileno=int(wanted.argument))
+    return AuditdCollector(Path(wanted.argument))
+
+
+def emit_and_read(
+    zygote: Zygote, collector: Collector, deadline: float, sentinel: Sentinel
+) -> Batch:
+    """Has a sentinel recorded, and reads everything that was recorded before it.
+
+    Args:
+        zygote: the process that makes the sentinel's call.
+        collector: what reads.
+        deadline: seconds to wait for the sentinel's record.
+        sentinel: the call.
+    """
+    native, number = sentinel.native, sentinel.number
+    raw = witness.marker(native, number, Profile.LOG.returns.value)
+    name = zygote.nonce()
+    request = Request(native.entry.name.lower(), (Call(number),), (raw,), name, runs=False)
+    emitted = zygote.run([request])[0][0]
+    if emitted.fault:
+        reason = f"the sentinel, whose record would come last, cannot be emitted: {emitted.fault}"
+        return Batch((), complete=False, reason=reason)
+    return collector.read_until(name, deadline)
