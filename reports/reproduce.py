@@ -7,7 +7,7 @@ from typing import Final
 
 from probes.cell import CellKey, Claim
 from probes.judging.plan import function_of, test_word
-from probes.run.settings import BUILTIN
+from probes.targets.name import BUILTIN
 from probes.text import visible
 from reports.results import Run
 

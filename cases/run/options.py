@@ -10,10 +10,9 @@ from probes.audit import source
 from probes.audit.source import BEST, RecordSource, SourceKind
 from probes.errors import BadInputError
 from probes.files import DEFAULT_POLICY, SUITE
-from probes.run import settings
-from probes.run.settings import Words
-from probes.targets import ambient
-from probes.targets.open import WORDS
+from probes.run import values
+from probes.run.values import RunOptions
+from probes.targets.name import AMBIENT, BUILTIN, WORDS
 from probes.targets.words import (
     OPTIONS,
     RUNTIME_ARG,
@@ -37,9 +36,9 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--target",
-        default=settings.BUILTIN,
+        default=BUILTIN,
         metavar="TARGET",
-        help=f"{WORDS}, or {ambient.WORD}; any but builtin with one --profile",
+        help=f"{WORDS}, or {AMBIENT}; any but builtin with one --profile",
     )
     for option in OPTIONS:
         group.addoption(
@@ -99,14 +98,14 @@ def add(parser: pytest.Parser) -> None:
     )
 
 
-def words(config: pytest.Config) -> Words:
-    """The options as they were given.
+def read(config: pytest.Config) -> RunOptions:
+    """The options, taken apart.
 
     Raises:
-        BadInputError: they contradict each other.
+        BadInputError: one means nothing, or they contradict each other.
     """
-    return Words(
-        policy=path(config, "policy"),
+    return values.read(
+        path(config, "policy"),
         profile=config.getoption("profile"),
         arch=config.getoption("arch"),
         target=config.getoption("target"),

@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _plan(config: pytest.Config) -> None:
     """Plans the run, and starts to make its reports where its tests are heard of."""
     given = getattr(config, "workerinput", {})
-    resolved = settings.resolve(options.words(config), given.get(_HANDED))
+    resolved = settings.resolve(options.read(config), given.get(_HANDED))
     started = datetime.now(UTC)
     granted = _granted(config, started.date())
     config.stash[PLANNED] = Planned(resolved, granted)
@@ -108,15 +108,14 @@ def _give_order(config: pytest.Config) -> None:
     Raises:
         BadInputError: an option has no meaning on any kernel, or names no file.
     """
-    words = options.words(config)
-    settings.profiles_named(words.profile)
+    wanted = options.read(config)
     started = datetime.now(UTC)
     granted = _granted(config, started.date())
     asked = _asked(config, started, granted)
-    given = order.give(words, granted, anonymous=asked.anonymous)
+    given = order.give(wanted, granted, anonymous=asked.anonymous)
     for_nodes = main_job.for_nodes(list(map(str, config.invocation_params.args)))
     config.invocation_params = replace(config.invocation_params, args=tuple(for_nodes))
-    policy.load(Path(words.policy), arch.all_names())
+    policy.load(wanted.policy, arch.all_names())
     follow(config, Nodes(config, given, asked, config.getoption("node_silence")), asked)
 
 

@@ -20,9 +20,9 @@ from probes.errors import ExitStatus
 from probes.finding import Finding, Weight, advice, undecided, weighty
 from probes.judging import plan
 from probes.judging.examiner import Examiner
-from probes.run import settings
+from probes.run import settings, values
 from probes.run.bench import open_zygote
-from probes.run.settings import Settings, Words
+from probes.run.settings import Settings
 from probes.targets import StackTarget
 from reports import results, summary
 from reports.formats import catalogue
@@ -41,7 +41,7 @@ TEST = "cases/test_kill.py::test_terminates[x86_64-acct]"
 
 def limited(*findings: Finding) -> Settings:
     """The main job's kill profile, about whose target there is something to be said."""
-    resolved = settings.resolve(Words(str(samples.POLICY_FILE), profile="kill", arch="x86_64"))
+    resolved = settings.resolve(values.read(samples.POLICY_FILE, profile="kill", arch="x86_64"))
     target = resolved.target
     assert isinstance(target, StackTarget)
     cases = plan.all_judged(resolved.profiles, resolved.native, findings)

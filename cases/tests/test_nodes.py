@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from probes.documents import policy
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus
 from probes.filters import bpf
-from probes.run import order
-from probes.run.settings import Words
+from probes.run import order, values
+from probes.run.values import RunOptions
 from probes.runtimes.wanted import Start
+from probes.targets.name import TargetName
 from probes.targets.words import Container
 from probes.tests.support import mutants
 from reports import results
@@ -425,8 +427,8 @@ def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def given(words: Words) -> order.Order:
-    return order.give(words, Granted((), words.target, date(2026, 1, 31)), anonymous=True)
+def given(wanted: RunOptions) -> order.Order:
+    return order.give(wanted, Granted((), str(wanted.target), date(2026, 1, 31)), anonymous=True)
 
 
 def test_order_survives_the_way(tmp_path: Path) -> None:
@@ -434,27 +436,27 @@ def test_order_survives_the_way(tmp_path: Path) -> None:
     (tmp_path / "two.bpf").write_bytes(b"2")
     start = Start(tmp_path / "one.bpf", ("-x",), ("podman", "-y"))
     container = Container("all", "6.1", "podman", "crun")
-    words = Words(
-        str(POLICY),
-        "kill",
-        "i386",
-        f"bpf:{tmp_path}/one.bpf,{tmp_path}/two.bpf",
-        NONE,
-        container,
-        start,
+    words = RunOptions(
+        policy=POLICY,
+        profiles=(Profile.KILL,),
+        arches=(arch.get("i386"),),
+        target=TargetName("bpf", f"{tmp_path}/one.bpf,{tmp_path}/two.bpf"),
+        audit_source=NONE,
+        container=container,
+        start=start,
     )
     made = given(words)
     again = order.Order.from_plain(execnet.loads(execnet.dumps(made.to_plain())))
     assert again == made
     root = tmp_path / "there"
     there = again.lay_out(root)
-    first, second = there.target.removeprefix("bpf:").split(",")
+    first, second = there.target.files
     assert (Path(first).read_bytes(), Path(second).read_bytes()) == (b"1", b"2")
     assert there.start.seccomp is not None
     assert there.start.seccomp.read_bytes() == b"1"
     assert Path(there.policy).read_bytes() == POLICY.read_bytes()
     assert again.as_named(f"{there.target}: no", root) == f"{words.target}: no"
-    assert (there.container, there.profile, there.arch) == (container, "kill", "i386")
+    assert replace(there, policy=POLICY, target=words.target, start=start) == words
 
 
 def test_order_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,14 +464,14 @@ def test_order_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "here").mkdir()
     (tmp_path / "up.json").write_text("{}")
     monkeypatch.chdir(tmp_path / "here")
-    made = given(Words(str(POLICY), "kill", target="oci:../up.json"))
+    made = given(values.read(POLICY, profile="kill", target="oci:../up.json"))
     there = made.lay_out(tmp_path / "there")
-    assert there.target == f"oci:{tmp_path}/there{tmp_path}/up.json"
+    assert str(there.target) == f"oci:{tmp_path}/there{tmp_path}/up.json"
 
 
 def test_order_has_no_endless_file() -> None:
     with pytest.raises(BadInputError, match=r"--target: .*/dev/zero.* not a regular file"):
-        given(Words(str(POLICY), "kill", target="oci:/dev/zero"))
+        given(values.read(POLICY, profile="kill", target="oci:/dev/zero"))
 
 
 def test_digest_is_of_what_judges(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Route, Standing, Zygote
 from probes.instrument.witness import Witness
 from probes.judging import plan
-from probes.run import settings
-from probes.run.settings import Settings, Words
+from probes.run import settings, values
+from probes.run.settings import Settings
 from probes.targets import ambient
 
 REFERENCE = Path(__file__).with_name("reference.c")
@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200, help="probes a turn")
     arguments = parser.parse_args()
     try:
-        figures = measure(settings.resolve(Words(policy=str(POLICY))), arguments.rounds)
+        figures = measure(settings.resolve(values.read(POLICY)), arguments.rounds)
     except (SuiteError, OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"benchmark: {error}\n")
         return 1

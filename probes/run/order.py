@@ -1,12 +1,12 @@
-"""What a process on another kernel is told to judge: the words, and the files that they name.
+"""What a process on another kernel is told to judge: the options, and the files that they name.
 
 pytest-xdist can run the main job on several machines at once (``--dist each``). Each judges its
-own kernel, so it reads the words itself; the files are those of whoever gave the order, so that
+own kernel, so it plans the run itself; the files are those of whoever gave the order, so that
 all of them judge the same.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,15 +16,13 @@ from probes.audit import source
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError
 from probes.files import SUITE
-from probes.run.settings import Settings, Words
+from probes.run.settings import Settings
+from probes.run.values import RunOptions, profile_words, profiles_named
 from probes.runtimes.wanted import Start
-from probes.targets import StackTarget
-from probes.targets.words import SECCOMP, Container
+from probes.targets import StackTarget, name
+from probes.targets.words import SECCOMP, Container, arches_named
 
 _LARGEST_FILE: Final = 16 << 20
-_OF_FILES: Final = ("bpf", "oci", "policy")
-"""The targets that are files of whoever gives the order; any other is the node's own."""
-
 _PACKAGES: Final = ("cases", "probes", "reports")
 _JUDGES: Final = {".py", ".toml"}
 _JUDGE_NOTHING: Final = frozenset({"tests", "benchmarks", "launcher"})
@@ -36,14 +34,14 @@ class Order:
     """What is to be judged elsewhere.
 
     Attributes:
-        words: the options.
+        options: the options.
         granted: the waivers.
         anonymous: whether user and host names shall be left out.
         files: the content of the files that the words name, by the names that they have there.
         suite: the digest of the suite that gives the order.
     """
 
-    words: Words
+    options: RunOptions
     granted: Granted
     anonymous: bool
     files: Mapping[str, bytes]
@@ -51,11 +49,14 @@ class Order:
 
     def to_plain(self) -> dict[str, Any]:
         """In types that can be sent to another process; see ``from_plain``."""
-        words, start = self.words, self.words.start
+        options, start = self.options, self.options.start
         return {
-            "words": [words.policy, words.profile, words.arch, words.target],
-            "audit_source": str(words.audit_source),
-            "container": [getattr(words.container, name) for name in _CONTAINER],
+            "policy": str(options.policy),
+            "profile": profile_words(options.profiles),
+            "arch": options.arch_words,
+            "target": str(options.target),
+            "audit_source": str(options.audit_source),
+            "container": [getattr(options.container, word) for word in _CONTAINER],
             "seccomp": None if start.seccomp is None else str(start.seccomp),
             "arguments": list(start.arguments),
             "command": list(start.command),
@@ -69,23 +70,27 @@ class Order:
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The order that ``to_plain`` was given."""
         seccomp = None if plain["seccomp"] is None else Path(plain["seccomp"])
-        start = Start(seccomp, tuple(plain["arguments"]), tuple(plain["command"]))
-        policy, profile, arches, target = plain["words"]
-        records = source.read(plain["audit_source"])
-        container = Container(*plain["container"])
-        words = Words(policy, profile, arches, target, records, container, start)
+        options = RunOptions(
+            policy=Path(plain["policy"]),
+            profiles=profiles_named(plain["profile"]),
+            arches=arches_named(plain["arch"]),
+            target=name.read_of_run(plain["target"]),
+            audit_source=source.read(plain["audit_source"]),
+            container=Container(*plain["container"]),
+            start=Start(seccomp, tuple(plain["arguments"]), tuple(plain["command"])),
+        )
         granted = Granted.from_plain(plain["granted"])
-        return cls(words, granted, plain["anonymous"], dict(plain["files"]), plain["suite"])
+        return cls(options, granted, plain["anonymous"], dict(plain["files"]), plain["suite"])
 
-    def lay_out(self, root: Path) -> Words:
-        """Writes the files below a folder, and gives the words with the places that they have.
+    def lay_out(self, root: Path) -> RunOptions:
+        """Writes the files below a folder, and gives the options with the places they have there.
 
         Raises:
             BadInputError: they cannot be written there.
         """
         try:
-            for name, content in self.files.items():
-                place = _place(root, name)
+            for path, content in self.files.items():
+                place = _place(root, path)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(content)
         except OSError as error:
@@ -93,20 +98,12 @@ class Order:
                 f"{error.filename}: the files of the order cannot be written there"
                 f" ({error.strerror}): make room"
             ) from error
-        words, start = self.words, self.words.start
-        kind, names = _named_by(words.target)
-        if names:
-            target = f"{kind}:{','.join(str(_place(root, name)) for name in names)}"
-            words = replace(words, target=target)
-        if start.seccomp is not None:
-            place = _place(root, str(start.seccomp))
-            words = replace(words, start=replace(start, seccomp=place))
-        return replace(words, policy=str(_place(root, words.policy)))
+        return _with_files(self.options, lambda path: str(_place(root, path)))
 
     def as_named(self, text: str, root: Path) -> str:
         """A sentence about the files below the folder, with the names that they have elsewhere."""
-        for name in sorted(self.files, key=len, reverse=True):
-            text = text.replace(str(_place(root, name)), name)
+        for path in sorted(self.files, key=len, reverse=True):
+            text = text.replace(str(_place(root, path)), path)
         return text
 
 
@@ -138,35 +135,32 @@ def _place(root: Path, name: str) -> Path:
     return root / name.lstrip("/")
 
 
-def give(words: Words, granted: Granted, *, anonymous: bool) -> Order:
-    """An order with the files that the words name.
+def give(options: RunOptions, granted: Granted, *, anonymous: bool) -> Order:
+    """An order with the files that the options name.
 
     Raises:
         BadInputError: a file cannot be read.
     """
-    kind, names = _named_by(words.target)
-    if names:
-        names = [_inside(name) for name in names]
-        words = replace(words, target=f"{kind}:{','.join(names)}")
-    if words.start.seccomp is not None:
-        seccomp = Path(_inside(str(words.start.seccomp)))
-        words = replace(words, start=replace(words.start, seccomp=seccomp))
-    words = replace(words, policy=_inside(words.policy))
-    shipped = {words.policy: _read("policy", words.policy, "a policy")}
-    for name in names:
-        shipped[name] = _read("target", name, "a file of the target")
-    if words.start.seccomp is not None:
-        name = str(words.start.seccomp)
-        shipped[name] = _read(SECCOMP, name, "a seccomp profile")
-    return Order(words, granted, anonymous, shipped, suite_digest())
+    options = _with_files(options, _inside)
+    documented = str(options.policy)
+    shipped = {documented: _read("policy", documented, "a policy")}
+    for path in options.target.files:
+        shipped[path] = _read("target", path, "a file of the target")
+    if options.start.seccomp is not None:
+        path = str(options.start.seccomp)
+        shipped[path] = _read(SECCOMP, path, "a seccomp profile")
+    return Order(options, granted, anonymous, shipped, suite_digest())
 
 
-def _named_by(target: str) -> tuple[str, list[str]]:
-    """The kind of a target, and the files that its word names."""
-    kind, _, rest = target.partition(":")
-    if kind not in _OF_FILES or not rest:
-        return kind, []
-    return kind, rest.split(",") if kind == "bpf" else [rest]
+def _with_files(options: RunOptions, place: Callable[[str], str]) -> RunOptions:
+    """The options with every file that they name at another place."""
+    target, start = options.target, options.start
+    if target.files:
+        target = target.with_files(map(place, target.files))
+    if start.seccomp is not None:
+        start = replace(start, seccomp=Path(place(str(start.seccomp))))
+    policy = Path(place(str(options.policy)))
+    return replace(options, policy=policy, target=target, start=start)
 
 
 def _inside(name: str) -> str:

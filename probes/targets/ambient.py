@@ -33,9 +33,7 @@ from probes.instrument.calls import (
 from probes.instrument.effect import Effect
 from probes.instrument.witness import Attempt, Witness
 from probes.targets import ProgramIdentity
-
-WORD: Final = "ambient"
-"""How the target is written."""
+from probes.targets.name import AMBIENT
 
 CANARIES: Final = (
     "getppid",
@@ -104,7 +102,7 @@ class Ambient:
     @property
     def kind(self) -> str:
         """See ``probes.targets.Target``."""
-        return WORD
+        return AMBIENT
 
     @property
     def origin(self) -> None:

@@ -1,21 +1,9 @@
-"""From a target word of a command line to the filters that it stands for.
-
-| word | what it is |
-|---|---|
-| ``builtin``, ``policy:FILE`` | the filter that the suite builds from a policy |
-| ``bpf:FILE[,FILE...]`` | raw programs, stacked in this order |
-| ``oci:FILE`` | a profile of an OCI runtime, compiled as the runtime does |
-| ``pid:N`` | the filters of a running process |
-| ``docker:IMAGE``, ``podman:IMAGE`` | those of a container of an image |
-| ``runc:BUNDLE``, ``crun:BUNDLE`` | those of a container of an OCI bundle |
-| ``bwrap:ROOT`` | those of a sandbox over a root file system |
-"""
+"""From the name of a target to the filters that it stands for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
 
 from probes import arch
 from probes.action import Profile
@@ -26,15 +14,10 @@ from probes.filters.bpf import Program
 from probes.finding import Finding
 from probes.runtimes.wanted import RUNTIMES, Start
 from probes.targets import Origin, bpf_file, builtin
+from probes.targets.name import BPF, BUILTIN, OCI, PID, POLICY, TargetName
 from probes.targets.oci.reader import Asked
 from probes.targets.stack import Stack
-from probes.text import did_you_mean, in_brackets, shown
-
-WORDS: Final = (
-    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
-    "runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
-)
-"""How a target is written."""
+from probes.text import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +82,14 @@ class Opened:
         return (replace(self, description=self.first, first="", further=()), *self.further)
 
 
-def open_target(word: str, where: Surroundings) -> Opened:
+def open_target(name: TargetName, where: Surroundings) -> Opened:
     """Opens a target.
 
     Raises:
-        BadInputError: the word is none, or its file or process is not what it must be.
+        BadInputError: its file or process is not what it must be.
         InstrumentError: the filters cannot be read here.
     """
-    kind, rest = taken_apart(word)
-    return _builtin(where.policy, where) if kind == "builtin" else _OPENERS[kind](rest, where)
-
-
-def taken_apart(word: str) -> tuple[str, str]:
-    """The kind of a target, and what stands behind the colon.
-
-    Raises:
-        BadInputError: the word is none.
-    """
-    kind, colon, rest = word.partition(":")
-    if (kind == "builtin" and not colon) or (kind in _OPENERS and rest):
-        return kind, rest
-    kinds = [*_OPENERS, "builtin"]
-    hint = "" if kind in kinds else in_brackets(did_you_mean(kind, kinds))
-    raise BadInputError(f"{shown(word)!r} is no target{hint}: a target is {WORDS}")
+    return _OPENERS[name.kind](name.argument, where)
 
 
 def _builtin(path: Path, where: Surroundings) -> Opened:
@@ -231,10 +199,11 @@ def _refuse_other_machines(word: str, where: Surroundings) -> None:
 
 _OPENERS: Mapping[str, Callable[[str, Surroundings], Opened]] = MappingProxyType(
     {
-        "policy": _policy,
-        "bpf": _bpf,
-        "oci": _oci,
-        "pid": _pid,
+        BUILTIN: lambda _argument, where: _builtin(where.policy, where),
+        POLICY: _policy,
+        BPF: _bpf,
+        OCI: _oci,
+        PID: _pid,
         **{runtime: _container(runtime) for runtime in RUNTIMES},
     }
 )

@@ -1,7 +1,7 @@
 """The words that say what a target depends on: ``--arch``, ``--cap``, ``--kernel`` and others.
 
 Command line and pytest read them alike. How a target itself is written is in
-``probes.targets.open``.
+``probes.targets.name``.
 """
 
 import os
@@ -171,22 +171,50 @@ def _release(option: str, text: str, known: type[_Name]) -> _Name | Release | No
     return release(option, known(word), version) if at else known(word)
 
 
-def arches(text: str) -> tuple[Arch, ...]:
-    """The ABIs of a list of names, in the project's order; none for no list.
+def arches_named(text: str) -> tuple[Arch, ...]:
+    """The ABIs of a list of names, in its order; none for no list.
 
     Raises:
-        BadInputError: a name is none, or they are of several machines.
+        BadInputError: a name is none.
     """
     if not text:
         return ()
     try:
-        wanted = [arch.get(word) for word in text.split(",")]
+        return tuple(arch.get(word) for word in text.split(","))
     except BadInputError as error:
         raise BadInputError(f"--arch {shown(text)}: {error}") from error
+
+
+def written(arches: Sequence[Arch], between: str = ",") -> str:
+    """The list that names these ABIs."""
+    return between.join(one.name for one in arches)
+
+
+def check_one_machine(wanted: Sequence[Arch]) -> None:
+    """Refuses ABIs of several machines, where a filter is for one.
+
+    Raises:
+        BadInputError: two of them are of different machines.
+    """
     for one in wanted:
         if one.machine != wanted[0].machine:
             raise BadInputError(
-                f"--arch {text}: {wanted[0].name} and {one.name} are of different machines, and a "
-                f"filter is for one: name the ABIs of one"
+                f"--arch {written(wanted)}: {wanted[0].name} and {one.name} are of different "
+                f"machines, and a filter is for one: name the ABIs of one"
             )
+
+
+def ordered(wanted: Sequence[Arch]) -> tuple[Arch, ...]:
+    """ABIs in the project's order, each once."""
     return tuple(one for one in arch.ARCHES.values() if one in wanted)
+
+
+def arches(text: str) -> tuple[Arch, ...]:
+    """The ABIs of a list of names, of one machine, in the project's order; none for no list.
+
+    Raises:
+        BadInputError: a name is none, or they are of several machines.
+    """
+    wanted = arches_named(text)
+    check_one_machine(wanted)
+    return ordered(wanted)

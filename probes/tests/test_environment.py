@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from probes import environment
-from probes.run import settings
+from probes.run import entries
 
 OWN: dict[str, str] = {
     "x86_64": "x86_64",
@@ -64,8 +64,8 @@ def test_older_kernels_do_not_say(tmp_path: Path) -> None:
 
 
 def test_this_process_is_not_emulated() -> None:
-    assert settings.why_emulated("x86_64", "") == ""
-    assert "no filter of its own can be tested here" in settings.why_emulated("arm", "it says so")
+    assert entries.why_emulated("x86_64", "") == ""
+    assert "no filter of its own can be tested here" in entries.why_emulated("arm", "it says so")
 
 
 def test_without_no_new_privs_in_its_status_a_kernel_is_read_all_the_same(tmp_path: Path) -> None:

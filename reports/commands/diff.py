@@ -3,8 +3,9 @@
 import argparse
 from dataclasses import replace
 
-from probes.targets import words
-from probes.targets.open import WORDS, open_target
+from probes.targets import name, words
+from probes.targets.name import WORDS
+from probes.targets.open import open_target
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
 from reports.filters.difference import difference
@@ -38,7 +39,7 @@ def add(commands: Subparsers) -> None:
 def _diff(options: argparse.Namespace) -> Answer:
     wanted = words.arches(options.arch)
     where = replace(filters.surroundings(options, wanted), everything=True)
-    left = open_target(options.left, where)
-    right = open_target(options.right, where)
+    left = open_target(name.read(options.left), where)
+    right = open_target(name.read(options.right), where)
     found = difference(left, right, wanted, width())
     return Answer(found.status, text(found.lines))

@@ -9,8 +9,9 @@ from probes.arch import Arch
 from probes.errors import BadInputError, ExitStatus
 from probes.filters.bpf import U32, SeccompData
 from probes.filters.partition import WIDE
-from probes.targets import words
-from probes.targets.open import WORDS, Opened, open_target
+from probes.targets import name, words
+from probes.targets.name import WORDS
+from probes.targets.open import Opened, open_target
 from probes.text import did_you_mean, shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -49,7 +50,7 @@ def _explain(options: argparse.Namespace) -> Answer:
     number = None if options.number is None else _number(options.number)
     values = None if options.args is None else _values(options.args)
     wanted = words.arches(options.arch)
-    opened = open_target(options.target, filters.surroundings(options, wanted))
+    opened = open_target(name.read(options.target), filters.surroundings(options, wanted))
     asked = _Asked(number, values, wanted, width())
     lines: list[str] = []
     count = len(opened.members)

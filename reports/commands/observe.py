@@ -15,7 +15,7 @@ from probes.observe.findings import findings
 from probes.observe.image import RUNTIMES, observe_image
 from probes.observe.observation import observe
 from probes.observe.watch import watch
-from probes.run import settings
+from probes.run.values import profiles_named
 from probes.runtimes.wanted import Start
 from probes.targets import words
 from probes.text import shown
@@ -116,7 +116,7 @@ def _observe(options: argparse.Namespace) -> Answer:
     if options.json is not None:
         _refuse_unwritable(options.json)
     documented = policy.load(filters.policy_path(options), arch.all_names())
-    profiles = settings.profiles_named(options.profile)
+    profiles = profiles_named(options.profile)
     waived = waivers.load(Path(options.waivers)) if options.waivers is not None else ()
     image = "" if options.image is None else f"{options.runtime}:{options.image}"
     word = image or f"command:{command[0]}"

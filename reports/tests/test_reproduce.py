@@ -10,8 +10,7 @@ from probes.cell import Cause, CellKey, Claim, Outcome
 from probes.files import SUITE
 from probes.finding import Finding, Weight
 from probes.judging import plan
-from probes.run import settings
-from probes.run.settings import Words
+from probes.run import settings, values
 from reports import results
 from reports.advice import mend
 from reports.reproduce import command_elsewhere, test_name, test_of
@@ -23,7 +22,7 @@ for named in (test_name, test_of):
 
 def test_every_planned_cell_has_its_test() -> None:
     """The name that a report gives is that of the test, for every cell of the job."""
-    resolved = settings.resolve(Words(policy=str(samples.POLICY_FILE)))
+    resolved = settings.resolve(values.read(samples.POLICY_FILE))
     part = Finding("a part was not judged", Weight.LIMITS, about="another part")
     more = plan.all_judged(resolved.profiles, resolved.native, [part])
     claims = set()

@@ -25,6 +25,7 @@ from probes.judging import gaps
 from probes.judging.gaps import ANY_FILTER
 from probes.targets import Origin, ProgramIdentity, StackTarget
 from probes.targets.builtin import builtin
+from probes.targets.name import TargetName
 from probes.targets.open import Surroundings, open_target
 from probes.tests.support import oracles
 
@@ -194,7 +195,7 @@ def test_runtimes_default_profile() -> None:
     )
     pytest.importorskip("pyseccomp", reason="needs pyseccomp: pip install pyseccomp")
     surroundings = Surroundings(SHIPPED, ERRNO, X86[0], frozenset(), (6, 1))
-    programs = open_target(f"oci:{profile}", surroundings).programs
+    programs = open_target(TargetName("oci", str(profile)), surroundings).programs
     target = StackTarget("oci", "its filter", {ERRNO: programs})
     found = gaps.find(POLICY, target, (ERRNO,), X86[:1], {})
     rules = json.loads(Path(profile).read_text(encoding="utf-8"))["syscalls"]

@@ -17,9 +17,9 @@ from probes.instrument.calls import Zygote
 from probes.judging import plan
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
-from probes.run import settings
+from probes.run import settings, values
 from probes.run.bench import trail_of
-from probes.run.settings import Settings, Words
+from probes.run.settings import Settings
 from probes.tests.support import mutants
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.mutants import Mutant
@@ -34,7 +34,7 @@ UNPROBEABLE = "nothing allowed"
 
 @pytest.fixture(scope="module")
 def resolved() -> Settings:
-    return settings.resolve(Words(policy=str(DEFAULT_POLICY)))
+    return settings.resolve(values.read(DEFAULT_POLICY))
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,8 +22,9 @@ from probes.filters import bpf
 from probes.finding import Weight
 from probes.instrument.calls import Zygote
 from probes.judging import examiner
-from probes.run import settings
-from probes.run.settings import Settings, Words
+from probes.run import settings, values
+from probes.run.settings import Settings
+from probes.run.values import RunOptions
 from probes.runtimes.wanted import Start
 from probes.targets import builtin
 from probes.targets.words import Container, start
@@ -47,38 +50,46 @@ def entered(prober: Zygote) -> tuple[Arch, ...]:
 @pytest.fixture(scope="module")
 def whole() -> Settings:
     """What a run without options does."""
-    return settings.resolve(Words(POLICY))
+    return settings.resolve(values.read(POLICY))
+
+
+Given = Callable[[], RunOptions]
+
+
+def asked(**words: Any) -> Given:  # noqa: ANN401 - those of values.read
+    """The options of a command line, to be taken apart later."""
+    return partial(values.read, words.pop("policy", POLICY), **words)
 
 
 BAD_WORDS = [
-    (Words(POLICY, profile="killl"), "--profile", "did you mean kill?"),
-    (Words(POLICY, profile="KILL"), "--profile", "did you mean kill?"),
-    (Words(POLICY, profile="kill,"), "--profile", "unknown profile ''"),
-    (Words(POLICY, profile=","), "--profile", "kill, errno, log"),
-    (Words(POLICY, profile="kill, log"), "--profile", "' log'"),
-    (Words(POLICY, profile="kill;log"), "--profile", "separated by commas"),
-    (Words(POLICY, profile="none"), "--profile", "kill, errno, log"),
-    (Words(POLICY, arch="amd64"), "--arch", "did you mean x86_64?"),
-    (Words(POLICY, arch="X86_64"), "--arch", "did you mean x86_64?"),
-    (Words(POLICY, arch="sparc"), "--arch", "riscv64"),
-    (Words(POLICY, arch=f"{NATIVE},"), "--arch", "unknown architecture ''"),
-    (Words(POLICY, arch=FOREIGN.name), "--arch", f"cannot be entered as {FOREIGN}"),
-    (Words(POLICY, arch=f"{NATIVE},{FOREIGN}"), "--arch", f"it can as {NATIVE}"),
-    (Words(POLICY, target="builtins"), "--target", "builtins"),
-    (Words(POLICY, target=""), "--target", "builtin"),
-    (Words(POLICY, target="BUILTIN"), "--target", "builtin"),
-    (Words("/nonexistent/policy.toml"), "policy", "/nonexistent/policy.toml"),
-    (Words("/"), "policy", "/"),
-    (Words("/dev/null"), "policy", "/dev/null"),
+    (asked(profile="killl"), "--profile", "did you mean kill?"),
+    (asked(profile="KILL"), "--profile", "did you mean kill?"),
+    (asked(profile="kill,"), "--profile", "unknown profile ''"),
+    (asked(profile=","), "--profile", "kill, errno, log"),
+    (asked(profile="kill, log"), "--profile", "' log'"),
+    (asked(profile="kill;log"), "--profile", "separated by commas"),
+    (asked(profile="none"), "--profile", "kill, errno, log"),
+    (asked(arch="amd64"), "--arch", "did you mean x86_64?"),
+    (asked(arch="X86_64"), "--arch", "did you mean x86_64?"),
+    (asked(arch="sparc"), "--arch", "riscv64"),
+    (asked(arch=f"{NATIVE},"), "--arch", "unknown architecture ''"),
+    (asked(arch=FOREIGN.name), "--arch", f"cannot be entered as {FOREIGN}"),
+    (asked(arch=f"{NATIVE},{FOREIGN}"), "--arch", f"it can as {NATIVE}"),
+    (asked(target="builtins"), "--target", "builtins"),
+    (asked(target=""), "--target", "builtin"),
+    (asked(target="BUILTIN"), "--target", "builtin"),
+    (asked(policy="/nonexistent/policy.toml"), "policy", "/nonexistent/policy.toml"),
+    (asked(policy="/"), "policy", "/"),
+    (asked(policy="/dev/null"), "policy", "/dev/null"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("words", "option", "hint"), BAD_WORDS, ids=[f"{o}-{h}" for _, o, h in BAD_WORDS]
+    ("given", "option", "hint"), BAD_WORDS, ids=[f"{o}-{h}" for _, o, h in BAD_WORDS]
 )
-def test_a_bad_word_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
+def test_a_bad_word_is_refused_in_one_sentence(given: Given, option: str, hint: str) -> None:
     with pytest.raises(BadInputError) as caught:
-        settings.resolve(words)
+        settings.resolve(given())
 
     sentence = str(caught.value)
     assert option in sentence
@@ -108,7 +119,7 @@ def test_the_defaults_are_everything(whole: Settings, entered: tuple[Arch, ...])
     ],
 )
 def test_profiles_come_in_one_order_and_once(text: str, profiles: tuple[Profile, ...]) -> None:
-    resolved = settings.resolve(Words(POLICY, profile=text))
+    resolved = settings.resolve(values.read(POLICY, profile=text))
 
     assert resolved.profiles == profiles
     assert {case.profile for case in resolved.cases} - {None} == set(profiles)
@@ -117,7 +128,7 @@ def test_profiles_come_in_one_order_and_once(text: str, profiles: tuple[Profile,
 def test_abis_come_in_one_order_and_once(whole: Settings, entered: tuple[Arch, ...]) -> None:
     backwards = ",".join(one.name for one in (*reversed(entered), entered[0]))
 
-    resolved = settings.resolve(Words(POLICY, arch=backwards))
+    resolved = settings.resolve(values.read(POLICY, arch=backwards))
 
     assert resolved.arches == entered
     assert resolved.cases == whole.cases
@@ -127,7 +138,7 @@ def test_fewer_abis_are_judged_under_the_same_filter(
     whole: Settings, entered: tuple[Arch, ...]
 ) -> None:
     """It is made for the kernel, whose other ways in stand open whatever is asked for."""
-    one = settings.resolve(Words(POLICY, arch=entered[-1].name))
+    one = settings.resolve(values.read(POLICY, arch=entered[-1].name))
 
     assert one.arches == (entered[-1],)
     assert one.offered == entered
@@ -149,7 +160,7 @@ def test_a_machine_that_no_table_knows_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="vax"))
 
     with pytest.raises(BadInputError, match="'vax'"):
-        settings.resolve(Words(POLICY))
+        settings.resolve(values.read(POLICY))
 
 
 def test_a_kernel_that_cannot_be_entered_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +172,7 @@ def test_a_kernel_that_cannot_be_entered_is_no_finding(monkeypatch: pytest.Monke
     monkeypatch.setattr(examiner, "entered", shut)
 
     with pytest.raises(InstrumentError, match="the call did not come back"):
-        settings.resolve(Words(POLICY))
+        settings.resolve(values.read(POLICY))
 
 
 # Targets that are not the suite's own.
@@ -182,34 +193,86 @@ def proved(resolved: Settings) -> list[str]:
 
 
 BAD_TARGETS = [
-    (Words(POLICY, start=Start(Path("p.json"))), "--seccomp", "starts no container"),
     (
-        Words(POLICY, target="pid:1", profile="kill", start=Start(arguments=("-x",))),
+        asked(start=Start(Path("p.json"))),
+        "--seccomp",
+        "starts no container",
+    ),
+    (
+        partial(
+            values.read, POLICY, target="pid:1", profile="kill", start=Start(arguments=("-x",))
+        ),
         "--runtime-arg",
         "docker:...",
     ),
-    (Words(POLICY, target="docker:x"), "--target", "--profile=kill or --profile=errno"),
-    (Words(POLICY, target="docker:", profile="kill"), "--target", "docker:IMAGE"),
-    (Words(POLICY, target="dokcer:x", profile="kill"), "--target", "did you mean docker?"),
-    (Words(POLICY, target="oci:x.json"), "--target", "--profile=kill or --profile=errno"),
-    (Words(POLICY, target="pid:1", profile="kill,log"), "--target", "name it"),
-    (Words(POLICY, target="ocj:x.json", profile="kill"), "--target", "did you mean oci?"),
-    (Words(POLICY, target="oci:", profile="kill"), "--target", "oci:FILE"),
-    (Words(POLICY, target="oci:/no/x.json", profile="kill"), "--target", "/no/x.json"),
-    (Words(POLICY, target="bpf:/dev/null", profile="kill"), "--target", "/dev/null"),
-    (Words(POLICY, target="bpf:a,,b", profile="kill"), "--target", "between the commas"),
-    (Words(POLICY, target="pid:x", profile="kill"), "--target", "whole number"),
-    (Words(POLICY, target="pid:4194305", profile="kill"), "--target", "no process 4194305"),
-    (Words(POLICY, container=Container(cap="all")), "--cap", "--target=oci:FILE"),
     (
-        Words(POLICY, target="pid:1", profile="kill", container=Container(kernel="6.1")),
+        asked(target="docker:x"),
+        "--target",
+        "--profile=kill or --profile=errno",
+    ),
+    (asked(target="docker:", profile="kill"), "--target", "docker:IMAGE"),
+    (
+        asked(target="dokcer:x", profile="kill"),
+        "--target",
+        "did you mean docker?",
+    ),
+    (
+        asked(target="oci:x.json"),
+        "--target",
+        "--profile=kill or --profile=errno",
+    ),
+    (asked(target="pid:1", profile="kill,log"), "--target", "name it"),
+    (
+        asked(target="ocj:x.json", profile="kill"),
+        "--target",
+        "did you mean oci?",
+    ),
+    (asked(target="oci:", profile="kill"), "--target", "oci:FILE"),
+    (
+        asked(target="oci:/no/x.json", profile="kill"),
+        "--target",
+        "/no/x.json",
+    ),
+    (
+        asked(target="bpf:/dev/null", profile="kill"),
+        "--target",
+        "/dev/null",
+    ),
+    (
+        asked(target="bpf:a,,b", profile="kill"),
+        "--target",
+        "between the commas",
+    ),
+    (asked(target="pid:x", profile="kill"), "--target", "whole number"),
+    (
+        asked(target="pid:4194305", profile="kill"),
+        "--target",
+        "no process 4194305",
+    ),
+    (asked(container=Container(cap="all")), "--cap", "--target=oci:FILE"),
+    (
+        partial(
+            values.read, POLICY, target="pid:1", profile="kill", container=Container(kernel="6.1")
+        ),
         "--kernel",
         "oci:FILE",
     ),
-    (Words(POLICY, container=Container(engine="podman")), "--engine", "name a profile"),
-    (Words(POLICY, container=Container(runtime="crun")), "--runtime", "name a profile"),
+    (
+        asked(container=Container(engine="podman")),
+        "--engine",
+        "name a profile",
+    ),
+    (
+        asked(container=Container(runtime="crun")),
+        "--runtime",
+        "name a profile",
+    ),
     *(
-        (Words(POLICY, target="oci:/x.json", profile="kill", container=container), option, hint)
+        (
+            partial(values.read, POLICY, target="oci:/x.json", profile="kill", container=container),
+            option,
+            hint,
+        )
         for container, option, hint in [
             (Container(cap="sys_admim"), "--cap", "did you mean CAP_SYS_ADMIN?"),
             (Container(cap=","), "--cap", "capabilities(7)"),
@@ -224,10 +287,10 @@ BAD_TARGETS = [
 
 
 @pytest.mark.parametrize(
-    ("words", "option", "hint"), BAD_TARGETS, ids=[f"{o}-{h}" for _, o, h in BAD_TARGETS]
+    ("given", "option", "hint"), BAD_TARGETS, ids=[f"{o}-{h}" for _, o, h in BAD_TARGETS]
 )
-def test_a_bad_target_is_refused_in_one_sentence(words: Words, option: str, hint: str) -> None:
-    test_a_bad_word_is_refused_in_one_sentence(words, option, hint)
+def test_a_bad_target_is_refused_in_one_sentence(given: Given, option: str, hint: str) -> None:
+    test_a_bad_word_is_refused_in_one_sentence(given, option, hint)
 
 
 def test_the_words_of_a_runtime_s_command() -> None:
@@ -243,7 +306,7 @@ def test_the_words_of_a_runtime_s_command() -> None:
 def test_a_raw_program_is_judged_as_it_is(tmp_path: Path, entered: tuple[Arch, ...]) -> None:
     path = exported(tmp_path, KERNEL)
 
-    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
+    resolved = settings.resolve(values.read(POLICY, target=f"bpf:{path}", profile="errno"))
 
     assert resolved.target.kind == "bpf"
     assert str(path) in resolved.target.description
@@ -259,7 +322,7 @@ def test_a_raw_program_is_judged_as_it_is(tmp_path: Path, entered: tuple[Arch, .
 def test_workers_judge_what_the_controller_opened(tmp_path: Path) -> None:
     """Although the file is another one, or gone, by the time they start."""
     path = exported(tmp_path)
-    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    words = values.read(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
     first = settings.resolve(words)
     path.unlink()
 
@@ -272,7 +335,7 @@ def test_workers_judge_what_the_controller_opened(tmp_path: Path) -> None:
 
 
 def test_the_builtin_target_is_handed_on_as_well(whole: Settings) -> None:
-    assert settings.resolve(Words(POLICY), whole.handed) == whole
+    assert settings.resolve(values.read(POLICY), whole.handed) == whole
 
 
 def test_filters_for_another_machine_are_judged_by_proof_alone(tmp_path: Path) -> None:
@@ -280,8 +343,10 @@ def test_filters_for_another_machine_are_judged_by_proof_alone(tmp_path: Path) -
     target, names = f"bpf:{path}", [one.name for one in arch.offered_by(FOREIGN.machine)]
 
     with pytest.raises(BadInputError, match=f"filters are for {', '.join(names)}, .*--arch"):
-        settings.resolve(Words(POLICY, target=target, profile="errno"))
-    resolved = settings.resolve(Words(POLICY, target=target, profile="errno", arch=",".join(names)))
+        settings.resolve(values.read(POLICY, target=target, profile="errno"))
+    resolved = settings.resolve(
+        values.read(POLICY, target=target, profile="errno", arch=",".join(names))
+    )
 
     assert resolved.arches == ()
     assert resolved.native == NATIVE
@@ -290,7 +355,9 @@ def test_filters_for_another_machine_are_judged_by_proof_alone(tmp_path: Path) -
 
 
 def test_filters_are_not_judged_for_a_machine_that_they_do_not_name(tmp_path: Path) -> None:
-    words = Words(POLICY, target=f"bpf:{exported(tmp_path)}", profile="errno", arch=FOREIGN.name)
+    words = values.read(
+        POLICY, target=f"bpf:{exported(tmp_path)}", profile="errno", arch=FOREIGN.name
+    )
 
     with pytest.raises(BadInputError, match=f"--arch={FOREIGN}"):
         settings.resolve(words)
@@ -303,7 +370,7 @@ def test_filters_that_name_no_architecture_are_proved_for_each_of_the_machine(
     deny = (bpf.statement(bpf.RET_K, Profile.ERRNO.returns.value),)
     path.write_bytes(bpf.to_bytes(deny, big_endian=NATIVE.big_endian))
 
-    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno"))
+    resolved = settings.resolve(values.read(POLICY, target=f"bpf:{path}", profile="errno"))
 
     assert proved(resolved) == [*(one.name for one in KERNEL), "any"]
 
@@ -315,7 +382,9 @@ def test_an_abi_that_the_filters_treat_like_any_other_is_proved_when_asked_for(
     """They name x86_64 only; that is no reason to prove nothing of i386."""
     path = exported(tmp_path)
 
-    resolved = settings.resolve(Words(POLICY, target=f"bpf:{path}", profile="errno", arch="i386"))
+    resolved = settings.resolve(
+        values.read(POLICY, target=f"bpf:{path}", profile="errno", arch="i386")
+    )
 
     assert proved(resolved) == ["i386", "any"]
 
@@ -324,8 +393,8 @@ def test_an_abi_that_the_filters_treat_like_any_other_is_proved_when_asked_for(
 def test_what_arch_leaves_out_is_known(tmp_path: Path) -> None:
     target = f"bpf:{exported(tmp_path, KERNEL)}"
 
-    resolved = settings.resolve(Words(POLICY, target=target, profile="errno", arch="x86_64"))
-    everything = settings.resolve(Words(POLICY, target=target, profile="errno"))
+    resolved = settings.resolve(values.read(POLICY, target=target, profile="errno", arch="x86_64"))
+    everything = settings.resolve(values.read(POLICY, target=target, profile="errno"))
 
     assert [one.name for one in resolved.left_out] == ["x32", "i386"]
     assert everything.left_out == ()
@@ -346,7 +415,7 @@ def test_an_architecture_that_nobody_can_judge_is_a_finding_with_weight(tmp_path
     )
     path.write_bytes(bpf.to_bytes(sparc, big_endian=NATIVE.big_endian) + path.read_bytes())
 
-    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    words = values.read(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
     resolved = settings.resolve(words)
 
     (finding,) = resolved.target.findings
@@ -367,7 +436,7 @@ def test_too_many_architectures_to_tell_apart_are_a_finding_with_weight(tmp_path
     )
     path.write_bytes(bpf.to_bytes(byte, big_endian=NATIVE.big_endian) + path.read_bytes())
 
-    words = Words(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
+    words = values.read(POLICY, target=f"bpf:{path}", profile="errno", arch=NATIVE.name)
     (finding,) = settings.resolve(words).target.findings
 
     assert (finding.weight, finding.about) == (Weight.LIMITS, "architectures")

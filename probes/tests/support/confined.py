@@ -25,11 +25,10 @@ from probes.cell import Cell, Claim, Outcome
 from probes.files import DEFAULT_POLICY, SUITE
 from probes.instrument import kernel
 from probes.judging.examiner import Examiner, cannot_tell
-from probes.run import settings
+from probes.run import settings, values
 from probes.run.bench import open_zygote, trail_of
-from probes.run.settings import Words
-from probes.targets.ambient import WORD as AMBIENT
 from probes.targets.ambient import Ambient
+from probes.targets.name import AMBIENT
 
 ROOT = SUITE
 PATIENCE = 240.0
@@ -125,7 +124,7 @@ def read(text: bytes) -> Judged:
 def judge(profile: str, audit: str, word: str = AMBIENT) -> str:
     """Judges this process's confinement, or another target."""
     resolved = settings.resolve(
-        Words(str(DEFAULT_POLICY), profile=profile, target=word, audit_source=source_of(audit))
+        values.read(DEFAULT_POLICY, profile=profile, target=word, audit_source=source_of(audit))
     )
     target = resolved.target
     assert isinstance(target, Ambient) == (word == AMBIENT)

@@ -27,8 +27,8 @@ from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Standing, Zygote
 from probes.judging.examiner import Examiner
-from probes.run import settings
-from probes.run.settings import Settings, Words
+from probes.run import settings, values
+from probes.run.settings import Settings
 from probes.targets import StackTarget
 from probes.tests.support import confined, mutants
 from probes.tests.support.confined import Key
@@ -52,7 +52,7 @@ EVERYTHING_ALLOWED = ((bpf.statement(bpf.RET_K, ALLOW),),)
 
 @cache
 def resolved(profile: Profile) -> Settings:
-    return settings.resolve(Words(str(DEFAULT_POLICY), profile=profile.value))
+    return settings.resolve(values.read(DEFAULT_POLICY, profile=profile.value))
 
 
 def documented() -> Policy:

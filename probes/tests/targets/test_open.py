@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from probes.action import Profile
 from probes.arch import ARCHES
@@ -17,9 +15,11 @@ from probes.errors import BadInputError
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData, statement
+from probes.targets import name
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.reader import Asked, Engine, Release, Runtime
-from probes.targets.open import Surroundings, open_target, taken_apart
+from probes.targets.open import Opened, Surroundings
+from probes.targets.open import open_target as open_named
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are x86_64's")
 
@@ -30,6 +30,12 @@ WHERE = Surroundings(
     capabilities=DOCKER_CAPABILITIES,
     kernel=(6, 1),
 )
+
+
+def open_target(word: str, where: Surroundings) -> Opened:
+    return open_named(name.read(word), where)
+
+
 ACCT = SeccompData(163, 0xC000003E)
 EPERM = 0x00050001
 
@@ -45,9 +51,9 @@ def test_the_builtin_filter_and_a_policys() -> None:
 
 def test_raw_programs_in_order(tmp_path: Path) -> None:
     programs = [(statement(bpf.RET_K, value),) for value in (EPERM, 0x7FFF0000)]
-    names = [str(tmp_path / name) for name in ("one", "two")]
-    for name, program in zip(names, programs, strict=True):
-        Path(name).write_bytes(bpf.to_bytes(program))
+    names = [str(tmp_path / part) for part in ("one", "two")]
+    for path, program in zip(names, programs, strict=True):
+        Path(path).write_bytes(bpf.to_bytes(program))
     opened = open_target(f"bpf:{','.join(names)}", WHERE)
     assert opened.programs == tuple(programs)
     assert opened.description == ", ".join(names)
@@ -117,15 +123,3 @@ def test_a_process_without_a_filter() -> None:
     assert not found.programs
     assert not found.further
     assert "has no seccomp filter at all" in str(found.findings[0])
-
-
-@given(word=st.text(max_size=40).filter(lambda word: word != "builtin"))
-def test_any_text_is_a_word_or_refused(word: str) -> None:
-    try:
-        kind, rest = taken_apart(word)
-    except BadInputError as error:
-        message = str(error)
-    else:
-        message = f"{kind}{rest}"
-        assert f"{kind}:{rest}" == word
-    assert message

@@ -11,22 +11,19 @@ from typing import Any
 from probes.action import Profile
 from probes.audit.source import NONE
 from probes.audit.trail import AuditTrail
-from probes.files import SUITE
+from probes.files import DEFAULT_POLICY
 from probes.judging import plan
 from probes.judging.examiner import Examiner
-from probes.run import settings
+from probes.run import settings, values
 from probes.run.bench import open_zygote
-from probes.run.settings import Words
-from probes.targets import ambient
 from probes.targets.ambient import Ambient
+from probes.targets.name import AMBIENT
 from reports.results import codec
-
-_POLICY = SUITE / "cases/policies/container-restrictions.toml"
 
 
 def judged(profile: Profile) -> dict[str, Any]:
     """The verdicts about every documented call, and what is to be known of the confinement."""
-    words = Words(str(_POLICY), profile.value, target=ambient.WORD, audit_source=NONE)
+    words = values.read(DEFAULT_POLICY, profile=profile.value, target=AMBIENT, audit_source=NONE)
     resolved = settings.resolve(words)
     assert isinstance(resolved.target, Ambient)
     effect, record = plan.DOCUMENTED_CLAIMS[profile]

@@ -1,0 +1,119 @@
+"""The word by which a target is named, taken apart.
+
+| word | what it is |
+|---|---|
+| ``builtin``, ``policy:FILE`` | the filter that the suite builds from a policy |
+| ``bpf:FILE[,FILE...]`` | raw programs, stacked in this order |
+| ``oci:FILE`` | a profile of an OCI runtime, compiled as the runtime does |
+| ``pid:N`` | the filters of a running process |
+| ``docker:IMAGE``, ``podman:IMAGE`` | those of a container of an image |
+| ``runc:BUNDLE``, ``crun:BUNDLE`` | those of a container of an OCI bundle |
+| ``bwrap:ROOT`` | those of a sandbox over a root file system |
+| ``ambient`` | what confines this very process; only a run can judge it |
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from probes.errors import BadInputError
+from probes.runtimes.wanted import RUNTIMES
+from probes.text import did_you_mean, in_brackets, shown
+
+BUILTIN: Final = "builtin"
+"""The target that the suite builds itself, with each profile; every other has one filter."""
+
+AMBIENT: Final = "ambient"
+POLICY: Final = "policy"
+BPF: Final = "bpf"
+OCI: Final = "oci"
+PID: Final = "pid"
+
+_WITH_ARGUMENT: Final = (POLICY, BPF, OCI, PID, *RUNTIMES)
+_OF_ONE_FILE: Final = (POLICY, OCI)
+
+WORDS: Final = (
+    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
+    "runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
+)
+"""How a target is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetName:
+    """The name of a target.
+
+    Attributes:
+        kind: the word before the colon.
+        argument: what stands behind the colon; "" of a kind that has none.
+    """
+
+    kind: str = BUILTIN
+    argument: str = ""
+
+    def __str__(self) -> str:
+        """The name as it is written on the command line."""
+        return f"{self.kind}:{self.argument}" if self.argument else self.kind
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is the suite's own filter, of each profile."""
+        return self.kind == BUILTIN
+
+    @property
+    def is_ambient(self) -> bool:
+        """Whether it is this process's own confinement."""
+        return self.kind == AMBIENT
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether it is a profile of an OCI runtime."""
+        return self.kind == OCI
+
+    @property
+    def starts_container(self) -> bool:
+        """Whether a container is started to have its filters."""
+        return self.kind in RUNTIMES
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that it is; none where it is something else, on whatever machine."""
+        if self.kind == BPF:
+            return tuple(self.argument.split(","))
+        return (self.argument,) if self.kind in _OF_ONE_FILE else ()
+
+    def with_files(self, names: Iterable[str]) -> "TargetName":
+        """The same, of files at other places.
+
+        Args:
+            names: a place for each of ``files``.
+        """
+        return replace(self, argument=",".join(names))
+
+
+def read(word: str) -> TargetName:
+    """Takes the name of a target apart that has filters of its own.
+
+    Raises:
+        BadInputError: the word is none.
+    """
+    kind, colon, argument = word.partition(":")
+    if (kind == BUILTIN and not colon) or (kind in _WITH_ARGUMENT and argument):
+        return TargetName(kind, argument)
+    kinds = (*_WITH_ARGUMENT, BUILTIN)
+    hint = "" if kind in kinds else in_brackets(did_you_mean(kind, kinds))
+    raise BadInputError(f"{shown(word)!r} is no target{hint}: a target is {WORDS}")
+
+
+def read_of_run(word: str) -> TargetName:
+    """Takes the value of ``--target`` apart, which may be ``ambient``, too.
+
+    Raises:
+        BadInputError: the word is none.
+    """
+    if word == AMBIENT:
+        return TargetName(AMBIENT)
+    try:
+        return read(word)
+    except BadInputError as error:
+        raise BadInputError(f"--target: {error}, or {AMBIENT}") from error
