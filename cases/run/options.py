@@ -9,93 +9,27 @@ import pytest
 from probes.audit import source
 from probes.audit.source import BEST, RecordSource, SourceKind
 from probes.errors import BadInputError
-from probes.files import DEFAULT_POLICY, SUITE
+from probes.files import SUITE
 from probes.run import values
+from probes.run.options import RUN
 from probes.run.values import RunOptions
-from probes.targets.name import AMBIENT, BUILTIN, WORDS
 from probes.targets.words import (
     OPTIONS,
     RUNTIME_ARG,
     RUNTIME_COMMAND,
     SECCOMP,
-    START_OPTIONS,
     Container,
     start,
 )
 
-_NODE_SILENCE_SECONDS: Final = 300.0
 _PATH_OPTIONS: Final = ("--policy", "--report-dir", "--waivers", "--baseline", f"--{SECCOMP}")
 
 
 def add(parser: pytest.Parser) -> None:
     """Tells pytest of the suite's options; README.md describes them for users."""
     group = parser.getgroup("syscall-conformance")
-    group.addoption("--policy", default=str(DEFAULT_POLICY), metavar="FILE", help="a policy (TOML)")
-    group.addoption(
-        "--profile", default="", metavar="NAMES", help="kill, errno, log, comma-separated"
-    )
-    group.addoption(
-        "--target",
-        default=BUILTIN,
-        metavar="TARGET",
-        help=f"{WORDS}, or {AMBIENT}; any but builtin with one --profile",
-    )
-    for option in OPTIONS:
-        group.addoption(
-            f"--{option.name}",
-            default="",
-            metavar=option.metavar,
-            help=f"of oci:FILE: {option.help}",
-        )
-    for option in START_OPTIONS:
-        group.addoption(
-            f"--{option.name}",
-            default=[] if option.name == RUNTIME_ARG else "",
-            action="append" if option.name == RUNTIME_ARG else "store",
-            metavar=option.metavar,
-            help=f"of a container that is started: {option.help}",
-        )
-    group.addoption(
-        "--arch", default="", metavar="NAMES", help="ABIs to judge; default: all that run here"
-    )
-    group.addoption(
-        "--audit-source",
-        default=str(BEST),
-        metavar="SOURCE",
-        help="netlink, auditd:FILE, fd:N, kmsg or none; default: the best that works here",
-    )
-    group.addoption(
-        "--audit-fd",
-        default="",
-        metavar="N",
-        help="a descriptor of with-audit, for one process: without -n; as --audit-source=fd:N",
-    )
-    group.addoption(
-        "--report-dir",
-        default="reports/out",
-        metavar="DIR",
-        help="where the reports go; default: %(default)s",
-    )
-    group.addoption(
-        "--waivers", default="", metavar="FILE", help="failures that are accepted for a time (TOML)"
-    )
-    group.addoption(
-        "--baseline",
-        default="",
-        metavar="FILE",
-        help="an earlier results.json: say what has changed since",
-    )
-    group.addoption(
-        "--node-silence",
-        type=float,
-        default=_NODE_SILENCE_SECONDS,
-        metavar="SECONDS",
-        help="with --dist each: how long a node may say nothing before it counts as lost;"
-        " default: %(default).0f",
-    )
-    group.addoption(
-        "--anonymous", action="store_true", help="leave user and host names out of the reports"
-    )
+    for option in RUN:
+        group.addoption(option.word, **option.keywords())
 
 
 def read(config: pytest.Config) -> RunOptions:
