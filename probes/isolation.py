@@ -84,6 +84,17 @@ def ensure() -> None:
         return  # this user cannot reach the interpreter that was started for it
 
 
+def become_node(words: list[str]) -> None:
+    """Goes on as an interpreter that runs a program in the suite's folder: a node of xdist's.
+
+    Args:
+        words: ``-c`` and the program, as execnet starts an interpreter.
+    """
+    interpreter, *others = python(words[-1])
+    os.chdir(root())
+    os.execve(interpreter, [interpreter, *others], environment())  # noqa: S606 - no shell is wanted
+
+
 def root() -> str:
     """The folder that has the suite's packages."""
     return os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

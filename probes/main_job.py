@@ -22,6 +22,9 @@ COMMAND: Final = ("pytest",) if IS_CHECKOUT else ("syscall-conformance", "run")
 REPORTS: Final = "syscall-conformance-report"
 """Where reports go by default: a name that no project has for something else."""
 
+_IN_ITS_SUITE: Final = "-P -m syscall_conformance --node"
+"""Makes an interpreter one that stands in the suite's folder, wherever that is."""
+
 _REPORTS_OF_CHECKOUT: Final = "reports/out"
 
 
@@ -44,10 +47,31 @@ def for_nodes(given: Sequence[str]) -> list[str]:
     return [word for word in given if word not in ours]
 
 
-def report_folder(here: Path) -> str:
-    """Where reports go if nobody says so, relative to the working directory.
+def node(spec: str) -> str:
+    """The words by which xdist (``--tx``) reaches a node, with the folder of the suite there.
+
+    Where the user names none it is that of the suite which the node's Python has installed.
 
     Args:
-        here: the working directory.
+        spec: the words as they were given, such as ``ssh=root@host//python=/opt/sc/bin/python``.
     """
-    return _REPORTS_OF_CHECKOUT if IS_CHECKOUT and here == SUITE else REPORTS
+    times, star, rest = spec.rpartition("*")
+    parts = rest.split("//")
+    if any(part.startswith("chdir=") for part in parts):
+        return spec
+    if "popen" in parts:
+        return f"{spec}//chdir={SUITE}"
+    if not any(part.startswith("ssh=") for part in parts):
+        return spec
+    python = next((part for part in parts if part.startswith("python=")), "python=python3")
+    others = "//".join(part for part in parts if part != python)
+    return f"{times}{star}{others}//{python} {_IN_ITS_SUITE}//chdir=."
+
+
+def report_folder() -> str:
+    """Where reports go if nobody says so, relative to the working directory."""
+    try:
+        in_checkout = IS_CHECKOUT and Path.cwd() == SUITE
+    except OSError:  # the working directory is gone
+        in_checkout = False
+    return _REPORTS_OF_CHECKOUT if in_checkout else REPORTS

@@ -22,9 +22,15 @@ _PLUGINS: Final = ("xdist", "html", "metadata")
 
 _VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
 
+# A reader who has had enough, such as head(1), changes no status.
 _PYTEST: Final = """\
 import pytest
-sys.exit(pytest.console_main())
+status = pytest.main()
+try:
+    sys.stdout.flush()
+except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+sys.exit(status)
 """
 
 

@@ -9,9 +9,9 @@ from probes.files import DEFAULT_POLICY
 from probes.targets.name import AMBIENT, BUILTIN, WORDS
 from probes.targets.words import OPTIONS, RUNTIME_ARG, START_OPTIONS
 
-NODE_SILENCE: Final = "node-silence"
 REPORT_DIR: Final = "report-dir"
 _NODE_SILENCE_SECONDS: Final = 300.0
+_REPORTS: Final = "reports/out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Option:
     def word(self) -> str:
         """The option as it is written."""
         return f"--{self.name}"
+
+    @property
+    def attribute(self) -> str:
+        """Where ``argparse`` puts its value."""
+        return self.name.replace("-", "_")
 
     def keywords(self) -> dict[str, Any]:
         """What ``add_argument`` and ``addoption`` take of it."""
@@ -90,13 +95,13 @@ RUN: Final = (
         "a descriptor of with-audit, for one process: without -n; as --audit-source=fd:N",
         "N",
     ),
-    Option(REPORT_DIR, "where the reports go; default: %(default)s", "DIR", "reports/out"),
+    Option(REPORT_DIR, f"where the reports go; default: {_REPORTS}", "DIR", _REPORTS),
     Option("waivers", "failures that are accepted for a time (TOML)", "FILE"),
     Option("baseline", "an earlier results.json: say what has changed since", "FILE"),
     Option(
-        NODE_SILENCE,
+        "node-silence",
         "with --dist each: how long a node may say nothing before it counts as lost;"
-        " default: %(default).0f",
+        f" default: {_NODE_SILENCE_SECONDS:.0f}",
         "SECONDS",
         _NODE_SILENCE_SECONDS,
     ),

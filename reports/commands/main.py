@@ -22,7 +22,7 @@ from reports.commands.answer import carry_out
 PROGRAM = DISTRIBUTION
 
 _COMMANDS = (
-    *("gate", "observe", "guest", "report", "compare", "merge"),
+    *("run", "gate", "observe", "guest", "report", "compare", "merge"),
     *("export", "explain", "diff", "with-audit"),
 )
 """In the order of the program's help; each is a module of ``reports.commands``."""

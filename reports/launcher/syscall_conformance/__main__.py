@@ -10,6 +10,8 @@ import os
 import sys
 
 _OWN = ("cases", "probes", "reports")
+_NODE = "--node"
+"""What pytest-xdist starts on another machine: see ``probes.main_job``."""
 
 
 def _root() -> str:
@@ -33,6 +35,8 @@ def main() -> int:
         del sys.modules[name]
     from probes import isolation  # noqa: PLC0415 - it could be somebody else's before
 
+    if sys.argv[1:2] == [_NODE]:
+        isolation.become_node(sys.argv[2:])
     isolation.ensure()
     from reports.commands import main as command_line  # noqa: PLC0415 - likewise
 
