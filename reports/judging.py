@@ -22,14 +22,19 @@ _PLUGINS: Final = ("xdist", "html", "metadata")
 
 _VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
 
-# A reader who has had enough, such as head(1), changes no status.
-_PYTEST: Final = """\
-import pytest
-status = pytest.main()
+# Python's own status for an exception, 1, means "not conformant" here. A reader who has had enough,
+# such as head(1), takes no verdict back.
+_PYTEST: Final = f"""\
+import traceback
+status = {ExitStatus.INTERNAL_ERROR.value}
 try:
+    import pytest
+    status = pytest.main()
     sys.stdout.flush()
 except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+except Exception:
+    traceback.print_exc()
 sys.exit(status)
 """
 

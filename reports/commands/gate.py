@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from probes import main_job
 from probes.action import Profile
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.files import CASES
@@ -60,7 +61,6 @@ _HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline")
 """Options that pytest gets as they are, where they are given."""
 _MOST_DIFFERENCES: Final = 3
 _LOG: Final = "pytest.log"
-_REPORTS: Final = "reports/out"
 
 
 def add(commands: Subparsers) -> None:
@@ -99,7 +99,9 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "--audit-source", metavar="SOURCE", help="netlink, auditd:FILE or none; default: the best"
     )
-    one.add_argument("--report-dir", default=_REPORTS, metavar="DIR", help="default: %(default)s")
+    one.add_argument(
+        "--report-dir", default=main_job.report_folder(), metavar="DIR", help="default: %(default)s"
+    )
     one.add_argument(
         "-n", dest="workers", default="auto", metavar="N", help="processes; default: auto"
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from probes import files
+from probes import files, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.guest import fleet, runner, serving
@@ -84,7 +84,7 @@ def add(commands: Subparsers) -> None:
     one.add_argument("guests", nargs="+", metavar="GUEST")
     one.add_argument(
         "--report-dir",
-        default="reports/out/guests",
+        default=f"{main_job.report_folder()}/guests",
         metavar="DIR",
         help="a folder in it for each guest; default: %(default)s",
     )
