@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from probes import main_job
 from probes.cell import CellKey, Claim
 from probes.judging.plan import function_of, test_word
 from probes.targets.name import BUILTIN
@@ -66,7 +67,7 @@ def command(key: CellKey, cases: Path, options: Sequence[str]) -> str:
         cases: the folder ``cases``, as the reader of the command would write it.
         options: what the run was given besides.
     """
-    return shlex.join(["pytest", f"{cases}/{test_of(key)}", *options])
+    return shlex.join([*main_job.COMMAND, f"{cases}/{test_of(key)}", *options])
 
 
 def command_elsewhere(run: Run, key: CellKey) -> str:
@@ -78,7 +79,7 @@ def command_elsewhere(run: Run, key: CellKey) -> str:
         run: what the record holds.
         key: the cell.
     """
-    words = ["pytest"]
+    words = [*main_job.COMMAND]
     if run.target.kind != BUILTIN:
         words.append(f"--target={run.target.kind}:...")
     if key.claim is not Claim.CONTROLS:

@@ -148,7 +148,8 @@ def _gate(options: argparse.Namespace) -> Answer:
             *said,
         ]
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
-    again = gate.Again(_shown(cases, here), chosen)
+    by_path = _shown(cases, here) if main_job.IS_CHECKOUT else Path(cases.name)
+    again = gate.Again(by_path, chosen)
     return Answer(status, text(gate.lines(run, written, again, said)))
 
 
