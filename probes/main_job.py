@@ -38,13 +38,13 @@ def words(suite: PurePath = SUITE) -> tuple[str, ...]:
 
 
 def for_nodes(given: Sequence[str]) -> list[str]:
-    """Words for pytest as nodes of xdist's need them, whose suite stands in a folder of their own.
+    """Words for pytest as nodes of xdist's need them, which start in their own suite's folder.
 
     Args:
         given: those of the pytest that starts the nodes.
     """
-    ours = {*words(), str(CASES)}
-    return [word for word in given if word not in ours]
+    theirs = dict(zip(words(), words(PurePath()), strict=True))
+    return [theirs.get(word, word) for word in given if word != str(CASES)]
 
 
 def node(spec: str) -> str:

@@ -25,9 +25,6 @@ class LauncherHook(BuildHookInterface[Any]):
         """
         if version != "standard":
             return
-        here = Path(__file__).parent
-        added = {path: path.name for path in sorted((here / _PACKAGE).glob("*.py"))}
-        # Nodes of xdist's look for a configuration file where they stand.
-        added[here.parent / "judging.toml"] = "suite/pyproject.toml"
-        for path, place in added.items():
-            build_data["force_include"][str(path)] = f"{_PACKAGE}/{place}"
+        folder = Path(__file__).parent / _PACKAGE
+        for path in sorted(folder.glob("*.py")):
+            build_data["force_include"][str(path)] = f"{_PACKAGE}/{path.name}"
