@@ -16,6 +16,9 @@ _NEEDED = ("pytest", "xdist", "pytest_html", "system_calls")
 _KEPT = ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUTF8")
 """Variables of Python's that choose no module, but the first, without which it may not start."""
 
+_OTHERS = ("PYTHON", "PYTEST_", "_ARGCOMPLETE")
+"""How variables begin by which Python or pytest would do something else, or nothing at all."""
+
 _CHOOSING = ("PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONWARNINGS", "PYTHONOPTIMIZE")
 """Variables by which Python runs other modules, or runs them otherwise."""
 
@@ -60,7 +63,7 @@ def environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in _KEPT or not name.startswith(("PYTHON", "PYTEST_"))
+        if name in _KEPT or not name.startswith(_OTHERS)
     }
     # pytest's workers are Pythons, too, that are not started here.
     return kept | {"PYTHONSAFEPATH": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

@@ -6,6 +6,7 @@ end: a reader who has had enough changes no status.
 
 import argparse
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,9 +24,13 @@ PROGRAM = DISTRIBUTION
 
 _COMMANDS = (
     *("run", "gate", "observe", "guest", "report", "compare", "merge"),
-    *("export", "explain", "diff", "with-audit"),
+    *("export", "explain", "diff", "with-audit", "completion"),
 )
 """In the order of the program's help; each is a module of ``reports.commands``."""
+
+_COMPLETING = "_ARGCOMPLETE"
+_LINE = "COMP_LINE"
+"""Variables of a shell that wants a command line completed."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -37,6 +42,8 @@ def run(words: Sequence[str]) -> int:
     Returns:
         The exit status. ``SystemExit`` with it comes for ``--help`` and a faulty command line.
     """
+    if not words and {_COMPLETING, _LINE} <= os.environ.keys():
+        _complete(os.environ[_LINE].split()[1:])
     options = _parser(words).parse_args(words)
     try:
         with interruption.orderly():
@@ -54,6 +61,18 @@ def run(words: Sequence[str]) -> int:
     for note in answer.notes:
         _tell(f"note: {note}")
     return answer.status
+
+
+def _complete(words: Sequence[str]) -> None:
+    """Tells a shell how a command line may go on, and ends this process with 0.
+
+    Args:
+        words: those of the command line, as far as it is written. The command itself is given none:
+            one that is told to do something must not end so.
+    """
+    from argcomplete import autocomplete  # noqa: PLC0415 - takes long, and nothing else needs it
+
+    autocomplete(_parser(words))
 
 
 def _refused(sentence: str, status: ExitStatus) -> ExitStatus:
