@@ -42,11 +42,14 @@ def _of_kernel(key: CellKey) -> str:
     )
 
 
+def _action(key: CellKey) -> str:
+    return _PROFILE_ACTIONS.get(key.profile, key.profile)
+
+
 def _refuse(key: CellKey) -> str:
-    action = _PROFILE_ACTIONS.get(key.profile, key.profile)
     scmp = _SCMP_ACTIONS.get(key.profile, "")
     oci = f" (in an OCI profile {scmp})" if scmp else ""
-    return f"Have the filter answer {action}{oci} to {_call(key)}. {_CAUSES}"
+    return f"Have the filter answer {_action(key)}{oci} to {_call(key)}. {_CAUSES}"
 
 
 _CAUSES = (
@@ -65,7 +68,7 @@ def _every_thread(key: CellKey) -> str:
 def _record(key: CellKey) -> str:
     word = _LOGGED_WORDS.get(key.profile, key.profile)
     return (
-        f"Have the filter answer {_PROFILE_ACTIONS.get(key.profile, key.profile)} to {_call(key)};"
+        f"Have the filter answer {_action(key)} to {_call(key)};"
         f" where it does, see that {word} is in /proc/sys/kernel/seccomp/actions_logged and that no"
         " audit rule excludes the message type SECCOMP."
     )
@@ -87,18 +90,16 @@ def _allow(key: CellKey) -> str:
 
 
 def _default(key: CellKey) -> str:
-    action = _PROFILE_ACTIONS.get(key.profile, key.profile)
     return (
-        f"Make {action} the filter's default action and list what is allowed: a filter that lists"
-        " what is refused lets through every call that a newer kernel adds."
+        f"Make {_action(key)} the filter's default action and list what is allowed: a filter that"
+        " lists what is refused lets through every call that a newer kernel adds."
     )
 
 
 def _inherit(key: CellKey) -> str:
-    action = _PROFILE_ACTIONS.get(key.profile, key.profile)
     return (
-        f"Put the filter on the first process, before it starts others, and let it answer {action}"
-        " there; the kernel hands it on and never takes it off."
+        "Put the filter on the first process, before it starts others, and let it answer"
+        f" {_action(key)} there; the kernel hands it on and never takes it off."
     )
 
 

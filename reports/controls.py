@@ -20,6 +20,7 @@ from probes.cell import Cell, Claim, Outcome
 from probes.errors import SuiteError
 from probes.text import visible
 from reports.results import Ruling, Run, Verdict, summarize
+from reports.summary import cells_text
 
 FORMAT: Final = 1
 """The version of the file's format that this module reads."""
@@ -188,12 +189,12 @@ def _state(
             f" {visible(run.target.kind)}: test one that is in force"
         )
     if failed := total[Outcome.FAILED]:
-        return State.CONTRADICTED, f"{_cells(failed)} of the claims about it failed"
+        return State.CONTRADICTED, f"{cells_text(failed)} of the claims about it failed"
     if lack := _lack(run, control, evidence, total):
         return State.NOT_ASSESSED, lack
     absent = total[Outcome.NOT_APPLICABLE]
     tail = f", and {absent:,} do not apply" if absent else ""
-    passed = _cells(total[Outcome.PASSED])
+    passed = cells_text(total[Outcome.PASSED])
     return State.SUPPORTED, f"all {passed} of the claims about it passed{tail}"
 
 
@@ -202,9 +203,9 @@ def _lack(
 ) -> str:
     """What keeps claims of which none failed from supporting a control; "" for nothing."""
     if waived := total[Outcome.WAIVED]:
-        return f"{_cells(waived)} of the claims about it failed, and that is waived"
+        return f"{cells_text(waived)} of the claims about it failed, and that is waived"
     if undecided := total[Outcome.CANNOT_TELL] + total[Outcome.BROKEN]:
-        return f"{_cells(undecided)} of the claims about it could not be told"
+        return f"{cells_text(undecided)} of the claims about it could not be told"
     if not any(
         one.strength is Strength.PRIMARY and one.counts.get(Outcome.PASSED) for one in evidence
     ):
@@ -214,10 +215,6 @@ def _lack(
     if run.planned < run.selected_of:
         return "only a part of the job was selected"
     return ""
-
-
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count:,} cells"
 
 
 def speaking(run: Run, control: Control) -> tuple[Cell, ...]:

@@ -5,16 +5,21 @@ Terminal, pages and formats use the same ones, so that they never disagree.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.gap import Gap, GapState
+from probes.judging.plan import UNKNOWN
 from reports.results import (
+    DECIDED,
+    GAPS_WORST_FIRST,
+    UNDECIDED,
     Environment,
     Run,
     gaps_in_order,
+    gravest_state,
     in_order,
 )
 
@@ -28,6 +33,16 @@ OUTCOME_WORDS = {
 }
 """The outcomes as people say them, in the order in which a count line lists them."""
 
+GRAVEST_FIRST = (
+    Outcome.FAILED,
+    Outcome.BROKEN,
+    Outcome.CANNOT_TELL,
+    Outcome.WAIVED,
+    Outcome.PASSED,
+    Outcome.NOT_APPLICABLE,
+)
+"""The outcomes in the order in which a reader has to know about them."""
+
 OTHER_CLAIMS = frozenset(
     {
         Claim.CONTROLS,
@@ -39,15 +54,6 @@ OTHER_CLAIMS = frozenset(
     }
 )
 """The claims that are not made anew about every documented call."""
-
-DECIDED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED})
-"""The outcomes that say whether the claim holds."""
-
-GAPS_WORST_FIRST = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
-"""The states of a gap in the order in which a reader wants to know about them."""
-
-UNDECIDED = frozenset({Outcome.CANNOT_TELL, Outcome.BROKEN})
-"""The outcomes that leave open whether the claim holds."""
 
 
 _Item = TypeVar("_Item")
@@ -194,11 +200,6 @@ def by_reason(cells: Iterable[Cell]) -> tuple[Group, ...]:
     )
 
 
-def gravest_state(gaps: Iterable[Gap]) -> GapState:
-    """Open where it is open anywhere, closed only where it is closed everywhere."""
-    return min((gap.state for gap in gaps), key=GAPS_WORST_FIRST.index)
-
-
 def gaps_by_state(run: Run) -> dict[GapState, list[tuple[Gap, ...]]]:
     """The gaps call by call, under the gravest state of each; calls in the order of families."""
     arches = {arch: place for place, arch in enumerate(run.environment.arches)}
@@ -214,16 +215,17 @@ def names(cells: Iterable[Cell]) -> tuple[str, ...]:
     """What the cells are about, each once: the call, with the variant where there is one."""
     return tuple(
         dict.fromkeys(
-            " ".join(filter(None, (_call_name(cell), cell.key.variant))) for cell in cells
+            " ".join(filter(None, (call_name(cell.key), cell.key.variant))) for cell in cells
         )
     )
 
 
-def _call_name(cell: Cell) -> str:
-    # "unknown" names every number that no table knows: only the number tells them apart.
-    if cell.key.syscall == "unknown" and cell.key.number is not None:
-        return f"number {cell.key.number}"
-    return cell.key.syscall
+def call_name(key: CellKey) -> str:
+    """What a cell is about: a call, or a number that no table knows."""
+    # "unknown" names every such number: only the number tells them apart.
+    if key.syscall == UNKNOWN and key.number is not None:
+        return f"number {key.number}"
+    return key.syscall
 
 
 def coverage(run: Run) -> tuple[Coverage, ...]:
@@ -264,6 +266,18 @@ def audit_text(run: Run) -> str:
 def release_of(where: Environment) -> str:
     """A kernel's release, without the version behind it: ``6.1.0-49-s390x``."""
     return where.kernel.partition(" ")[0]
+
+
+def gravest(cells: Iterable[Cell]) -> Outcome:
+    """The outcome that a reader has to know about first; of no cells there is none."""
+    return min((cell.outcome for cell in cells), key=GRAVEST_FIRST.index)
+
+
+def counts_text(counts: Mapping[Outcome, int]) -> str:
+    """How many cells came to what, without what none came to: ``3 passed, 1 failed``."""
+    return ", ".join(
+        f"{counts[outcome]:,} {word}" for outcome, word in OUTCOME_WORDS.items() if counts[outcome]
+    )
 
 
 def cells_text(count: int) -> str:

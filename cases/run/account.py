@@ -16,12 +16,11 @@ from probes.judging import gaps, plan, verdict
 from probes.run.settings import Settings
 from probes.version import DISTRIBUTION, VERSION
 from reports import results
-from reports.results import AuditSource, Run, provenance
+from reports.results import GAPS_WORST_FIRST, AuditSource, Run, provenance
 from reports.results.changes import Identity
 from reports.results.journal import Judged
 from reports.results.model import gap_key
 from reports.results.provenance import RunBy
-from reports.summary import GAPS_WORST_FIRST
 
 
 class Account:

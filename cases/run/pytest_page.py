@@ -4,7 +4,7 @@ pytest-html puts the strings of its hooks into the page as markup, so everything
 Its hooks are called in the process that hears of every test, after the ruling on the run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -17,15 +17,6 @@ from reports.html.view import is_fine, view
 from reports.results import Run
 
 _NOTHING_CAPTURED: Final = "No log output captured."
-
-_WORST_FIRST: Final = (
-    Outcome.FAILED,
-    Outcome.BROKEN,
-    Outcome.CANNOT_TELL,
-    Outcome.WAIVED,
-    Outcome.PASSED,
-    Outcome.NOT_APPLICABLE,
-)
 
 _SAID_BY_PYTEST: Final = {
     "failed": {Outcome.FAILED, Outcome.BROKEN},
@@ -152,7 +143,7 @@ class Page:
             return
         kept = [entry for entry in data if entry != _NOTHING_CAPTURED]
         said = _SAID_BY_PYTEST.get(report.outcome, ())  # a plug-in may have outcomes of its own
-        if kept and report.longreprtext and _worst(judged) in said:
+        if kept and report.longreprtext and summary.gravest(judged) in said:
             del kept[0]
         data[:] = [escape(_account(judged)), *kept]
 
@@ -179,7 +170,7 @@ class Page:
 
         def place(nodeid: str) -> tuple[int, int]:
             judged = self._ledger.cells_of(nodeid)
-            rank = _WORST_FIRST.index(_worst(judged)) if judged else 0
+            rank = summary.GRAVEST_FIRST.index(summary.gravest(judged)) if judged else 0
             return rank, places.get(nodeid, len(places))
 
         in_order = {nodeid: rows[nodeid] for nodeid in sorted(rows, key=place)}
@@ -187,13 +178,9 @@ class Page:
         rows.update(in_order)
 
 
-def _worst(cells: Iterable[Cell]) -> Outcome:
-    return min((cell.outcome for cell in cells), key=_WORST_FIRST.index)
-
-
 def _row(test: str, cells: Sequence[Cell], result: str, duration: str) -> list[str]:
-    word = summary.OUTCOME_WORDS[_worst(cells)] if cells else ""
-    style = _worst(cells).value if cells else ""
+    word = summary.OUTCOME_WORDS[summary.gravest(cells)] if cells else ""
+    style = summary.gravest(cells).value if cells else ""
     return [
         f'<td class="col-verdict {style}">{word}</td>',
         result,
@@ -208,7 +195,7 @@ def _missing_row(test: str, cells: Sequence[Cell]) -> dict[str, Any]:
     result, duration = '<td class="col-result">Error</td>', '<td class="col-duration"></td>'
     return {
         "extras": [],
-        "verdict": summary.OUTCOME_WORDS[_worst(cells)],
+        "verdict": summary.OUTCOME_WORDS[summary.gravest(cells)],
         "result": "Error",
         "testId": _safe(test),
         "duration": "0 ms",
@@ -221,12 +208,7 @@ def _sentence(cells: Sequence[Cell]) -> str:
     """The verdict in a row: a cell's own sentence, or how many came to what."""
     if len(cells) <= 1:
         return cells[0].sentence if cells else ""
-    return f"{summary.cells_text(len(cells))}: {_counted(results.count_outcomes(cells))}"
-
-
-def _counted(counts: Mapping[Outcome, int]) -> str:
-    words = summary.OUTCOME_WORDS.items()
-    return ", ".join(f"{counts[outcome]:,} {word}" for outcome, word in words if counts[outcome])
+    return f"{summary.cells_text(len(cells))}: {summary.counts_text(results.count_outcomes(cells))}"
 
 
 def _account(cells: Sequence[Cell]) -> str:
@@ -252,7 +234,7 @@ def _evidence(cell: Cell) -> str:
 def _banner(run: Run, limits: Sequence[str]) -> str:
     came = results.summarize(run)
     verdict, _, sentence = came.ruling
-    counts = f"{came.planned:,} cells planned: {_counted(came.counts)}"
+    counts = f"{came.planned:,} cells planned: {summary.counts_text(came.counts)}"
     said = [*(cell.sentence for cell in summary.not_all_judged(run)), *limits]
     lines = [f"<strong>{verdict}</strong> {_safe(sentence)}", counts, *map(_safe, said)]
     paragraphs = "".join(f"<p>{line}</p>" for line in lines)
@@ -282,7 +264,7 @@ def _fingerprint(run: Run) -> dict[str, str]:
         "Tested as": _each(f"uid {here.uid}, capabilities {here.capabilities}" for here in every),
         "Audit records": summary.audit_text(run),
         "Tested from": f"{results.time_text(run.started)} to {results.time_text(run.finished)}",
-        "Tested with": f"{run.suite.name} {run.suite.version}",
+        "Tested with": str(run.suite),
     }
     return {name: _safe(value) for name, value in told.items()}
 

@@ -8,7 +8,7 @@ from probes.errors import ExitStatus
 from probes.text import visible
 from reports import results
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.results import Change, ChangeKind, Run
+from reports.results import DECIDED, Change, ChangeKind, Run
 from reports.summary import OUTCOME_WORDS
 from reports.terminal.lines import wrapped
 
@@ -36,7 +36,6 @@ _HEADINGS = {
     ChangeKind.VANISHED: "vanished",
 }
 _NONE = "-"
-_DECIDED = {Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED}
 
 
 def add(commands: Subparsers) -> None:
@@ -62,7 +61,7 @@ def _compare(options: argparse.Namespace) -> Answer:
 def _status(found: tuple[Change, ...], new: Run) -> ExitStatus:
     if any(_is_worse(change) for change in found):
         return ExitStatus.NOT_CONFORMANT
-    lost = any(change.kind is ChangeKind.VANISHED and change.before in _DECIDED for change in found)
+    lost = any(change.kind is ChangeKind.VANISHED and change.before in DECIDED for change in found)
     return ExitStatus.CANNOT_TELL if lost or not new.complete else ExitStatus.CONFORMANT
 
 

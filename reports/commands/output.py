@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import secrets
 import stat
 import sys
 from pathlib import Path
 
 from probes.errors import BadInputError
 from probes.text import shown
+from reports.results.files import write_whole
 
 STANDARD_OUTPUT = "-"
 """The file name that means standard output."""
@@ -47,7 +47,7 @@ def write(data: str | bytes, name: str) -> None:
         if _is_special(path):
             path.write_bytes(raw)
         else:
-            _replace(raw, path)
+            write_whole(raw, path.resolve())  # a symbolic link stays one
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise BadInputError(
@@ -84,17 +84,3 @@ def _is_special(path: Path) -> bool:
         return not stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return False
-
-
-def _replace(raw: bytes, path: Path) -> None:
-    target = path.resolve()  # a symbolic link stays one
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:  # nothing is left beside the file on Ctrl-C, too; it is raised again
-        temporary.unlink(missing_ok=True)
-        raise

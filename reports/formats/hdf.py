@@ -15,9 +15,9 @@ from reports.formats.shared import (
     Check,
     cell_name,
     checks,
+    evidence_texts,
     facts,
     json_text,
-    record_digest,
     required,
     slug,
 )
@@ -80,7 +80,7 @@ def render(run: Run) -> str:
                 "controls": _statistics([cells for _, _, cells in every]),
             },
             "profiles": [profile],
-            "passthrough": {"record": RECORD, "sha256": record_digest(run)},
+            "passthrough": {"record": RECORD, "sha256": results.record_digest(run)},
         }
     )
 
@@ -181,8 +181,7 @@ def _waiver_data(run: Run, cell: Cell) -> dict[str, object]:
 def _result(run: Run, cell: Cell) -> dict[str, str]:
     status = _STATUS[cell.outcome]
     # Not in the backtrace, which makes a result an error to Heimdall.
-    evidence = (f"{one.kind}, {one.source}: {one.text}" for one in cell.evidence)
-    message = "\n".join(map(visible, (cell.sentence, *evidence)))
+    message = "\n".join(map(visible, (cell.sentence, *evidence_texts(cell))))
     result = {
         "status": status,
         "code_desc": cell_name(cell),

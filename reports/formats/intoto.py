@@ -16,7 +16,6 @@ from reports.formats.shared import (
     checks,
     json_text,
     programs,
-    record_digest,
     required,
     subjects,
 )
@@ -30,7 +29,7 @@ _PASSED, _WARNED, _FAILED = "PASSED", "WARNED", "FAILED"
 
 def render(run: Run) -> str:
     """The run as a statement about what was tested."""
-    record = _descriptor(RECORD, record_digest(run))
+    record = _descriptor(RECORD, results.record_digest(run))
     every = [(check.name, _result(check)) for check in checks(run)]
     predicate: dict[str, object] = {
         "result": _ruled(run),

@@ -13,7 +13,7 @@ from probes.cell import Cell, Outcome
 from probes.documents.waivers import FAULTS, JudgedWaiver
 from probes.text import visible
 from reports import results
-from reports.formats.shared import Check, cell_name, checks, facts
+from reports.formats.shared import Check, cell_name, checks, evidence_texts, facts
 from reports.results import Run, Verdict
 
 _TROUBLE = {
@@ -105,7 +105,7 @@ def _case(check: Check, cell: Cell) -> ET.Element:
                 message=cell.sentence,
             )
         )
-    lines = [cell.sentence, *(f"{one.kind}, {one.source}: {one.text}" for one in cell.evidence)]
+    lines = [cell.sentence, *evidence_texts(cell)]
     case.append(_element("system-out", "\n".join(map(visible, lines))))
     return case
 

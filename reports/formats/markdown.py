@@ -106,7 +106,7 @@ def _identity(run: Run) -> Iterator[str]:
             *_environments(run),
             ("run by", escaped(run_by(run) or "nobody knows")),
             ("time", f"{time_text(run.started)} to {time_text(run.finished)}"),
-            ("suite", escaped(f"{run.suite.name} {run.suite.version}")),
+            ("suite", escaped(str(run.suite))),
         ],
     )
 

@@ -20,10 +20,10 @@ from reports.formats.shared import (
     cell_name,
     checks,
     counted,
+    evidence_texts,
     facts,
     fingerprint,
     json_text,
-    record_digest,
     required,
     subjects,
 )
@@ -46,7 +46,7 @@ _STATES: Final = {
 
 def render(run: Run) -> str:
     """The run as OSCAL assessment results."""
-    uuids = Identifiers(record_digest(run))
+    uuids = Identifiers(results.record_digest(run))
     return json_text(
         {
             "assessment-results": {
@@ -139,9 +139,7 @@ def _group(run: Run, check: Check, uuids: Identifiers) -> dict[str, object]:
 
 def _single(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
     key = cell.key
-    evidence = [
-        {"description": required(f"{one.kind}, {one.source}: {one.text}")} for one in cell.evidence
-    ]
+    evidence = [{"description": required(one)} for one in evidence_texts(cell)]
     properties = [
         _property("outcome", cell.outcome),
         _property("claim", key.claim),

@@ -17,10 +17,10 @@ from reports import results
 from reports.formats.shared import (
     RECORD,
     Identifiers,
+    evidence_texts,
     facts,
     fingerprint,
     json_text,
-    record_digest,
     required,
     slug,
 )
@@ -41,7 +41,7 @@ _SEVERITY: Final = "8.0"
 
 def render(run: Run) -> str:
     """The failures of the run as a SARIF log."""
-    uuids = Identifiers(record_digest(run))
+    uuids = Identifiers(results.record_digest(run))
     telling = [cell for cell in results.in_order(run.cells) if cell.outcome in _TELLING]
     # What nobody has accepted comes first, so that a cut never hides it behind what somebody has.
     telling.sort(key=lambda cell: cell.outcome is Outcome.WAIVED)
@@ -107,7 +107,6 @@ def _rule(name: str, identifier: str, meaning: str) -> dict[str, object]:
 def _cell(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
     """What failed, or would have, had nobody accepted it."""
     key = cell.key
-    evidence = [f"{one.kind}, {one.source}: {one.text}" for one in cell.evidence]
     call = next((call for call in run.policy.calls if call.name == key.syscall), None)
     properties = {
         "profile": visible(key.profile),
@@ -120,7 +119,7 @@ def _cell(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
         "cause": cell.cause,
         "expected": visible(cell.expected),
         "observed": visible(cell.observed),
-        "evidence": list(map(visible, evidence)),
+        "evidence": list(map(visible, evidence_texts(cell))),
         "cves": [] if call is None else list(map(visible, call.cves)),
         "attack": [] if call is None else list(map(visible, call.attack)),
     }

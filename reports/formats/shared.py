@@ -13,7 +13,7 @@ from probes.cell import Cell, Claim, Outcome
 from probes.text import visible
 from reports import results
 from reports.results import Environment, Run, time_text
-from reports.summary import Group, by_place, claim_title
+from reports.summary import Group, by_place, call_name, claim_title
 
 RECORD: Final = "results.json"
 """The file that every format was rendered from."""
@@ -21,11 +21,6 @@ RECORD: Final = "results.json"
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, results.SCHEMA)
 _SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _MARKUP: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
-
-
-def record_digest(run: Run) -> str:
-    """The SHA-256 of the record as this version writes it, in lower-case hexadecimal."""
-    return hashlib.sha256(results.to_json(run).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +61,13 @@ def fingerprint(cell: Cell) -> str:
 def cell_name(cell: Cell) -> str:
     """What a cell is about, beside claim and profile: ``acct on x86_64, fork``."""
     key = cell.key
-    call = f"number {key.number}" if key.syscall == "unknown" else key.syscall
     where = f"environment {cell.environment + 1}" if cell.environment else ""
-    return visible(", ".join(filter(None, (f"{call} on {key.arch}", key.which, where))))
+    return visible(", ".join(filter(None, (f"{call_name(key)} on {key.arch}", key.which, where))))
+
+
+def evidence_texts(cell: Cell) -> list[str]:
+    """What a verdict rests on, each piece in one line; not yet made visible."""
+    return [f"{one.kind}, {one.source}: {one.text}" for one in cell.evidence]
 
 
 def required(text: str) -> str:
@@ -179,7 +178,7 @@ def facts(run: Run) -> dict[str, str]:
         "run_by": run_by(run),
         "started": time_text(run.started),
         "finished": time_text(run.finished),
-        "suite": f"{run.suite.name} {run.suite.version}",
+        "suite": str(run.suite),
     }
     return {name: required(text) for name, text in told.items() if text}
 
@@ -202,7 +201,7 @@ def _deployment(run: Run) -> dict[str, str]:
     return {
         "image": image.reference if image else "",
         "image_digest": (image.digest or "") if image else "",
-        "runtime": f"{runtime.name} {runtime.version}" if runtime else "",
+        "runtime": str(runtime or ""),
     }
 
 

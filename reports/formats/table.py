@@ -8,6 +8,7 @@ from typing import Final
 from probes.cell import Cell
 from probes.text import visible
 from reports import results
+from reports.formats.shared import evidence_texts
 from reports.results import Run
 
 COLUMNS: Final = (
@@ -45,7 +46,6 @@ def render(run: Run) -> str:
 
 def _row(cell: Cell, families: dict[str, str]) -> Iterable[str]:
     key = cell.key
-    evidence = (f"{one.kind}, {one.source}: {one.text}" for one in cell.evidence)
     row = (
         key.claim,
         key.profile,
@@ -59,7 +59,7 @@ def _row(cell: Cell, families: dict[str, str]) -> Iterable[str]:
         cell.sentence,
         cell.expected,
         cell.observed,
-        " | ".join(evidence),
+        " | ".join(evidence_texts(cell)),
         str(cell.environment + 1),
         str(key.stack + 1),
     )

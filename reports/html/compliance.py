@@ -91,7 +91,7 @@ def _head(title: str, run: Run) -> Markup:
         void("meta", http_equiv="Content-Security-Policy", content=policy),
         void("meta", name="viewport", content="width=device-width, initial-scale=1"),
         void("meta", name="color-scheme", content="light dark"),
-        void("meta", name="generator", content=f"{run.suite.name} {run.suite.version}"),
+        void("meta", name="generator", content=str(run.suite)),
         element("title", text(title)),
         element("style", Markup(style)),
     )

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
+from probes.cell import Outcome
 from reports.controls import Assessment, State, assess
 from reports.html.markup import Markup, element, join, text
-from reports.html.view import View, capital, paragraph, section, sheet
+from reports.html.view import View, capital, labelled, paragraph, section, sheet
 from reports.summary import gathered
 
 _LOOKS = {
-    State.SUPPORTED: ("✓", "passed"),
-    State.CONTRADICTED: ("✗", "failed"),
-    State.NOT_ASSESSED: ("?", "cannot-tell"),
+    State.SUPPORTED: ("✓", Outcome.PASSED),
+    State.CONTRADICTED: ("✗", Outcome.FAILED),
+    State.NOT_ASSESSED: ("?", Outcome.CANNOT_TELL),
 }
 _HEAD = ("Control", "What the run says", "Rests on", "What it does not show")
 
@@ -35,9 +36,8 @@ def controls(view: View) -> Markup:
 def _rows(assessments: Iterable[Assessment]) -> Iterable[Sequence[Markup]]:
     for one in assessments:
         control = one.control
-        glyph, look = _LOOKS[one.state]
-        sign = element("span", text(glyph), aria_hidden="true")
-        badge = element("span", sign, text(f" {one.state}"), class_=f"badge o-{look}")
+        sign, look = _LOOKS[one.state]
+        badge = labelled(sign, one.state, look)
         yield (
             join(element("strong", text(control.id)), text(f" {control.title}")),
             join(badge, text(f" {capital(one.sentence)}.")),

@@ -14,7 +14,6 @@ from reports.html.view import (
     call_anchor,
     entry_item,
     glyph,
-    gravest,
     is_fine,
     kernels,
     outcome_class,
@@ -23,8 +22,8 @@ from reports.html.view import (
     ranges,
     section,
 )
-from reports.results import DocumentedCall, count_outcomes
-from reports.summary import OUTCOME_WORDS, UNDECIDED, by_place, gathered, reason
+from reports.results import UNDECIDED, DocumentedCall, count_outcomes
+from reports.summary import by_place, counts_text, gathered, gravest, reason
 
 
 def evidence(view: View) -> Markup:
@@ -102,12 +101,9 @@ def _counts(cells: Sequence[Cell]) -> Markup:
     if not cells:
         return element("span", text("not planned"), class_="count")
     counts = count_outcomes(cells)
-    words = ", ".join(
-        f"{counts[outcome]:,} {word}" for outcome, word in OUTCOME_WORDS.items() if counts[outcome]
-    )
-    outcome = gravest(cell.outcome for cell in cells)
+    outcome = gravest(cells)
     sign = element("span", glyph(outcome), class_=f"mark {outcome_class(outcome)}")
-    return element("span", sign, text(f" {words}"), class_="count")
+    return element("span", sign, text(f" {counts_text(counts)}"), class_="count")
 
 
 def _ranges(view: View, cells: Iterable[Cell]) -> Markup:

@@ -1,13 +1,12 @@
 """The head of the page: the verdict, what was tested, where, and the digests."""
 
-import hashlib
 from collections.abc import Iterator
 
 from probes.cell import Outcome
 from probes.gap import GapState
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import View, digest, facts, kernel_anchor, moment, outcome_class, section
-from reports.results import SCHEMA, ChangeKind, Environment, Run, Verdict, to_json
+from reports.results import SCHEMA, ChangeKind, Environment, Run, Verdict, record_digest
 from reports.summary import cells_text, gaps_by_state, gathered
 
 _VERDICT_GLYPHS = {
@@ -115,7 +114,7 @@ def identity(view: View) -> Markup:
                     join(moment(run.finished), text(f" ({seconds:,} s)")),
                 ),
                 ("Run by", text(_run_by(run))),
-                ("Suite", text(f"{run.suite.name} {run.suite.version}")),
+                ("Suite", text(str(run.suite))),
             )
         ),
     )
@@ -128,7 +127,7 @@ def _image(run: Run) -> Iterator[tuple[str, Markup]]:
         known = target.image.digest
         yield "Image digest", digest(known) if known else text("not told by the runtime")
     if target.runtime is not None:
-        yield "Runtime", text(f"{target.runtime.name} {target.runtime.version}")
+        yield "Runtime", text(str(target.runtime))
 
 
 def _programs(run: Run) -> Iterator[tuple[str, Markup]]:
@@ -206,14 +205,13 @@ def _fingerprint(where: Environment) -> Iterator[tuple[str, Markup]]:
 def digests(view: View) -> Markup:
     """The digests that tie the page to the files that it came from."""
     run = view.run
-    record = hashlib.sha256(to_json(run).encode("ascii")).hexdigest()
     image = run.target.image
     return section(
         "digests",
         "Digests",
         facts(
             (
-                ("results.json", digest(f"sha256:{record}")),
+                ("results.json", digest(f"sha256:{record_digest(run)}")),
                 ("Policy file", digest(f"sha256:{run.policy.sha256}")),
                 *_programs(run),
                 *([("Image", digest(image.digest))] if image and image.digest else []),

@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
+from probes.cell import Outcome
 from probes.documents.siblings import routes
 from probes.filters.conditions import name_in
 from probes.gap import Gap, GapState
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.view import View, capital, number_text, paragraph, section, sheet
-from reports.summary import GAPS_WORST_FIRST, gaps_by_state, gathered, gravest_state
+from reports.html.view import View, capital, labelled, number_text, paragraph, section, sheet
+from reports.results import GAPS_WORST_FIRST, gravest_state
+from reports.summary import gaps_by_state, gathered
 
 _GLYPHS = {GapState.OPEN: "○", GapState.CLOSED: "●", GapState.UNKNOWN: "?"}
-_LOOKS = {GapState.OPEN: "cannot-tell", GapState.CLOSED: "passed", GapState.UNKNOWN: "waived"}
+_LOOKS = {
+    GapState.OPEN: Outcome.CANNOT_TELL,
+    GapState.CLOSED: Outcome.PASSED,
+    GapState.UNKNOWN: Outcome.WAIVED,
+}
 _HEAD = ("Call", "Gives the power of", "State", "What was found")
 
 
@@ -90,8 +96,7 @@ def _states(members: Sequence[Gap]) -> Markup:
             )
             for (arch, number), same in arches.items()
         )
-        sign = element("span", text(_GLYPHS[state]), aria_hidden="true")
-        badge = element("span", sign, text(f" {state}"), class_=f"badge o-{_LOOKS[state]}")
+        badge = labelled(_GLYPHS[state], state, _LOOKS[state])
         lines.append(element("li", badge, text(" "), join(*spots, by=", ")))
     return element("ul", *lines, class_="plain")
 

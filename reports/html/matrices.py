@@ -12,7 +12,6 @@ from reports.html.view import (
     badge,
     call_anchor,
     glyph,
-    gravest,
     is_fine,
     outcome_class,
     paragraph,
@@ -23,6 +22,7 @@ from reports.results import DocumentedCall
 from reports.summary import (
     OUTCOME_WORDS,
     gathered,
+    gravest,
     ordered_arches,
     ordered_places,
     ordered_profiles,
@@ -227,7 +227,7 @@ def _row(table: _Table, call: DocumentedCall) -> Markup:
 def _calls_cell(table: _Table, cells: Sequence[Cell], edge: str | None) -> Markup:
     if not cells:
         return element("td", element("span", text("not planned"), class_="hidden"), class_=edge)
-    outcome = gravest(cell.outcome for cell in cells)
+    outcome = gravest(cells)
     alike = [cell for cell in cells if cell.outcome is outcome]
     # In a merged record a place has a cell for each kernel, and kernels can differ.
     share = "" if len(alike) == len(cells) else f"{len(alike)}/{len(cells)}"
@@ -316,7 +316,7 @@ def _others_row(view: View, row: _Row, cells: Sequence[Cell], arches: Iterable[s
 def _others_cell(view: View, cells: Sequence[Cell]) -> Markup:
     if not cells:
         return element("td", element("span", text("not planned"), class_="hidden"))
-    outcome = gravest(cell.outcome for cell in cells)
+    outcome = gravest(cells)
     passed = sum(cell.outcome is Outcome.PASSED for cell in cells)
     applicable = sum(cell.outcome is not Outcome.NOT_APPLICABLE for cell in cells)
     count = element(

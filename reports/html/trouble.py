@@ -11,7 +11,7 @@ from reports.html.view import (
     View,
     badge,
     capital,
-    claim_name,
+    entry_head,
     expectation,
     kernels,
     number_text,
@@ -97,15 +97,7 @@ def _entries(view: View, cells: Iterable[Cell], *, named: bool) -> Markup:
 
 def _entry(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
     first = cells[0]
-    head = element(
-        "p",
-        badge(first.outcome),
-        text(" "),
-        element("strong", text(claim_name(first.key))),
-        text(" "),
-        _links(view, cells, named=named),
-        class_="head",
-    )
+    head = entry_head(first, _links(view, cells, named=named))
     sentence = first.sentence if len(cells) == 1 else capital(reason(first))
     again = code(command_elsewhere(view.run, first.key))
     todo = element(

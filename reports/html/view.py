@@ -8,8 +8,8 @@ from itertools import count
 
 from probes.cell import Cell, CellKey, Claim, Evidence, Outcome
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.results import DocumentedCall, Run, Summary, in_order, summarize, time_text
-from reports.summary import OUTCOME_WORDS, UNDECIDED, by_place, documented, gathered, reason
+from reports.results import UNDECIDED, DocumentedCall, Run, Summary, in_order, summarize, time_text
+from reports.summary import OUTCOME_WORDS, by_place, documented, gathered, reason
 
 MEANINGS = {
     Claim.CONTROLS: "A filter whose effect is known is seen for what it is.",
@@ -38,15 +38,6 @@ GLYPHS = {
     Outcome.WAIVED: "~",
     Outcome.BROKEN: "!",
 }
-
-_GRAVEST_FIRST = (
-    Outcome.FAILED,
-    Outcome.BROKEN,
-    Outcome.CANNOT_TELL,
-    Outcome.WAIVED,
-    Outcome.PASSED,
-    Outcome.NOT_APPLICABLE,
-)
 
 _IN_RANGES = frozenset({Claim.LEAVES_THE_REST_ALONE})
 """The claims with very many cells, of which the page shows by number those that are alike."""
@@ -208,11 +199,6 @@ def call_anchor(run: Run, call: DocumentedCall) -> str:
     return f"c{run.policy.calls.index(call) + 1}"
 
 
-def gravest(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome that a reader has to know about first."""
-    return min(outcomes, key=_GRAVEST_FIRST.index)
-
-
 def number_text(number: int) -> str:
     """A call's number: in decimal, or in hexadecimal where it carries high bits as x32's do."""
     return str(number) if number <= _LARGEST_PLAIN_NUMBER else f"{number:#x}"
@@ -228,10 +214,13 @@ def glyph(outcome: Outcome) -> Markup:
 
 def badge(outcome: Outcome) -> Markup:
     """The outcome's sign and word in its colour."""
-    sign = element("span", text(GLYPHS[outcome]), aria_hidden="true")
-    return element(
-        "span", sign, text(f" {OUTCOME_WORDS[outcome]}"), class_=f"badge {outcome_class(outcome)}"
-    )
+    return labelled(GLYPHS[outcome], OUTCOME_WORDS[outcome], outcome)
+
+
+def labelled(sign: str, words: str, like: Outcome) -> Markup:
+    """A sign and a word in the colour of an outcome."""
+    shown = element("span", text(sign), aria_hidden="true")
+    return element("span", shown, text(f" {words}"), class_=f"badge {outcome_class(like)}")
 
 
 def outcome_class(outcome: Outcome) -> str:
@@ -304,21 +293,24 @@ def paragraph(words: str, class_: str | None = None) -> Markup:
 def entry_item(view: View, entry: Entry) -> Markup:
     """Everything that is known about an entry's cells, under its anchor."""
     first = entry.cells[0]
-    head = element(
-        "p",
-        badge(first.outcome),
-        text(" "),
-        element("strong", text(claim_name(first.key))),
-        text(" "),
-        where(view, entry.cells),
-        class_="head",
-    )
+    head = entry_head(first, where(view, entry.cells))
     alone = len(entry.cells) == 1
     words = first.sentence if alone else capital(reason(first))
     body = element(
         "div", paragraph(words, class_="sentence"), _expectation(first), _evidence(first)
     )
     return element("li", head, body, class_="cell", id=entry.anchor)
+
+
+def entry_head(first: Cell, spots: Markup) -> Markup:
+    """What cells came to, and where.
+
+    Args:
+        first: one of them, all of which are of one claim and came to the same.
+        spots: where they were judged.
+    """
+    claim = element("strong", text(claim_name(first.key)))
+    return element("p", badge(first.outcome), text(" "), claim, text(" "), spots, class_="head")
 
 
 def claim_name(key: CellKey) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from probes.cell import Outcome
 from probes.documents.waivers import FAULTS, JudgedWaiver, WaiverState
 from reports.html.markup import Markup, code, element, join, text
-from reports.html.view import View, capital, paragraph, section, sheet
+from reports.html.view import View, capital, labelled, paragraph, section, sheet
 
 _GLYPHS = {
     WaiverState.ACTIVE: "~",
@@ -52,9 +53,8 @@ def _row(judged: JudgedWaiver) -> Sequence[Markup]:
 
 def _state(judged: JudgedWaiver) -> Markup:
     fault = judged.state in FAULTS
-    sign = element("span", text("✗" if fault else _GLYPHS[judged.state]), aria_hidden="true")
-    look = "failed" if fault else "waived"
-    return element("span", sign, text(f" {judged.state}"), class_=f"badge o-{look}")
+    sign = "✗" if fault else _GLYPHS[judged.state]
+    return labelled(sign, judged.state, Outcome.FAILED if fault else Outcome.WAIVED)
 
 
 def _days(judged: JudgedWaiver) -> Markup:

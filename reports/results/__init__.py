@@ -25,7 +25,10 @@ from reports.results.fields import parse
 from reports.results.files import check_folder, write_text
 from reports.results.joining import join
 from reports.results.model import (
+    DECIDED,
+    GAPS_WORST_FIRST,
     MAX_NUMBER,
+    UNDECIDED,
     AuditSource,
     Baseline,
     Change,
@@ -42,6 +45,7 @@ from reports.results.model import (
     count_outcomes,
     describe,
     gaps_in_order,
+    gravest_state,
     in_order,
     missing,
     sort_key,
@@ -49,9 +53,12 @@ from reports.results.model import (
 from reports.results.ruling import Ruling, Summary, Verdict, summarize, verdict
 
 __all__ = [
+    "DECIDED",
+    "GAPS_WORST_FIRST",
     "MAX_NUMBER",
     "OLD_SCHEMA",
     "SCHEMA",
+    "UNDECIDED",
     "AuditSource",
     "Baseline",
     "Change",
@@ -78,6 +85,7 @@ __all__ = [
     "describe",
     "from_json",
     "gaps_in_order",
+    "gravest_state",
     "identity",
     "in_order",
     "join",
@@ -85,6 +93,7 @@ __all__ = [
     "load_lost",
     "missing",
     "read",
+    "record_digest",
     "sort_key",
     "summarize",
     "superseded",
@@ -94,6 +103,11 @@ __all__ = [
     "write",
     "write_text",
 ]
+
+
+def record_digest(run: Run) -> str:
+    """The SHA-256 of the record as this version writes it, in lower-case hexadecimal."""
+    return hashlib.sha256(to_json(run).encode("ascii")).hexdigest()
 
 
 def write(run: Run, path: Path) -> None:

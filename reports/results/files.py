@@ -15,23 +15,32 @@ def write_text(text: str, path: Path) -> None:
     Raises:
         BadInputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:  # nothing is left on Ctrl-C, too; it is raised again
-            temporary.unlink(missing_ok=True)
-            raise
+        write_whole(text.encode(), path)
         _sync_folder(path.parent)
     except OSError as error:
         raise BadInputError(
             f"{path}: cannot write the report ({error.strerror or error}): name another folder"
         ) from error
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Writes a file so that a reader finds the old one or the whole new one, never a part.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:  # nothing is left on Ctrl-C, too; it is raised again
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def check_folder(folder: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Final, TypeVar
 
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
-from probes.gap import Gap, GapState
-from reports.results.model import Run, Target, gap_key, gaps_in_order
+from probes.gap import Gap
+from reports.results.model import GAPS_WORST_FIRST, Run, Target, gap_key, gaps_in_order
 from reports.results.provenance import RunBy
 
 _Item = TypeVar("_Item")
@@ -24,9 +24,6 @@ _WAIVER_STATES: Final = (
     WaiverState.OUT_OF_SCOPE,
 )
 """Which state of a waiver stands where runs differ: needed by one, it is needed."""
-
-_GAP_STATES: Final = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
-"""Which state of a gap stands where runs differ."""
 
 
 def join(runs: Sequence[Run]) -> Run:
@@ -131,6 +128,6 @@ def _gaps(runs: Iterable[Run]) -> tuple[Gap, ...]:
     for run in runs:
         for gap in run.gaps:
             known = found.setdefault(gap_key(gap), gap)
-            if _GAP_STATES.index(gap.state) < _GAP_STATES.index(known.state):
+            if GAPS_WORST_FIRST.index(gap.state) < GAPS_WORST_FIRST.index(known.state):
                 found[gap_key(gap)] = gap
     return gaps_in_order(found.values())

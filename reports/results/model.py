@@ -13,11 +13,21 @@ from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
 from probes.filters.conditions import Condition
-from probes.gap import Gap
+from probes.gap import Gap, GapState
 from reports.results.provenance import RunBy
 
 MAX_NUMBER = 0xFFFFFFFF
 """The highest system call number that seccomp can see (``seccomp_data.nr``, seen unsigned)."""
+
+
+DECIDED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED})
+"""The outcomes that say whether the claim holds."""
+
+UNDECIDED = frozenset({Outcome.CANNOT_TELL, Outcome.BROKEN})
+"""The outcomes that leave open whether the claim holds."""
+
+GAPS_WORST_FIRST = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
+"""The states of a gap in the order in which a reader wants to know about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,10 @@ class Suite:
 
     name: str
     version: str
+
+    def __str__(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +134,10 @@ class Runtime:
 
     name: str
     version: str
+
+    def __str__(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +321,11 @@ def gap_key(gap: Gap) -> tuple[str, str, str, int, str]:
 def gaps_in_order(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
     """The gaps in the order in which every record and report lists them."""
     return tuple(sorted(gaps, key=gap_key))
+
+
+def gravest_state(gaps: Iterable[Gap]) -> GapState:
+    """Open where it is open anywhere, closed only where it is closed everywhere."""
+    return min((gap.state for gap in gaps), key=GAPS_WORST_FIRST.index)
 
 
 def count_outcomes(cells: Iterable[Cell]) -> dict[Outcome, int]:

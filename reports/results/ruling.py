@@ -9,7 +9,7 @@ from probes.cell import Cell, Claim, Outcome
 from probes.documents.waivers import FAULTS, JudgedWaiver
 from probes.errors import ExitStatus
 from probes.judging.calibration import is_of_kernel, is_off
-from reports.results.model import Run, count_outcomes
+from reports.results.model import DECIDED, Run, count_outcomes
 
 
 class Verdict(StrEnum):
@@ -116,10 +116,9 @@ def _calibration(cells: Sequence[Cell]) -> Ruling | None:
     off = sum(map(is_off, controls))
     untold = {_place(cell) for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
     calibrated = {_place(cell) for cell in controls} - untold
-    decided = {Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED}
     unobserved = {Claim.IS_PROVED, Claim.IS_ALL_JUDGED}
     observed = [cell for cell in cells if cell.key.claim not in unobserved]
-    used = {_place(cell) for cell in observed if cell.outcome in decided}
+    used = {_place(cell) for cell in observed if cell.outcome in DECIDED}
     uncalibrated = sorted({arch for _, arch in used - calibrated})
     if off:
         sentence = (

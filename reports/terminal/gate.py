@@ -78,13 +78,9 @@ def _blocks(run: Run, outcome: Outcome, again: Again) -> list[tuple[str, str]]:
 
 def _closing(run: Run, written: Sequence[Path]) -> list[str]:
     found = summarize(run)
-    counts = ", ".join(
-        f"{found.counts[outcome]:,} {word}"
-        for outcome, word in summary.OUTCOME_WORDS.items()
-        if found.counts[outcome]
-    )
+    counts = summary.counts_text(found.counts)
     runtime = run.target.runtime
-    by = f" ({runtime.name} {runtime.version})" if runtime is not None else ""
+    by = f" ({runtime})" if runtime is not None else ""
     said = [cell.sentence for cell in summary.not_all_judged(run)]
     said += [f"advice: {finding}" for finding in run.target.findings[:2]]
     said.append(f"{run.target.description}{by}: {counts}")
