@@ -13,7 +13,7 @@ from probes.arch import machine_here
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class Fingerprint:
     """A fingerprint of where a run took place.
 
     Attributes:
@@ -37,7 +37,7 @@ class Environment:
     actions_logged: tuple[str, ...]
 
 
-def read(root: Path = Path("/")) -> Environment:
+def read(root: Path = Path("/")) -> Fingerprint:
     """Takes the fingerprint.
 
     Args:
@@ -45,7 +45,7 @@ def read(root: Path = Path("/")) -> Environment:
     """
     status = _status(root / "proc/self/status")
     system = os.uname()
-    return Environment(
+    return Fingerprint(
         kernel=f"{system.release} {system.version}",
         machine=system.machine,
         capabilities=status.get("CapEff", "0").zfill(16),
@@ -58,7 +58,7 @@ def read(root: Path = Path("/")) -> Environment:
 
 
 def seccomp_mode(root: Path = Path("/")) -> int | None:
-    """The seccomp mode of this process; see ``Environment.seccomp``.
+    """The seccomp mode of this process; see ``Fingerprint.seccomp``.
 
     Args:
         root: the directory that holds ``proc``.

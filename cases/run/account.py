@@ -18,7 +18,7 @@ from probes.version import DISTRIBUTION, VERSION
 from reports import results
 from reports.results import GAPS_WORST_FIRST, AuditSource, Run, provenance
 from reports.results.changes import Identity
-from reports.results.journal import Judged
+from reports.results.journal import JudgedCells
 from reports.results.model import gap_key
 from reports.results.provenance import RunBy
 
@@ -43,7 +43,7 @@ class Account:
             anonymous: whether user and host names shall be left out.
         """
         self.head = _head(settings, granted, started, anonymous=anonymous)
-        self.judged = Judged()
+        self.judged = JudgedCells()
         self._settings = settings
         self._granted = granted
         self._cases = {f"{case.function}[{case.id}]": case for case in settings.cases}
@@ -156,7 +156,7 @@ def _unselected_stacks(settings: Settings, selected: Iterable[plan.Case]) -> dic
     return {cell.key: cell for case in cases for cell in verdict.all_judged(case, findings)}
 
 
-def planned(tests: Mapping[str, Iterable[CellKey]], judged: Judged) -> Sequence[CellKey]:
+def planned(tests: Mapping[str, Iterable[CellKey]], judged: JudgedCells) -> Sequence[CellKey]:
     """The cells of the tests that were selected, and the controls that vouched for them."""
     chosen = [key for keys in tests.values() for key in keys]
     return list(dict.fromkeys([*chosen, *judged.controls]))
@@ -217,11 +217,11 @@ def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
     )
 
 
-def _target(settings: Settings) -> results.Target:
+def _target(settings: Settings) -> results.TargetInfo:
     target = settings.target
     origin = target.origin
     has_image = origin is not None and origin.digest != ""
-    return results.Target(
+    return results.TargetInfo(
         kind=target.kind,
         description=target.description,
         findings=tuple(one.text for one in target.findings if one.weight is Weight.ADVICE),
@@ -232,18 +232,18 @@ def _target(settings: Settings) -> results.Target:
             for program in part.identities.get(profile, ())
         ),
         image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
-        runtime=results.Runtime(origin.runtime, origin.version) if origin else None,
+        runtime=results.RuntimeInfo(origin.runtime, origin.version) if origin else None,
     )
 
 
-def _policy(settings: Settings) -> results.Policy:
-    return results.Policy(
+def _policy(settings: Settings) -> results.PolicyInfo:
+    return results.PolicyInfo(
         name=settings.policy.name,
         title=settings.policy.title,
         sha256=settings.policy.sha256,
         families=settings.policy.families,
         calls=tuple(
-            results.DocumentedCall(
+            results.CallInfo(
                 name=call.label,
                 family=call.family,
                 description=call.description,

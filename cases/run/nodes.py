@@ -35,7 +35,7 @@ from reports.results import Run, journal, provenance
 from reports.results.changes import Identity
 from reports.results.codec import from_json, to_json
 from reports.results.fields import parse
-from reports.results.journal import Journal, Judged
+from reports.results.journal import Journal, JudgedCells
 from reports.results.provenance import RunBy
 
 ORDER: Final = "syscall_conformance_order"
@@ -153,7 +153,7 @@ class _Seat:
     tests: dict[str, tuple[CellKey, ...]] = field(default_factory=dict)
     left_out: set[Identity] = field(default_factory=set)
     job: int = 0
-    judged: Judged = field(default_factory=Judged)
+    judged: JudgedCells = field(default_factory=JudgedCells)
     kept: Journal | None = None
     run: Run | None = None
     lost: str = ""

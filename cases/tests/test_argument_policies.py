@@ -20,7 +20,7 @@ from probes.filters.conditions import Comparison, Condition, Operator, Restricti
 from probes.targets import builtin
 from probes.tests.support import confined
 from reports.commands.main import run as main
-from reports.filters.export import Format, Request, export
+from reports.filters.export import ExportFormat, ExportRequest, export
 from reports.tests.support import job
 
 pytestmark = pytest.mark.skipif(not job.on_x86_64, reason="x86_64's numbers")
@@ -189,9 +189,9 @@ def test_an_errno_of_its_own_needs_no_condition(tmp_path: Path) -> None:
 def without_errnos(document: Path) -> Path:
     plain = document.with_name("plain.toml")
     plain.write_text(re.sub("errno = .*\n", "", document.read_text()))
-    request = Request(policy.load(plain, abis.all_names()), Profile.ERRNO, (X86_64,))
+    request = ExportRequest(policy.load(plain, abis.all_names()), Profile.ERRNO, (X86_64,))
     file = document.with_name("plain.bpf")
-    raw = export(request, Format.BPF)
+    raw = export(request, ExportFormat.BPF)
     assert isinstance(raw, bytes)
     file.write_bytes(raw)
     return file
@@ -200,7 +200,7 @@ def without_errnos(document: Path) -> Path:
 def test_the_exported_profile_holds_what_the_policy_says(document: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyseccomp", reason="needs pyseccomp and libseccomp2")
     loaded = policy.load(document, abis.all_names())
-    said = export(Request(loaded, Profile.ERRNO, (X86_64,)), Format.OCI)
+    said = export(ExportRequest(loaded, Profile.ERRNO, (X86_64,)), ExportFormat.OCI)
     assert isinstance(said, str)
     file = tmp_path / "exported.json"
     file.write_text(said)
@@ -306,7 +306,10 @@ def test_conditions_of_one_call_are_judged_apart(tmp_path: Path) -> None:
     # A filter that knows the first only.
     first = tmp_path / "first.toml"
     first.write_text(HEAD + CALL.format(name="clone") + f"args = [{flag.format('0x10000000')}]\n")
-    raw = export(Request(policy.load(first, abis.all_names()), Profile.LOG, (X86_64,)), Format.BPF)
+    raw = export(
+        ExportRequest(policy.load(first, abis.all_names()), Profile.LOG, (X86_64,)),
+        ExportFormat.BPF,
+    )
     assert isinstance(raw, bytes)
     file = tmp_path / "first.bpf"
     file.write_bytes(raw)

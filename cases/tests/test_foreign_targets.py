@@ -169,7 +169,7 @@ def test_a_running_process_whose_filter_logs(flags: int, tmp_path: Path) -> None
 @pytest.mark.parametrize("flags", [[], ["SECCOMP_FILTER_FLAG_LOG"]], ids=["silent", "logging"])
 def test_a_profile_whose_flag_has_it_log(flags: list[str], tmp_path: Path) -> None:
     documented = policy.load(POLICY, arch.all_names())
-    request = export.Request(documented, Profile.ERRNO, arch.offered_by("x86_64"))
+    request = export.ExportRequest(documented, Profile.ERRNO, arch.offered_by("x86_64"))
     file = tmp_path / "profile.json"
     profile = json.loads(export.oci_json(request))
     file.write_text(json.dumps({**profile, "flags": flags}), encoding="utf-8")

@@ -20,7 +20,7 @@ from probes.documents.waivers import WaiverState
 from probes.errors import BadInputError
 from reports import results
 from reports.results import AuditSource, Run
-from reports.results.journal import NAME, Journal, Judged, is_journal
+from reports.results.journal import NAME, Journal, JudgedCells, is_journal
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS
 
@@ -179,7 +179,7 @@ def test_the_worst_of_several_instruments_stands() -> None:
     good = Cell(key, Outcome.PASSED, None, "s", "e", "o")
     bad = replace(good, outcome=Outcome.FAILED)
     for order in ([good, bad, good], [bad, good], [good, bad]):
-        judged = Judged()
+        judged = JudgedCells()
         for number, cell in enumerate(order):
             judged.take(f"test[{number}]", sent([], [cell]))
         assert judged.cells == [bad]
@@ -188,7 +188,7 @@ def test_the_worst_of_several_instruments_stands() -> None:
 @given(st.lists(st.sampled_from(["netlink", "auditd:/a", "none"]), max_size=4))
 def test_trails_are_told_together(sources: list[str]) -> None:
     """One answer where the workers agree, every one where they do not."""
-    judged = Judged()
+    judged = JudgedCells()
     for number, source in enumerate(sources):
         judged.take(f"test[{number}]", sent([]) | {"audit_source": source, "audit_reason": "r"})
     if not sources:
@@ -249,7 +249,7 @@ def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("again", [Outcome.PASSED, Outcome.BROKEN, Outcome.CANNOT_TELL])
 @pytest.mark.parametrize("first", [Outcome.FAILED, Outcome.WAIVED])
 def test_a_failure_is_not_undone_by_another_try(first: Outcome, again: Outcome) -> None:
-    judged = Judged()
+    judged = JudgedCells()
     cell = next(one for one in samples.failing().cells if one.key.claim is Claim.DENIES)
     for outcome in (first, again):
         judged.take("test", sent([replace(cell, outcome=outcome)]))
@@ -258,7 +258,7 @@ def test_a_failure_is_not_undone_by_another_try(first: Outcome, again: Outcome) 
 
 @pytest.mark.parametrize("first", [Outcome.PASSED, Outcome.BROKEN, Outcome.CANNOT_TELL])
 def test_another_try_counts_else(first: Outcome) -> None:
-    judged = Judged()
+    judged = JudgedCells()
     cell = next(one for one in samples.failing().cells if one.key.claim is Claim.DENIES)
     for outcome in (first, Outcome.FAILED):
         judged.take("test", sent([replace(cell, outcome=outcome)]))

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 def exported() -> Json:
     """The errno profile as it is exported for engines."""
     documented = policy.load(POLICY, arch.all_names())
-    request = export.Request(documented, Profile.ERRNO, arch.offered_by("x86_64"))
+    request = export.ExportRequest(documented, Profile.ERRNO, arch.offered_by("x86_64"))
     found: Json = json.loads(export.oci_json(request))
     return found
 

@@ -42,7 +42,7 @@ from probes.tests.support.machine import Machine, need, private_machine, static_
 from probes.tests.support.oracles import require
 from reports import results
 from reports.filters import export
-from reports.filters.export import Request
+from reports.filters.export import ExportRequest
 from reports.results import codec
 from reports.terminal.agreement import compare
 from reports.tests.support import from_inside, samples
@@ -159,7 +159,7 @@ def documented(profile: Profile) -> list[Case]:
 
 def exported(profile: Profile) -> dict[str, Any]:
     """The profile that conforms, as the suite exports it."""
-    made: dict[str, Any] = json.loads(export.oci_json(Request(SHIPPED, profile, tuple(X86))))
+    made: dict[str, Any] = json.loads(export.oci_json(ExportRequest(SHIPPED, profile, tuple(X86))))
     return made
 
 

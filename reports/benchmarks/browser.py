@@ -126,11 +126,11 @@ class Browser:
         os.close(self._from)
         self._stack.close()
 
-    def page(self) -> "Page":
+    def page(self) -> "BrowserPage":
         """A new page."""
         target = self.send("Target.createTarget", None, url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", None, targetId=target, flatten=True)
-        return Page(self, session["sessionId"])
+        return BrowserPage(self, session["sessionId"])
 
     def send(self, method: str, session: str | None, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """The answer to a command.
@@ -210,14 +210,14 @@ class Browser:
         return message
 
 
-class Page:
+class BrowserPage:
     """A page of a browser."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         """Takes the session that speaks with the page."""
         self._browser = browser
         self._session = session
-        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
+        for domain in ("BrowserPage", "Runtime", "Log", "Network", "Performance"):
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
 from reports import results
-from reports.results import AuditSource, Environment, Policy, Run, Suite, Target, fleet
+from reports.results import AuditSource, Environment, PolicyInfo, Run, Suite, TargetInfo, fleet
 
 _SPARE = 0.25
 """The part of the machine's free memory that the reference leaves alone."""
@@ -35,8 +35,8 @@ def _run(cells: int) -> Run:
     moment = datetime(2026, 1, 31, 12, tzinfo=UTC)
     return Run(
         suite=Suite("syscall-conformance", "0"),
-        policy=Policy("benchmark", "A policy", "0" * 64, ()),
-        target=Target("builtin", "the builtin filter"),
+        policy=PolicyInfo("benchmark", "A policy", "0" * 64, ()),
+        target=TargetInfo("builtin", "the builtin filter"),
         environments=(
             Environment(
                 kernel="6.12.0 #1 SMP PREEMPT_DYNAMIC",

@@ -30,7 +30,7 @@ from probes.judging import plan
 from reports import results
 from reports.benchmarks.browser import Browser, BrowserError, find
 from reports.html import compliance
-from reports.results import AuditSource, Environment, Run, Suite, Target
+from reports.results import AuditSource, Environment, Run, Suite, TargetInfo
 
 POLICY: Final = SUITE / "cases" / "policies" / "container-restrictions.toml"
 ARCHES: Final = ("x86_64", "x32", "i386")
@@ -129,17 +129,17 @@ def record(judged: Sequence[Cell]) -> Run:
     kernels = judged[-1].environment + 1
     return Run(
         suite=Suite("syscall-conformance", "0"),
-        policy=results.Policy(
+        policy=results.PolicyInfo(
             name=content.name,
             title=content.title,
             sha256=content.sha256,
             calls=tuple(
-                results.DocumentedCall(one.name, one.family, one.description, one.why)
+                results.CallInfo(one.name, one.family, one.description, one.why)
                 for one in content.calls
             ),
             families=content.families,
         ),
-        target=Target("builtin", "the builtin filter"),
+        target=TargetInfo("builtin", "the builtin filter"),
         environments=tuple(replace(where, host=f"node-{number}") for number in range(kernels)),
         profiles=tuple(profile.value for profile in Profile),
         started=started,

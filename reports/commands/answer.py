@@ -34,12 +34,12 @@ class Answer:
     file: str = output.STANDARD_OUTPUT
 
 
-Run = Callable[[argparse.Namespace], Answer]
+CommandFunction = Callable[[argparse.Namespace], Answer]
 """What carries a command out."""
 
 
 def add_command(
-    commands: Subparsers, name: str, run: Run, *, words: str, description: str
+    commands: Subparsers, name: str, run: CommandFunction, *, words: str, description: str
 ) -> argparse.ArgumentParser:
     """Adds a command to the program.
 
@@ -62,7 +62,7 @@ def carry_out(options: argparse.Namespace) -> Answer:
         SuiteError: what the user asked for cannot be done; its sentence says why.
         TooComplexError: there is no proof.
     """
-    run: Run = options.run
+    run: CommandFunction = options.run
     return run(options)
 
 

@@ -10,7 +10,7 @@ from probes.targets import words
 from reports.commands import filters, output
 from reports.commands.answer import Answer, Subparsers, add_command
 from reports.filters import export
-from reports.filters.export import Format
+from reports.filters.export import ExportFormat
 
 _EXPORT = """\
 Writes the filter that the suite builds from a policy: an allowlist of every system call that some
@@ -29,7 +29,7 @@ def add(commands: Subparsers) -> None:
         commands, "export", _export, words="write the suite's filter", description=_EXPORT
     )
     one.add_argument("--profile", required=True, choices=[profile.value for profile in Profile])
-    one.add_argument("--format", required=True, choices=[form.value for form in Format])
+    one.add_argument("--format", required=True, choices=[form.value for form in ExportFormat])
     one.add_argument("--policy", metavar="FILE", help="default: the policy that ships with it")
     one.add_argument(
         "--arch",
@@ -45,7 +45,7 @@ def add(commands: Subparsers) -> None:
 def _export(options: argparse.Namespace) -> Answer:
     documented = policy.load(filters.policy_path(options), arch.all_names())
     arches = words.arches(options.arch) or arch.offered_by(arch.machine_here())
-    request = export.Request(documented, Profile(options.profile), arches)
-    form = Format(options.format)
+    request = export.ExportRequest(documented, Profile(options.profile), arches)
+    form = ExportFormat(options.format)
     said = export.export(request, form)
     return Answer(ExitStatus.CONFORMANT, said, export.notes(request, form), options.file)

@@ -12,7 +12,7 @@ from reports import results, summary
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
 from reports.results import Verdict
 from reports.results import fleet as fleets
-from reports.results.fleet import Fleet, FleetCell, Node
+from reports.results.fleet import Fleet, FleetCell, FleetNode
 from reports.summary import OUTCOME_WORDS
 from reports.terminal.lines import name_line, wrapped
 
@@ -124,7 +124,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _node(node: Node, pattern: str, cells: Sequence[tuple[int, FleetCell]]) -> list[str]:
+def _node(node: FleetNode, pattern: str, cells: Sequence[tuple[int, FleetCell]]) -> list[str]:
     """In what a node differs, by claim and what the two came to, each with one sentence."""
     groups = summary.gathered(
         cells,

@@ -129,7 +129,9 @@ def _observe(options: argparse.Namespace) -> Answer:
     today = observation.started.date()
     found = findings(observation, profiles, grants.grants(waived, word, today))
     late = grants.not_valid(waived, word, today, found)
-    report = observed.Report(command, documented, profiles, observation, found, late, image)
+    report = observed.ObservationReport(
+        command, documented, profiles, observation, found, late, image
+    )
     if options.json is not None:
         output.write(observed.to_json(report), options.json)
     return Answer(report.status, text(observed.lines(report, width())), file=options.file)

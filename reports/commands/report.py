@@ -9,7 +9,7 @@ from probes.text import did_you_mean, shown
 from reports import results
 from reports.commands import output
 from reports.commands.answer import Answer, Subparsers, add_command, text
-from reports.formats.catalogue import FORMATS, Format
+from reports.formats.catalogue import FORMATS, ReportFormat
 from reports.results import Run
 
 _LONGEST = max(len(one.name) for one in FORMATS.values())
@@ -75,7 +75,7 @@ def _verdict(run: Run, *, is_superseded: bool) -> ExitStatus:
     return status
 
 
-def _formats(words: str) -> Sequence[Format]:
+def _formats(words: str) -> Sequence[ReportFormat]:
     """The formats of a list of names, in the order of the list; all for no list.
 
     Raises:

@@ -20,7 +20,7 @@ from reports.filters.way import INDENT, wrapped
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DifferenceRow:
     """Numbers about which two stacks of filters differ in one way.
 
     Attributes:
@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DifferenceReport:
     """What a comparison came to.
 
     Attributes:
@@ -68,7 +68,7 @@ class _Sides:
 
 def rows(
     comparison: Comparison, left: Opened, right: Opened, where: Sequence[Place]
-) -> tuple[Row, ...]:
+) -> tuple[DifferenceRow, ...]:
     """Every difference, place by place; each is confirmed by running the filters.
 
     Raises:
@@ -79,7 +79,7 @@ def rows(
     return tuple(row for place in where for row in _rows_of(comparison, sides, place))
 
 
-def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[Row]:
+def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[DifferenceRow]:
     """The rows of a place: those of one pair and condition are one."""
     found: dict[tuple[int, str], tuple[list[Numbers], Condition | None, SeccompData]] = {}
     for part in partition.number_ranges(comparison.analysis, place.token):
@@ -99,7 +99,9 @@ def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[Ro
             key = (index, "" if condition is None else str(condition))
             found.setdefault(key, ([], condition, example))[0].append(numbers)
     for (index, _), (parts, condition, example) in found.items():
-        yield Row(place, places.together(parts), comparison.pairs[index], condition, example)
+        yield DifferenceRow(
+            place, places.together(parts), comparison.pairs[index], condition, example
+        )
 
 
 def _confirmed(
@@ -117,7 +119,7 @@ def _confirmed(
     return None
 
 
-def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> DifferenceReport:
     """Compares two targets; where they have several stacks of filters, every one with every one.
 
     Args:
@@ -134,14 +136,14 @@ def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) 
     parts = list(itertools.product(_parts("A", left), _parts("B", right)))
     if len(parts) == 1:
         found = _of_stacks(left, right, wanted, width)
-        return Finding(found.status, (*lines, *found.lines))
+        return DifferenceReport(found.status, (*lines, *found.lines))
     found_in_parts = []
     for (one, ours), (other, theirs) in parts:
         part = _told(ours, theirs, wanted, width)
         found_in_parts.append(part.status)
         lines += ["", *wrapped(f"{one} and {other}", width), *part.lines]
     status = next(one for one in _GRAVEST_FIRST if one in found_in_parts)
-    return Finding(status, (*lines, "", *wrapped(_SUMS[status], width)))
+    return DifferenceReport(status, (*lines, "", *wrapped(_SUMS[status], width)))
 
 
 _GRAVEST_FIRST: Final = (
@@ -168,15 +170,17 @@ def _parts(letter: str, opened: Opened) -> list[tuple[str, Opened]]:
     ]
 
 
-def _told(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+def _told(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> DifferenceReport:
     """The comparison of two of several stacks, of which no proof is wanting for the others."""
     try:
         return _of_stacks(left, right, wanted, width)
     except TooComplexError as error:
-        return Finding(ExitStatus.BROKEN, ("", *wrapped(f"There is no proof: {error}.", width)))
+        return DifferenceReport(
+            ExitStatus.BROKEN, ("", *wrapped(f"There is no proof: {error}.", width))
+        )
 
 
-def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Finding:
+def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> DifferenceReport:
     """Compares two stacks of filters.
 
     Raises:
@@ -209,7 +213,7 @@ def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) 
     if not comparison.exact:
         lines += ["", *wrapped("There may be more differences: the analysis is not exact.", width)]
         lines += _doubts(comparison, width)
-    return Finding(ExitStatus.NOT_CONFORMANT, tuple(lines))
+    return DifferenceReport(ExitStatus.NOT_CONFORMANT, tuple(lines))
 
 
 def _headline(left: Opened, right: Opened, width: int) -> list[str]:
@@ -227,20 +231,20 @@ def _scope(wanted: Sequence[Arch]) -> str:
 
 def _no_difference(
     comparison: Comparison, sides: _Sides, lines: list[str], wanted: Sequence[Arch], width: int
-) -> Finding:
+) -> DifferenceReport:
     if not comparison.exact:
         said = "No difference was found, but that is no proof: the analysis is not exact."
         lines += ["", *wrapped(said, width), *_doubts(comparison, width)]
-        return Finding(ExitStatus.BROKEN, tuple(lines))
+        return DifferenceReport(ExitStatus.BROKEN, tuple(lines))
     where = f"on {', '.join(arch.name for arch in wanted)}" if wanted else "on every architecture"
     if weighty((*sides.left.findings, *sides.right.findings)):
         said = (
             f"What was compared of A and B is equal {where}, but a finding says that they are more"
             " than that: cannot tell."
         )
-        return Finding(ExitStatus.CANNOT_TELL, (*lines, "", *wrapped(said, width)))
+        return DifferenceReport(ExitStatus.CANNOT_TELL, (*lines, "", *wrapped(said, width)))
     said = f"A and B are equal {where}, for every number and all arguments: proved."
-    return Finding(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
+    return DifferenceReport(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
 
 
 def _doubts(comparison: Comparison, width: int) -> list[str]:
@@ -253,7 +257,7 @@ def _doubts(comparison: Comparison, width: int) -> list[str]:
 
 def _beyond_counting(
     comparison: Comparison, sides: _Sides, lines: list[str], width: int
-) -> Finding:
+) -> DifferenceReport:
     """Filters that differ in more places than can be told apart: one of them.
 
     Raises:
@@ -269,11 +273,11 @@ def _beyond_counting(
                 f"architecture {data.arch:#x} with {way.arguments_text(data)}: {in_a} in A, "
                 f"{in_b} in B"
             )
-            return Finding(ExitStatus.NOT_CONFORMANT, (*lines, "", *wrapped(said, width)))
+            return DifferenceReport(ExitStatus.NOT_CONFORMANT, (*lines, "", *wrapped(said, width)))
     raise TooComplexError("the filters tell too many numbers apart")
 
 
-def _place_lines(place: Place, found: Sequence[Row], width: int) -> list[str]:
+def _place_lines(place: Place, found: Sequence[DifferenceRow], width: int) -> list[str]:
     """The table of a place; nothing where the two agree."""
     if not found:
         return []
@@ -288,7 +292,7 @@ def _place_lines(place: Place, found: Sequence[Row], width: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _row_text(row: Row) -> str:
+def _row_text(row: DifferenceRow) -> str:
     numbers = explain.group_text(row.place, row.numbers)
     if row.condition is None:
         return numbers

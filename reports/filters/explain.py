@@ -20,7 +20,7 @@ _MOST_RANGES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PossibleReturn:
     """One of the things that may happen to a call.
 
     Attributes:
@@ -47,7 +47,7 @@ class Section:
 
     place: Place
     groups: tuple[tuple[FilterReturn, Numbers], ...]
-    dependent: tuple[tuple[Numbers, tuple[Outcome, ...]], ...]
+    dependent: tuple[tuple[Numbers, tuple[PossibleReturn, ...]], ...]
 
 
 def sections(analysis: Analysis, where: Iterable[Place]) -> tuple[Section, ...]:
@@ -62,7 +62,7 @@ def sections(analysis: Analysis, where: Iterable[Place]) -> tuple[Section, ...]:
 def _section(analysis: Analysis, place: Place) -> Section:
     groups: dict[FilterReturn, list[Numbers]] = {}
     dependent: dict[tuple[tuple[FilterReturn, str], ...], list[Numbers]] = {}
-    possible: dict[tuple[tuple[FilterReturn, str], ...], tuple[Outcome, ...]] = {}
+    possible: dict[tuple[tuple[FilterReturn, str], ...], tuple[PossibleReturn, ...]] = {}
     for part in partition.number_ranges(analysis, place.token):
         numbers = places.within(place, part.first, part.last)
         if not numbers.named and not numbers.unknown:
@@ -85,7 +85,7 @@ def _section(analysis: Analysis, place: Place) -> Section:
     )
 
 
-def outcomes(analysis: Analysis, token: int, number: int) -> tuple[Outcome, ...]:
+def outcomes(analysis: Analysis, token: int, number: int) -> tuple[PossibleReturn, ...]:
     """What may happen to a number, the shortest condition first."""
     by_effect: dict[FilterReturn, list[int]] = {}
     for value in sorted(analysis.returns(token, number)):
@@ -96,7 +96,7 @@ def outcomes(analysis: Analysis, token: int, number: int) -> tuple[Outcome, ...]
         example = analysis.witness(token, number, values[0])
         if condition is None or example is None:
             raise InstrumentError(f"number {number:#x} has an outcome without a condition")
-        found.append(Outcome(returns, condition, example))
+        found.append(PossibleReturn(returns, condition, example))
     found.sort(key=lambda one: (len(one.condition.alternatives), -one.returns.action))
     return tuple(found)
 
@@ -202,7 +202,7 @@ def _number_texts(place: Place, numbers: Numbers) -> Iterator[str]:
     yield from places.unknown_texts(place, numbers, _MOST_RANGES)
 
 
-def outcome_texts(found: Sequence[Outcome], *, exact: bool) -> Iterator[str]:
+def outcome_texts(found: Sequence[PossibleReturn], *, exact: bool) -> Iterator[str]:
     """Each outcome with its condition; the last one's is "otherwise", which is exact then."""
     for place, one in enumerate(found):
         if one.condition.always and len(found) == 1:

@@ -25,7 +25,7 @@ from probes.text import visible
 from reports.filters.argument_rules import Rule, Rules, as_oci, rules
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """The forms of an exported filter."""
 
     OCI = "oci"
@@ -35,7 +35,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ExportRequest:
     """What is exported.
 
     Attributes:
@@ -49,15 +49,15 @@ class Request:
     arches: tuple[Arch, ...]
 
 
-def export(request: Request, form: Format) -> str | bytes:
+def export(request: ExportRequest, form: ExportFormat) -> str | bytes:
     """The filter in one of the forms; equal requests give equal bytes.
 
     Raises:
         BadInputError: the form cannot express the request.
     """
-    if form is Format.BPF:
+    if form is ExportFormat.BPF:
         return bpf.to_bytes(_program(request), big_endian=request.arches[0].big_endian)
-    if form is Format.C:
+    if form is ExportFormat.C:
         return c_header(request)
     if not _in_profiles(request.arches):
         names = ", ".join(arch.name for arch in request.arches)
@@ -65,12 +65,12 @@ def export(request: Request, form: Format) -> str | bytes:
             f"--format {form}: libseccomp, and so a profile, has no {names}: name others by --arch "
             f"or take --format bpf"
         )
-    return oci_json(request) if form is Format.OCI else spo_yaml(request)
+    return oci_json(request) if form is ExportFormat.OCI else spo_yaml(request)
 
 
-def notes(request: Request, form: Format) -> tuple[str, ...]:
+def notes(request: ExportRequest, form: ExportFormat) -> tuple[str, ...]:
     """Where the form falls short of the policy, a sentence each."""
-    if form in {Format.BPF, Format.C}:
+    if form in {ExportFormat.BPF, ExportFormat.C}:
         return ()
     returns = request.profile.returns
     foreign = FilterReturn(Action.KILL_THREAD)
@@ -95,7 +95,7 @@ def _in_profiles(arches: Sequence[Arch]) -> tuple[Arch, ...]:
     return tuple(arch for arch in arches if arch.scmp)
 
 
-def _program(request: Request) -> bpf.Program:
+def _program(request: ExportRequest) -> bpf.Program:
     return builtin.build(request.policy, request.arches, request.profile)
 
 
@@ -131,7 +131,7 @@ def allowed_names(documented: Collection[str], arches: Sequence[Arch]) -> tuple[
     return tuple(sorted({name for arch in arches for name in arch.numbers} - set(documented)))
 
 
-def oci_profile(request: Request) -> dict[str, object]:
+def oci_profile(request: ExportRequest) -> dict[str, object]:
     """The profile as the runtime-spec's ``linux.seccomp`` has it."""
     allowed = allowed_names(request.policy.names, _in_profiles(request.arches))
     head: dict[str, object] = {"defaultAction": request.profile.returns.action.scmp}
@@ -162,7 +162,7 @@ class CallRules:
     found: Rules
 
 
-def argument_rules_of(request: Request) -> tuple[tuple[CallRules, Rule], ...]:
+def argument_rules_of(request: ExportRequest) -> tuple[tuple[CallRules, Rule], ...]:
     """Every rule of a profile besides the one for what is allowed always.
 
     Raises:
@@ -179,7 +179,7 @@ def _rule_as_oci(pair: tuple[CallRules, Rule]) -> dict[str, object]:
     return said | ({"args": as_oci(rule)} if rule else {})
 
 
-def _call_rules(request: Request) -> Iterator[CallRules]:
+def _call_rules(request: ExportRequest) -> Iterator[CallRules]:
     special = (call.name for call in request.policy.calls if call.args or call.errno)
     for name in dict.fromkeys(special):
         named = _in_profiles(request.arches)
@@ -203,7 +203,7 @@ def _call_rules(request: Request) -> Iterator[CallRules]:
 
 
 def _answers(
-    request: Request, name: str, where: Sequence[Arch]
+    request: ExportRequest, name: str, where: Sequence[Arch]
 ) -> dict[FilterReturn, dict[Arch, Where]]:
     """What a filter answers to a call, and for which arguments on each ABI."""
     entries = request.policy.entries(name)
@@ -223,7 +223,7 @@ def _answers(
     return found
 
 
-def _stricter(request: Request) -> Iterator[str]:
+def _stricter(request: ExportRequest) -> Iterator[str]:
     """Where a profile refuses more than the policy asks for."""
     for one in _call_rules(request):
         if one.found.stricter and one.returns.action is Action.ALLOW:
@@ -238,7 +238,7 @@ def restricted_names(policy: Policy) -> tuple[str, ...]:
     return tuple(name for name in policy.names if not policy.entries(name)[0].args)
 
 
-def oci_json(request: Request) -> str:
+def oci_json(request: ExportRequest) -> str:
     """The profile as a file for docker, podman and Kubernetes."""
     return json.dumps(oci_profile(request), indent=2) + "\n"
 
@@ -247,7 +247,7 @@ _SPO_LACKS: Final = frozenset({"SCMP_ARCH_LOONGARCH64"})
 """What SeccompProfile's enumeration of architectures has not got."""
 
 
-def spo_yaml(request: Request) -> str:
+def spo_yaml(request: ExportRequest) -> str:
     """The profile as a SeccompProfile for the Security Profiles Operator.
 
     Raises:
@@ -307,14 +307,14 @@ def _rule_as_yaml(one: CallRules, rule: Rule) -> Iterator[str]:
 _LONGEST_LABEL: Final = 63
 
 
-def _label(request: Request) -> str:
+def _label(request: ExportRequest) -> str:
     """A name that Kubernetes takes: lower-case letters, digits and inner hyphens."""
     stem = re.sub("[^a-z0-9]+", "-", request.policy.name.lower()).strip("-") or "policy"
     ending = f"-{request.profile.value}"
     return json.dumps(stem[: _LONGEST_LABEL - len(ending)].rstrip("-") + ending)
 
 
-def _headline(request: Request) -> tuple[str, ...]:
+def _headline(request: ExportRequest) -> tuple[str, ...]:
     """Where an exported file comes from, for its readers."""
     return (
         "Made by syscall-conformance: do not edit, export it again.",
@@ -323,7 +323,7 @@ def _headline(request: Request) -> tuple[str, ...]:
     )
 
 
-def c_header(request: Request) -> str:
+def c_header(request: ExportRequest) -> str:
     """The program as a C11 header, with the meaning of each instruction beside it."""
     program = _program(request)
     name = _identifier(request)
@@ -368,7 +368,7 @@ def c_header(request: Request) -> str:
     )
 
 
-def _identifier(request: Request) -> str:
+def _identifier(request: ExportRequest) -> str:
     stem = re.sub("[^a-z0-9]+", "_", request.policy.name.lower()).strip("_") or "policy"
     # A digit may not come first.
     return f"{'policy_' if stem[0].isdigit() else ''}{stem}_{request.profile.value}_filter"

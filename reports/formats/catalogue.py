@@ -10,7 +10,7 @@ from reports.results import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ReportFormat:
     """A format of reports.
 
     Attributes:
@@ -29,14 +29,14 @@ class Format:
 # Not junit.xml, which is pytest's own and beside the record: it knows tests, their times and
 # what went wrong around them, and cannot be made again.
 _EVERY: Final = (
-    Format("html", "compliance.html", "the page for auditors", compliance.render),
-    Format("markdown", "summary.md", "step summaries, merge requests", markdown.render),
-    Format("junit", "results.junit.xml", "Jenkins, GitLab, test reporters", junit.render),
-    Format("sarif", "results.sarif", "GitHub code scanning (SARIF 2.1.0)", sarif.render),
-    Format("intoto", "results.intoto.json", "an in-toto Statement v1 to sign", intoto.render),
-    Format("oscal", "results.oscal.json", "OSCAL 1.1.3 assessment results", oscal.render),
-    Format("hdf", "results.hdf.json", "MITRE Heimdall (InSpec exec JSON)", hdf.render),
-    Format("csv", "results.csv", "spreadsheets (RFC 4180)", table.render),
+    ReportFormat("html", "compliance.html", "the page for auditors", compliance.render),
+    ReportFormat("markdown", "summary.md", "step summaries, merge requests", markdown.render),
+    ReportFormat("junit", "results.junit.xml", "Jenkins, GitLab, test reporters", junit.render),
+    ReportFormat("sarif", "results.sarif", "GitHub code scanning (SARIF 2.1.0)", sarif.render),
+    ReportFormat("intoto", "results.intoto.json", "an in-toto Statement v1 to sign", intoto.render),
+    ReportFormat("oscal", "results.oscal.json", "OSCAL 1.1.3 assessment results", oscal.render),
+    ReportFormat("hdf", "results.hdf.json", "MITRE Heimdall (InSpec exec JSON)", hdf.render),
+    ReportFormat("csv", "results.csv", "spreadsheets (RFC 4180)", table.render),
 )
 
 FORMATS: Final = {one.name: one for one in _EVERY}

@@ -7,7 +7,7 @@ from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
 from reports.html.view import (
     MEANINGS,
-    Entry,
+    AlikeCells,
     PlaceView,
     View,
     badge,
@@ -22,7 +22,7 @@ from reports.html.view import (
     ranges,
     section,
 )
-from reports.results import UNDECIDED, DocumentedCall, count_outcomes
+from reports.results import UNDECIDED, CallInfo, count_outcomes
 from reports.summary import by_place, counts_text, gathered, gravest, reason
 
 
@@ -48,7 +48,7 @@ def _calls(view: View) -> Iterable[Markup]:
             yield _call(view, call, view.calls[call.name])
 
 
-def _call(view: View, call: DocumentedCall, entries: Sequence[Entry]) -> Markup:
+def _call(view: View, call: CallInfo, entries: Sequence[AlikeCells]) -> Markup:
     cells = [cell for entry in entries for cell in entry.cells]
     return element(
         "details",
@@ -91,7 +91,7 @@ def _fine(cells: Iterable[Cell]) -> str | None:
     return "fine" if is_fine(cells) else None
 
 
-def _entries(view: View, entries: Sequence[Entry]) -> Markup:
+def _entries(view: View, entries: Sequence[AlikeCells]) -> Markup:
     if not entries:
         return NOTHING
     return element("ul", *(entry_item(view, entry) for entry in entries), class_="cells")

@@ -18,7 +18,7 @@ from reports.html.view import (
     place_of,
     section,
 )
-from reports.results import DocumentedCall
+from reports.results import CallInfo
 from reports.summary import (
     OUTCOME_WORDS,
     gathered,
@@ -186,7 +186,7 @@ def _edge(index: int) -> str | None:
     return "edge" if index == 0 else None
 
 
-def _family(table: _Table, family: str, calls: Sequence[DocumentedCall]) -> Markup:
+def _family(table: _Table, family: str, calls: Sequence[CallInfo]) -> Markup:
     title = element(
         "th",
         element("span", text(family)),
@@ -199,11 +199,11 @@ def _family(table: _Table, family: str, calls: Sequence[DocumentedCall]) -> Mark
     return element("tbody", element("tr", title), *rows, class_="fine" if fine else None)
 
 
-def _cells_of(view: View, call: DocumentedCall) -> Iterable[Cell]:
+def _cells_of(view: View, call: CallInfo) -> Iterable[Cell]:
     return (cell for entry in view.calls[call.name] for cell in entry.cells)
 
 
-def _row(table: _Table, call: DocumentedCall) -> Markup:
+def _row(table: _Table, call: CallInfo) -> Markup:
     anchor = call_anchor(table.view.run, call)
     link = element("a", text(call.name), href=f"{table.address}{anchor}")
     obsolete = element("small", text("obsolete")) if call.obsolete else text("")

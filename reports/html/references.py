@@ -3,7 +3,7 @@
 import re
 
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.results import DocumentedCall
+from reports.results import CallInfo
 
 _ADDRESSES = (
     (r"CVE-[0-9]{4}-[0-9]{4,}", "https://www.cve.org/CVERecord?id={}"),
@@ -12,7 +12,7 @@ _ADDRESSES = (
 """Where the identifiers of a policy are explained; others stay plain text."""
 
 
-def answers(call: DocumentedCall) -> Markup:
+def answers(call: CallInfo) -> Markup:
     """The errnos that a refusal may answer; nothing where it is the profile's own."""
     if not call.errno:
         return NOTHING
@@ -20,7 +20,7 @@ def answers(call: DocumentedCall) -> Markup:
     return element("p", heading, join(*map(code, call.errno), by=" or "), text("."))
 
 
-def references(call: DocumentedCall) -> Markup:
+def references(call: CallInfo) -> Markup:
     """The vulnerabilities and techniques of a call; nothing where none is known."""
     lines = (("Vulnerabilities", call.cves), ("ATT&CK techniques", call.attack))
     told = [_line(title, known) for title, known in lines if known]

@@ -19,7 +19,7 @@ from reports.html.view import (
     section,
 )
 from reports.reproduce import command_elsewhere
-from reports.results import DocumentedCall
+from reports.results import CallInfo
 from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered, reason
 
 _MOST_OPEN_CARDS = 8
@@ -51,7 +51,7 @@ def _ordered(view: View, cells: Iterable[Cell]) -> list[Cell]:
     return [cell for group in by_place(view.run, cells) for cell in group.cells]
 
 
-def _call_card(view: View, call: DocumentedCall, cells: Sequence[Cell], *, folded: bool) -> Markup:
+def _call_card(view: View, call: CallInfo, cells: Sequence[Cell], *, folded: bool) -> Markup:
     obsolete = " Current kernels no longer have it." if call.obsolete else ""
     about = (
         paragraph(f"{call.description}{obsolete}"),

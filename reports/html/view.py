@@ -8,7 +8,7 @@ from itertools import count
 
 from probes.cell import Cell, CellKey, Claim, Evidence, Outcome
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.results import UNDECIDED, DocumentedCall, Run, Summary, in_order, summarize, time_text
+from reports.results import UNDECIDED, CallInfo, Run, Summary, in_order, summarize, time_text
 from reports.summary import OUTCOME_WORDS, by_place, documented, gathered, reason
 
 MEANINGS = {
@@ -55,7 +55,7 @@ Place = tuple[Claim, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AlikeCells:
     """Cells of one claim that came to the same for the same reason, on the same evidence.
 
     Attributes:
@@ -80,7 +80,7 @@ class PlaceView:
 
     anchor: str
     cells: tuple[Cell, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[AlikeCells, ...]
     ranged: tuple[Cell, ...]
 
 
@@ -103,8 +103,8 @@ class View:
     summary: Summary
     documented: tuple[Cell, ...]
     others: tuple[Cell, ...]
-    families: dict[str, list[DocumentedCall]]
-    calls: dict[str, tuple[Entry, ...]]
+    families: dict[str, list[CallInfo]]
+    calls: dict[str, tuple[AlikeCells, ...]]
     places: dict[Place, PlaceView]
     anchors: dict[tuple[CellKey, int], str]
 
@@ -142,16 +142,17 @@ def view(run: Run) -> View:
     return View(run, summarize(run), inside, others, families, calls, places, anchors)
 
 
-def _families(run: Run) -> dict[str, list[DocumentedCall]]:
+def _families(run: Run) -> dict[str, list[CallInfo]]:
     groups = gathered(run.policy.calls, lambda call: call.family)
     first = [family for family in dict.fromkeys(run.policy.families) if family in groups]
     return {family: groups[family] for family in dict.fromkeys([*first, *groups])}
 
 
-def _entries(run: Run, cells: Iterable[Cell], ordinals: Iterator[int]) -> tuple[Entry, ...]:
+def _entries(run: Run, cells: Iterable[Cell], ordinals: Iterator[int]) -> tuple[AlikeCells, ...]:
     ordered = (cell for group in by_place(run, cells) for cell in group.cells)
     return tuple(
-        Entry(f"e{next(ordinals)}", tuple(alike)) for alike in gathered(ordered, _what).values()
+        AlikeCells(f"e{next(ordinals)}", tuple(alike))
+        for alike in gathered(ordered, _what).values()
     )
 
 
@@ -194,7 +195,7 @@ def is_fine(cells: Iterable[Cell]) -> bool:
     return all(cell.outcome in _PLAIN for cell in cells)
 
 
-def call_anchor(run: Run, call: DocumentedCall) -> str:
+def call_anchor(run: Run, call: CallInfo) -> str:
     """The ``id`` of what the page says about a call."""
     return f"c{run.policy.calls.index(call) + 1}"
 
@@ -290,7 +291,7 @@ def paragraph(words: str, class_: str | None = None) -> Markup:
     return element("p", text(words), class_=class_)
 
 
-def entry_item(view: View, entry: Entry) -> Markup:
+def entry_item(view: View, entry: AlikeCells) -> Markup:
     """Everything that is known about an entry's cells, under its anchor."""
     first = entry.cells[0]
     head = entry_head(first, where(view, entry.cells))

@@ -25,16 +25,16 @@ from reports.results.model import (
     MAX_NUMBER,
     AuditSource,
     Baseline,
+    CallInfo,
     Change,
     ChangeKind,
-    DocumentedCall,
     Environment,
     Image,
-    Policy,
+    PolicyInfo,
     Run,
-    Runtime,
+    RuntimeInfo,
     Suite,
-    Target,
+    TargetInfo,
     TargetProgram,
 )
 from reports.results.provenance import Pipeline, RunBy
@@ -145,7 +145,7 @@ def _evidence_to_json(evidence: Collection[Evidence]) -> list[dict[str, str]]:
     ]
 
 
-def _policy_to_json(policy: Policy) -> dict[str, object]:
+def _policy_to_json(policy: PolicyInfo) -> dict[str, object]:
     return {
         "name": policy.name,
         "title": policy.title,
@@ -167,7 +167,7 @@ def _policy_to_json(policy: Policy) -> dict[str, object]:
     }
 
 
-def _conditions_to_json(call: DocumentedCall) -> dict[str, object]:
+def _conditions_to_json(call: CallInfo) -> dict[str, object]:
     """What only a call under conditions, or with errnos of its own, has."""
     args = [
         {"index": one.index, "op": one.operator, "value": one.value}
@@ -177,7 +177,7 @@ def _conditions_to_json(call: DocumentedCall) -> dict[str, object]:
     return ({"args": args} if args else {}) | ({"errno": list(call.errno)} if call.errno else {})
 
 
-def _target_to_json(target: Target) -> dict[str, object]:
+def _target_to_json(target: TargetInfo) -> dict[str, object]:
     image, runtime = target.image, target.runtime
     return {
         "kind": target.kind,
@@ -397,14 +397,14 @@ def _old_head_from_fields(record: Fields) -> Run:
     target = record.child("target").only("kind", "description")
     return _head(
         record,
-        target=Target(target.text("kind"), target.text("description")),
+        target=TargetInfo(target.text("kind"), target.text("description")),
         environments=(_old_environment_from_fields(record.child("environment")),),
         run_by=RunBy(),
     )
 
 
 def _head(
-    record: Fields, *, target: Target, environments: tuple[Environment, ...], run_by: RunBy
+    record: Fields, *, target: TargetInfo, environments: tuple[Environment, ...], run_by: RunBy
 ) -> Run:
     suite = record.child("suite").only("name", "version")
     started = record.time("started")
@@ -471,9 +471,9 @@ def _check_summary(run: Run, written: Fields, *, old: bool) -> None:
             )
 
 
-def _policy_from_fields(fields: Fields) -> Policy:
+def _policy_from_fields(fields: Fields) -> PolicyInfo:
     fields.only("name", "title", "sha256", "families", "calls")
-    return Policy(
+    return PolicyInfo(
         name=fields.text("name"),
         title=fields.text("title"),
         sha256=fields.digest("sha256"),
@@ -482,13 +482,13 @@ def _policy_from_fields(fields: Fields) -> Policy:
     )
 
 
-def _call_from_fields(fields: Fields) -> DocumentedCall:
+def _call_from_fields(fields: Fields) -> CallInfo:
     optional = [name for name in ("args", "errno") if fields.has(name)]
     for name in optional:
         if not fields.items(name):
             raise fields.refusal(name, "must not be empty")
     fields.only("name", "family", "description", "why", "cves", "attack", "obsolete", *optional)
-    return DocumentedCall(
+    return CallInfo(
         name=fields.text("name"),
         family=fields.text("family"),
         description=fields.text("description"),
@@ -514,10 +514,10 @@ def _condition_from_fields(fields: Fields) -> Condition:
     )
 
 
-def _target_from_fields(fields: Fields) -> Target:
+def _target_from_fields(fields: Fields) -> TargetInfo:
     fields.only("kind", "description", "findings", "programs", "image", "runtime")
     image, runtime = fields.child_or_none("image"), fields.child_or_none("runtime")
-    return Target(
+    return TargetInfo(
         kind=fields.text("kind"),
         description=fields.text("description"),
         findings=fields.texts("findings"),
@@ -542,9 +542,9 @@ def _image_from_fields(fields: Fields) -> Image:
     return Image(fields.text("reference"), fields.text_or_none("digest"))
 
 
-def _runtime_from_fields(fields: Fields) -> Runtime:
+def _runtime_from_fields(fields: Fields) -> RuntimeInfo:
     fields.only("name", "version")
-    return Runtime(fields.text("name"), fields.text("version"))
+    return RuntimeInfo(fields.text("name"), fields.text("version"))
 
 
 _OLD_ENVIRONMENT_KEYS: Final = (

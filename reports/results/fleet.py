@@ -50,7 +50,7 @@ _STATUSES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class FleetNode:
     """A machine of the fleet, as one environment of one record tells of it.
 
     Attributes:
@@ -109,14 +109,14 @@ class Fleet:
     """
 
     cells: tuple[FleetCell, ...]
-    nodes: tuple[tuple[Node, str], ...]
+    nodes: tuple[tuple[FleetNode, str], ...]
 
     @property
     def majority(self) -> str:
         """The pattern of the majority."""
         return "".join(_letter(cell.majority) for cell in self.cells)
 
-    def differing(self) -> Iterator[tuple[Node, str, list[int]]]:
+    def differing(self) -> Iterator[tuple[FleetNode, str, list[int]]]:
         """The nodes that differ from the majority, with their pattern and the cells that do."""
         majority = self.majority
         known: dict[str, list[int]] = {}
@@ -154,7 +154,7 @@ class Gathering:
         self._columns: dict[Identity, int] = {}
         self._keys: list[CellKey] = []
         self._sentences: list[dict[Outcome, str]] = []
-        self._nodes: dict[tuple[str, int], tuple[Node, str]] = {}
+        self._nodes: dict[tuple[str, int], tuple[FleetNode, str]] = {}
         self._patterns: dict[str, str] = {}
 
     def take_record(self, run: Run, digest: str) -> None:
@@ -166,7 +166,7 @@ class Gathering:
         """
         ruling = results.summarize(run).ruling
         for index, environment in enumerate(run.environments):
-            node = Node(
+            node = FleetNode(
                 name=environment.host or f"record {digest[:12]}",
                 kernel=environment.kernel,
                 machine=environment.machine,
@@ -215,7 +215,7 @@ class Gathering:
         known = self._sentences[column]
         known[outcome] = min(known.get(outcome, sentence), sentence)
 
-    def _add(self, node: Node, outcomes: Mapping[int, Outcome]) -> None:
+    def _add(self, node: FleetNode, outcomes: Mapping[int, Outcome]) -> None:
         letters = [ABSENT] * len(self._keys)
         for column, outcome in outcomes.items():
             letters[column] = LETTERS[outcome]
@@ -248,7 +248,7 @@ class Gathering:
         return Fleet(tuple(cells), nodes)
 
 
-def _node_order(node: Node) -> tuple[str, str, str, int]:
+def _node_order(node: FleetNode) -> tuple[str, str, str, int]:
     return (node.name, time_text(node.started), node.record, node.environment)
 
 
@@ -399,7 +399,7 @@ def _cell_from_fields(fields: Fields) -> FleetCell:
     )
 
 
-def _node_from_fields(fields: Fields, patterns: Sequence[str]) -> tuple[Node, str]:
+def _node_from_fields(fields: Fields, patterns: Sequence[str]) -> tuple[FleetNode, str]:
     fields.only(
         "name",
         "kernel",
@@ -414,7 +414,7 @@ def _node_from_fields(fields: Fields, patterns: Sequence[str]) -> tuple[Node, st
         "environment",
         "pattern",
     )
-    node = Node(
+    node = FleetNode(
         name=fields.text("name"),
         kernel=fields.text("kernel"),
         machine=fields.text("machine"),

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.gap import Gap
-from reports.results.model import GAPS_WORST_FIRST, Run, Target, gap_key, gaps_in_order
+from reports.results.model import GAPS_WORST_FIRST, Run, TargetInfo, gap_key, gaps_in_order
 from reports.results.provenance import RunBy
 
 _Item = TypeVar("_Item")
@@ -92,8 +92,8 @@ def _union(lists: Iterable[Iterable[_Item]]) -> tuple[_Item, ...]:
     return tuple(dict.fromkeys(item for items in lists for item in items))
 
 
-def _target(targets: Sequence[Target]) -> Target:
-    return Target(
+def _target(targets: Sequence[TargetInfo]) -> TargetInfo:
+    return TargetInfo(
         kind=targets[0].kind,
         description=_APART.join(_union(target.description.split(_APART) for target in targets)),
         findings=_union(target.findings for target in targets),

@@ -34,7 +34,7 @@ SCHEMA: Final = "syscall-conformance/journal/2"
 """What ``schema`` says in its first line. The number is that of the records that it speaks of."""
 
 
-class Judged:
+class JudgedCells:
     """What the tests of a run have judged so far.
 
     Attributes:
@@ -210,7 +210,7 @@ def _read(text: str) -> tuple[Run, Collection[CellKey]]:
     planned: tuple[CellKey, ...] = ()
     selected_of = 0
     finished = run.started
-    judged = Judged()
+    judged = JudgedCells()
     for index in range(1, len(lines)):
         fields = _line(lines, index)
         if index == 1:
@@ -230,7 +230,7 @@ def _read(text: str) -> tuple[Run, Collection[CellKey]]:
     return read, planned
 
 
-def so_far(head: Run, judged: Judged) -> Run:
+def so_far(head: Run, judged: JudgedCells) -> Run:
     """What is known of a run that nobody has come to the end of.
 
     Args:
@@ -287,7 +287,7 @@ def _head(fields: Fields) -> Run:
     return replace(codec.head_from_fields(fields), waivers=waivers)
 
 
-def _take(fields: Fields, judged: Judged) -> datetime:
+def _take(fields: Fields, judged: JudgedCells) -> datetime:
     fields.only("test", "time", "cells", "controls", "audit_source", "audit_reason")
     sent = {
         "cells": fields.items("cells"),

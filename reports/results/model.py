@@ -48,7 +48,7 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentedCall:
+class CallInfo:
     """A call that the policy documents, with what a reader of a report should know about it.
 
     Attributes:
@@ -75,7 +75,7 @@ class DocumentedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PolicyInfo:
     """The policy that was asked for.
 
     Attributes:
@@ -89,7 +89,7 @@ class Policy:
     name: str
     title: str
     sha256: str
-    calls: tuple[DocumentedCall, ...]
+    calls: tuple[CallInfo, ...]
     families: tuple[str, ...] = ()
 
 
@@ -124,7 +124,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class RuntimeInfo:
     """The program that put the filter on, where one did.
 
     Attributes:
@@ -141,7 +141,7 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetInfo:
     """What was put to the test.
 
     Attributes:
@@ -160,7 +160,7 @@ class Target:
     findings: tuple[str, ...] = ()
     programs: tuple[TargetProgram, ...] = ()
     image: Image | None = None
-    runtime: Runtime | None = None
+    runtime: RuntimeInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +279,8 @@ class Run:
     """
 
     suite: Suite
-    policy: Policy
-    target: Target
+    policy: PolicyInfo
+    target: TargetInfo
     environments: tuple[Environment, ...]
     profiles: tuple[str, ...]
     started: datetime

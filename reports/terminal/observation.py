@@ -32,7 +32,7 @@ _SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ObservationReport:
     """All that a report is made of.
 
     Attributes:
@@ -63,7 +63,7 @@ class Report:
         return tuple(one for one in self.findings if one.key.kind in kinds)
 
 
-def lines(report: Report, width: int) -> list[str]:
+def lines(report: ObservationReport, width: int) -> list[str]:
     """The report for people."""
     refused = report.of(Kind.DOCUMENTED, Kind.UNKNOWN)
     ways = [one for one in report.of(Kind.SIBLING) if not _is_everyday(one)]
@@ -106,7 +106,7 @@ def _folded(found: Sequence[Finding]) -> str:
     )
 
 
-def _headline(report: Report, refused: Sequence[Finding]) -> str:
+def _headline(report: ObservationReport, refused: Sequence[Finding]) -> str:
     title = f"the {len(report.policy.calls)} calls of {report.policy.name}"
     stopped = [one for one in refused if one.stopped_by]
     granted = [one for one in refused if not one.stopped_by]
@@ -232,7 +232,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def notes(report: Report) -> list[str]:
+def notes(report: ObservationReport) -> list[str]:
     """What the reader must know of how it was seen."""
     said = []
     observation = report.observation
@@ -281,7 +281,7 @@ def _hidden(hidden: Mapping[str, Mapping[str, str]] | None) -> list[str]:
     return said
 
 
-def document(report: Report) -> Mapping[str, Any]:
+def document(report: ObservationReport) -> Mapping[str, Any]:
     """The report as plain data, in an order that does not depend on the run."""
     observation = report.observation
     return {
@@ -357,6 +357,6 @@ def _call(one: Finding) -> Mapping[str, Any]:
     }
 
 
-def to_json(report: Report) -> str:
+def to_json(report: ObservationReport) -> str:
     """The document as text."""
     return json.dumps(document(report), indent=2, ensure_ascii=True) + "\n"

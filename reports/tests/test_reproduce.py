@@ -45,7 +45,7 @@ def test_command_is_one_line_that_a_shell_takes_apart() -> None:
         "-k",
         "test_terminates[x86_64-acct]",
     ]
-    foreign = replace(run, target=results.Target("oci", "x"))
+    foreign = replace(run, target=results.TargetInfo("oci", "x"))
     assert "--target=oci:..." in command_elsewhere(foreign, cell.key)
     nasty = replace(cell.key, syscall="a'; rm -rf \u202e\n$(x)")
     words = shlex.split(command_elsewhere(run, nasty))

@@ -30,7 +30,7 @@ from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.machine import need
 from reports import reproduce, results
 from reports.filters import export
-from reports.filters.export import Format, Request
+from reports.filters.export import ExportFormat, ExportRequest
 from reports.results import Run
 from reports.terminal import agreement, gate
 from reports.tests.support import samples
@@ -134,7 +134,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(folder: Path, profile: Profile, arches: Sequence[abis.Arch] = X86) -> Path:
-    made = export.export(Request(SHIPPED, profile, tuple(arches)), Format.BPF)
+    made = export.export(ExportRequest(SHIPPED, profile, tuple(arches)), ExportFormat.BPF)
     assert isinstance(made, bytes)
     path = folder / "program.bpf"
     path.write_bytes(made)

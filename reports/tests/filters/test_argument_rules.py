@@ -27,7 +27,7 @@ from probes.tests.filters.test_conditions import (
     some_words,
 )
 from reports.filters import export
-from reports.filters.export import Request
+from reports.filters.export import ExportRequest
 
 X86 = tuple(abis.ARCHES[name] for name in ("x86_64", "x32", "i386"))
 WIDE, NARROW = (X86[0],), (X86[2],)
@@ -40,7 +40,7 @@ def libseccomp() -> ModuleType:
     return found
 
 
-def compiled(library: ModuleType, request: Request, only: str) -> Program:
+def compiled(library: ModuleType, request: ExportRequest, only: str) -> Program:
     """What libseccomp makes of an exported profile's rules about one call."""
     profile = json.loads(export.oci_json(request))
 
@@ -91,7 +91,7 @@ def test_libseccomp_makes_of_a_profile_what_the_conditions_say(
     dice = random.Random(f"{SEED}-{round_}")  # noqa: S311 - for made-up input
     calls = some_calls(dice)
     name = calls[0].name
-    request = Request(policy_of(*calls), Profile.ERRNO, arches)
+    request = ExportRequest(policy_of(*calls), Profile.ERRNO, arches)
     refused = FilterReturn(Action.ERRNO, 1).value
     try:
         program = compiled(libseccomp, request, name)
@@ -136,10 +136,10 @@ def test_what_documents_say_is_proved_equal(
     libseccomp: ModuleType, calls: list[DocumentedCall], arches: tuple[Arch, ...]
 ) -> None:
     made = policy_of(*calls)
-    request = Request(made, Profile.KILL, arches)
+    request = ExportRequest(made, Profile.KILL, arches)
     name = made.names[0]
     theirs = compiled(libseccomp, request, name)
-    ours = export.export(request, export.Format.BPF)
+    ours = export.export(request, export.ExportFormat.BPF)
     assert isinstance(ours, bytes)
     comparison = compare((bpf.from_bytes(ours),), (theirs,))
     assert comparison.exact
@@ -158,7 +158,7 @@ def test_errnos_of_their_own_are_exported(libseccomp: ModuleType) -> None:
         documented("socket", Condition(0, Operator.EQ, 40)),
         documented("acct"),
     )
-    request = Request(made, Profile.ERRNO, WIDE)
+    request = ExportRequest(made, Profile.ERRNO, WIDE)
     profile = json.loads(export.oci_json(request))
     (whole,) = (rule for rule in profile["syscalls"] if "clone3" in rule["names"])
     assert (whole["action"], whole["errnoRet"]) == ("SCMP_ACT_ERRNO", 38)
@@ -172,12 +172,12 @@ def test_errnos_of_their_own_are_exported(libseccomp: ModuleType) -> None:
         )
     assert returned(program, X86[0], "socket", (2, 0, 0, 0, 0, 0)) == ALLOW
     # Under the other profiles nobody answers an errno.
-    assert "errnoRet" not in export.oci_json(Request(made, Profile.KILL, WIDE))
+    assert "errnoRet" not in export.oci_json(ExportRequest(made, Profile.KILL, WIDE))
 
 
 def test_a_seccomp_profile_of_kubernetes_has_the_conditions() -> None:
     made = policy_of(documented("ptrace", Condition(0, Operator.EQ, 16)))
-    read = yaml.safe_load(export.spo_yaml(Request(made, Profile.KILL, WIDE)))
+    read = yaml.safe_load(export.spo_yaml(ExportRequest(made, Profile.KILL, WIDE)))
     (rule,) = (one for one in read["spec"]["syscalls"] if "args" in one)
     assert rule == {
         "action": "SCMP_ACT_ALLOW",
@@ -186,21 +186,21 @@ def test_a_seccomp_profile_of_kubernetes_has_the_conditions() -> None:
     }
     own = policy_of(documented("clone3", errnos=("ENOSYS",)))
     with pytest.raises(BadInputError, match=r"--format spo: .*clone3 cannot answer ERRNO"):
-        export.spo_yaml(Request(own, Profile.ERRNO, WIDE))
+        export.spo_yaml(ExportRequest(own, Profile.ERRNO, WIDE))
 
 
 def test_what_a_profile_cannot_say_is_refused_in_a_sentence() -> None:
     # Bits above 32, of an argument that has only 32 on i386.
     made = policy_of(documented("mmap", Condition(1, Operator.MASKED_EQ, 1 << 40, 1 << 40)))
     with pytest.raises(BadInputError, match="no profile can say what the policy restricts of mmap"):
-        export.oci_json(Request(made, Profile.KILL, X86))
-    assert export.oci_json(Request(made, Profile.KILL, WIDE))
-    assert export.export(Request(made, Profile.KILL, X86), export.Format.BPF)
+        export.oci_json(ExportRequest(made, Profile.KILL, X86))
+    assert export.oci_json(ExportRequest(made, Profile.KILL, WIDE))
+    assert export.export(ExportRequest(made, Profile.KILL, X86), export.ExportFormat.BPF)
 
 
 def test_the_header_says_which_argument_is_looked_at(tmp_path: Path) -> None:
     del tmp_path
     made = policy_of(documented("ptrace", Condition(1, Operator.EQ, 16)))
-    header = export.c_header(Request(made, Profile.KILL, WIDE))
+    header = export.c_header(ExportRequest(made, Profile.KILL, WIDE))
     assert "half of argument 1" in header
     assert header.count(": the number") == 1

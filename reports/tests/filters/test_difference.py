@@ -151,7 +151,7 @@ def _is_at(place: Place, data: SeccompData) -> bool:
     return place.token == data.arch and inside
 
 
-def _has(row: module.Row, number: int) -> bool:
+def _has(row: module.DifferenceRow, number: int) -> bool:
     inside = any(first <= number <= last for first, last in row.numbers.unknown)
     return number in row.numbers.named or inside
 

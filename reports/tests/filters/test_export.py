@@ -37,7 +37,7 @@ from probes.targets import builtin, container
 from probes.tests.support import oracles
 from probes.tests.support.machine import Machine, need, private_machine, static_root
 from reports.filters import export
-from reports.filters.export import Format, Request
+from reports.filters.export import ExportFormat, ExportRequest
 
 SHIPPED = policy.load(SUITE / "cases/policies/container-restrictions.toml", abis.all_names())
 ALLOW = FilterReturn(Action.ALLOW)
@@ -49,11 +49,13 @@ profiles = pytest.mark.parametrize("profile", Profile)
 machines = pytest.mark.parametrize("machine", MACHINES)
 
 
-def request_for(profile: Profile, machine: str = "x86_64", documented: Policy = SHIPPED) -> Request:
-    return Request(documented, profile, abis.offered_by(machine))
+def request_for(
+    profile: Profile, machine: str = "x86_64", documented: Policy = SHIPPED
+) -> ExportRequest:
+    return ExportRequest(documented, profile, abis.offered_by(machine))
 
 
-def program_of(request: Request) -> Program:
+def program_of(request: ExportRequest) -> Program:
     return builtin.build(request.policy, request.arches, request.profile)
 
 
@@ -154,7 +156,7 @@ def test_so_it_does_for_a_big_endian_machine(libseccomp: ModuleType) -> None:
     check_equality(libseccomp, request_for(Profile.ERRNO, "s390x", documented))
 
 
-def check_equality(library: ModuleType, request: Request) -> None:
+def check_equality(library: ModuleType, request: ExportRequest) -> None:
     request = replace(request, arches=tuple(one for one in request.arches if one.scmp))
     native = request.arches[0]
     theirs = compiled(library, json.loads(export.oci_json(request)), native)
@@ -179,8 +181,8 @@ def check_equality(library: ModuleType, request: Request) -> None:
     } == {Pair(returns, KILL_THREAD)}
 
 
-@pytest.mark.parametrize("form", [Format.OCI, Format.SPO])
-def test_an_abi_that_libseccomp_lacks_is_told_and_not_named(form: Format) -> None:
+@pytest.mark.parametrize("form", [ExportFormat.OCI, ExportFormat.SPO])
+def test_an_abi_that_libseccomp_lacks_is_told_and_not_named(form: ExportFormat) -> None:
     """A profile that named it would be refused by every runtime."""
     both = request_for(Profile.KILL, "riscv64")
     assert [one.name for one in both.arches] == ["riscv64", "riscv32"]
@@ -196,12 +198,12 @@ def test_an_abi_that_libseccomp_lacks_is_told_and_not_named(form: Format) -> Non
 
 
 def test_an_abi_that_is_left_out_is_no_business_of_the_profile(libseccomp: ModuleType) -> None:
-    request = Request(SHIPPED, Profile.KILL, (abis.ARCHES["x86_64"],))
+    request = ExportRequest(SHIPPED, Profile.KILL, (abis.ARCHES["x86_64"],))
     assert json.loads(export.oci_json(request))["architectures"] == ["SCMP_ARCH_X86_64"]
     check_equality_on(libseccomp, request, abis.ARCHES["x86_64"])
 
 
-def check_equality_on(library: ModuleType, request: Request, arch: Arch) -> None:
+def check_equality_on(library: ModuleType, request: ExportRequest, arch: Arch) -> None:
     theirs = compiled(library, export.oci_profile(request), arch)
     found = differing(compare((program_of(request),), (theirs,)), arch)
     known = numbers_in(found.pop(Pair(ALLOW, request.profile.returns)))
@@ -219,12 +221,12 @@ def test_what_a_profile_cannot_keep_shut_is_told(libseccomp: ModuleType, carrier
     )
     opened = differing(comparison, i386).get(Pair(Profile.ERRNO.returns, ALLOW), set())
     assert opened == {(i386.numbers[carrier],) * 2}
-    told = [note for note in export.notes(request, Format.OCI) if carrier in note]
+    told = [note for note in export.notes(request, ExportFormat.OCI) if carrier in note]
     assert len(told) == 1
     assert "i386" in told[0]
-    assert not [note for note in export.notes(request, Format.BPF) if carrier in note]
+    assert not [note for note in export.notes(request, ExportFormat.BPF) if carrier in note]
     whole = request_for(Profile.ERRNO, documented=a_policy("acct", "msgrcv"))
-    assert not [note for note in export.notes(whole, Format.OCI) if carrier in note]
+    assert not [note for note in export.notes(whole, ExportFormat.OCI) if carrier in note]
 
 
 @machines
@@ -312,7 +314,7 @@ def numbers_named(arch: Arch, ranges: Iterable[tuple[int, int]]) -> list[str]:
 def test_the_raw_program_is_the_builtin_one_in_the_machine_s_order() -> None:
     for machine in ("x86_64", "s390x"):
         request = request_for(Profile.KILL, machine)
-        raw = export.export(request, Format.BPF)
+        raw = export.export(request, ExportFormat.BPF)
         assert isinstance(raw, bytes)
         big_endian = machine == "s390x"
         assert bpf.from_bytes(raw, big_endian=big_endian) == program_of(request)
@@ -345,7 +347,7 @@ def test_gcc_reads_the_program_from_the_header(name: str, tmp_path: Path) -> Non
     requests = [request_for(profile, documented=documented) for profile in Profile][:2]
     names = []
     for request, file in zip(requests, ("one.h", "two.h"), strict=True):
-        header = export.export(request, Format.C)
+        header = export.export(request, ExportFormat.C)
         assert isinstance(header, str)
         (tmp_path / file).write_text(header)
         names += re.findall(r"struct sock_filter (\w+)\[", header)
@@ -410,8 +412,8 @@ def test_kubernetes_takes_the_name(name: str) -> None:
     assert label.endswith("-log")
 
 
-@pytest.mark.parametrize("form", Format)
-def test_an_export_depends_on_nothing_but_the_request(form: Format) -> None:
+@pytest.mark.parametrize("form", ExportFormat)
+def test_an_export_depends_on_nothing_but_the_request(form: ExportFormat) -> None:
     one, two = (export.export(request_for(Profile.KILL), form) for _ in range(2))
     assert one == two
     other = export.export(request_for(Profile.LOG), form)
@@ -422,16 +424,16 @@ def test_an_export_depends_on_nothing_but_the_request(form: Format) -> None:
 
 def test_the_notes_say_how_a_profile_falls_short() -> None:
     for profile in Profile:
-        told = export.notes(request_for(profile), Format.OCI)
+        told = export.notes(request_for(profile), ExportFormat.OCI)
         assert any("KILL_THREAD" in note for note in told)
         assert any("ENOSYS" in note for note in told) == (profile is not Profile.LOG)
-        assert told == export.notes(request_for(profile), Format.SPO)
-        assert not export.notes(request_for(profile), Format.C)
+        assert told == export.notes(request_for(profile), ExportFormat.SPO)
+        assert not export.notes(request_for(profile), ExportFormat.C)
 
 
 def test_the_exported_program_does_what_the_policy_says() -> None:
     request = request_for(Profile.ERRNO)
-    raw = export.export(request, Format.BPF)
+    raw = export.export(request, ExportFormat.BPF)
     assert isinstance(raw, bytes)
     program = bpf.from_bytes(raw)
     for arch in request.arches:

@@ -149,7 +149,7 @@ def test_markup_from_outside_is_shown_and_not_obeyed() -> None:
     run = samples.run([bad])
     run = replace(
         run,
-        target=results.Target(nasty, nasty),
+        target=results.TargetInfo(nasty, nasty),
         policy=replace(run.policy, title=nasty, name=nasty),
         environments=(replace(run.environment, kernel=nasty, arches=(nasty,)),),
     )

@@ -21,7 +21,7 @@ from probes.files import SUITE
 from probes.tests.support import oracles
 from reports import results
 from reports.advice import mend
-from reports.benchmarks.browser import NAMES, Browser, Page, find
+from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
 from reports.html.compliance import render
 from reports.results import Run
 from reports.summary import documented
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Page:
+def page(browser: Browser) -> BrowserPage:
     """A page of its own for each test."""
     return browser.page()
 
@@ -72,7 +72,7 @@ def written(run: Run, folder: Path) -> Path:
     return path
 
 
-def accuse(page: Page) -> list[str]:
+def accuse(page: BrowserPage) -> list[str]:
     """What axe-core holds against a page, one line each."""
     page.evaluate(AXE.read_text(encoding="utf-8") + "; 0")
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
@@ -92,7 +92,7 @@ def axe() -> None:
 @pytest.mark.usefixtures("axe")
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", KINDS)
-def test_axe_finds_nothing(name: str, scheme: str, page: Page, tmp_path: Path) -> None:
+def test_axe_finds_nothing(name: str, scheme: str, page: BrowserPage, tmp_path: Path) -> None:
     """No violation on any kind of page, everything unfolded, in both colour schemes."""
     page.look(scheme=scheme)
     page.open(written(few(samples.all_kinds()[name]), tmp_path))
@@ -102,7 +102,7 @@ def test_axe_finds_nothing(name: str, scheme: str, page: Page, tmp_path: Path) -
 
 @pytest.mark.usefixtures("axe")
 @pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_on_a_whole_page(width: int, page: Page, tmp_path: Path) -> None:
+def test_axe_finds_nothing_on_a_whole_page(width: int, page: BrowserPage, tmp_path: Path) -> None:
     """With 60 calls by 9 claims by 3 ABIs, as a reader opens it."""
     page.look(width=width)
     page.open(written(samples.proved(), tmp_path))
@@ -110,7 +110,7 @@ def test_axe_finds_nothing_on_a_whole_page(width: int, page: Page, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("axe")
-def test_axe_would_find_something(page: Page, tmp_path: Path) -> None:
+def test_axe_would_find_something(page: BrowserPage, tmp_path: Path) -> None:
     """The oracle sees a page on which the colours are too much alike."""
     path = written(few(samples.failing()), tmp_path)
     text = path.read_text(encoding="utf-8")
@@ -124,7 +124,7 @@ def test_axe_would_find_something(page: Page, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", KINDS)
-def test_nothing_sticks_out(name: str, width: int, page: Page, tmp_path: Path) -> None:
+def test_nothing_sticks_out(name: str, width: int, page: BrowserPage, tmp_path: Path) -> None:
     """The page never scrolls sideways, folded or unfolded; tables that must do so in a box."""
     page.look(width=width)
     page.open(written(samples.all_kinds()[name], tmp_path))
@@ -141,7 +141,7 @@ def test_nothing_sticks_out(name: str, width: int, page: Page, tmp_path: Path) -
     assert cut == []
 
 
-def test_large_matrix_is_readable(page: Page, tmp_path: Path) -> None:
+def test_large_matrix_is_readable(page: BrowserPage, tmp_path: Path) -> None:
     """60 calls by 9 claims by 3 ABIs side by side, no sign smaller than 24 pixels."""
     page.look(width=1400)
     page.open(written(samples.proved(), tmp_path))
@@ -166,7 +166,7 @@ def test_large_matrix_is_readable(page: Page, tmp_path: Path) -> None:
     assert shape["smallest"] >= 12
 
 
-def test_matrix_keeps_its_head_and_its_names(page: Page, tmp_path: Path) -> None:
+def test_matrix_keeps_its_head_and_its_names(page: BrowserPage, tmp_path: Path) -> None:
     """However far a reader scrolls, the call's name and the column's claim stay in sight."""
     page.look(width=360, height=800)
     page.open(written(samples.proved(), tmp_path))
@@ -195,7 +195,7 @@ def test_matrix_keeps_its_head_and_its_names(page: Page, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("allowed", [True, False], ids=["scripts", "no scripts"])
-def test_sign_leads_to_its_evidence(page: Page, tmp_path: Path, *, allowed: bool) -> None:
+def test_sign_leads_to_its_evidence(page: BrowserPage, tmp_path: Path, *, allowed: bool) -> None:
     """A click on a sign unfolds the evidence and shows it, also where no script may run."""
     page.look()
     page.scripts(allowed=allowed)
@@ -224,7 +224,7 @@ def test_sign_leads_to_its_evidence(page: Page, tmp_path: Path, *, allowed: bool
     assert "failed" in shown["text"]
 
 
-def test_box_shows_only_what_did_not_pass(page: Page, tmp_path: Path) -> None:
+def test_box_shows_only_what_did_not_pass(page: BrowserPage, tmp_path: Path) -> None:
     """By style alone; the families and calls that passed are folded away."""
     page.look()
     page.scripts(allowed=False)
@@ -238,7 +238,7 @@ def test_box_shows_only_what_did_not_pass(page: Page, tmp_path: Path) -> None:
     assert page.evaluate(rows) == ["bpf", "acct"]
 
 
-def test_page_is_used_by_keyboard(page: Page, tmp_path: Path) -> None:
+def test_page_is_used_by_keyboard(page: BrowserPage, tmp_path: Path) -> None:
     """The first stop skips to the verdict; a table can be skipped, and scrolled with arrows."""
     page.look(width=360, height=800)
     page.open(written(samples.passing(), tmp_path))
@@ -259,7 +259,7 @@ def test_page_is_used_by_keyboard(page: Page, tmp_path: Path) -> None:
     assert outline == "solid"
 
 
-def _press(page: Page, key: str, code: int) -> None:
+def _press(page: BrowserPage, key: str, code: int) -> None:
     text = {"text": "\r"} if key == "Enter" else {}
     for kind in ("keyDown", "keyUp"):
         page.send(
@@ -272,7 +272,7 @@ def _press(page: Page, key: str, code: int) -> None:
         )
 
 
-def test_print_holds_everything_that_matters(page: Page, tmp_path: Path) -> None:
+def test_print_holds_everything_that_matters(page: BrowserPage, tmp_path: Path) -> None:
     """On paper nothing is folded: every failure with its advice, and the evidence of every cell."""
     run = samples.failing()
     page.look(scheme="dark")
@@ -342,7 +342,7 @@ def hostile_run(poison: str) -> Run:
 
 
 @pytest.mark.parametrize("poison", HOSTILE, ids=["img", "script", "controls", "long", "entities"])
-def test_hostile_texts_do_nothing(poison: str, page: Page, tmp_path: Path) -> None:
+def test_hostile_texts_do_nothing(poison: str, page: BrowserPage, tmp_path: Path) -> None:
     """No script runs, no element comes of a text, nothing is fetched, nothing breaks out."""
     run = hostile_run(poison)
     read_back = results.from_json(json.loads(results.to_json(run)))
@@ -373,7 +373,9 @@ def test_hostile_texts_do_nothing(poison: str, page: Page, tmp_path: Path) -> No
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\\x00\\x1b\\ufffd]", text)
 
 
-def test_pytests_page_has_verdict_and_matrix_and_obeys_nothing(page: Page, tmp_path: Path) -> None:
+def test_pytests_page_has_verdict_and_matrix_and_obeys_nothing(
+    page: BrowserPage, tmp_path: Path
+) -> None:
     """Above its rows; each sign links to evidence that the other page has; texts stay texts."""
     policy = tmp_path / "policy.toml"
     text = samples.POLICY_FILE.read_text(encoding="utf-8")
@@ -411,6 +413,6 @@ def test_pytests_page_has_verdict_and_matrix_and_obeys_nothing(page: Page, tmp_p
     assert "compliance.html" in page.evaluate("location.href")
 
 
-def test_title_says_the_verdict(page: Page, tmp_path: Path) -> None:
+def test_title_says_the_verdict(page: BrowserPage, tmp_path: Path) -> None:
     page.open(written(samples.passing(), tmp_path))
     assert page.evaluate("document.title") == "PASS: Container restrictions"

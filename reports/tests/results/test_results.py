@@ -59,13 +59,13 @@ def small() -> results.Run:
     program = results.TargetProgram("kill", "0" * 64, 7)
     return replace(
         waived,
-        target=results.Target(
+        target=results.TargetInfo(
             "docker",
             "d",
             ("a finding",),
             (program,),
             results.Image("debian:12", None),
-            results.Runtime("runc", "1.1.5"),
+            results.RuntimeInfo("runc", "1.1.5"),
         ),
         run_by=RunBy(0, "root", "jane", Pipeline("Jenkins", None, "https://ci/1")),
         policy=replace(waived.policy, calls=waived.policy.calls[:2]),

@@ -10,12 +10,12 @@ from probes.gap import Gap, GapState
 from reports import results
 from reports.results import (
     Baseline,
+    CallInfo,
     Change,
     ChangeKind,
-    DocumentedCall,
     Image,
     Run,
-    Runtime,
+    RuntimeInfo,
     TargetProgram,
 )
 from reports.results.provenance import Pipeline, RunBy
@@ -59,7 +59,7 @@ def deployed() -> Run:
             description="a container of example/app:1",
             programs=(TargetProgram("errno", SHA[7:], 120), TargetProgram("errno", SHA[7:], 9)),
             image=Image("example/app:1", SHA),
-            runtime=Runtime("docker", "28.1"),
+            runtime=RuntimeInfo("docker", "28.1"),
         ),
         run_by=RunBy(0, "root", "ada", Pipeline("GitHub Actions", "ada", "https://ci.example/1")),
         gaps=(Gap("mounts", "fsopen", "x86_64", 430, "errno", ("mount",), GapState.OPEN, "open"),),
@@ -86,7 +86,7 @@ def nasty() -> Run:
         for outcome in (list(Outcome)[rank % 6],)
         if outcome is not Outcome.WAIVED
     ]
-    call = DocumentedCall(text, text, text, text, NASTY, NASTY)
+    call = CallInfo(text, text, text, text, NASTY, NASTY)
     return replace(
         whole,
         suite=results.Suite(text, text),
@@ -98,7 +98,7 @@ def nasty() -> Run:
             findings=NASTY,
             programs=(TargetProgram(text, SHA[7:], 1),),
             image=Image(text, text),
-            runtime=Runtime(text, text),
+            runtime=RuntimeInfo(text, text),
         ),
         environments=(
             replace(

@@ -20,16 +20,16 @@ from probes.gap import Gap, GapState
 from reports.results import (
     AuditSource,
     Baseline,
+    CallInfo,
     Change,
     ChangeKind,
-    DocumentedCall,
     Environment,
     Image,
-    Policy,
+    PolicyInfo,
     Run,
-    Runtime,
+    RuntimeInfo,
     Suite,
-    Target,
+    TargetInfo,
     TargetProgram,
     missing,
 )
@@ -88,16 +88,16 @@ _NO_RECORDS = (
 
 
 @cache
-def policy() -> Policy:
+def policy() -> PolicyInfo:
     """The shipped policy, as a record holds it."""
     content = POLICY_FILE.read_bytes()
     file = tomllib.loads(content.decode())
-    return Policy(
+    return PolicyInfo(
         name=file["name"],
         title=file["title"],
         sha256=hashlib.sha256(content).hexdigest(),
         calls=tuple(
-            DocumentedCall(
+            CallInfo(
                 name=call["name"],
                 family=call["family"],
                 description=call["description"],
@@ -119,7 +119,7 @@ def run(cells: Iterable[Cell]) -> Run:
     return Run(
         suite=Suite("syscall-conformance", "0.1.0"),
         policy=policy(),
-        target=Target("builtin", "the filter that the suite builds from the policy"),
+        target=TargetInfo("builtin", "the filter that the suite builds from the policy"),
         environments=(
             Environment(
                 kernel="6.12.0 #1 SMP PREEMPT_DYNAMIC",
@@ -261,7 +261,7 @@ def compared() -> Run:
             whole.target,
             programs=(TargetProgram("kill", "a" * 64, 31), TargetProgram("errno", "b" * 64, 33)),
             image=Image("registry.example/app:1.4", "sha256:" + "c" * 64),
-            runtime=Runtime("runc", "1.1.5"),
+            runtime=RuntimeInfo("runc", "1.1.5"),
             findings=("the rule for fooctl is in vain: no such call is known",),
         ),
         run_by=RunBy(0, "root", "ada", Pipeline("GitLab CI/CD", "ada", "https://ci.example/7")),

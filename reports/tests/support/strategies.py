@@ -13,16 +13,16 @@ from reports.results import (
     MAX_NUMBER,
     AuditSource,
     Baseline,
+    CallInfo,
     Change,
     ChangeKind,
-    DocumentedCall,
     Environment,
     Image,
-    Policy,
+    PolicyInfo,
     Run,
-    Runtime,
+    RuntimeInfo,
     Suite,
-    Target,
+    TargetInfo,
     TargetProgram,
 )
 from reports.results.provenance import Pipeline, RunBy
@@ -67,7 +67,7 @@ _CONDITIONS = st.builds(
     mask=st.none() | st.integers(0, HIGHEST_VALUE),
 )
 _CALLS = st.builds(
-    DocumentedCall,
+    CallInfo,
     name=NAMES,
     family=TEXTS,
     description=TEXTS,
@@ -88,7 +88,7 @@ _DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 _MAYBE = st.none() | TEXTS
 
 TARGETS = st.builds(
-    Target,
+    TargetInfo,
     kind=TEXTS,
     description=TEXTS,
     findings=_WORDS,
@@ -97,7 +97,7 @@ TARGETS = st.builds(
         max_size=3,
     ).map(tuple),
     image=st.none() | st.builds(Image, TEXTS, _MAYBE),
-    runtime=st.none() | st.builds(Runtime, TEXTS, TEXTS),
+    runtime=st.none() | st.builds(RuntimeInfo, TEXTS, TEXTS),
 )
 ENVIRONMENTS = st.builds(
     Environment,
@@ -188,7 +188,7 @@ RUNS = st.builds(
     Run,
     suite=st.builds(Suite, TEXTS, TEXTS),
     policy=st.builds(
-        Policy,
+        PolicyInfo,
         name=TEXTS,
         title=TEXTS,
         sha256=_DIGESTS,

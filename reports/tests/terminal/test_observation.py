@@ -31,7 +31,7 @@ from probes.observe.tally import Key, Row
 from probes.observe.watch import Kind
 from probes.tests.support import observing
 from probes.tests.support.observing import POLICY
-from reports.terminal.observation import Report, document, lines, to_json
+from reports.terminal.observation import ObservationReport, document, lines, to_json
 
 COMMAND = [sys.executable, "-m", "syscall_conformance"]
 DOCUMENTED = policy.load(POLICY, arch.all_names())
@@ -70,14 +70,14 @@ def _report(
     ending: Ending = Ending.ITSELF,
     granted: Grants = _nobody,
     confined: bool = False,
-) -> Report:
+) -> ObservationReport:
     outcome = Outcome(status, ending, 1_500_000_000)
     seen = Observation(datetime(2026, 1, 31, tzinfo=UTC), outcome, confined, rows, 0)
     found = findings(seen, tuple(Profile), granted)
-    return Report(("tool",), DOCUMENTED, tuple(Profile), seen, found)
+    return ObservationReport(("tool",), DOCUMENTED, tuple(Profile), seen, found)
 
 
-def _text(report: Report, width: int = 200) -> str:
+def _text(report: ObservationReport, width: int = 200) -> str:
     return "\n".join(lines(report, width))
 
 
@@ -235,7 +235,7 @@ def test_the_exit_status_says_what_was_seen(
     assert _text(report).startswith(f"{word}: ")
 
 
-def _limited(report: Report, **changes: Any) -> Report:  # noqa: ANN401 - fields of an observation
+def _limited(report: ObservationReport, **changes: Any) -> ObservationReport:  # noqa: ANN401 - fields of an observation
     return replace(report, observation=replace(report.observation, **changes))
 
 
