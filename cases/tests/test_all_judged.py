@@ -28,7 +28,7 @@ from reports import results, summary
 from reports.formats import catalogue
 from reports.reproduce import test_of
 from reports.results import Run, summarize
-from reports.terminal import closing, gate
+from reports.terminal import closing, gate_lines
 from reports.tests.support import job, samples
 
 test_of.__test__ = False  # type: ignore[attr-defined]  # it names tests and is none
@@ -122,8 +122,8 @@ def test_every_report_has_the_sentence(name: str, finding: Finding) -> None:
 
 def test_the_gate_and_the_terminal_have_it(tmp_path: Path) -> None:
     run = record_of(LIMIT)
-    again = gate.Again(tmp_path, ())
-    assert any(TEXT in line for line in gate.lines(run, [], again, ()))
+    again = gate_lines.Again(tmp_path, ())
+    assert any(TEXT in line for line in gate_lines.lines(run, [], again, ()))
     terminal = " ".join(line.strip() for line in closing.lines(run, []))
     assert TEXT in terminal
 

@@ -20,7 +20,7 @@ from probes.filters.conditions import Comparison, Condition, Operator, Restricti
 from probes.targets import builtin
 from probes.tests.support import confined
 from reports.commands.main import run as main
-from reports.filters.export import ExportFormat, ExportRequest, export
+from reports.filters.allowlist import ExportFormat, ExportRequest, export
 from reports.tests.support import job
 
 pytestmark = pytest.mark.skipif(not job.on_x86_64, reason="x86_64's numbers")

@@ -15,7 +15,7 @@ from probes.documents import policy
 from probes.errors import ExitStatus
 from probes.filters import bpf
 from probes.targets import builtin
-from reports.filters import export
+from reports.filters import allowlist
 from reports.tests.support import job
 from reports.tests.support.job import ALONE, CHECKOUT, POLICY, Job
 
@@ -169,9 +169,9 @@ def test_a_running_process_whose_filter_logs(flags: int, tmp_path: Path) -> None
 @pytest.mark.parametrize("flags", [[], ["SECCOMP_FILTER_FLAG_LOG"]], ids=["silent", "logging"])
 def test_a_profile_whose_flag_has_it_log(flags: list[str], tmp_path: Path) -> None:
     documented = policy.load(POLICY, arch.all_names())
-    request = export.ExportRequest(documented, Profile.ERRNO, arch.offered_by("x86_64"))
+    request = allowlist.ExportRequest(documented, Profile.ERRNO, arch.offered_by("x86_64"))
     file = tmp_path / "profile.json"
-    profile = json.loads(export.oci_json(request))
+    profile = json.loads(allowlist.oci_json(request))
     file.write_text(json.dumps({**profile, "flags": flags}), encoding="utf-8")
     reader = ("--engine=bundle", "--runtime=crun")
     options = ("--profile=errno", "--arch=x86_64", *reader, *ALONE, "-k", "acct")

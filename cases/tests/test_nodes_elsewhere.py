@@ -20,7 +20,7 @@ import pytest
 from cases.tests.test_main_job import EMPTY_FILTER, check_complete
 from cases.tests.test_nodes import EACH, copied, files_of
 from probes.errors import ExitStatus
-from probes.guest import fleet, runner, serve, serving
+from probes.guest import choice, runner, serve, serving
 from probes.guest.runner import Job, Limits
 from probes.tests.guest import test_runner as fakes
 from probes.tests.support.oracles import require
@@ -344,7 +344,7 @@ def instead_of_qemu(
 ) -> None:
     """Has guests be Python programs; their console is what these print."""
     made, tree = fakes.guest(folder, body, limits), fakes.tree(folder)
-    monkeypatch.setattr(fleet, "prepare", lambda *_: made)
+    monkeypatch.setattr(choice, "prepare", lambda *_: made)
     monkeypatch.setattr(serving, "_job", lambda *_: Job(tree, (("true",),)))
 
 
@@ -367,7 +367,7 @@ def test_what_becomes_of_a_guest_is_said(
     body, limits, words = ending
     instead_of_qemu(tmp_path, monkeypatch, body, limits)
     ask = serving.Ask(tmp_path, limits, {})
-    wanted = fleet.read(["s390x"])
+    wanted = choice.read(["s390x"])
     status, (line,) = serving.serve_guests(wanted, ask, lambda _name, _line: None)
     assert status == (ExitStatus.BROKEN if "BROKEN" in words else ExitStatus.CONFORMANT)
     assert re.match(words, line)

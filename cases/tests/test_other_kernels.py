@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from probes.errors import ExitStatus, SuiteError
-from probes.guest import fleet, packages
+from probes.guest import choice, packages
 from probes.guest.packages import Archive
 from probes.tests.support.oracles import unavailable
 from reports.tests.support import job
@@ -32,12 +32,12 @@ GVISOR = ("--network=none", "--ignore-cgroups", "do")
 
 def unpacked(name: str, suite: str, architecture: str, *, closure: bool = False) -> Path:
     """The folder into which a package was unpacked, and what it depends on where that is asked."""
-    root = fleet.default_cache() / "unpacked" / f"{suite}-{architecture}-{name}"
+    root = choice.default_cache() / "unpacked" / f"{suite}-{architecture}-{name}"
     if root.exists():
         return root
     half = root.with_name(f"{root.name}.{os.getpid()}")
     try:
-        archive = Archive(suite, architecture, fleet.default_cache())
+        archive = Archive(suite, architecture, choice.default_cache())
         archive.update()
         found = [one for one in archive.closure([name]) if closure or one.name == name]
         for file in archive.fetch(found):

@@ -13,7 +13,7 @@ from probes.action import Profile
 from probes.documents import policy
 from probes.errors import ExitStatus
 from reports.commands.main import run as main
-from reports.filters import export
+from reports.filters import allowlist
 from reports.tests.support import job
 from reports.tests.support.job import ALONE, POLICY
 
@@ -29,8 +29,8 @@ Json = dict[str, Any]
 def exported() -> Json:
     """The errno profile as it is exported for engines."""
     documented = policy.load(POLICY, arch.all_names())
-    request = export.ExportRequest(documented, Profile.ERRNO, arch.offered_by("x86_64"))
-    found: Json = json.loads(export.oci_json(request))
+    request = allowlist.ExportRequest(documented, Profile.ERRNO, arch.offered_by("x86_64"))
+    found: Json = json.loads(allowlist.oci_json(request))
     return found
 
 

@@ -41,8 +41,8 @@ from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, need, private_machine, static_root
 from probes.tests.support.oracles import require
 from reports import results
-from reports.filters import export
-from reports.filters.export import ExportRequest
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportRequest
 from reports.results import codec
 from reports.terminal.agreement import compare
 from reports.tests.support import from_inside, samples
@@ -159,7 +159,9 @@ def documented(profile: Profile) -> list[Case]:
 
 def exported(profile: Profile) -> dict[str, Any]:
     """The profile that conforms, as the suite exports it."""
-    made: dict[str, Any] = json.loads(export.oci_json(ExportRequest(SHIPPED, profile, tuple(X86))))
+    made: dict[str, Any] = json.loads(
+        allowlist.oci_json(ExportRequest(SHIPPED, profile, tuple(X86)))
+    )
     return made
 
 

@@ -1,5 +1,5 @@
 /*
- * The reference for probes/benchmarks/call.py: what a probe costs without an interpreter.
+ * The reference for probes/benchmarks/call_cost.py: what a probe costs without an interpreter.
  *
  * usage: reference ROUNDS NUMBER [PROGRAM...]
  *

@@ -23,9 +23,9 @@ from typing import IO, Final
 from probes import main_job
 from probes.arch import ARCHES
 from probes.errors import BadInputError, InstrumentError
-from probes.guest import cpio, image
+from probes.guest import boot, cpio
+from probes.guest.boot import Kernel, Userland
 from probes.guest.cpio import Entry
-from probes.guest.image import Kernel, Userland
 from probes.guest.machines import Machine
 from probes.instrument import kernel
 
@@ -180,7 +180,7 @@ def run(
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="guest-") as scratch:
         folder = Path(scratch)
-        modules = image.in_load_order(guest.kernel.modules, _modules(guest.machine, job))
+        modules = boot.in_load_order(guest.kernel.modules, _modules(guest.machine, job))
         _write_initrd(folder / _INITRD_FILE, guest, _job_entries(guest, modules, job))
         command = _command(guest, folder, job)
         console = _Console(folder, home, say)
@@ -214,7 +214,7 @@ def _job_entries(guest: Guest, modules: Sequence[str], job: Job) -> Iterator[Ent
     yield cpio.file("guest.json", json.dumps(order).encode())
     for path, data in job.files.items():
         yield cpio.file(path.lstrip("/"), data)
-    yield from image.tree_layer(job.tree, SUITE_FOLDER, guest.userland)
+    yield from boot.tree_layer(job.tree, SUITE_FOLDER, guest.userland)
 
 
 def _write_initrd(place: Path, guest: Guest, entries: Iterator[Entry]) -> None:

@@ -19,8 +19,8 @@ from typing import Final
 from probes import interruption, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
-from probes.guest import fleet, runner, serve
-from probes.guest.fleet import Wanted
+from probes.guest import choice, runner, serve
+from probes.guest.choice import Wanted
 from probes.guest.runner import Ended, Guest, Job, Limits
 from probes.text import visible
 
@@ -111,7 +111,7 @@ def serve_guests(
                     if stop.is_set():
                         break
                     say(str(one), "getting its packages")
-                    guest = fleet.prepare(one, ask.cache, ask.limits)
+                    guest = choice.prepare(one, ask.cache, ask.limits)
                     made = _Served(_name(one), _free_port())
                     say(str(one), f"booting {guest.kernel.image.name}")
                     boot = _Boot(guest, _job(made.port, ask.files), Path(home) / made.name, stop)

@@ -15,7 +15,7 @@ from probes.targets.open import Opened, open_target
 from probes.text import did_you_mean, shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.filters import explain, places, way
+from reports.filters import overview, places, way
 from reports.filters.places import Place
 
 _ARGUMENTS = 6
@@ -78,9 +78,9 @@ def _explain_part(opened: Opened, asked: _Asked) -> list[str]:
     """What one stack of filters does."""
     if asked.number is not None:
         return _explain_number(opened, asked.number, asked.values, asked.wanted, asked.width)
-    analysis = explain.analyze(opened)
+    analysis = overview.analyze(opened)
     where = places.places(analysis, opened.native, asked.wanted)
-    return explain.overview(opened, analysis, where, asked.width)
+    return overview.overview(opened, analysis, where, asked.width)
 
 
 def _explain_number(
@@ -93,18 +93,18 @@ def _explain_number(
     where: Sequence[Place]
     if values is not None:
         # One call needs no proof, so it is told of filters that are too complex for one, too.
-        lines = explain.headline(opened, width)
+        lines = overview.headline(opened, width)
         where = [places.abi(one) for one in wanted or arch.offered_by(opened.native.machine)]
         for place, here in _places_of(number, where):
             data = SeccompData(here, place.token, values)
-            lines += ["", *explain.call_lines(opened, place, data, width)]
+            lines += ["", *overview.call_lines(opened, place, data, width)]
         return lines
-    analysis = explain.analyze(opened)
-    lines = explain.headline(explain.with_unread(opened, analysis), width)
-    lines += explain.inexactness(analysis, width)
+    analysis = overview.analyze(opened)
+    lines = overview.headline(overview.with_unread(opened, analysis), width)
+    lines += overview.inexactness(analysis, width)
     where = places.places(analysis, opened.native, wanted)
     for place, here in _places_of(number, where):
-        lines += ["", *explain.number_lines(opened, analysis, place, here, width)]
+        lines += ["", *overview.number_lines(opened, analysis, place, here, width)]
     return lines
 
 

@@ -9,8 +9,8 @@ from probes.errors import ExitStatus
 from probes.targets import words
 from reports.commands import filters, output
 from reports.commands.answer import Answer, Subparsers, add_command
-from reports.filters import export
-from reports.filters.export import ExportFormat
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportFormat
 
 _EXPORT = """\
 Writes the filter that the suite builds from a policy: an allowlist of every system call that some
@@ -45,7 +45,7 @@ def add(commands: Subparsers) -> None:
 def _export(options: argparse.Namespace) -> Answer:
     documented = policy.load(filters.policy_path(options), arch.all_names())
     arches = words.arches(options.arch) or arch.offered_by(arch.machine_here())
-    request = export.ExportRequest(documented, Profile(options.profile), arches)
+    request = allowlist.ExportRequest(documented, Profile(options.profile), arches)
     form = ExportFormat(options.format)
-    said = export.export(request, form)
-    return Answer(ExitStatus.CONFORMANT, said, export.notes(request, form), options.file)
+    said = allowlist.export(request, form)
+    return Answer(ExitStatus.CONFORMANT, said, allowlist.notes(request, form), options.file)

@@ -24,7 +24,7 @@ from probes.text import shown
 from reports import judging, results
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.results import Run
-from reports.terminal import gate
+from reports.terminal import gate_lines
 from reports.terminal.agreement import both_told, compare, together
 from reports.terminal.agreement import lines as agreement_lines
 
@@ -149,8 +149,8 @@ def _gate(options: argparse.Namespace) -> Answer:
         ]
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     by_path = _shown(cases, here) if main_job.IS_CHECKOUT else Path(cases.name)
-    again = gate.Again(by_path, chosen)
-    return Answer(status, text(gate.lines(run, written, again, said)))
+    again = gate_lines.Again(by_path, chosen)
+    return Answer(status, text(gate_lines.lines(run, written, again, said)))
 
 
 def _here() -> Path:

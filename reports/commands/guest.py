@@ -14,8 +14,8 @@ from typing import Final
 from probes import files, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
-from probes.guest import fleet, runner, serving
-from probes.guest.fleet import Wanted
+from probes.guest import choice, runner, serving
+from probes.guest.choice import Wanted
 from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, Job, Limits
 from probes.text import shown, visible
@@ -91,7 +91,7 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "--cache-dir",
         metavar="DIR",
-        help=f"what can be fetched or made again; default: {fleet.default_cache()}",
+        help=f"what can be fetched or made again; default: {choice.default_cache()}",
     )
     one.add_argument(
         "--at-once", type=int, default=1, metavar="N", help="how many guests; default: 1"
@@ -128,7 +128,7 @@ def add(commands: Subparsers) -> None:
 
 
 def _guest(options: argparse.Namespace) -> Answer:
-    wanted = fleet.read(options.guests)
+    wanted = choice.read(options.guests)
     order = _order(options)
     if options.at_once < 1:
         raise BadInputError(f"--at-once {options.at_once}: at least one guest runs at a time")
@@ -190,7 +190,7 @@ def _order(options: argparse.Namespace) -> _Order:
             raise BadInputError(f"--file {shown(name)}: there is another {path.name} already")
         shipped[place] = files.read_whole(path, _LARGEST_FILE, "a file for the guest")
     return _Order(
-        cache=Path(options.cache_dir) if options.cache_dir else fleet.default_cache(),
+        cache=Path(options.cache_dir) if options.cache_dir else choice.default_cache(),
         reports=Path(options.report_dir),
         limits=Limits(options.deadline, memory=options.memory, accelerator=options.accelerator),
         pytest=_pytest_words(options.pytest),
@@ -236,7 +236,7 @@ def _one(wanted: Wanted, order: _Order, making: threading.Lock, stop: threading.
     try:
         with making:  # two guests may be made of the same parts
             say("getting its packages")
-            guest = fleet.prepare(wanted, order.cache, order.limits)
+            guest = choice.prepare(wanted, order.cache, order.limits)
         say(f"booting {guest.kernel.image.name}")
         ended = runner.run(guest, _job(order), home, say, stop)
     except InstrumentError as error:

@@ -21,7 +21,7 @@ from probes.targets import words
 from probes.text import shown
 from reports.commands import filters, output
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.terminal import observation as observed
+from reports.terminal import observed
 
 _OBSERVE = """\
 Runs a command unhindered and counts every call that the platform would not allow: the calls that

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from probes.errors import BadInputError
 from probes.text import shown
-from reports.results.files import write_whole
+from reports.results.writing import write_whole
 
 STANDARD_OUTPUT = "-"
 """The file name that means standard output."""

@@ -14,7 +14,7 @@ from probes.filters.partition import Condition
 from probes.filters.prover import TooComplexError
 from probes.finding import weighty
 from probes.targets.open import Opened
-from reports.filters import explain, places, way
+from reports.filters import overview, places, way
 from reports.filters.places import Numbers, Place
 from reports.filters.way import INDENT, wrapped
 
@@ -293,7 +293,7 @@ def _place_lines(place: Place, found: Sequence[DifferenceRow], width: int) -> li
 
 
 def _row_text(row: DifferenceRow) -> str:
-    numbers = explain.group_text(row.place, row.numbers)
+    numbers = overview.group_text(row.place, row.numbers)
     if row.condition is None:
         return numbers
     return f"{numbers}; if {row.condition}, as with {way.arguments_text(row.example)}"

@@ -7,16 +7,16 @@ import base64
 import hashlib
 from importlib import resources
 
-from reports.html.changes import changes
-from reports.html.controls import controls
+from reports.html.changes_section import changes
+from reports.html.controls_section import controls
 from reports.html.evidence import evidence
 from reports.html.front import banner, contents, digests, environment, identity
-from reports.html.gaps import gaps
+from reports.html.gaps_section import gaps
 from reports.html.markup import Markup, element, text, void
 from reports.html.matrices import calls_matrix, others_matrix
 from reports.html.trouble import failures, undecided
 from reports.html.view import section, view
-from reports.html.waivers import waivers
+from reports.html.waivers_section import waivers
 from reports.results import Run
 
 _CONTENTS = (

@@ -22,7 +22,6 @@ from reports.results.codec import (
     to_json,
 )
 from reports.results.fields import parse
-from reports.results.files import check_folder, write_text
 from reports.results.joining import join
 from reports.results.model import (
     DECIDED,
@@ -51,6 +50,7 @@ from reports.results.model import (
     sort_key,
 )
 from reports.results.ruling import Ruling, Summary, Verdict, summarize, verdict
+from reports.results.writing import check_folder, write_text
 
 __all__ = [
     "DECIDED",

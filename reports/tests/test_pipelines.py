@@ -22,8 +22,8 @@ from probes.files import DEFAULT_POLICY
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, need, private_machine
 from probes.tests.support.oracles import require, unavailable
-from reports.filters import export
-from reports.filters.export import ExportFormat, ExportRequest
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.support.job import CHECKOUT, environment, is_root
 
 ACTION = CHECKOUT / ".github/actions/syscall-conformance/action.yml"
@@ -175,7 +175,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(folder: Path, profile: Profile) -> Path:
-    made = export.export(ExportRequest(SHIPPED, profile, tuple(X86)), ExportFormat.BPF)
+    made = allowlist.export(ExportRequest(SHIPPED, profile, tuple(X86)), ExportFormat.BPF)
     assert isinstance(made, bytes)
     path = folder / "program.bpf"
     path.write_bytes(made)
@@ -318,7 +318,7 @@ def _judged(
 ) -> _Judged:
     """Runs the suite in its image under the exported profile, confined as the Job confines it."""
     wanted = ExportRequest(SHIPPED, profile, tuple(X86))
-    seccomp = machine.file(json.loads(export.oci_json(wanted)))
+    seccomp = machine.file(json.loads(allowlist.oci_json(wanted)))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         out.chmod(0o777)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from probes.errors import BadInputError, InstrumentError
-from probes.guest import cpio, fleet, image, machines, packages
+from probes.guest import boot, choice, cpio, machines, packages
 from probes.guest.cpio import Entry
 from probes.guest.machines import MACHINES
 from probes.tests.support.oracles import require
@@ -208,7 +208,7 @@ def test_modules_load_after_what_they_need(tmp_path: Path) -> None:
     module(tmp_path, "virtio_ring")
     module(tmp_path, "never_needed")
 
-    found = image.in_load_order(tmp_path, ["virtio-pci", "built_in"])
+    found = boot.in_load_order(tmp_path, ["virtio-pci", "built_in"])
 
     assert found == ("virtio_ring.ko", "virtio.ko", "virtio_pci.ko")
 
@@ -216,7 +216,7 @@ def test_modules_load_after_what_they_need(tmp_path: Path) -> None:
 def test_compiled_python_is_taken_as_it_is(tmp_path: Path) -> None:
     """A guest must neither compile nor check: the source may even be another one."""
     (tmp_path / "answer.py").write_text("VALUE = 42\n")
-    image.compile_python(tmp_path, Path("/there"), (sys.executable, "-I", "-S"))
+    boot.compile_python(tmp_path, Path("/there"), (sys.executable, "-I", "-S"))
     (tmp_path / "answer.py").write_text("VALUE = 43\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import answer; print(answer.VALUE)"
     done = subprocess.run(
@@ -232,12 +232,12 @@ def test_python_that_does_not_compile_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def\n")
 
     with pytest.raises(InstrumentError, match=r"failed while a guest was made"):
-        image.compile_python(tmp_path, Path("/there"), (sys.executable, "-I", "-S"))
+        boot.compile_python(tmp_path, Path("/there"), (sys.executable, "-I", "-S"))
 
 
 def test_words_stand_for_guests() -> None:
     words = ["aarch64", "x86_64@bullseye", "aarch64", "riscv64", "riscv64@sid"]
-    found = fleet.read(words)
+    found = choice.read(words)
 
     assert [str(one) for one in found] == list(dict.fromkeys(words))
     assert [one.kernel_suite for one in found] == ["bookworm", "bullseye", "trixie", "sid"]
@@ -245,7 +245,7 @@ def test_words_stand_for_guests() -> None:
 
 
 def test_the_whole_fleet_has_every_machine() -> None:
-    assert {one.machine.name for one in fleet.read(["all"])} == set(MACHINES)
+    assert {one.machine.name for one in choice.read(["all"])} == set(MACHINES)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_the_whole_fleet_has_every_machine() -> None:
 )
 def test_a_word_that_is_no_guest_is_refused(word: str, sentence: str) -> None:
     with pytest.raises(BadInputError, match=sentence):
-        fleet.read([word])
+        choice.read([word])
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -269,12 +269,12 @@ def test_the_machine_itself_serves_only_where_it_is_of_the_kind(
     seen = os.uname_result(("Linux", "here", "6.1", "#1", machines.get(name).native or "other"))
     monkeypatch.setattr(os, "uname", lambda: seen)
 
-    assert fleet.read([name])[0].is_native == bool(machines.get(name).native)
-    assert not fleet.read([f"{name}@sid"])[0].is_native
+    assert choice.read([name])[0].is_native == bool(machines.get(name).native)
+    assert not choice.read([f"{name}@sid"])[0].is_native
 
 
 def test_the_guest_gets_the_packages_of_the_suite_and_no_others() -> None:
-    found = image.needed_distributions()
+    found = boot.needed_distributions()
 
     assert {"pytest", "pluggy", "pytest-html", "jinja2", "system-calls"} <= found
     assert not {"hypothesis", "mypy", "ruff", "pyseccomp"} & found

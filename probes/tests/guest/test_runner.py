@@ -18,7 +18,7 @@ import pytest
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.guest import runner
-from probes.guest.image import Kernel, Userland
+from probes.guest.boot import Kernel, Userland
 from probes.guest.machines import Machine
 from probes.guest.runner import Ended, Guest, Job, Limits
 

@@ -20,7 +20,7 @@ from probes.filters import bpf
 from probes.targets import builtin
 from reports.commands import diff
 from reports.commands.main import run as main
-from reports.tests.filters.test_export import SHIPPED
+from reports.tests.filters.test_allowlist import SHIPPED
 
 CHECKOUT = SUITE
 COMMAND = [sys.executable, "-m", "syscall_conformance"]

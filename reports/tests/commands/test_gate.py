@@ -29,10 +29,10 @@ from probes.judging import plan
 from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.machine import need
 from reports import reproduce, results
-from reports.filters import export
-from reports.filters.export import ExportFormat, ExportRequest
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.results import Run
-from reports.terminal import agreement, gate
+from reports.terminal import agreement, gate_lines
 from reports.tests.support import samples
 from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
 
@@ -102,11 +102,11 @@ def failed(count: int) -> list[Cell]:
 def test_failures_come_first_and_all_fits() -> None:
     many = samples.run((*samples.controls(), *failed(30)))
 
-    said = gate.lines(
-        many, [Path("out/results.json")], gate.Again(Path("cases"), ["--profile=kill"])
+    said = gate_lines.lines(
+        many, [Path("out/results.json")], gate_lines.Again(Path("cases"), ["--profile=kill"])
     )
 
-    assert len(said) <= gate.MOST_LINES
+    assert len(said) <= gate_lines.MOST_LINES
     assert said[0].startswith("FAILED terminates (kill) on x86_64: ")
     assert said[1].startswith("  pytest 'cases/test_kill.py::test_terminates[x86_64-")
     assert said[1].endswith(" --profile=kill")
@@ -118,7 +118,7 @@ def test_failures_come_first_and_all_fits() -> None:
 def test_abis_with_the_same_calls_stand_together() -> None:
     keys = [CellKey(Claim.DENIES, "errno", abi.name, "acct", 1) for abi in X86]
     cells = tuple(Cell(key, Outcome.FAILED, None, "s", "e", "o") for key in keys)
-    said = gate.lines(samples.run(cells), [], gate.Again(Path("cases"), []))
+    said = gate_lines.lines(samples.run(cells), [], gate_lines.Again(Path("cases"), []))
     assert said[0] == f"FAILED denies (errno) on {', '.join(abi.name for abi in X86)}: acct"
     assert sum(line.startswith("  pytest ") for line in said) == 1
 
@@ -134,7 +134,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(folder: Path, profile: Profile, arches: Sequence[abis.Arch] = X86) -> Path:
-    made = export.export(ExportRequest(SHIPPED, profile, tuple(arches)), ExportFormat.BPF)
+    made = allowlist.export(ExportRequest(SHIPPED, profile, tuple(arches)), ExportFormat.BPF)
     assert isinstance(made, bytes)
     path = folder / "program.bpf"
     path.write_bytes(made)
@@ -191,7 +191,7 @@ def test_a_sandbox_that_does_not_hold(root: Path, tmp_path: Path) -> None:
 
     assert ended.returncode == 1
     lines = ended.stdout.splitlines()
-    assert len(lines) <= gate.MOST_LINES
+    assert len(lines) <= gate_lines.MOST_LINES
     assert lines[0].startswith("FAILED terminates (kill) on x86_64: _sysctl, acct, ")
     assert lines[1].startswith("  pytest 'cases/test_kill.py::test_terminates[x86_64-_sysctl]' ")
     again = [sys.executable, "-m", *shlex.split(lines[1]), f"--report-dir={tmp_path / 'again'}"]

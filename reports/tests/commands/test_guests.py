@@ -22,7 +22,7 @@ from probes.documents import policy
 from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY, SUITE
 from probes.filters import bpf
-from probes.guest import cpio, fleet, image, runner
+from probes.guest import boot, choice, cpio, runner
 from probes.guest.runner import Ended, Job, Limits
 from probes.instrument import harmless
 from probes.judging import plan
@@ -52,12 +52,12 @@ def asked_for() -> list[str]:
     named = os.environ.get(VARIABLE, "")
     if not named and os.environ.get(REQUIRE_VARIABLE) == "1":
         named = IN_CI
-    return [str(one) for one in fleet.read(named.split(","))] if named else []
+    return [str(one) for one in choice.read(named.split(","))] if named else []
 
 
 def abis_of(name: str) -> tuple[Arch, ...]:
     """The ABIs by which a guest's kernel is entered there."""
-    machine = fleet.read([name])[0].machine
+    machine = choice.read([name])[0].machine
     if machine.userland in {"i386", "armhf"}:
         return (ARCHES["i386" if machine.userland == "i386" else "arm"],)
     native = {"mips64el": "mips64", "x32": "x86_64"}.get(machine.name, machine.name)
@@ -102,10 +102,10 @@ def say(line: str) -> None:
 def test_a_real_kernel_is_judged_rightly(name: str | None, tmp_path: Path) -> None:
     if name is None:
         pytest.skip(f"boots guests: set {VARIABLE}, such as to {IN_CI}")
-    wanted = fleet.read([name])[0]
+    wanted = choice.read([name])[0]
     abis = abis_of(name)
     made = list(wrong_filters(abis))
-    guest = fleet.prepare(wanted, fleet.default_cache(), Limits())
+    guest = choice.prepare(wanted, choice.default_cache(), Limits())
     ended = runner.run(guest, job(made, big_endian=abis[0].big_endian), tmp_path, say)
 
     assert not ended.fault, ended
@@ -146,11 +146,11 @@ def test_a_python_of_32_bits_on_this_kernel(tmp_path: Path) -> None:
 
 def install(root: Path, work: Job) -> None:
     """Unpacks what a guest of i386 boots, with what it shall do."""
-    wanted = fleet.read(["i386"])[0]
-    userland = image.userland(wanted.machine, wanted.userland_suite, fleet.default_cache())
+    wanted = choice.read(["i386"])[0]
+    userland = boot.userland(wanted.machine, wanted.userland_suite, choice.default_cache())
     for layer in userland.layers:
         unpack(layer.read_bytes(), root)
-    unpack(b"".join(cpio.pack(image.tree_layer(CHECKOUT, runner.SUITE_FOLDER, userland))), root)
+    unpack(b"".join(cpio.pack(boot.tree_layer(CHECKOUT, runner.SUITE_FOLDER, userland))), root)
     for name, content in work.files.items():
         place = root / name.strip("/")
         place.parent.mkdir(exist_ok=True)

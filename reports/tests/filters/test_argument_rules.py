@@ -26,8 +26,8 @@ from probes.tests.filters.test_conditions import (
     some_calls,
     some_words,
 )
-from reports.filters import export
-from reports.filters.export import ExportRequest
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportRequest
 
 X86 = tuple(abis.ARCHES[name] for name in ("x86_64", "x32", "i386"))
 WIDE, NARROW = (X86[0],), (X86[2],)
@@ -42,7 +42,7 @@ def libseccomp() -> ModuleType:
 
 def compiled(library: ModuleType, request: ExportRequest, only: str) -> Program:
     """What libseccomp makes of an exported profile's rules about one call."""
-    profile = json.loads(export.oci_json(request))
+    profile = json.loads(allowlist.oci_json(request))
 
     def action_of(name: str, number: int) -> int:
         value: int = (
@@ -96,7 +96,7 @@ def test_libseccomp_makes_of_a_profile_what_the_conditions_say(
     try:
         program = compiled(libseccomp, request, name)
         stricter = {
-            arch for one, _ in export.argument_rules_of(request) for arch in one.found.stricter
+            arch for one, _ in allowlist.argument_rules_of(request) for arch in one.found.stricter
         }
     except BadInputError as error:
         # What no profile can say is said of the call, and of more than a single condition only.
@@ -139,7 +139,7 @@ def test_what_documents_say_is_proved_equal(
     request = ExportRequest(made, Profile.KILL, arches)
     name = made.names[0]
     theirs = compiled(libseccomp, request, name)
-    ours = export.export(request, export.ExportFormat.BPF)
+    ours = allowlist.export(request, allowlist.ExportFormat.BPF)
     assert isinstance(ours, bytes)
     comparison = compare((bpf.from_bytes(ours),), (theirs,))
     assert comparison.exact
@@ -159,7 +159,7 @@ def test_errnos_of_their_own_are_exported(libseccomp: ModuleType) -> None:
         documented("acct"),
     )
     request = ExportRequest(made, Profile.ERRNO, WIDE)
-    profile = json.loads(export.oci_json(request))
+    profile = json.loads(allowlist.oci_json(request))
     (whole,) = (rule for rule in profile["syscalls"] if "clone3" in rule["names"])
     assert (whole["action"], whole["errnoRet"]) == ("SCMP_ACT_ERRNO", 38)
     assert "args" not in whole
@@ -172,12 +172,12 @@ def test_errnos_of_their_own_are_exported(libseccomp: ModuleType) -> None:
         )
     assert returned(program, X86[0], "socket", (2, 0, 0, 0, 0, 0)) == ALLOW
     # Under the other profiles nobody answers an errno.
-    assert "errnoRet" not in export.oci_json(ExportRequest(made, Profile.KILL, WIDE))
+    assert "errnoRet" not in allowlist.oci_json(ExportRequest(made, Profile.KILL, WIDE))
 
 
 def test_a_seccomp_profile_of_kubernetes_has_the_conditions() -> None:
     made = policy_of(documented("ptrace", Condition(0, Operator.EQ, 16)))
-    read = yaml.safe_load(export.spo_yaml(ExportRequest(made, Profile.KILL, WIDE)))
+    read = yaml.safe_load(allowlist.spo_yaml(ExportRequest(made, Profile.KILL, WIDE)))
     (rule,) = (one for one in read["spec"]["syscalls"] if "args" in one)
     assert rule == {
         "action": "SCMP_ACT_ALLOW",
@@ -186,21 +186,21 @@ def test_a_seccomp_profile_of_kubernetes_has_the_conditions() -> None:
     }
     own = policy_of(documented("clone3", errnos=("ENOSYS",)))
     with pytest.raises(BadInputError, match=r"--format spo: .*clone3 cannot answer ERRNO"):
-        export.spo_yaml(ExportRequest(own, Profile.ERRNO, WIDE))
+        allowlist.spo_yaml(ExportRequest(own, Profile.ERRNO, WIDE))
 
 
 def test_what_a_profile_cannot_say_is_refused_in_a_sentence() -> None:
     # Bits above 32, of an argument that has only 32 on i386.
     made = policy_of(documented("mmap", Condition(1, Operator.MASKED_EQ, 1 << 40, 1 << 40)))
     with pytest.raises(BadInputError, match="no profile can say what the policy restricts of mmap"):
-        export.oci_json(ExportRequest(made, Profile.KILL, X86))
-    assert export.oci_json(ExportRequest(made, Profile.KILL, WIDE))
-    assert export.export(ExportRequest(made, Profile.KILL, X86), export.ExportFormat.BPF)
+        allowlist.oci_json(ExportRequest(made, Profile.KILL, X86))
+    assert allowlist.oci_json(ExportRequest(made, Profile.KILL, WIDE))
+    assert allowlist.export(ExportRequest(made, Profile.KILL, X86), allowlist.ExportFormat.BPF)
 
 
 def test_the_header_says_which_argument_is_looked_at(tmp_path: Path) -> None:
     del tmp_path
     made = policy_of(documented("ptrace", Condition(1, Operator.EQ, 16)))
-    header = export.c_header(ExportRequest(made, Profile.KILL, WIDE))
+    header = allowlist.c_header(ExportRequest(made, Profile.KILL, WIDE))
     assert "half of argument 1" in header
     assert header.count(": the number") == 1

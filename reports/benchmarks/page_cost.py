@@ -1,6 +1,6 @@
 """What a report costs: ratios against pytest-html with as many rows, measured in the same run.
 
-``python -m reports.benchmarks.page [--cells N]``. The record is one of a fleet: the whole job,
+``python -m reports.benchmarks.page_cost [--cells N]``. The record is one of a fleet: the whole job,
 judged on as many kernels as it takes. pytest-html gets a test for each cell, which prints the same
 sentence and evidence. Both write their page in a process of their own, and Chromium opens both.
 Machines differ and are noisy, so only the ratios are worth quoting.
@@ -180,7 +180,7 @@ def ours(many: int, folder: Path, browser: str) -> Cost:
     """What the compliance page costs."""
     page = folder / "compliance.html"
     said, _, peak = _child(
-        ("-m", "reports.benchmarks.page", "--render", page, "--cells", str(many)), folder
+        ("-m", "reports.benchmarks.page_cost", "--render", page, "--cells", str(many)), folder
     )
     return _opened(page, float(said), peak, browser)
 

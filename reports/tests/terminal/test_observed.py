@@ -31,7 +31,7 @@ from probes.observe.tally import Key, Row
 from probes.observe.watch import Kind
 from probes.tests.support import observing
 from probes.tests.support.observing import POLICY
-from reports.terminal.observation import ObservationReport, document, lines, to_json
+from reports.terminal.observed import ObservationReport, document, lines, to_json
 
 COMMAND = [sys.executable, "-m", "syscall_conformance"]
 DOCUMENTED = policy.load(POLICY, arch.all_names())

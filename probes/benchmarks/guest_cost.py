@@ -1,7 +1,7 @@
 """From a guest's start to its verdicts, and where the time goes; the same steps here beside it.
 
-``python -m probes.benchmarks.guest [GUEST...]``. The steps include each other, so a line's own part
-is what it takes beyond the line above it. Only the shares and the ratios are worth quoting.
+``python -m probes.benchmarks.guest_cost [GUEST...]``. The steps include each other, so a line's own
+part is what it takes beyond the line above it. Only the shares and the ratios are worth quoting.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ from typing import Final
 
 from probes.errors import SuiteError
 from probes.files import SUITE
-from probes.guest import fleet, runner
+from probes.guest import choice, runner
 from probes.guest.runner import Job, Limits
 
 _TREE: Final = SUITE
@@ -38,7 +38,7 @@ def measure(name: str, folder: Path) -> list[str]:
     Raises:
         SuiteError: there is no such guest, or it does not come to its end.
     """
-    guest = fleet.prepare(fleet.read([name])[0], fleet.default_cache(), Limits())
+    guest = choice.prepare(choice.read([name])[0], choice.default_cache(), Limits())
     commands = tuple(("python3", *step, *_reports(step, runner.OUT_FOLDER)) for _, step in STEPS)
     ended = runner.run(guest, Job(_TREE, commands), folder / name, lambda _: None)
     if ended.fault or any(ended.statuses):

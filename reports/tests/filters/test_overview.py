@@ -15,7 +15,7 @@ from probes.finding import advice
 from probes.targets.open import Opened
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.random_programs import ALLOW, EPERM, I386, X86_64
-from reports.filters import explain, places, way
+from reports.filters import overview, places, way
 from reports.filters.places import Numbers, Place
 
 X86 = abis.ARCHES["x86_64"]
@@ -27,10 +27,10 @@ def opened(*programs: Program, findings: tuple[str, ...] = ()) -> Opened:
 
 
 def lines_of(target: Opened, *names: str, width: int = WIDTH) -> list[str]:
-    analysis = explain.analyze(target)
+    analysis = overview.analyze(target)
     wanted = [abis.get(name) for name in names]
     where = places.places(analysis, target.native, wanted)
-    return explain.overview(target, analysis, where, width)
+    return overview.overview(target, analysis, where, width)
 
 
 def section_lines(lines: list[str], title: str) -> list[str]:
@@ -92,7 +92,7 @@ def test_every_named_number_is_told_once_and_right() -> None:
         try:
             analysis = prover.analyze(stack, limit=20_000)
             where = places.places(analysis, X86, ())
-            sections = explain.sections(analysis, where)
+            sections = overview.sections(analysis, where)
         except TooComplexError:
             continue
         for section in sections:
@@ -118,12 +118,12 @@ def test_every_named_number_is_told_once_and_right() -> None:
     assert asked > 300
 
 
-def _numbers_of(section: explain.Section) -> list[Numbers]:
+def _numbers_of(section: overview.Section) -> list[Numbers]:
     groups = [numbers for _, numbers in section.groups]
     return [*groups, *(numbers for numbers, _ in section.dependent)]
 
 
-def _size(section: explain.Section) -> int:
+def _size(section: overview.Section) -> int:
     """How many numbers a section tells of, some of them twice if it is wrong."""
     return sum(
         len(numbers.named) + sum(last - first + 1 for first, last in numbers.unknown)
@@ -178,9 +178,9 @@ def test_lines_keep_to_the_width(width: int) -> None:
 
 def test_the_way_of_each_outcome_is_shown() -> None:
     target = opened(clone_program())
-    analysis = explain.analyze(target)
+    analysis = overview.analyze(target)
     (place,) = places.places(analysis, X86, [X86])
-    lines = explain.number_lines(target, analysis, place, X86.numbers["clone"], 100)
+    lines = overview.number_lines(target, analysis, place, X86.numbers["clone"], 100)
     assert lines[0] == "clone (0x38) on x86_64 depends on the arguments:"
     ways = [index for index, line in enumerate(lines) if "the way of args" in line]
     assert [lines[index].strip() for index in ways] == [
@@ -207,13 +207,13 @@ def test_one_call_with_its_arguments_needs_no_proof() -> None:
     )
     target = opened(square, clone_program())
     place = places.abi(X86)
-    lines = explain.call_lines(target, place, SeccompData(39, X86_64, (3,)), 100)
+    lines = overview.call_lines(target, place, SeccompData(39, X86_64, (3,)), 100)
     assert lines[0] == "getpid (0x27) on x86_64 with args (0x3, ...): ERRNO(EPERM)"
     assert "    filter 1 of 2:" in lines
     assert [line for line in lines if "mul x" in line][0].endswith("A = 0x9")  # noqa: RUF015 - the first of several, if there were
     assert [line for line in lines if "tax" in line][0].endswith("X = 0x3")  # noqa: RUF015 - likewise
     assert lines[-1] == "    of these the kernel heeds ERRNO(EPERM)"
-    lines = explain.call_lines(target, place, SeccompData(39, X86_64, (4,)), 100)
+    lines = overview.call_lines(target, place, SeccompData(39, X86_64, (4,)), 100)
     assert lines[-1] == "    of these the kernel heeds ALLOW"
 
 
@@ -301,7 +301,7 @@ def test_a_condition_on_the_instruction_pointer_is_told() -> None:
 
 def test_the_places_of_a_filter_cover_every_token_and_number() -> None:
     program = clone_program()
-    analysis = explain.analyze(opened(program))
+    analysis = overview.analyze(opened(program))
     where = places.places(analysis, X86, ())
     covered: dict[int, int] = {}
     for place in where:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from probes.errors import BadInputError
-from probes.guest import image, machines
+from probes.guest import boot, machines
 from probes.guest.machines import Machine
 from probes.guest.runner import Guest, Limits
 from probes.version import DISTRIBUTION
@@ -84,8 +84,8 @@ def prepare(wanted: Wanted, cache: Path, limits: Limits) -> Guest:
         BadInputError: a tool is missing, or the cache cannot be written.
         InstrumentError: Debian's packages cannot be had.
     """
-    kernel = image.kernel(wanted.machine, wanted.kernel_suite, cache)
-    userland = image.userland(wanted.machine, wanted.userland_suite, cache)
+    kernel = boot.kernel(wanted.machine, wanted.kernel_suite, cache)
+    userland = boot.userland(wanted.machine, wanted.userland_suite, cache)
     return Guest(wanted.machine, kernel, userland, limits)
 
 

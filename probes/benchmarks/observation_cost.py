@@ -1,7 +1,7 @@
 """What it costs a workload to be observed, against no supervision and against strace.
 
-``python -m probes.benchmarks.observation``. Every figure is the median of several turns in which
-all take part, and only the ratios are worth quoting.
+``python -m probes.benchmarks.observation_cost``. Every figure is the median of several turns in
+which all take part, and only the ratios are worth quoting.
 """
 
 import json

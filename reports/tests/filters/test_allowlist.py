@@ -36,8 +36,8 @@ from probes.filters.comparison import Comparison, Pair, compare, effect, run
 from probes.targets import builtin, container
 from probes.tests.support import oracles
 from probes.tests.support.machine import Machine, need, private_machine, static_root
-from reports.filters import export
-from reports.filters.export import ExportFormat, ExportRequest
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportFormat, ExportRequest
 
 SHIPPED = policy.load(SUITE / "cases/policies/container-restrictions.toml", abis.all_names())
 ALLOW = FilterReturn(Action.ALLOW)
@@ -159,7 +159,7 @@ def test_so_it_does_for_a_big_endian_machine(libseccomp: ModuleType) -> None:
 def check_equality(library: ModuleType, request: ExportRequest) -> None:
     request = replace(request, arches=tuple(one for one in request.arches if one.scmp))
     native = request.arches[0]
-    theirs = compiled(library, json.loads(export.oci_json(request)), native)
+    theirs = compiled(library, json.loads(allowlist.oci_json(request)), native)
     comparison = compare((program_of(request),), (theirs,), big_endian=native.big_endian)
     assert comparison.exact
     returns = request.profile.returns
@@ -187,24 +187,24 @@ def test_an_abi_that_libseccomp_lacks_is_told_and_not_named(form: ExportFormat) 
     both = request_for(Profile.KILL, "riscv64")
     assert [one.name for one in both.arches] == ["riscv64", "riscv32"]
     alone = replace(both, arches=both.arches[:1])
-    said, expected = (str(export.export(one, form)).splitlines() for one in (both, alone))
+    said, expected = (str(allowlist.export(one, form)).splitlines() for one in (both, alone))
     assert [line for line in said if "#" not in line] == [
         line for line in expected if "#" not in line
     ]
-    assert any("libseccomp has no riscv32" in note for note in export.notes(both, form))
-    assert not any("riscv32" in note for note in export.notes(alone, form))
+    assert any("libseccomp has no riscv32" in note for note in allowlist.notes(both, form))
+    assert not any("riscv32" in note for note in allowlist.notes(alone, form))
     with pytest.raises(BadInputError, match="no riscv32: name others by --arch"):
-        export.export(replace(both, arches=both.arches[1:]), form)
+        allowlist.export(replace(both, arches=both.arches[1:]), form)
 
 
 def test_an_abi_that_is_left_out_is_no_business_of_the_profile(libseccomp: ModuleType) -> None:
     request = ExportRequest(SHIPPED, Profile.KILL, (abis.ARCHES["x86_64"],))
-    assert json.loads(export.oci_json(request))["architectures"] == ["SCMP_ARCH_X86_64"]
+    assert json.loads(allowlist.oci_json(request))["architectures"] == ["SCMP_ARCH_X86_64"]
     check_equality_on(libseccomp, request, abis.ARCHES["x86_64"])
 
 
 def check_equality_on(library: ModuleType, request: ExportRequest, arch: Arch) -> None:
-    theirs = compiled(library, export.oci_profile(request), arch)
+    theirs = compiled(library, allowlist.oci_profile(request), arch)
     found = differing(compare((program_of(request),), (theirs,)), arch)
     known = numbers_in(found.pop(Pair(ALLOW, request.profile.returns)))
     assert known <= unknown_to(library, arch)
@@ -217,16 +217,16 @@ def test_what_a_profile_cannot_keep_shut_is_told(libseccomp: ModuleType, carrier
     request = request_for(Profile.ERRNO, documented=a_policy(carrier))
     i386 = abis.ARCHES["i386"]
     comparison = compare(
-        (program_of(request),), (compiled(libseccomp, export.oci_profile(request), i386),)
+        (program_of(request),), (compiled(libseccomp, allowlist.oci_profile(request), i386),)
     )
     opened = differing(comparison, i386).get(Pair(Profile.ERRNO.returns, ALLOW), set())
     assert opened == {(i386.numbers[carrier],) * 2}
-    told = [note for note in export.notes(request, ExportFormat.OCI) if carrier in note]
+    told = [note for note in allowlist.notes(request, ExportFormat.OCI) if carrier in note]
     assert len(told) == 1
     assert "i386" in told[0]
-    assert not [note for note in export.notes(request, ExportFormat.BPF) if carrier in note]
+    assert not [note for note in allowlist.notes(request, ExportFormat.BPF) if carrier in note]
     whole = request_for(Profile.ERRNO, documented=a_policy("acct", "msgrcv"))
-    assert not [note for note in export.notes(whole, ExportFormat.OCI) if carrier in note]
+    assert not [note for note in allowlist.notes(whole, ExportFormat.OCI) if carrier in note]
 
 
 @machines
@@ -235,7 +235,7 @@ def test_a_documented_call_is_never_listed_and_any_other_is_once(
     machine: str, profile: Profile
 ) -> None:
     request = request_for(profile, machine)
-    (rule,) = json.loads(export.oci_json(request))["syscalls"]
+    (rule,) = json.loads(allowlist.oci_json(request))["syscalls"]
     assert rule["names"] == sorted(set(rule["names"]))
     assert not set(rule["names"]) & set(SHIPPED.names)
     known = {name for arch in request.arches if arch.scmp for name in arch.numbers}
@@ -244,7 +244,7 @@ def test_a_documented_call_is_never_listed_and_any_other_is_once(
 
 
 def test_the_profile_says_what_the_runtime_spec_wants() -> None:
-    kill, errno_, log = (json.loads(export.oci_json(request_for(each))) for each in Profile)
+    kill, errno_, log = (json.loads(allowlist.oci_json(request_for(each))) for each in Profile)
     assert kill["defaultAction"] == "SCMP_ACT_KILL_PROCESS"
     assert (errno_["defaultAction"], errno_["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", 1)
     assert log["defaultAction"] == "SCMP_ACT_LOG"
@@ -281,7 +281,7 @@ def test_containers_run_confined_by_the_profile(
 ) -> None:
     need(runtime)
     request = request_for(profile)
-    exported = json.loads(export.oci_json(request))
+    exported = json.loads(allowlist.oci_json(request))
     root = static_root(tmp_path, "int main(void) { return 0; }")
     harvested = container.load(machine.wanted(runtime, root, exported)).programs
     comparison = compare((program_of(request),), harvested)
@@ -314,7 +314,7 @@ def numbers_named(arch: Arch, ranges: Iterable[tuple[int, int]]) -> list[str]:
 def test_the_raw_program_is_the_builtin_one_in_the_machine_s_order() -> None:
     for machine in ("x86_64", "s390x"):
         request = request_for(Profile.KILL, machine)
-        raw = export.export(request, ExportFormat.BPF)
+        raw = allowlist.export(request, ExportFormat.BPF)
         assert isinstance(raw, bytes)
         big_endian = machine == "s390x"
         assert bpf.from_bytes(raw, big_endian=big_endian) == program_of(request)
@@ -347,7 +347,7 @@ def test_gcc_reads_the_program_from_the_header(name: str, tmp_path: Path) -> Non
     requests = [request_for(profile, documented=documented) for profile in Profile][:2]
     names = []
     for request, file in zip(requests, ("one.h", "two.h"), strict=True):
-        header = export.export(request, ExportFormat.C)
+        header = allowlist.export(request, ExportFormat.C)
         assert isinstance(header, str)
         (tmp_path / file).write_text(header)
         names += re.findall(r"struct sock_filter (\w+)\[", header)
@@ -362,7 +362,7 @@ def test_gcc_reads_the_program_from_the_header(name: str, tmp_path: Path) -> Non
 
 
 def test_the_header_says_what_each_instruction_means() -> None:
-    lines = export.c_header(request_for(Profile.KILL)).splitlines()
+    lines = allowlist.c_header(request_for(Profile.KILL)).splitlines()
     assert "    /* x86_64, x32: architecture 0xc000003e */" in lines
     assert "    /* i386: architecture 0x40000003 */" in lines
     program = program_of(request_for(Profile.KILL))
@@ -388,15 +388,15 @@ def test_the_operator_gets_the_same_profile(machine: str, profile: Profile) -> N
     request = request_for(profile, machine)
     if machine == "loongarch64":
         with pytest.raises(BadInputError, match="has no loongarch64"):
-            export.spo_yaml(request)
+            allowlist.spo_yaml(request)
         return
-    read = yaml.safe_load(export.spo_yaml(request))
+    read = yaml.safe_load(allowlist.spo_yaml(request))
     assert read.pop("apiVersion") == "security-profiles-operator.x-k8s.io/v1beta1"
     assert read.pop("kind") == "SeccompProfile"
     assert read.pop("metadata") == {"name": f"container-restrictions-{profile.value}"}
     spec = read.pop("spec")
     assert not read
-    wanted = export.oci_profile(request)
+    wanted = allowlist.oci_profile(request)
     wanted.pop("defaultErrnoRet", None)  # runtimes' default is EPERM, and the operator has none
     assert spec == wanted
     assert all(_SPO_ARCHITECTURES.fullmatch(name) for name in spec["architectures"])
@@ -406,7 +406,7 @@ def test_the_operator_gets_the_same_profile(machine: str, profile: Profile) -> N
 def test_kubernetes_takes_the_name(name: str) -> None:
     yaml = pytest.importorskip("yaml", reason="needs PyYAML")
     request = request_for(Profile.LOG, documented=a_policy("acct", name=name))
-    label = yaml.safe_load(export.spo_yaml(request))["metadata"]["name"]
+    label = yaml.safe_load(allowlist.spo_yaml(request))["metadata"]["name"]
     assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", label)
     assert len(label) <= 63
     assert label.endswith("-log")
@@ -414,26 +414,26 @@ def test_kubernetes_takes_the_name(name: str) -> None:
 
 @pytest.mark.parametrize("form", ExportFormat)
 def test_an_export_depends_on_nothing_but_the_request(form: ExportFormat) -> None:
-    one, two = (export.export(request_for(Profile.KILL), form) for _ in range(2))
+    one, two = (allowlist.export(request_for(Profile.KILL), form) for _ in range(2))
     assert one == two
-    other = export.export(request_for(Profile.LOG), form)
+    other = allowlist.export(request_for(Profile.LOG), form)
     assert other != one
-    less = export.export(request_for(Profile.KILL, documented=a_policy("acct")), form)
+    less = allowlist.export(request_for(Profile.KILL, documented=a_policy("acct")), form)
     assert less != one
 
 
 def test_the_notes_say_how_a_profile_falls_short() -> None:
     for profile in Profile:
-        told = export.notes(request_for(profile), ExportFormat.OCI)
+        told = allowlist.notes(request_for(profile), ExportFormat.OCI)
         assert any("KILL_THREAD" in note for note in told)
         assert any("ENOSYS" in note for note in told) == (profile is not Profile.LOG)
-        assert told == export.notes(request_for(profile), ExportFormat.SPO)
-        assert not export.notes(request_for(profile), ExportFormat.C)
+        assert told == allowlist.notes(request_for(profile), ExportFormat.SPO)
+        assert not allowlist.notes(request_for(profile), ExportFormat.C)
 
 
 def test_the_exported_program_does_what_the_policy_says() -> None:
     request = request_for(Profile.ERRNO)
-    raw = export.export(request, ExportFormat.BPF)
+    raw = allowlist.export(request, ExportFormat.BPF)
     assert isinstance(raw, bytes)
     program = bpf.from_bytes(raw)
     for arch in request.arches:

@@ -1,9 +1,9 @@
 """What it costs to put a fleet together, as ratios against reading the same files with json.load.
 
-``python -m reports.benchmarks.merge [--files N] [--cells N]``. The reference reads every file and
-keeps what it says, as a script would that needs it all; each of the two runs in a process of its
-own. Where the reference would not fit into memory it stops, and its figures are those of the files
-that it read.
+``python -m reports.benchmarks.merge_cost [--files N] [--cells N]``. The reference reads every file
+and keeps what it says, as a script would that needs it all; each of the two runs in a process of
+its own. Where the reference would not fit into memory it stops, and its figures are those of the
+files that it read.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def work(name: str, folder: Path) -> dict[str, object]:
 
 
 def _measured(name: str, folder: Path) -> dict[str, float]:
-    words = [sys.executable, "-m", "reports.benchmarks.merge", "--work", name, str(folder)]
+    words = [sys.executable, "-m", "reports.benchmarks.merge_cost", "--work", name, str(folder)]
     measured: dict[str, float] = json.loads(subprocess.check_output(words))
     return measured
 

@@ -1,7 +1,7 @@
 """What a proof costs: against libseccomp's compile of Docker's profile, measured in the same run.
 
-``python -m probes.benchmarks.proof [--profile FILE]``. Programs of growing size show how time and
-memory grow with it; the profile shows what a proof costs of a filter that is in use. Only the
+``python -m probes.benchmarks.proof_cost [--profile FILE]``. Programs of growing size show how time
+and memory grow with it; the profile shows what a proof costs of a filter that is in use. Only the
 ratios are worth quoting.
 """
 

@@ -1,8 +1,8 @@
 """What a probe costs: ratios against the same work in a C loop, measured in the same run.
 
-``python -m probes.benchmarks.call [--rounds N]``. Machines differ and are noisy, so every figure is
-the median of several turns in which reference and probe alternate, and only the ratios are worth
-quoting.
+``python -m probes.benchmarks.call_cost [--rounds N]``. Machines differ and are noisy, so every
+figure is the median of several turns in which reference and probe alternate, and only the ratios
+are worth quoting.
 """
 
 import argparse
