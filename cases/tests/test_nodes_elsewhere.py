@@ -21,7 +21,7 @@ from cases.tests.test_main_job import EMPTY_FILTER, check_complete
 from cases.tests.test_nodes import EACH, copied, files_of
 from probes.errors import ExitStatus
 from probes.guest import choice, runner, serve, serving
-from probes.guest.runner import Job, Limits
+from probes.guest.runner import GuestJob, Limits
 from probes.tests.guest import test_runner as fakes
 from probes.tests.support.oracles import require
 from reports.commands import main as cli
@@ -345,7 +345,7 @@ def instead_of_qemu(
     """Has guests be Python programs; their console is what these print."""
     made, tree = fakes.guest(folder, body, limits), fakes.tree(folder)
     monkeypatch.setattr(choice, "prepare", lambda *_: made)
-    monkeypatch.setattr(serving, "_job", lambda *_: Job(tree, (("true",),)))
+    monkeypatch.setattr(serving, "_job", lambda *_: GuestJob(tree, (("true",),)))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ CONFINED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class CallFigure:
     """One measured thing.
 
     Attributes:
@@ -65,7 +65,7 @@ def _timed(action: Callable[[], object], count: int) -> float:
     return (time.perf_counter_ns() - begin) / count
 
 
-def measure(resolved: Settings, rounds: int) -> list[Figure]:
+def measure(resolved: Settings, rounds: int) -> list[CallFigure]:
     """Measures probes of one call, and sweeps of one ABI, against the reference."""
     arch = resolved.native
     number = arch.numbers[CALL]
@@ -111,9 +111,9 @@ def measure(resolved: Settings, rounds: int) -> list[Figure]:
         ]
     base = statistics.median(own for own, _ in turns)
     return [
-        Figure(name, statistics.median(times[index] for _, times in turns), base)
+        CallFigure(name, statistics.median(times[index] for _, times in turns), base)
         for index, (name, _, _) in enumerate(work)
-    ] + [Figure("reference: the probe as a C loop", base, base)]
+    ] + [CallFigure("reference: the probe as a C loop", base, base)]
 
 
 def _reference(

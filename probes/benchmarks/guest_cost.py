@@ -16,7 +16,7 @@ from typing import Final
 from probes.errors import SuiteError
 from probes.files import SUITE
 from probes.guest import choice, runner
-from probes.guest.runner import Job, Limits
+from probes.guest.runner import GuestJob, Limits
 
 _TREE: Final = SUITE
 _MAIN_JOB: Final = runner.PYTEST[1:]
@@ -40,7 +40,7 @@ def measure(name: str, folder: Path) -> list[str]:
     """
     guest = choice.prepare(choice.read([name])[0], choice.default_cache(), Limits())
     commands = tuple(("python3", *step, *_reports(step, runner.OUT_FOLDER)) for _, step in STEPS)
-    ended = runner.run(guest, Job(_TREE, commands), folder / name, lambda _: None)
+    ended = runner.run(guest, GuestJob(_TREE, commands), folder / name, lambda _: None)
     if ended.fault or any(ended.statuses):
         raise SuiteError(f"the guest {name}: {ended.fault or ended.statuses}")
     ends = [

@@ -39,7 +39,7 @@ _EVERY: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ProofFigure:
     """One program that was proved.
 
     Attributes:
@@ -120,12 +120,12 @@ def measure(programs: Sequence[tuple[str, Program]], reference: Callable[[], obj
     return "\n".join(lines)
 
 
-def _figure(name: str, program: Program, seconds: Sequence[float]) -> Figure:
+def _figure(name: str, program: Program, seconds: Sequence[float]) -> ProofFigure:
     tracemalloc.start()
     analysis = prover.analyze([program])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return Figure(name, len(program), statistics.median(seconds), peak / 1e6, len(analysis))
+    return ProofFigure(name, len(program), statistics.median(seconds), peak / 1e6, len(analysis))
 
 
 def _timed(action: Callable[[], object]) -> float:

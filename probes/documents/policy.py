@@ -18,7 +18,7 @@ from probes.action import ERRNO_NAMES, Action, FilterReturn, Profile, errno_numb
 from probes.arch import ARCHES, Arch
 from probes.documents.toml_file import (
     MOST_BYTES,
-    Key,
+    KeyRule,
     check_keys,
     parse,
     suggestion,
@@ -184,41 +184,41 @@ def load(path: Path, known_names: Collection[str]) -> Policy:
 
 
 _HEAD = {
-    "format": Key(int),
-    "name": Key(str),
-    "title": Key(str),
-    "source": Key(str),
-    "families": Key(list, item=str),
-    "call": Key(list, item=dict, required=False),
+    "format": KeyRule(int),
+    "name": KeyRule(str),
+    "title": KeyRule(str),
+    "source": KeyRule(str),
+    "families": KeyRule(list, item=str),
+    "call": KeyRule(list, item=dict, required=False),
 }
 _CALL = {
-    "name": Key(str),
-    "family": Key(str),
-    "description": Key(str),
-    "why": Key(str),
-    "cves": Key(
+    "name": KeyRule(str),
+    "family": KeyRule(str),
+    "description": KeyRule(str),
+    "why": KeyRule(str),
+    "cves": KeyRule(
         list,
         item=str,
         required=False,
         form=re.compile(r"CVE-[0-9]{4}-[0-9]{4,}"),
         example="CVE-2022-0185",
     ),
-    "attack": Key(
+    "attack": KeyRule(
         list,
         item=str,
         required=False,
         form=re.compile(r"T[0-9]{4}(\.[0-9]{3})?"),
         example="T1611 or T1547.006",
     ),
-    "obsolete": Key(bool, required=False),
-    "since": Key(
+    "obsolete": KeyRule(bool, required=False),
+    "since": KeyRule(
         str,
         required=False,
         form=re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?"),
         example="2.6.10 or 5.2",
     ),
-    "args": Key(list, item=dict, required=False),
-    "errno": Key(
+    "args": KeyRule(list, item=dict, required=False),
+    "errno": KeyRule(
         list,
         item=str,
         required=False,
@@ -227,11 +227,11 @@ _CALL = {
     ),
 }
 _ARGUMENT = {
-    "index": Key(int),
-    "op": Key(str),
-    "value": Key(int),
-    "mask": Key(int, required=False),
-    "valueTwo": Key(int, required=False),
+    "index": KeyRule(int),
+    "op": KeyRule(str),
+    "value": KeyRule(int),
+    "mask": KeyRule(int, required=False),
+    "valueTwo": KeyRule(int, required=False),
 }
 
 

@@ -58,7 +58,7 @@ class Sibling:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class UnseenWay:
     """A way to the power of calls that no filter of system calls can see.
 
     Attributes:
@@ -132,9 +132,11 @@ def unknown_for(policy: Policy) -> tuple[str, ...]:
 
 
 @cache
-def routes() -> tuple[Route, ...]:
+def routes() -> tuple[UnseenWay, ...]:
     """Every known way past all filters."""
-    return tuple(Route(row["name"], tuple(row["gives"]), row["how"]) for row in _data()["route"])
+    return tuple(
+        UnseenWay(row["name"], tuple(row["gives"]), row["how"]) for row in _data()["route"]
+    )
 
 
 @cache

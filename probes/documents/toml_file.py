@@ -20,7 +20,7 @@ MOST_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class KeyRule:
     """What a key of a file may hold.
 
     Attributes:
@@ -80,7 +80,9 @@ _KIND_NAMES: dict[type, str] = {
 }
 
 
-def check_keys(table: Mapping[str, Any], keys: Mapping[str, Key], whose: str, mend: str) -> None:
+def check_keys(
+    table: Mapping[str, Any], keys: Mapping[str, KeyRule], whose: str, mend: str
+) -> None:
     """Refuses unknown and missing keys and values of the wrong kind.
 
     Args:
@@ -105,7 +107,7 @@ def check_keys(table: Mapping[str, Any], keys: Mapping[str, Key], whose: str, me
             raise BadInputError(f"{whose} lacks the key '{name}' ({_kind_name(key.kind)}); {mend}")
 
 
-def _check_value(value: object, key: Key, what: str) -> None:
+def _check_value(value: object, key: KeyRule, what: str) -> None:
     """Refuses a value that is not what its key holds."""
     _check_kind(value, key.kind, what)
     if isinstance(value, str):
@@ -120,7 +122,7 @@ def _check_value(value: object, key: Key, what: str) -> None:
                     raise BadInputError(f"{which} repeats '{shown(entry)}'; remove it")
 
 
-def _check_text(text: str, key: Key, what: str) -> None:
+def _check_text(text: str, key: KeyRule, what: str) -> None:
     if not text.strip():
         raise BadInputError(f"{what} is empty; fill it in")
     if key.form is not None and not key.form.fullmatch(text):

@@ -36,7 +36,7 @@ from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents.toml_file import (
     MOST_BYTES,
-    Key,
+    KeyRule,
     check_keys,
     parse,
     suggestion,
@@ -132,7 +132,7 @@ class JudgedWaiver:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class WaiverScope:
     """What a run can say about waivers.
 
     Attributes:
@@ -182,18 +182,18 @@ def load(path: Path) -> tuple[Waiver, ...]:
     )
 
 
-_HEAD: Final = {"format": Key(int), "waiver": Key(list, item=dict, required=False)}
+_HEAD: Final = {"format": KeyRule(int), "waiver": KeyRule(list, item=dict, required=False)}
 _WAIVER: Final = {
-    "call": Key(str),
-    "arch": Key(str),
-    "target": Key(str),
-    "profile": Key(str, required=False),
-    "claim": Key(str, required=False),
-    "reason": Key(str),
-    "owner": Key(str),
-    "approver": Key(str),
-    "created": Key(date),
-    "expires": Key(date),
+    "call": KeyRule(str),
+    "arch": KeyRule(str),
+    "target": KeyRule(str),
+    "profile": KeyRule(str, required=False),
+    "claim": KeyRule(str, required=False),
+    "reason": KeyRule(str),
+    "owner": KeyRule(str),
+    "approver": KeyRule(str),
+    "created": KeyRule(date),
+    "expires": KeyRule(date),
 }
 _CLAIMS: Final = {claim.value: claim for claim in Claim if claim is not Claim.CONTROLS}
 _PROFILES: Final = frozenset(profile.value for profile in Profile)
@@ -292,7 +292,7 @@ class Granted:
             arches: the names of all ABIs.
             cells: what was judged, after ``waive``.
         """
-        scope = Scope(self.target, self.today, planned, calls, arches)
+        scope = WaiverScope(self.target, self.today, planned, calls, arches)
         return judge(self.waivers, scope, cells)
 
     @property
@@ -343,7 +343,7 @@ class Granted:
 
 
 def judge(
-    waivers: Sequence[Waiver], scope: Scope, cells: Iterable[Cell]
+    waivers: Sequence[Waiver], scope: WaiverScope, cells: Iterable[Cell]
 ) -> tuple[JudgedWaiver, ...]:
     """What came of each waiver.
 
@@ -373,7 +373,7 @@ def judge(
 
 
 def _state(
-    waiver: Waiver, scope: Scope, mine: Sequence[Cell], waived: int
+    waiver: Waiver, scope: WaiverScope, mine: Sequence[Cell], waived: int
 ) -> tuple[WaiverState, str]:
     """The state and how its sentence goes on. What concerns the file comes before the cells."""
     if standing := _standing(waiver, scope):
@@ -389,7 +389,7 @@ def _state(
     return _idle(mine, named)
 
 
-def _standing(waiver: Waiver, scope: Scope) -> tuple[WaiverState, str] | None:
+def _standing(waiver: Waiver, scope: WaiverScope) -> tuple[WaiverState, str] | None:
     """Of a waiver that could cover nothing in this job, whatever its cells came to."""
     if not waiver.is_for(scope.target):
         return WaiverState.OUT_OF_SCOPE, f"is for other targets: {shown(waiver.target)}"
@@ -405,7 +405,7 @@ def _standing(waiver: Waiver, scope: Scope) -> tuple[WaiverState, str] | None:
     return None
 
 
-def _stranger(waiver: Waiver, scope: Scope) -> str:
+def _stranger(waiver: Waiver, scope: WaiverScope) -> str:
     if waiver.call not in scope.calls and all(k.syscall != waiver.call for k in scope.planned):
         near = suggestion(waiver.call, scope.calls)
         return f"names a call that is in no architecture's table{near}"
@@ -414,7 +414,7 @@ def _stranger(waiver: Waiver, scope: Scope) -> str:
     return ""
 
 
-def _not_asked(waiver: Waiver, scope: Scope) -> str:
+def _not_asked(waiver: Waiver, scope: WaiverScope) -> str:
     """What the waiver narrows itself to and no cell of the job has."""
     asked = {
         waiver.arch: any(key.arch == waiver.arch for key in scope.planned),

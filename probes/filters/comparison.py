@@ -48,7 +48,7 @@ def _in_words(returns: FilterReturn, is_recorded: bool) -> str:  # noqa: FBT001 
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class StackComparison:
     """Two stacks of filters side by side.
 
     Attributes:
@@ -132,7 +132,7 @@ def compare(
     logged: Flags = ((), ()),
     big_endian: bool = False,
     limit: int = NODE_LIMIT,
-) -> Comparison:
+) -> StackComparison:
     """Compares two stacks of filters for every input.
 
     Args:
@@ -165,7 +165,7 @@ def compare(
     pairs = tuple(sorted(met, key=_rank))
     outcomes = {index: met[pair] for index, pair in enumerate(pairs)}
     inexact = [f"{side}, {words}" for side, words in _inexact(of_left, of_right)]
-    return Comparison(pairs, Analysis(diagrams, outcomes, inexact))
+    return StackComparison(pairs, Analysis(diagrams, outcomes, inexact))
 
 
 _APART: Final = 1 << 24

@@ -165,7 +165,7 @@ Alternative = tuple[Masked | Between, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Alternatives:
     """The arguments with which a call gets an outcome: one of the alternatives holds.
 
     Attributes:
@@ -193,7 +193,7 @@ class Condition:
 
 def condition(
     analysis: Analysis, token: int, number: int, values: Collection[int], most: int = 8
-) -> Condition | None:
+) -> Alternatives | None:
     """The arguments with which a number returns one of the values, spelled out.
 
     Ranges of the arguments are told if that is no longer than masks.
@@ -214,7 +214,7 @@ def condition(
     masked = _masked(analysis._diagrams, node, most + 1)
     ranges = _ranges(analysis._diagrams, node, most + 1)
     chosen = ranges if ranges is not None and len(ranges) <= len(masked) else masked
-    return Condition(tuple(chosen[:most]), len(chosen) <= most)
+    return Alternatives(tuple(chosen[:most]), len(chosen) <= most)
 
 
 def example(analysis: Analysis, value: int) -> SeccompData:

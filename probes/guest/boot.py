@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from probes import main_job
 from probes.errors import InstrumentError
 from probes.guest import cpio, packages
-from probes.guest.cpio import Entry
+from probes.guest.cpio import ArchiveMember
 from probes.guest.machines import Machine
 from probes.guest.packages import Archive, Package
 from probes.version import DISTRIBUTION
@@ -59,7 +59,7 @@ _ACCOUNTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class DebianKernel:
     """A kernel of Debian.
 
     Attributes:
@@ -88,7 +88,7 @@ class Userland:
     compiler: tuple[str, ...]
 
 
-def kernel(machine: Machine, suite: str, cache: Path) -> Kernel:
+def kernel(machine: Machine, suite: str, cache: Path) -> DebianKernel:
     """The newest kernel of a suite for a machine.
 
     Raises:
@@ -107,7 +107,7 @@ def kernel(machine: Machine, suite: str, cache: Path) -> Kernel:
     images = sorted(path for path in folder.rglob("vmlinu*") if path.is_file())
     if not images:
         raise InstrumentError(f"{origin[0].name} of {suite} has no kernel image")
-    return Kernel(images[0], folder / "modules", origin)
+    return DebianKernel(images[0], folder / "modules", origin)
 
 
 def _is_kernel_part(name: str) -> bool:
@@ -201,7 +201,7 @@ def _unpack_all(root: Path, files: Iterable[Path]) -> None:
         packages.unpack(package, root, lambda name: _LEFT_OUT.match(name) is None)
 
 
-def _base_entries(root: Path) -> Iterator[Entry]:
+def _base_entries(root: Path) -> Iterator[ArchiveMember]:
     yield from cpio.tree(root)
     for name in _FOLDERS:
         yield cpio.directory(name)
@@ -212,7 +212,7 @@ def _base_entries(root: Path) -> Iterator[Entry]:
         yield cpio.file(name, data)
 
 
-def _pack(place: Path, entries: Iterator[Entry]) -> None:
+def _pack(place: Path, entries: Iterator[ArchiveMember]) -> None:
     with place.open("wb") as archive:
         for piece in cpio.pack(entries):
             archive.write(piece)
@@ -339,7 +339,7 @@ def needed_distributions() -> set[str]:
 _TREE: Final = ("cases", "probes", "reports")
 
 
-def tree_layer(tree: Path, under: str, userland: Userland) -> Iterator[Entry]:
+def tree_layer(tree: Path, under: str, userland: Userland) -> Iterator[ArchiveMember]:
     """The working tree, compiled.
 
     Args:

@@ -25,7 +25,7 @@ _SUITE_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz-")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedGuest:
     """A guest that was asked for.
 
     Attributes:
@@ -51,7 +51,7 @@ class Wanted:
         return not self.named and self.machine.native == os.uname().machine
 
 
-def read(words: Sequence[str]) -> tuple[Wanted, ...]:
+def read(words: Sequence[str]) -> tuple[WantedGuest, ...]:
     """The guests that words stand for, each once and in their order.
 
     Args:
@@ -64,7 +64,7 @@ def read(words: Sequence[str]) -> tuple[Wanted, ...]:
     return tuple(dict.fromkeys(_read(word) for word in spelled))
 
 
-def _read(word: str) -> Wanted:
+def _read(word: str) -> WantedGuest:
     name, at, suite = word.partition("@")
     machine = machines.get(name)
     if at and not (suite and set(suite) <= _SUITE_LETTERS):
@@ -74,10 +74,10 @@ def _read(word: str) -> Wanted:
     # An older kernel runs a newer Python; a machine that is new to Debian has no older one.
     kernel = suite or machine.suite
     userland = machine.suite if machine.suite == machines.DEFAULT_SUITE else kernel
-    return Wanted(machine, kernel, userland, bool(at))
+    return WantedGuest(machine, kernel, userland, bool(at))
 
 
-def prepare(wanted: Wanted, cache: Path, limits: Limits) -> Guest:
+def prepare(wanted: WantedGuest, cache: Path, limits: Limits) -> Guest:
     """Gets or makes what a guest boots.
 
     Raises:

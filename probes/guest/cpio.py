@@ -20,7 +20,7 @@ _TRAILER: Final = "TRAILER!!!"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveMember:
     """A member of an archive.
 
     Attributes:
@@ -36,22 +36,22 @@ class Entry:
     device: tuple[int, int] = (0, 0)
 
 
-def directory(name: str) -> Entry:
+def directory(name: str) -> ArchiveMember:
     """A directory."""
-    return Entry(name, stat.S_IFDIR | 0o755)
+    return ArchiveMember(name, stat.S_IFDIR | 0o755)
 
 
-def file(name: str, data: bytes, permissions: int = 0o644) -> Entry:
+def file(name: str, data: bytes, permissions: int = 0o644) -> ArchiveMember:
     """A regular file."""
-    return Entry(name, stat.S_IFREG | permissions, data)
+    return ArchiveMember(name, stat.S_IFREG | permissions, data)
 
 
-def character_device(name: str, major: int, minor: int) -> Entry:
+def character_device(name: str, major: int, minor: int) -> ArchiveMember:
     """A character device that everybody may use."""
-    return Entry(name, stat.S_IFCHR | 0o666, device=(major, minor))
+    return ArchiveMember(name, stat.S_IFCHR | 0o666, device=(major, minor))
 
 
-def tree(root: Path, under: str = "") -> Iterator[Entry]:
+def tree(root: Path, under: str = "") -> Iterator[ArchiveMember]:
     """Everything in a folder, in the order of names.
 
     Args:
@@ -62,14 +62,14 @@ def tree(root: Path, under: str = "") -> Iterator[Entry]:
         name = str(PurePosixPath(under) / path.relative_to(root).as_posix())
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            yield Entry(name, stat.S_IFLNK | 0o777, os.fsencode(path.readlink()))
+            yield ArchiveMember(name, stat.S_IFLNK | 0o777, os.fsencode(path.readlink()))
         elif stat.S_ISDIR(mode):
             yield directory(name)
         elif stat.S_ISREG(mode):
             yield file(name, path.read_bytes(), stat.S_IMODE(mode))
 
 
-def with_parents(entries: Iterator[Entry]) -> Iterator[Entry]:
+def with_parents(entries: Iterator[ArchiveMember]) -> Iterator[ArchiveMember]:
     """The entries, every folder before what is in it and only once."""
     made: set[str] = set()
     for entry in entries:
@@ -84,7 +84,7 @@ def with_parents(entries: Iterator[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-def pack(entries: Iterator[Entry]) -> Iterator[bytes]:
+def pack(entries: Iterator[ArchiveMember]) -> Iterator[bytes]:
     """The archive in pieces; archives stand behind one another without more ado.
 
     Args:
@@ -95,11 +95,11 @@ def pack(entries: Iterator[Entry]) -> Iterator[bytes]:
         piece = _member(number, entry)
         length += len(piece)
         yield piece
-    end = _member(0, Entry(_TRAILER, 0))
+    end = _member(0, ArchiveMember(_TRAILER, 0))
     yield end + bytes(-(length + len(end)) % _BLOCK)
 
 
-def _member(number: int, entry: Entry) -> bytes:
+def _member(number: int, entry: ArchiveMember) -> bytes:
     name = os.fsencode(entry.name) + b"\0"
     numbers = (
         *(number, entry.mode, 0, 0, 1, 0, len(entry.data)),  # inode ... links, time, size

@@ -121,7 +121,7 @@ def send(name: str, data: bytes) -> None:
         print("@@END", flush=True)
 
 
-class Journal:
+class GrowingFile:
     """Brings a file home that grows, while it grows."""
 
     def __init__(self, path: str) -> None:
@@ -193,7 +193,7 @@ def main() -> None:
         connect()
     mark("READY", uptime())
     for place, command in enumerate(job["commands"]):
-        journal = Journal(job["journal"]) if job["journal"] else None
+        journal = GrowingFile(job["journal"]) if job["journal"] else None
         status = run(command, job)
         if journal is not None:
             journal.close()

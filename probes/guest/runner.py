@@ -24,8 +24,8 @@ from probes import main_job
 from probes.arch import ARCHES
 from probes.errors import BadInputError, InstrumentError
 from probes.guest import boot, cpio
-from probes.guest.boot import Kernel, Userland
-from probes.guest.cpio import Entry
+from probes.guest.boot import DebianKernel, Userland
+from probes.guest.cpio import ArchiveMember
 from probes.guest.machines import Machine
 from probes.instrument import kernel
 
@@ -71,7 +71,7 @@ _ABIS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class GuestJob:
     """What a guest does.
 
     Attributes:
@@ -151,14 +151,14 @@ class Guest:
     """
 
     machine: Machine
-    kernel: Kernel
+    kernel: DebianKernel
     userland: Userland
     limits: Limits
 
 
 def run(
     guest: Guest,
-    job: Job,
+    job: GuestJob,
     home: Path,
     say: Callable[[str], None],
     stop: threading.Event | None = None,
@@ -189,14 +189,14 @@ def run(
         return console.ended(fault)
 
 
-def _modules(machine: Machine, job: Job) -> tuple[str, ...]:
+def _modules(machine: Machine, job: GuestJob) -> tuple[str, ...]:
     if not machine.bus:
         return ()
     bus = ("virtio_pci",) if machine.bus == "pci" else ("virtio_ccw",)
     return (*bus, "virtio_console", *(("virtio_net",) if job.forward else ()))
 
 
-def _job_entries(guest: Guest, modules: Sequence[str], job: Job) -> Iterator[Entry]:
+def _job_entries(guest: Guest, modules: Sequence[str], job: GuestJob) -> Iterator[ArchiveMember]:
     """The last layer of the root: the working tree and what to do."""
     yield cpio.file("init", b"#!/usr/bin/python3 -SE\n" + _INIT.read_bytes(), 0o755)
     for name in modules:
@@ -217,7 +217,7 @@ def _job_entries(guest: Guest, modules: Sequence[str], job: Job) -> Iterator[Ent
     yield from boot.tree_layer(job.tree, SUITE_FOLDER, guest.userland)
 
 
-def _write_initrd(place: Path, guest: Guest, entries: Iterator[Entry]) -> None:
+def _write_initrd(place: Path, guest: Guest, entries: Iterator[ArchiveMember]) -> None:
     with place.open("wb") as archive:
         for layer in guest.userland.layers:
             with layer.open("rb") as source:
@@ -232,7 +232,7 @@ JOURNAL_FILE: Final = "journal"
 """Where a guest's journal is at home."""
 
 
-def _command(guest: Guest, folder: Path, job: Job) -> list[str]:
+def _command(guest: Guest, folder: Path, job: GuestJob) -> list[str]:
     machine = guest.machine
     append = f"console={machine.console} quiet loglevel=1 panic=-1 mitigations=off"
     command = [

@@ -20,8 +20,8 @@ from probes import interruption, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.guest import choice, runner, serve
-from probes.guest.choice import Wanted
-from probes.guest.runner import Ended, Guest, Job, Limits
+from probes.guest.choice import WantedGuest
+from probes.guest.runner import Ended, Guest, GuestJob, Limits
 from probes.text import visible
 
 _PORT: Final = 8888
@@ -71,7 +71,7 @@ class _Served:
         return f"socket=127.0.0.1:{self.port}//id={self.name}//chdir=/{runner.SUITE_FOLDER}"
 
 
-def check(wanted: Sequence[Wanted]) -> None:
+def check(wanted: Sequence[WantedGuest]) -> None:
     """Refuses guests that cannot be reached from outside.
 
     Raises:
@@ -86,7 +86,7 @@ def check(wanted: Sequence[Wanted]) -> None:
 
 
 def serve_guests(
-    wanted: Sequence[Wanted], ask: Ask, say: Say, here: Sequence[Wanted] = ()
+    wanted: Sequence[WantedGuest], ask: Ask, say: Say, here: Sequence[WantedGuest] = ()
 ) -> tuple[ExitStatus, list[str]]:
     """Boots guests, says how to reach them, and waits for Ctrl-C or the deadline.
 
@@ -125,7 +125,7 @@ def serve_guests(
                 stop.set()
 
 
-def _name(wanted: Wanted) -> str:
+def _name(wanted: WantedGuest) -> str:
     """A guest's name as a node."""
     return str(wanted).replace("@", "-")
 
@@ -156,8 +156,8 @@ def _free_port() -> int:
         return port
 
 
-def _job(port: int, files: Mapping[str, bytes]) -> Job:
-    return Job(
+def _job(port: int, files: Mapping[str, bytes]) -> GuestJob:
+    return GuestJob(
         tree=SUITE,
         commands=(("python3", "-m", serve.__name__, str(_PORT), *_BEFOREHAND),),
         files=files,
@@ -173,7 +173,7 @@ class _Boot:
     """A guest that is about to be booted."""
 
     guest: Guest
-    job: Job
+    job: GuestJob
     home: Path
     stop: threading.Event
 

@@ -114,7 +114,7 @@ HEADER_SIZE = ctypes.sizeof(Header)
 SLOT_SIZE = ctypes.sizeof(Slot)
 
 
-class Page:
+class SharedPage:
     """The shared page, seen from the child: fields are written in place."""
 
     def __init__(self, memory: mmap.mmap) -> None:
@@ -591,7 +591,7 @@ def _as_libc_would(answer: int) -> int:
     return answer
 
 
-def perform(page: Page, calls: Sequence[Callable[[], int]], first: int) -> None:
+def perform(page: SharedPage, calls: Sequence[Callable[[], int]], first: int) -> None:
     """Makes the prepared calls from ``first`` on, moving each slot from ARMED to RETURNED."""
     header = page.header
     slots = {index: page.slots[index] for index in range(first, len(calls))}
@@ -608,7 +608,7 @@ def perform(page: Page, calls: Sequence[Callable[[], int]], first: int) -> None:
         slot.stage = RETURNED
 
 
-def watch_sigsys(page: Page) -> None:
+def watch_sigsys(page: SharedPage) -> None:
     """Notes in the armed slot when SIGSYS reaches a handler: TRAP does that, KILL never."""
 
     def note(_signal: int) -> None:

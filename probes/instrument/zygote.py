@@ -72,7 +72,7 @@ class _Machine:
             self.memory_fd = os.memfd_create("stage-page")
             os.ftruncate(self.memory_fd, size)
         self.memory = mmap.mmap(-1 if self.memory_fd is None else self.memory_fd, size)
-        self.page = kernel.Page(self.memory)
+        self.page = kernel.SharedPage(self.memory)
         kernel.watch_sigsys(self.page)
         self.warm_up()
 
@@ -680,7 +680,7 @@ def _execve(child: _Child) -> None:
 def after_exec(words: str) -> None:
     """What the fresh interpreter does: maps the page again and makes the call."""
     memory_fd, request, trouble = marshal.loads(bytes.fromhex(words))  # noqa: S302 - from our own process
-    page = kernel.Page(mmap.mmap(memory_fd, 0))
+    page = kernel.SharedPage(mmap.mmap(memory_fd, 0))
     if "core" not in trouble:
         kernel.leave_no_core()
     _drop_capabilities(request, trouble)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from probes.arch import Arch
 from probes.filters import partition
 from probes.filters.bpf import Program
-from probes.filters.comparison import Comparison, compare
+from probes.filters.comparison import StackComparison, compare
 
 _MOST_NAMES = 5
 
@@ -22,7 +22,7 @@ def _comparison(
     executed: tuple[Program, ...],
     logged: tuple[tuple[bool, ...], tuple[bool, ...]],
     big_endian: bool,  # noqa: FBT001 - a key of the cache
-) -> Comparison:
+) -> StackComparison:
     """The comparison, which serves every ABI and takes a second."""
     return compare(first, executed, logged=logged, big_endian=big_endian)
 

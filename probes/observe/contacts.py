@@ -233,7 +233,7 @@ def _memory_of(tid: int) -> Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedContact:
     """What a peer is taken for.
 
     Attributes:
@@ -245,7 +245,7 @@ class Judged:
     quiet: bool = False
 
 
-def judged(executable: str, peer: Peer) -> Judged | None:
+def judged(executable: str, peer: Peer) -> JudgedContact | None:
     """What a peer is to a workload's program; None where it starts nothing. Pure.
 
     That a program or a path starts work outweighs all else. A port says less than a program that is
@@ -264,17 +264,17 @@ def judged(executable: str, peer: Peer) -> Judged | None:
     if starting is None and not any(programs) and path is None:
         starting = _by_activation(peer)
     if starting is not None:
-        return Judged(_contact(executable, peer, starting, Work.STARTS))
+        return JudgedContact(_contact(executable, peer, starting, Work.STARTS))
     if any(programs) or not peer.waits:
         return None
     if not peer.here:
         # A virtual machine's port has no table; another host's service is a service as any other.
         virtual = isinstance(peer.address, VirtualAddress)
-        return Judged(_contact(executable, peer, None, Work.UNKNOWN)) if virtual else None
+        return JudgedContact(_contact(executable, peer, None, Work.UNKNOWN)) if virtual else None
     known = path or port
     if not peer.listeners:
-        return None if known else Judged(_contact(executable, peer, None, Work.UNKNOWN))
-    return Judged(_contact(executable, peer, None, Work.NONE), quiet=known is not None)
+        return None if known else JudgedContact(_contact(executable, peer, None, Work.UNKNOWN))
+    return JudgedContact(_contact(executable, peer, None, Work.NONE), quiet=known is not None)
 
 
 _NAME_SERVICE: Final = frozenset({53, 853})

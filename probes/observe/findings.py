@@ -11,9 +11,9 @@ from probes.finding import weighty
 from probes.instrument import harmless
 from probes.observe.caller import Process
 from probes.observe.limits import limits
-from probes.observe.observation import Observation
+from probes.observe.observation import WorkloadObservation
 from probes.observe.supervisor import Ending
-from probes.observe.tally import Key, Row
+from probes.observe.tally import TallyKey, TallyRow
 from probes.observe.watch import Kind
 
 EFFECTS: Final[Mapping[Profile, str]] = {
@@ -36,7 +36,7 @@ Grants = Callable[[str, str, Profile], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SeenCalls:
     """The calls of one kind that one program made.
 
     Attributes:
@@ -52,7 +52,7 @@ class Finding:
         grants: who has granted them, by profile; empty for nobody.
     """
 
-    key: Key
+    key: TallyKey
     gives: tuple[str, ...]
     count: int
     cut_short: int
@@ -77,8 +77,8 @@ class Finding:
 
 
 def findings(
-    observation: Observation, profiles: Sequence[Profile], grants: Grants
-) -> tuple[Finding, ...]:
+    observation: WorkloadObservation, profiles: Sequence[Profile], grants: Grants
+) -> tuple[SeenCalls, ...]:
     """What was seen, in an order that does not depend on the run."""
     order = list(Kind)
     keys = sorted(
@@ -88,12 +88,14 @@ def findings(
     return tuple(_finding(key, observation.rows[key], profiles, grants) for key in keys)
 
 
-def _finding(key: Key, row: Row, profiles: Sequence[Profile], grants: Grants) -> Finding:
+def _finding(
+    key: TallyKey, row: TallyRow, profiles: Sequence[Profile], grants: Grants
+) -> SeenCalls:
     granted: dict[Profile, str] = {}
     if not key.kind.allowed:
         who = {profile: grants(key.name, key.abi, profile) for profile in profiles}
         granted = {profile: words for profile, words in who.items() if words}
-    return Finding(
+    return SeenCalls(
         key,
         row.gives,
         row.count,
@@ -113,7 +115,7 @@ def _effect(kind: Kind, profile: Profile, granted: Mapping[Profile, str]) -> str
     return GRANTED if profile in granted else EFFECTS[profile]
 
 
-def _arguments(key: Key, row: Row) -> tuple[tuple[tuple[int, ...], int], ...]:
+def _arguments(key: TallyKey, row: TallyRow) -> tuple[tuple[tuple[int, ...], int], ...]:
     """The arguments, as many as the call has where that is known, as wide as the ABI's."""
     probe = harmless.probe_for(key.name)
     count = _REGISTERS if probe is None or key.kind is not Kind.DOCUMENTED else len(probe.args)
@@ -128,7 +130,7 @@ def _ranked(sites: Counter[str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(sites.items(), key=lambda item: (-item[1], item[0])))
 
 
-def exit_status(observation: Observation, found: Sequence[Finding]) -> ExitStatus:
+def exit_status(observation: WorkloadObservation, found: Sequence[SeenCalls]) -> ExitStatus:
     """What an observation comes to.
 
     A workload that failed by itself may not have come to the calls that it makes when it works,

@@ -5,7 +5,7 @@ from datetime import date
 
 from probes.action import Profile
 from probes.documents.waivers import Waiver
-from probes.observe.findings import Finding, Grants
+from probes.observe.findings import Grants, SeenCalls
 from probes.observe.watch import Kind
 from probes.text import shown
 
@@ -32,7 +32,7 @@ def grants(waivers: Sequence[Waiver], word: str, today: date) -> Grants:
 
 
 def not_valid(
-    waivers: Sequence[Waiver], word: str, today: date, found: Iterable[Finding]
+    waivers: Sequence[Waiver], word: str, today: date, found: Iterable[SeenCalls]
 ) -> tuple[str, ...]:
     """A sentence for each waiver that would grant a call that was seen, were it not for the day."""
     seen = {(one.key.name, one.key.abi) for one in found if one.key.kind is Kind.DOCUMENTED}

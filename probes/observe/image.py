@@ -30,7 +30,7 @@ from probes.instrument import harvest, kernel
 from probes.observe import launcher, processes
 from probes.observe.hiding import Hidden, hidden_by
 from probes.observe.launch import candidates
-from probes.observe.observation import Observation, notes_for, refuse_old_kernel, with_notes
+from probes.observe.observation import WorkloadObservation, notes_for, refuse_old_kernel, with_notes
 from probes.observe.supervisor import Supervisor, Workload, signals_held, supervise
 from probes.observe.watch import Watch, program
 from probes.runtimes import arguments
@@ -322,7 +322,7 @@ def observe_image(
     watched: Watch,
     timeout: float | None,
     say: Callable[[str], None],
-) -> Observation:
+) -> WorkloadObservation:
     """Runs the program of an image or a bundle to its end, in a container that is then removed.
 
     Args:
@@ -360,7 +360,7 @@ def observe_image(
         launcher.let_go(pid)
         workload = Workload(command, listener, _Signals(container, command))
         outcome = supervise(Supervisor(listener, watched, notes), workload, timeout, say)
-    seen = Observation(started, outcome, said.no_new_privs, notes.tally.rows, 0, hidden)
+    seen = WorkloadObservation(started, outcome, said.no_new_privs, notes.tally.rows, 0, hidden)
     return with_notes(seen, notes)
 
 

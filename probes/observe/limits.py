@@ -5,8 +5,8 @@ from typing import Final
 
 from probes.finding import Finding, Weight
 from probes.observe.contacts import Contact, Work
-from probes.observe.observation import Observation
-from probes.observe.own_filters import Confinement
+from probes.observe.observation import WorkloadObservation
+from probes.observe.own_filters import InstalledFilters
 from probes.observe.watch import Kind
 
 _SHOWN: Final = 8
@@ -17,7 +17,7 @@ _RING: Final = "io_uring_setup"
 _THERE: Final = "run observe where the work is started, such as in the service's own command line"
 
 
-def limits(observation: Observation) -> tuple[Finding, ...]:
+def limits(observation: WorkloadObservation) -> tuple[Finding, ...]:
     """All of them; those with weight keep it open whether none of the calls was made."""
     return (
         *_contacts(observation.contacts),
@@ -67,7 +67,7 @@ def _instead(contact: Contact) -> str:
     )
 
 
-def _unread(observation: Observation) -> list[Finding]:
+def _unread(observation: WorkloadObservation) -> list[Finding]:
     found = []
     if observation.contacts_unread:
         names = ", ".join(observation.contacts_unread)
@@ -104,7 +104,7 @@ def _unread(observation: Observation) -> list[Finding]:
     return found
 
 
-def _jobs(observation: Observation) -> list[Finding]:
+def _jobs(observation: WorkloadObservation) -> list[Finding]:
     return [
         Finding(
             f"{one.path} was left meanwhile, which {one.daemon} runs later: what it does then is "
@@ -116,7 +116,7 @@ def _jobs(observation: Observation) -> list[Finding]:
     ]
 
 
-def _confinements(observation: Observation) -> list[Finding]:
+def _confinements(observation: WorkloadObservation) -> list[Finding]:
     found = []
     for one in observation.confinements:
         if one.hidden is None:
@@ -145,7 +145,7 @@ def _confinements(observation: Observation) -> list[Finding]:
     return found
 
 
-def _hiding(one: Confinement, hidden: Mapping[str, Mapping[str, str]]) -> Finding:
+def _hiding(one: InstalledFilters, hidden: Mapping[str, Mapping[str, str]]) -> Finding:
     by_abi = "; ".join(f"on {abi} {_answers(calls)}" for abi, calls in hidden.items())
     return Finding(
         f"filters of its own were installed by {one.executable}, and what they answer is not seen "
@@ -169,7 +169,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(sorted(names)[:_SHOWN])} and {len(names) - _SHOWN} more"
 
 
-def _within(observation: Observation) -> list[Finding]:
+def _within(observation: WorkloadObservation) -> list[Finding]:
     if not observation.under_filters:
         return []
     return [

@@ -15,11 +15,18 @@ from probes.observe import processes, spools
 from probes.observe.contacts import Contact, Contacts
 from probes.observe.inherited import inherited
 from probes.observe.launch import Launched, launch, not_executable
-from probes.observe.own_filters import Confinement, OwnFilters
+from probes.observe.own_filters import InstalledFilters, OwnFilters
 from probes.observe.peers import Peers
-from probes.observe.spools import Job
-from probes.observe.supervisor import Notes, Outcome, Supervisor, Workload, signals_held, supervise
-from probes.observe.tally import Key, Row, Tally
+from probes.observe.spools import SpooledFile
+from probes.observe.supervisor import (
+    Notes,
+    Supervisor,
+    Workload,
+    WorkloadEnd,
+    signals_held,
+    supervise,
+)
+from probes.observe.tally import Tally, TallyKey, TallyRow
 from probes.observe.watch import Watch, program
 
 FIRST_KERNEL: Final = (5, 5)
@@ -27,7 +34,7 @@ FIRST_KERNEL: Final = (5, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class WorkloadObservation:
     """What was seen of a workload.
 
     Attributes:
@@ -48,22 +55,22 @@ class Observation:
     """
 
     started: datetime
-    outcome: Outcome
+    outcome: WorkloadEnd
     no_new_privs: bool
-    rows: dict[Key, Row]
+    rows: dict[TallyKey, TallyRow]
     listeners_refused: int
     hidden: Mapping[str, Mapping[str, str]] | None = field(default_factory=dict)
     contacts: tuple[Contact, ...] = ()
     contacts_left_out: bool = False
     contacts_unread: tuple[str, ...] = ()
-    confinements: tuple[Confinement, ...] = ()
-    jobs: tuple[Job, ...] = ()
+    confinements: tuple[InstalledFilters, ...] = ()
+    jobs: tuple[SpooledFile, ...] = ()
     under_filters: bool = False
 
 
 def observe(
     command: Sequence[str], watched: Watch, timeout: float | None, say: Callable[[str], None]
-) -> Observation:
+) -> WorkloadObservation:
     """Runs a command to its end, and to that of all processes that it starts.
 
     This process becomes their subreaper, and waits for every child that it has.
@@ -100,7 +107,7 @@ def observe(
         finally:
             os.close(launched.listener)
     _refuse_failure(command, launched)
-    seen = Observation(started, outcome, launched.no_new_privs, notes.tally.rows, 0)
+    seen = WorkloadObservation(started, outcome, launched.no_new_privs, notes.tally.rows, 0)
     under_filters = kernel.own_status("Seccomp") not in {"0", None}
     return replace(
         with_notes(seen, notes), jobs=spools.since(before_it), under_filters=under_filters
@@ -118,7 +125,7 @@ def notes_for(watched: Watch, below: Callable[[], Collection[int]]) -> Notes:
     return Notes(Tally(watched), Contacts(peers, below), OwnFilters(watched))
 
 
-def with_notes(seen: Observation, notes: Notes) -> Observation:
+def with_notes(seen: WorkloadObservation, notes: Notes) -> WorkloadObservation:
     """An observation with what was noted until the workload's end."""
     return replace(
         seen,

@@ -37,7 +37,7 @@ _PROGRAM: Final = {4: struct.Struct("=H2xI"), 8: struct.Struct("=H6xQ")}
 
 
 @dataclass(frozen=True, slots=True)
-class Confinement:
+class InstalledFilters:
     """What filters a program of the workload installed, and what they hide.
 
     Attributes:
@@ -93,14 +93,14 @@ class OwnFilters:
             kept.add(raw)
         return True
 
-    def finish(self) -> tuple[Confinement, ...]:
+    def finish(self) -> tuple[InstalledFilters, ...]:
         """What the programs hide."""
         found = []
         for executable in sorted({*self._installed, *self._unread}):
             programs = self._installed.get(executable, set())
             unread = executable in self._unread
             hidden = None if unread else self._hidden(sorted(programs))
-            found.append(Confinement(executable, hidden))
+            found.append(InstalledFilters(executable, hidden))
         return tuple(found)
 
     def _hidden(self, programs: list[bytes]) -> Mapping[str, Mapping[str, str]] | None:

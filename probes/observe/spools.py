@@ -12,7 +12,7 @@ Left = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SpooledFile:
     """A file that came while a workload ran.
 
     Attributes:
@@ -50,10 +50,10 @@ def now() -> Mapping[Spool, Left]:
     return {one: left(one.places) for one in spools()}
 
 
-def since(before: Mapping[Spool, Left]) -> tuple[Job, ...]:
+def since(before: Mapping[Spool, Left]) -> tuple[SpooledFile, ...]:
     """What has come or changed since."""
     return tuple(
-        Job(path, spool.name)
+        SpooledFile(path, spool.name)
         for spool, files in now().items()
         for path, state in sorted(files.items())
         if before.get(spool, {}).get(path) != state

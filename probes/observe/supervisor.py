@@ -54,7 +54,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class WorkloadEnd:
     """How an observation went.
 
     Attributes:
@@ -261,7 +261,7 @@ def supervise(
     workload: Workload,
     timeout: float | None,
     say: Callable[[str], None],
-) -> Outcome:
+) -> WorkloadEnd:
     """Answers until the command and every process that it started have ended.
 
     The signals of ``WATCHED_SIGNALS`` must be blocked, and this process must be the subreaper of
@@ -305,7 +305,7 @@ def supervise(
         supervisor.close()
     if family.status is None:
         raise InstrumentError("the command's own exit status was lost")
-    return Outcome(family.status, ending or family.came_to, supervisor.elapsed)
+    return WorkloadEnd(family.status, ending or family.came_to, supervisor.elapsed)
 
 
 _LATE_SECONDS: Final = 0.2

@@ -16,7 +16,7 @@ SITES_SOUGHT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class TallyKey:
     """What the calls of a row have in common.
 
     Attributes:
@@ -37,7 +37,7 @@ class Key:
 
 
 @dataclass(slots=True)
-class Row:
+class TallyRow:
     """The calls of one key.
 
     Attributes:
@@ -71,10 +71,10 @@ class Tally:
 
     def __init__(self, watched: Watch) -> None:
         """Has counted none yet."""
-        self.rows: dict[Key, Row] = {}
+        self.rows: dict[TallyKey, TallyRow] = {}
         self.repeats = 0
         self._watched = watched
-        self._interrupted: dict[tuple[int, Process], tuple[Notification, Row]] = {}
+        self._interrupted: dict[tuple[int, Process], tuple[Notification, TallyRow]] = {}
         self._sites: dict[tuple[Process, str, int], str] = {}
 
     def take(
@@ -83,7 +83,7 @@ class Tally:
         caller: Caller,
         nanoseconds: int,
         site: Callable[[int, int], str],
-    ) -> Row:
+    ) -> TallyRow:
         """Counts a call.
 
         A signal that comes while a call waits for its answer makes the kernel start the call
@@ -108,7 +108,7 @@ class Tally:
         key = self._key(watched, seen, caller)
         row = self.rows.get(key)
         if row is None:
-            row = self.rows[key] = Row(nanoseconds, watched.gives if watched else ())
+            row = self.rows[key] = TallyRow(nanoseconds, watched.gives if watched else ())
         row.count += 1
         row.processes[caller.process] += 1
         if seen.args in row.arguments or len(row.arguments) < ARGUMENTS_KEPT:
@@ -122,23 +122,23 @@ class Tally:
             row.sites[known] += 1
         return row
 
-    def interrupted(self, row: Row, seen: Notification, caller: Caller) -> None:
+    def interrupted(self, row: TallyRow, seen: Notification, caller: Caller) -> None:
         """Notes that a call's caller did not wait for the answer."""
         row.cut_short += 1
         self._interrupted[seen.tid, caller.process] = (seen, row)
 
-    def _repeated(self, seen: Notification, caller: Caller) -> Row | None:
+    def _repeated(self, seen: Notification, caller: Caller) -> TallyRow | None:
         """The row in which a call has been counted, if this is the same that starts again."""
         before, row = self._interrupted.pop((seen.tid, caller.process), (None, None))
         return row if before is not None and _essence(before) == _essence(seen) else None
 
-    def _key(self, watched: Watched | None, seen: Notification, caller: Caller) -> Key:
+    def _key(self, watched: Watched | None, seen: Notification, caller: Caller) -> TallyKey:
         if watched is not None:
             kind, abi, name = watched.kind, watched.arch.name, watched.name
         else:
             kind, name = Kind.UNKNOWN, f"{seen.number:#x}"
             abi = self._watched.abi_of(seen.token, seen.number)
-        return Key(kind, abi, seen.number, name, caller.comm, caller.executable)
+        return TallyKey(kind, abi, seen.number, name, caller.comm, caller.executable)
 
 
 def _essence(seen: Notification) -> tuple[int, int, int, tuple[int, ...]]:

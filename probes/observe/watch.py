@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class WatchedArgument:
     """What one argument must be for a call to be watched.
 
     Only the low half of the register counts, as on a 32-bit ABI, and where flags are an int.
@@ -84,8 +84,8 @@ class Watched:
     arch: Arch
     number: int
     gives: tuple[str, ...] = ()
-    condition: Condition | None = None
-    memory: Condition | None = None
+    condition: WatchedArgument | None = None
+    memory: WatchedArgument | None = None
     restrictions: tuple[tuple[str, Restriction], ...] = ()
 
     def seen_as(self, args: Sequence[int]) -> Self | None:
@@ -109,7 +109,7 @@ class Addressing:
 
     name: str
     arch: Arch
-    conditions: tuple[Condition, ...]
+    conditions: tuple[WatchedArgument, ...]
 
     def holds(self, args: Sequence[int]) -> bool:
         """Whether a call with these arguments may name one."""
@@ -130,21 +130,21 @@ _PR_SET_SECCOMP: Final = 22
 # linux/seccomp.h: SECCOMP_SET_MODE_FILTER
 _SET_MODE_FILTER: Final = 1
 
-_CONFINING: Final[Mapping[str, Condition]] = {
-    "seccomp": Condition(0, _INT, _SET_MODE_FILTER),
-    "prctl": Condition(0, _INT, _PR_SET_SECCOMP),
+_CONFINING: Final[Mapping[str, WatchedArgument]] = {
+    "seccomp": WatchedArgument(0, _INT, _SET_MODE_FILTER),
+    "prctl": WatchedArgument(0, _INT, _PR_SET_SECCOMP),
 }
 
 # linux/net.h: SYS_CONNECT, SYS_SENDTO, SYS_SENDMSG, SYS_SENDMMSG
 _SOCKETCALL_OPERATIONS: Final = (3, 11, 16, 20)
 _ADDRESS_LENGTH: Final = 5
 
-_ADDRESSING: Final[Mapping[str, tuple[Condition, ...]]] = {
+_ADDRESSING: Final[Mapping[str, tuple[WatchedArgument, ...]]] = {
     "connect": (),
-    "sendto": (Condition(_ADDRESS_LENGTH, _INT),),
+    "sendto": (WatchedArgument(_ADDRESS_LENGTH, _INT),),
     "sendmsg": (),
     "sendmmsg": (),
-    "socketcall": tuple(Condition(0, _INT, one) for one in _SOCKETCALL_OPERATIONS),
+    "socketcall": tuple(WatchedArgument(0, _INT, one) for one in _SOCKETCALL_OPERATIONS),
 }
 """The calls that name the other end of a socket, and when; without a condition, always."""
 
@@ -263,16 +263,18 @@ def _sibling(arch: Arch, number: int, policy: Policy, alike: Sequence[Sibling]) 
     return Watched(Kind.SIBLING, label, arch, number, gives, condition, memory)
 
 
-def _sibling_condition(sibling: Sibling, arch: Arch) -> tuple[Condition | None, Condition | None]:
+def _sibling_condition(
+    sibling: Sibling, arch: Arch
+) -> tuple[WatchedArgument | None, WatchedArgument | None]:
     """When a call is a sibling: by an argument, by the memory behind it; None and None: always."""
     makes_namespaces = "unshare" in sibling.gives
     if sibling.name == "clone" and makes_namespaces:
         # s390 has the stack first: CONFIG_CLONE_BACKWARDS2.
-        return Condition(int(arch.name in {"s390x", "s390"}), _CLONE_NAMESPACES), None
+        return WatchedArgument(int(arch.name in {"s390x", "s390"}), _CLONE_NAMESPACES), None
     if sibling.name == "clone3" and makes_namespaces:
-        return None, Condition(0, _CLONE3_NAMESPACES)
+        return None, WatchedArgument(0, _CLONE3_NAMESPACES)
     if sibling.label == "ipc MSGRCV":
-        return Condition(0, _IPC_OPERATION, _IPC_MSGRCV), None
+        return WatchedArgument(0, _IPC_OPERATION, _IPC_MSGRCV), None
     return None, None
 
 
@@ -319,9 +321,9 @@ def _restrictions(watched: Watch, token: int, number: int) -> tuple[Restriction,
     return tuple(restriction for _, restriction in one.restrictions)
 
 
-def _conditions(watched: Watch, token: int) -> Mapping[int, tuple[Condition, ...]]:
+def _conditions(watched: Watch, token: int) -> Mapping[int, tuple[WatchedArgument, ...]]:
     """When each number is reported besides; always where nothing else says when."""
-    found: dict[int, tuple[Condition, ...]] = {
+    found: dict[int, tuple[WatchedArgument, ...]] = {
         number: () if one.condition is None else (one.condition,)
         for (there, number), one in watched.calls.items()
         if there == token
@@ -335,7 +337,7 @@ def _conditions(watched: Watch, token: int) -> Mapping[int, tuple[Condition, ...
     return found
 
 
-def _asked(conditions: Sequence[Condition], *, big_endian: bool) -> Program:
+def _asked(conditions: Sequence[WatchedArgument], *, big_endian: bool) -> Program:
     """Decides by arguments: whether one of some conditions holds."""
     code: list[Instruction] = []
     for one in conditions:

@@ -15,9 +15,9 @@ from probes import files, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.guest import choice, runner, serving
-from probes.guest.choice import Wanted
+from probes.guest.choice import WantedGuest
 from probes.guest.machines import MACHINES
-from probes.guest.runner import Ended, Guest, Job, Limits
+from probes.guest.runner import Ended, Guest, GuestJob, Limits
 from probes.text import shown, visible
 from reports import judging, results
 from reports.commands.answer import Answer, Subparsers, add_command, text
@@ -71,7 +71,7 @@ class _Order:
 class _Outcome:
     """What became of a guest."""
 
-    wanted: Wanted
+    wanted: WantedGuest
     status: ExitStatus
     words: str
 
@@ -144,7 +144,7 @@ def _guest(options: argparse.Namespace) -> Answer:
     return Answer(status, text(lines))
 
 
-def _serve(wanted: Sequence[Wanted], order: _Order) -> Answer:
+def _serve(wanted: Sequence[WantedGuest], order: _Order) -> Answer:
     if order.pytest:
         raise BadInputError("--pytest: with --serve give these words to the pytest that you start")
     here = [one for one in wanted if one.is_native and not order.emulate]
@@ -206,12 +206,12 @@ def _pytest_words(words: str) -> tuple[str, ...]:
         raise BadInputError(f"--pytest {shown(words)}: {error}: mend the quotes") from error
 
 
-def _name(wanted: Wanted) -> str:
+def _name(wanted: WantedGuest) -> str:
     """The folder of a guest's reports."""
     return str(wanted).replace("@", "-")
 
 
-def _all(wanted: Sequence[Wanted], order: _Order, at_once: int) -> list[_Outcome]:
+def _all(wanted: Sequence[WantedGuest], order: _Order, at_once: int) -> list[_Outcome]:
     """The outcomes of all guests, in their order; some of them at a time."""
     stop, making = threading.Event(), threading.Lock()
     with ThreadPoolExecutor(at_once) as pool:
@@ -225,7 +225,9 @@ def _all(wanted: Sequence[Wanted], order: _Order, at_once: int) -> list[_Outcome
             raise
 
 
-def _one(wanted: Wanted, order: _Order, making: threading.Lock, stop: threading.Event) -> _Outcome:
+def _one(
+    wanted: WantedGuest, order: _Order, making: threading.Lock, stop: threading.Event
+) -> _Outcome:
     home = order.reports / _name(wanted)
     results.check_folder(home)
     for old in (RECORD, runner.JOURNAL_FILE):
@@ -244,7 +246,7 @@ def _one(wanted: Wanted, order: _Order, making: threading.Lock, stop: threading.
     return _outcome(guest, order, ended, home, wanted)
 
 
-def _speaker(wanted: Wanted) -> Callable[[str], None]:
+def _speaker(wanted: WantedGuest) -> Callable[[str], None]:
     """What tells the user how a guest is getting on."""
     return lambda line: _say(str(wanted), line)
 
@@ -254,8 +256,8 @@ def _say(guest: str, line: str) -> None:
     sys.stderr.flush()
 
 
-def _job(order: _Order) -> Job:
-    return Job(
+def _job(order: _Order) -> GuestJob:
+    return GuestJob(
         tree=SUITE,
         commands=((*runner.PYTEST, f"--report-dir={runner.OUT_FOLDER}", *order.pytest),),
         files=order.files,
@@ -263,7 +265,7 @@ def _job(order: _Order) -> Job:
     )
 
 
-def _native(wanted: Wanted, order: _Order, home: Path) -> _Outcome:
+def _native(wanted: WantedGuest, order: _Order, home: Path) -> _Outcome:
     """Runs the suite on this machine, which is of the kind that was asked for."""
     done = subprocess.run(
         judging.command(f"--report-dir={home.resolve()}", *order.pytest),
@@ -277,7 +279,7 @@ def _native(wanted: Wanted, order: _Order, home: Path) -> _Outcome:
     return _judged(wanted, order, home, done.returncode, "this machine, no guest")
 
 
-def _judged(wanted: Wanted, order: _Order, home: Path, status: int, where: str) -> _Outcome:
+def _judged(wanted: WantedGuest, order: _Order, home: Path, status: int, where: str) -> _Outcome:
     """What became of a guest whose pytest has come to an end; only its record can say 0 or 1."""
     if not (home / RECORD).exists():
         return _Outcome(wanted, judging.without_record(status), f"it left no record ({where})")
@@ -287,7 +289,9 @@ def _judged(wanted: Wanted, order: _Order, home: Path, status: int, where: str) 
     return _Outcome(wanted, settled.status, f"{_verdict(home)}{trouble} ({where})")
 
 
-def _outcome(guest: Guest, order: _Order, ended: Ended, home: Path, wanted: Wanted) -> _Outcome:
+def _outcome(
+    guest: Guest, order: _Order, ended: Ended, home: Path, wanted: WantedGuest
+) -> _Outcome:
     times = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in ended.seconds.items())
     where = f"{guest.kernel.image.name.partition('-')[2]}; {times}"
     if ended.fault:

@@ -9,8 +9,8 @@ from probes.arch import Arch
 from probes.errors import ExitStatus, InstrumentError
 from probes.filters import partition
 from probes.filters.bpf import SeccompData
-from probes.filters.comparison import Comparison, Pair, compare, outcome
-from probes.filters.partition import Condition
+from probes.filters.comparison import Pair, StackComparison, compare, outcome
+from probes.filters.partition import Alternatives
 from probes.filters.prover import TooComplexError
 from probes.finding import weighty
 from probes.targets.open import Opened
@@ -34,7 +34,7 @@ class DifferenceRow:
     place: Place
     numbers: Numbers
     pair: Pair
-    condition: Condition | None
+    condition: Alternatives | None
     example: SeccompData
 
 
@@ -67,7 +67,7 @@ class _Sides:
 
 
 def rows(
-    comparison: Comparison, left: Opened, right: Opened, where: Sequence[Place]
+    comparison: StackComparison, left: Opened, right: Opened, where: Sequence[Place]
 ) -> tuple[DifferenceRow, ...]:
     """Every difference, place by place; each is confirmed by running the filters.
 
@@ -79,9 +79,9 @@ def rows(
     return tuple(row for place in where for row in _rows_of(comparison, sides, place))
 
 
-def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[DifferenceRow]:
+def _rows_of(comparison: StackComparison, sides: _Sides, place: Place) -> Iterator[DifferenceRow]:
     """The rows of a place: those of one pair and condition are one."""
-    found: dict[tuple[int, str], tuple[list[Numbers], Condition | None, SeccompData]] = {}
+    found: dict[tuple[int, str], tuple[list[Numbers], Alternatives | None, SeccompData]] = {}
     for part in partition.number_ranges(comparison.analysis, place.token):
         indices = sorted(part.returns & comparison.differing)
         numbers = places.within(place, part.first, part.last) if indices else Numbers((), ())
@@ -105,7 +105,7 @@ def _rows_of(comparison: Comparison, sides: _Sides, place: Place) -> Iterator[Di
 
 
 def _confirmed(
-    comparison: Comparison, sides: _Sides, token: int, number: int, index: int
+    comparison: StackComparison, sides: _Sides, token: int, number: int, index: int
 ) -> SeccompData | None:
     """A call about which the two differ; None where an analysis that is not exact was wrong."""
     example = comparison.analysis.witness(token, number, index)
@@ -230,7 +230,7 @@ def _scope(wanted: Sequence[Arch]) -> str:
 
 
 def _no_difference(
-    comparison: Comparison, sides: _Sides, lines: list[str], wanted: Sequence[Arch], width: int
+    comparison: StackComparison, sides: _Sides, lines: list[str], wanted: Sequence[Arch], width: int
 ) -> DifferenceReport:
     if not comparison.exact:
         said = "No difference was found, but that is no proof: the analysis is not exact."
@@ -247,7 +247,7 @@ def _no_difference(
     return DifferenceReport(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
 
 
-def _doubts(comparison: Comparison, width: int) -> list[str]:
+def _doubts(comparison: StackComparison, width: int) -> list[str]:
     return [
         line
         for words in comparison.analysis.inexact
@@ -256,7 +256,7 @@ def _doubts(comparison: Comparison, width: int) -> list[str]:
 
 
 def _beyond_counting(
-    comparison: Comparison, sides: _Sides, lines: list[str], width: int
+    comparison: StackComparison, sides: _Sides, lines: list[str], width: int
 ) -> DifferenceReport:
     """Filters that differ in more places than can be told apart: one of them.
 

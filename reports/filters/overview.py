@@ -9,7 +9,7 @@ from probes.errors import InstrumentError
 from probes.filters import partition, prover, unread
 from probes.filters.bpf import SeccompData
 from probes.filters.comparison import effect, run
-from probes.filters.partition import Condition
+from probes.filters.partition import Alternatives
 from probes.filters.prover import Analysis
 from probes.targets.open import Opened
 from reports.filters import places, way
@@ -30,7 +30,7 @@ class PossibleReturn:
     """
 
     returns: FilterReturn
-    condition: Condition
+    condition: Alternatives
     example: SeccompData
 
 

@@ -15,11 +15,11 @@ from probes.errors import ExitStatus
 from probes.finding import weighty
 from probes.observe.caller import NOBODY_KNOWS
 from probes.observe.contacts import Contact
-from probes.observe.findings import Finding, exit_status
+from probes.observe.findings import SeenCalls, exit_status
 from probes.observe.hiding import UNKNOWN
 from probes.observe.limits import limits
-from probes.observe.observation import Observation
-from probes.observe.supervisor import Ending, Outcome
+from probes.observe.observation import WorkloadObservation
+from probes.observe.supervisor import Ending, WorkloadEnd
 from probes.observe.watch import Kind
 from probes.text import visible
 
@@ -48,8 +48,8 @@ class ObservationReport:
     command: tuple[str, ...]
     policy: Policy
     profiles: tuple[Profile, ...]
-    observation: Observation
-    findings: tuple[Finding, ...]
+    observation: WorkloadObservation
+    findings: tuple[SeenCalls, ...]
     notes: tuple[str, ...] = ()
     image: str = ""
 
@@ -58,7 +58,7 @@ class ObservationReport:
         """What it comes to."""
         return exit_status(self.observation, self.findings)
 
-    def of(self, *kinds: Kind) -> tuple[Finding, ...]:
+    def of(self, *kinds: Kind) -> tuple[SeenCalls, ...]:
         """The findings of some kinds."""
         return tuple(one for one in self.findings if one.key.kind in kinds)
 
@@ -85,7 +85,7 @@ def lines(report: ObservationReport, width: int) -> list[str]:
     return [visible(line) for line in said]
 
 
-def _is_everyday(found: Finding) -> bool:
+def _is_everyday(found: SeenCalls) -> bool:
     """Whether most programs make a call that gives such power; clone(2) may give other power."""
     given: set[str] = set()
     for one in siblings.siblings():
@@ -94,7 +94,7 @@ def _is_everyday(found: Finding) -> bool:
     return bool(found.gives) and given.issuperset(found.gives)
 
 
-def _folded(found: Sequence[Finding]) -> str:
+def _folded(found: Sequence[SeenCalls]) -> str:
     """What most programs do, in one sentence: it says little about this one."""
     names = ", ".join(sorted({one.key.name for one in found}))
     gives = ", ".join(sorted({name for one in found for name in one.gives}))
@@ -106,7 +106,7 @@ def _folded(found: Sequence[Finding]) -> str:
     )
 
 
-def _headline(report: ObservationReport, refused: Sequence[Finding]) -> str:
+def _headline(report: ObservationReport, refused: Sequence[SeenCalls]) -> str:
     title = f"the {len(report.policy.calls)} calls of {report.policy.name}"
     stopped = [one for one in refused if one.stopped_by]
     granted = [one for one in refused if not one.stopped_by]
@@ -125,7 +125,7 @@ def _headline(report: ObservationReport, refused: Sequence[Finding]) -> str:
     return f"{word}: none of {title} was seen"
 
 
-def _ending(outcome: Outcome) -> str:
+def _ending(outcome: WorkloadEnd) -> str:
     seconds = f"after {outcome.nanoseconds / 1e9:.2f} s"
     status = _status(outcome)
     how = (
@@ -141,7 +141,7 @@ def _ending(outcome: Outcome) -> str:
     return f"the command {how} {seconds}{why[outcome.ending]}"
 
 
-def _status(outcome: Outcome) -> dict[str, Any]:
+def _status(outcome: WorkloadEnd) -> dict[str, Any]:
     if os.WIFSIGNALED(outcome.status):
         number = os.WTERMSIG(outcome.status)
         known = {one.value: one.name for one in signal.Signals}
@@ -149,7 +149,7 @@ def _status(outcome: Outcome) -> dict[str, Any]:
     return {"exit_status": os.WEXITSTATUS(outcome.status), "signal": None}
 
 
-def _table(found: Sequence[Finding]) -> list[str]:
+def _table(found: Sequence[SeenCalls]) -> list[str]:
     rows = [("call", "ABI", "times", "processes", "first", "by")]
     details: list[list[str]] = [[]]
     for one in found:
@@ -168,14 +168,14 @@ def _table(found: Sequence[Finding]) -> list[str]:
     return said
 
 
-def _who(one: Finding) -> str:
+def _who(one: SeenCalls) -> str:
     program, comm = one.key.executable, one.key.comm
     if comm == program.rpartition("/")[2][:_COMM_SIZE] or comm == NOBODY_KNOWS:
         return program
     return f"{program} ({comm})" if program != NOBODY_KNOWS else comm
 
 
-def _details(one: Finding) -> list[str]:
+def _details(one: SeenCalls) -> list[str]:
     said = []
     if one.gives:
         said.append(f"has the power of {', '.join(one.gives)}")
@@ -195,7 +195,7 @@ def _details(one: Finding) -> list[str]:
     return said
 
 
-def _fate(profile: Profile, found: Sequence[Finding], width: int) -> list[str]:
+def _fate(profile: Profile, found: Sequence[SeenCalls], width: int) -> list[str]:
     """What the platform would do, as one sentence."""
     stopped = [one for one in found if profile in one.stopped_by]
     lead = f"{profile}: "
@@ -213,9 +213,9 @@ def _fate(profile: Profile, found: Sequence[Finding], width: int) -> list[str]:
     return textwrap.wrap(lead + words, width, subsequent_indent="  ")
 
 
-def _killed(stopped: Sequence[Finding]) -> str:
+def _killed(stopped: Sequence[SeenCalls]) -> str:
     processes = {process for one in stopped for process in one.processes}
-    first: dict[str, Finding] = {}
+    first: dict[str, SeenCalls] = {}
     for one in sorted(stopped, key=lambda one: one.first):
         first.setdefault(_who(one), one)
     at = [f"{who} at {one.key.name}" for who, one in first.items()]
@@ -328,7 +328,7 @@ def _contact(one: Contact) -> Mapping[str, Any]:
     }
 
 
-def _call(one: Finding) -> Mapping[str, Any]:
+def _call(one: SeenCalls) -> Mapping[str, Any]:
     key = one.key
     sought = sum(times for _, times in one.sites)
     return {

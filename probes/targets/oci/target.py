@@ -12,7 +12,7 @@ from typing import Final
 from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.filters.bpf import Program
-from probes.filters.comparison import Comparison, compare
+from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
 from probes.targets.oci import compiler
@@ -383,7 +383,9 @@ def _compared(ours: _Meaning | None, theirs: _Meaning | None, document: Document
     return _Compared(found, others, bool(comparison.differing))
 
 
-def _difference(comparison: Comparison, call: str, arches: Sequence[Arch]) -> _Difference | None:
+def _difference(
+    comparison: StackComparison, call: str, arches: Sequence[Arch]
+) -> _Difference | None:
     having = [one for one in arches if one.number(call) is not None]
     where = [one for one in having if _indices(comparison, one, call)]
     if not where:
@@ -398,7 +400,7 @@ def _difference(comparison: Comparison, call: str, arches: Sequence[Arch]) -> _D
     return _Difference(" or ".join(sides[0]), " or ".join(sides[1]), named)
 
 
-def _indices(comparison: Comparison, one: Arch, call: str) -> list[int]:
+def _indices(comparison: StackComparison, one: Arch, call: str) -> list[int]:
     number = one.number(call)
     if number is None:
         return []

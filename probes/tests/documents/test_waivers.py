@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from probes.arch import ARCHES, all_names
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents import waivers
-from probes.documents.waivers import FAULTS, Scope, Waiver, WaiverState
+from probes.documents.waivers import FAULTS, Waiver, WaiverScope, WaiverState
 from probes.errors import BadInputError
 
 FILE = """\
@@ -54,12 +54,12 @@ def cell(
     return Cell(CellKey(claim, profile, arch, syscall, 163), outcome, None, "s", "e", "o")
 
 
-def scope(*planned: Cell, target: str = "builtin", today: date = DAY) -> Scope:
+def scope(*planned: Cell, target: str = "builtin", today: date = DAY) -> WaiverScope:
     """What a run says that planned these cells."""
-    return Scope(target, today, [one.key for one in planned], all_names(), ARCHES)
+    return WaiverScope(target, today, [one.key for one in planned], all_names(), ARCHES)
 
 
-def outcome_of(waiver: Waiver, cells: list[Cell], asked: Scope) -> waivers.JudgedWaiver:
+def outcome_of(waiver: Waiver, cells: list[Cell], asked: WaiverScope) -> waivers.JudgedWaiver:
     """What comes of one waiver in a run of these cells."""
     done = waivers.waive(cells, [waiver], asked.target, asked.today)
     return waivers.judge([waiver], asked, done)[0]

@@ -10,7 +10,7 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES
 from probes.filters import bpf, partition
 from probes.filters.bpf import IllegalProgramError, Program, SeccompData, jump, statement
-from probes.filters.comparison import Comparison, Pair, compare, effect, run
+from probes.filters.comparison import Pair, StackComparison, compare, effect, run
 from probes.filters.prover import TooComplexError
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.random_programs import ALLOW, EPERM, X86_64
@@ -18,7 +18,7 @@ from probes.tests.support.random_programs import ALLOW, EPERM, X86_64
 Stack = tuple[Program, ...]
 
 
-def pairs_of_stacks(count: int) -> Iterator[tuple[int, Random, Stack, Stack, Comparison]]:
+def pairs_of_stacks(count: int) -> Iterator[tuple[int, Random, Stack, Stack, StackComparison]]:
     """Made-up stacks, each against one that differs in a return value or is another one."""
     compared = 0
     for seed in range(count):

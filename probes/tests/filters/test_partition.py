@@ -10,7 +10,7 @@ from probes.arch import ARCHES
 from probes.filters import bpf, partition, prover
 from probes.filters.bpf import U32, Program, SeccompData, jump, statement
 from probes.filters.comparison import run
-from probes.filters.partition import WIDE, Alternative, Between, Condition, Masked, TokenClass
+from probes.filters.partition import WIDE, Alternative, Alternatives, Between, Masked, TokenClass
 from probes.filters.prover import Analysis, TooComplexError
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.random_programs import ALLOW, EPERM
@@ -181,7 +181,7 @@ def test_what_is_not_spelled_out_is_said_to_be_there() -> None:
 )
 def test_comparisons_read_as_people_write_them(part: Masked | Between, text: str) -> None:
     assert str(part) == text
-    assert str(Condition(((part, Masked(0, 1, 0)),), complete=True)) == (
+    assert str(Alternatives(((part, Masked(0, 1, 0)),), complete=True)) == (
         f"{text} and args[0] & 0x1 == 0x0"
     )
 

@@ -13,12 +13,12 @@ import pytest
 
 from probes.errors import BadInputError, InstrumentError
 from probes.guest import boot, choice, cpio, machines, packages
-from probes.guest.cpio import Entry
+from probes.guest.cpio import ArchiveMember
 from probes.guest.machines import MACHINES
 from probes.tests.support.oracles import require
 
 
-def archive(entries: list[Entry]) -> bytes:
+def archive(entries: list[ArchiveMember]) -> bytes:
     return b"".join(cpio.pack(iter(entries)))
 
 

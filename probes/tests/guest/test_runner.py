@@ -18,9 +18,9 @@ import pytest
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.guest import runner
-from probes.guest.boot import Kernel, Userland
+from probes.guest.boot import DebianKernel, Userland
 from probes.guest.machines import Machine
-from probes.guest.runner import Ended, Guest, Job, Limits
+from probes.guest.runner import Ended, Guest, GuestJob, Limits
 
 CHECKOUT = SUITE
 
@@ -60,7 +60,7 @@ def guest(folder: Path, body: str, limits: Limits) -> Guest:
     machine = Machine(
         *("fake", "amd64", "amd64", "linux", str(emulator), "qemu-fake", (), "ttyS0"), bus=""
     )
-    kernel = Kernel(folder / "kernel", folder / "modules", ())
+    kernel = DebianKernel(folder / "kernel", folder / "modules", ())
     userland = Userland((folder / "layer",), (), (sys.executable, "-I", "-S"))
     return Guest(machine, kernel, userland, limits)
 
@@ -80,7 +80,7 @@ def follow(
     stop: threading.Event | None = None,
 ) -> tuple[Ended, list[str]]:
     said: list[str] = []
-    job = Job(tree(folder), (("true",),))
+    job = GuestJob(tree(folder), (("true",),))
     ended = runner.run(guest(folder, body, limits), job, folder / "home", said.append, stop)
     return ended, said
 

@@ -23,7 +23,7 @@ from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY, SUITE
 from probes.filters import bpf
 from probes.guest import boot, choice, cpio, runner
-from probes.guest.runner import Ended, Job, Limits
+from probes.guest.runner import Ended, GuestJob, Limits
 from probes.instrument import harmless
 from probes.judging import plan
 from probes.tests.support import mutants
@@ -81,7 +81,7 @@ def _mutant(name: str, table: Table) -> Iterator[Mutant]:
     yield Mutant(name, Profile.KILL, table.program(), table.lookup)
 
 
-def job(made: list[Mutant], *, big_endian: bool) -> Job:
+def job(made: list[Mutant], *, big_endian: bool) -> GuestJob:
     """The main job, and part of it for each wrong filter."""
     commands: list[tuple[str, ...]] = [(*PYTEST, f"--report-dir={runner.OUT_FOLDER}/main")]
     shipped = {}
@@ -90,7 +90,7 @@ def job(made: list[Mutant], *, big_endian: bool) -> Job:
         shipped[path] = bpf.to_bytes(mutant.program, big_endian=big_endian)
         words = (f"--target=bpf:{path}", "--profile=kill", "-k", SELECTED)
         commands.append((*PYTEST, *words, f"--report-dir={runner.OUT_FOLDER}/{mutant.name}"))
-    return Job(CHECKOUT, tuple(commands), shipped)
+    return GuestJob(CHECKOUT, tuple(commands), shipped)
 
 
 def say(line: str) -> None:
@@ -144,7 +144,7 @@ def test_a_python_of_32_bits_on_this_kernel(tmp_path: Path) -> None:
         check_mutant(results.load(out / mutant.name / "results.json"), mutant)
 
 
-def install(root: Path, work: Job) -> None:
+def install(root: Path, work: GuestJob) -> None:
     """Unpacks what a guest of i386 boots, with what it shall do."""
     wanted = choice.read(["i386"])[0]
     userland = boot.userland(wanted.machine, wanted.userland_suite, choice.default_cache())

@@ -32,7 +32,7 @@ from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.filters import bpf, partition
 from probes.filters.bpf import Program
-from probes.filters.comparison import Comparison, Pair, compare, effect, run
+from probes.filters.comparison import Pair, StackComparison, compare, effect, run
 from probes.targets import builtin, container
 from probes.tests.support import oracles
 from probes.tests.support.machine import Machine, need, private_machine, static_root
@@ -118,7 +118,7 @@ def confused_here(library: ModuleType, arch: Arch) -> set[int]:
     return {arch.numbers[name]}
 
 
-def differing(comparison: Comparison, arch: Arch) -> dict[Pair, set[tuple[int, int]]]:
+def differing(comparison: StackComparison, arch: Arch) -> dict[Pair, set[tuple[int, int]]]:
     """The ranges of an ABI's numbers about which two programs differ, by what they do."""
     found: dict[Pair, set[tuple[int, int]]] = {}
     for part in partition.number_ranges(comparison.analysis, arch.audit_arch):

@@ -210,7 +210,7 @@ def waived() -> Run:
     today = whole.started.date()
     cells = waivers.waive(whole.cells, named, "builtin", today)
     keys = [cell.key for cell in cells]
-    scope = waivers.Scope("builtin", today, keys, known_names(), ARCHES)
+    scope = waivers.WaiverScope("builtin", today, keys, known_names(), ARCHES)
     return replace(whole, cells=tuple(cells), waivers=waivers.judge(named, scope, cells))
 
 
@@ -218,7 +218,7 @@ def expired() -> Run:
     """Everything holds, but a waiver has expired."""
     whole = passing()
     old = _waiver("acct", "x86_64", "*")
-    scope = waivers.Scope("builtin", old.expires + timedelta(days=3), (), (), ())
+    scope = waivers.WaiverScope("builtin", old.expires + timedelta(days=3), (), (), ())
     return replace(whole, waivers=waivers.judge([old], scope, whole.cells))
 
 

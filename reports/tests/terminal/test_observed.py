@@ -23,11 +23,11 @@ from probes.errors import BadInputError, ExitStatus
 from probes.observe import grants
 from probes.observe.contacts import Contact, Work
 from probes.observe.findings import Grants, findings
-from probes.observe.observation import Observation, refuse_old_kernel
-from probes.observe.own_filters import Confinement
-from probes.observe.spools import Job
-from probes.observe.supervisor import Ending, Outcome
-from probes.observe.tally import Key, Row
+from probes.observe.observation import WorkloadObservation, refuse_old_kernel
+from probes.observe.own_filters import InstalledFilters
+from probes.observe.spools import SpooledFile
+from probes.observe.supervisor import Ending, WorkloadEnd
+from probes.observe.tally import TallyKey, TallyRow
 from probes.observe.watch import Kind
 from probes.tests.support import observing
 from probes.tests.support.observing import POLICY
@@ -35,16 +35,16 @@ from reports.terminal.observed import ObservationReport, document, lines, to_jso
 
 COMMAND = [sys.executable, "-m", "syscall_conformance"]
 DOCUMENTED = policy.load(POLICY, arch.all_names())
-SETSID = Key(Kind.DOCUMENTED, "x86_64", 112, "setsid", "setsid", "/usr/bin/setsid")
-MOUNT = Key(Kind.DOCUMENTED, "i386", 21, "mount", "worker", "/bin/tool")
-FSOPEN = Key(Kind.SIBLING, "x86_64", 430, "fsopen", "tool", "/bin/tool")
-UNKNOWN = Key(Kind.UNKNOWN, "x86_64", 9999, "0x270f", "tool", "/bin/tool")
-FILTER = Key(Kind.CONFINING, "x86_64", 317, "seccomp", "tool", "/bin/tool")
+SETSID = TallyKey(Kind.DOCUMENTED, "x86_64", 112, "setsid", "setsid", "/usr/bin/setsid")
+MOUNT = TallyKey(Kind.DOCUMENTED, "i386", 21, "mount", "worker", "/bin/tool")
+FSOPEN = TallyKey(Kind.SIBLING, "x86_64", 430, "fsopen", "tool", "/bin/tool")
+UNKNOWN = TallyKey(Kind.UNKNOWN, "x86_64", 9999, "0x270f", "tool", "/bin/tool")
+FILTER = TallyKey(Kind.CONFINING, "x86_64", 317, "seccomp", "tool", "/bin/tool")
 
 
-def _row(first: int, *counts: int, gives: tuple[str, ...] = ()) -> Row:
+def _row(first: int, *counts: int, gives: tuple[str, ...] = ()) -> TallyRow:
     processes = Counter({(100 + index, 0): count for index, count in enumerate(counts)})
-    row = Row(first, gives, sum(counts), processes=processes)
+    row = TallyRow(first, gives, sum(counts), processes=processes)
     row.arguments[1 << 32 | 7, 2, 3, 4, 5, 6] = sum(counts)
     row.sites["libc.so.6+0x10"] = sum(counts)
     return row
@@ -64,15 +64,15 @@ def _nobody(_call: str, _abi: str, _profile: Profile) -> str:
 
 
 def _report(
-    rows: dict[Key, Row],
+    rows: dict[TallyKey, TallyRow],
     *,
     status: int = 0,
     ending: Ending = Ending.ITSELF,
     granted: Grants = _nobody,
     confined: bool = False,
 ) -> ObservationReport:
-    outcome = Outcome(status, ending, 1_500_000_000)
-    seen = Observation(datetime(2026, 1, 31, tzinfo=UTC), outcome, confined, rows, 0)
+    outcome = WorkloadEnd(status, ending, 1_500_000_000)
+    seen = WorkloadObservation(datetime(2026, 1, 31, tzinfo=UTC), outcome, confined, rows, 0)
     found = findings(seen, tuple(Profile), granted)
     return ObservationReport(("tool",), DOCUMENTED, tuple(Profile), seen, found)
 
@@ -209,7 +209,7 @@ def test_the_schema_refuses_nonsense(name: str, value: object) -> None:
 
 
 def test_names_from_outside_cannot_act_on_the_terminal() -> None:
-    evil = Key(Kind.DOCUMENTED, "x86_64", 112, "setsid", "\u202eevil", "/opt/\x1b[2J")
+    evil = TallyKey(Kind.DOCUMENTED, "x86_64", 112, "setsid", "\u202eevil", "/opt/\x1b[2J")
     said = _text(_report({evil: _row(0, 1)}))
     assert "\x1b" not in said
     assert "\u202e" not in said
@@ -228,7 +228,7 @@ def test_names_from_outside_cannot_act_on_the_terminal() -> None:
     ],
 )
 def test_the_exit_status_says_what_was_seen(
-    rows: dict[Key, Row], status: int, ending: Ending, expected: ExitStatus, word: str
+    rows: dict[TallyKey, TallyRow], status: int, ending: Ending, expected: ExitStatus, word: str
 ) -> None:
     report = _report(rows, status=status, ending=ending)
     assert report.status is expected
@@ -260,15 +260,17 @@ LIMITS: Mapping[str, Mapping[str, Any]] = {
         "contacts_left_out": True,
     },
     "to whom /bin/x connected could not be read": {"contacts_unread": ("/bin/x",)},
-    "/etc/cron.d/x was left meanwhile": {"jobs": (Job("/etc/cron.d/x", "cron or at"),)},
+    "/etc/cron.d/x was left meanwhile": {"jobs": (SpooledFile("/etc/cron.d/x", "cron or at"),)},
     "by /bin/x, and what they answer is not seen here: on x86_64 ERRNO(EPERM) to acct": {
-        "confinements": (Confinement("/bin/x", {"x86_64": {"acct": "ERRNO(EPERM)"}}),)
+        "confinements": (InstalledFilters("/bin/x", {"x86_64": {"acct": "ERRNO(EPERM)"}}),)
     },
-    "could not be found out": {"confinements": (Confinement("/bin/x", None),)},
+    "could not be found out": {"confinements": (InstalledFilters("/bin/x", None),)},
     "twice a filter with a listener was refused": {"listeners_refused": 2},
     "the observer is itself under filters": {"under_filters": True},
     "io_uring was set up by /bin/tool": {
-        "rows": {Key(Kind.SIBLING, "x86_64", 425, "io_uring_setup", "x", "/bin/tool"): _row(0, 1)}
+        "rows": {
+            TallyKey(Kind.SIBLING, "x86_64", 425, "io_uring_setup", "x", "/bin/tool"): _row(0, 1)
+        }
     },
 }
 
@@ -296,7 +298,7 @@ def test_what_hides_nothing_limits_nothing() -> None:
     report = _limited(
         _report({FILTER: ROWS[FILTER]}),
         contacts=(replace(CONTACT, work=Work.NONE),),
-        confinements=(Confinement("/bin/x", {}),),
+        confinements=(InstalledFilters("/bin/x", {}),),
     )
     assert report.status is ExitStatus.CONFORMANT
     assert "it was not seen to start a process" in _text(report)
@@ -306,7 +308,7 @@ def test_what_hides_nothing_limits_nothing() -> None:
 
 def test_what_most_programs_do_is_one_line() -> None:
     rows = {
-        Key(Kind.SIBLING, "x86_64", number, name, comm, f"/bin/{comm}"): _row(
+        TallyKey(Kind.SIBLING, "x86_64", number, name, comm, f"/bin/{comm}"): _row(
             0, 3, gives=("ustat",)
         )
         for number, name in ((137, "statfs"), (138, "fstatfs"))
@@ -317,7 +319,7 @@ def test_what_most_programs_do_is_one_line() -> None:
         "fstatfs, statfs, 12 times in all"
     )
     assert _text(_report(rows)).splitlines()[2:] == ["", folded]
-    clone = Key(Kind.SIBLING, "x86_64", 56, "clone", "x", "/bin/x")
+    clone = TallyKey(Kind.SIBLING, "x86_64", 56, "clone", "x", "/bin/x")
     said = _text(_report(rows | ROWS | {clone: _row(0, 1, gives=("unshare",))}))
     assert folded in said
     assert "has the power of unshare" in said
