@@ -136,11 +136,14 @@ def test_imports_against_the_order_are_found(importer: str, imported: str, *, ho
     assert ORDER.breaches([arrow]) == ([] if holds else [arrow])
 
 
+def layered(*layers: str) -> str:
+    """The settings of a checkout with an order of the members of ``probes``."""
+    contract = '[[tool.importlinter.contracts]]\ntype = "layers"\ncontainers = ["probes"]'
+    return f"[tool.importlinter]\n{contract}\nlayers = {list(layers)}\n"
+
+
 def test_members_of_one_height_may_be_told_to_stand_apart(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.importlinter]\n[[tool.importlinter.contracts]]\ntype = "layers"\n'
-        'containers = ["probes"]\nlayers = ["a | (b)", "c : d"]\n'
-    )
+    (tmp_path / "pyproject.toml").write_text(layered("a | (b)", "c : d"))
     (order,) = sources.orders(tmp_path)
     assert order.heights == {"probes.a": 1, "probes.b": 1, "probes.c": 0, "probes.d": 0}
     apart, either = ("probes.a", "probes.b.x"), ("probes.d", "probes.c.x")
@@ -153,8 +156,11 @@ def test_the_measures_of_a_checkout(tmp_path: Path) -> None:
     written(
         tmp_path,
         {
-            "probes/low.py": "class Twice:\n    def one(self): ...\n\n\nMOST = 3\n",
-            "probes/room/high.py": "from probes import low\n\n\ndef two():\n    return low\n",
+            "pyproject.toml": layered("run", "filters", "text"),
+            "probes/text.py": "class Twice:\n    def one(self): ...\n\n\nMOST = 3\n",
+            "probes/room/high.py": "from probes import text\n\n\ndef two():\n    return text\n",
+            "probes/filters/low.py": "import probes.run.lower\n",
+            "probes/run/lower.py": "",
             "reports/high.py": (
                 "Twice = int\n\n\n@cache\ndef five():\n    def three():\n        x = 1\n"
                 "        return x\n    return three\n"
@@ -166,18 +172,23 @@ def test_the_measures_of_a_checkout(tmp_path: Path) -> None:
     assert lines[0].startswith("functions: 4, lines: median 2.5, ")
     assert lines[0].endswith(", most 5")
     assert lines[1:] == [
-        "modules: 3, 19 lines",
-        "rooms: 3, modules a room: median 1, most 1",
+        "modules: 5, 20 lines",
+        "rooms: 5, modules a room: median 1, most 1",
         "    probes: 1",
+        "    probes.filters: 1",
         "    probes.room: 1",
+        "    probes.run: 1",
         "    reports: 1",
-        "arrows between modules: 1",
-        "arrows between rooms: 1",
+        "arrows between modules: 2",
+        "arrows between rooms: 2",
         "circles of modules: 0",
         "circles of rooms: 0",
-        "imports that run upwards: 0",
+        "imports that run upwards: 1",
+        "    probes.filters.low -> probes.run.lower",
+        "modules that have no place in the order: 1",
+        "    probes.room",
         "types that more than one module defines: 1",
-        "    Twice: probes.low, reports.high",
+        "    Twice: probes.text, reports.high",
         "file names in more than one room: 1",
         "    high.py: probes.room, reports",
         "names with two meanings: 2",

@@ -79,6 +79,7 @@ def report(repository: Path) -> list[str]:
     between = sources.between_rooms(arrows, product)
     orders = sources.orders(repository) or sources.orders(HERE)
     upward = sorted({arrow for order in orders for arrow in order.breaches(arrows)})
+    missing = sorted({name for order in orders for name in order.missing(product)})
     types, files = twice_defined(modules), twice_named(modules)
     return [
         *_of_functions(lengths(modules)),
@@ -89,6 +90,7 @@ def report(repository: Path) -> list[str]:
         *_listed("circles of modules", map(", ".join, sources.circles(arrows))),
         *_listed("circles of rooms", map(", ".join, sources.circles(between))),
         *_listed("imports that run upwards", map(" -> ".join, upward)),
+        *_listed("modules that have no place in the order", missing),
         *_listed("types that more than one module defines", _places(types)),
         *_listed("file names in more than one room", _places(files)),
         f"names with two meanings: {len(types) + len(files)}",
