@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import grimp
 import pytest
 
 from probes.files import SUITE
@@ -52,6 +53,21 @@ def test_nothing_that_users_run_imports_a_test_or_a_benchmark() -> None:
 def test_the_package_of_the_instrument_is_empty() -> None:
     """A child that is forked for a probe has all that was imported, and costs by it."""
     assert len(EVERYTHING["probes.instrument"].tree.body) == 1  # its docstring
+
+
+def test_grimp_reads_the_same_imports() -> None:
+    """It is what import-linter reads with."""
+    graph = grimp.build_graph(*FOLDERS, cache_dir=None)
+    theirs = [
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+    ]
+    # The launcher's folder is no package, but one of the paths to import from.
+    ours = {
+        name: one for name, one in EVERYTHING.items() if not name.startswith("reports.launcher.")
+    }
+    assert sources.arrows(ours) == sorted(theirs)
 
 
 # Broken rules, as this module reads them.
@@ -151,6 +167,14 @@ def test_members_of_one_height_may_be_told_to_stand_apart(tmp_path: Path) -> Non
     assert order.missing(["probes", "probes.a.x", "probes.e.x", "reports.f"]) == ["probes.e"]
 
 
+def measured(checkout: Path) -> list[str]:
+    """What the script prints, with nothing in its environment but a Python."""
+    bare = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    words = [SUITE / ".ci" / "measure", checkout]
+    done = subprocess.run(words, env=bare, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines()
+
+
 def test_the_measures_of_a_checkout(tmp_path: Path) -> None:
     """By hand: four functions of 1, 2, 3 and 5 lines; two names with two meanings."""
     written(
@@ -168,7 +192,8 @@ def test_the_measures_of_a_checkout(tmp_path: Path) -> None:
             "reports/tests/low.py": "class Twice: ...\n",
         },
     )
-    lines = measures.report(tmp_path)
+    lines = measured(tmp_path)
+    assert lines == measures.report(tmp_path)
     assert lines[0].startswith("functions: 4, lines: median 2.5, ")
     assert lines[0].endswith(", most 5")
     assert lines[1:] == [
@@ -193,15 +218,6 @@ def test_the_measures_of_a_checkout(tmp_path: Path) -> None:
         "    high.py: probes.room, reports",
         "names with two meanings: 2",
     ]
-
-
-def test_the_measures_are_taken_without_anything_installed() -> None:
-    command = [str(SUITE / ".ci" / "measure")]
-    words = {"PATH": "/usr/bin:/bin:" + str(Path(sys.executable).parent)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=words, timeout=60
-    )
-    assert done.stdout.splitlines() == measures.report(SUITE)
 
 
 # Broken rules, as lint sees them.

@@ -83,7 +83,7 @@ def report(repository: Path) -> list[str]:
     types, files = twice_defined(modules), twice_named(modules)
     return [
         *_of_functions(lengths(modules)),
-        f"modules: {len(modules)}, {sum(_lines(one, repository) for one in modules)} lines",
+        f"modules: {len(modules)}, {sum(len(one.text.splitlines()) for one in modules)} lines",
         *_of_rooms(Counter(one.room for one in modules if one.path.name != "__init__.py")),
         f"arrows between modules: {len(arrows)}",
         f"arrows between rooms: {len(between)}",
@@ -109,10 +109,6 @@ def _of_rooms(found: Mapping[str, int]) -> Iterator[str]:
     middle, most = statistics.median(found.values()), max(found.values())
     yield f"rooms: {len(found)}, modules a room: median {middle:g}, most {most}"
     yield from (f"    {room}: {count}" for room, count in sorted(found.items()))
-
-
-def _lines(source: Source, repository: Path) -> int:
-    return len((repository / source.path).read_text(encoding="utf-8").splitlines())
 
 
 def _listed(title: str, found: Iterable[str]) -> Iterator[str]:

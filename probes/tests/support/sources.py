@@ -31,12 +31,12 @@ class Source:
     Attributes:
         name: the dotted name by which it is imported.
         path: its file, from the repository's folder on.
-        tree: its syntax.
+        text: what is in the file.
     """
 
     name: str
     path: Path
-    tree: ast.Module
+    text: str
 
     @property
     def room(self) -> str:
@@ -47,6 +47,11 @@ class Source:
     def is_product(self) -> bool:
         """Whether it belongs to what users run: no test and no benchmark does."""
         return not any(part == "tests" or "benchmark" in part for part in self.name.split("."))
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Its syntax."""
+        return ast.parse(self.text, str(self.path))
 
     @cached_property
     def imported(self) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ def read(repository: Path) -> dict[str, Source]:
 def _source(file: Path, path: Path) -> Source:
     parts = path.with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    return Source(name, path, ast.parse(file.read_text(encoding="utf-8"), str(path)))
+    return Source(name, path, file.read_text(encoding="utf-8"))
 
 
 def product(sources: Mapping[str, Source]) -> dict[str, Source]:
