@@ -24,7 +24,7 @@ DOCKERS = Path("/usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/
 PODMANS = Path("/usr/share/containers/seccomp.json")
 """That of containers-common, of the package golang-github-containers-common."""
 
-as_root = pytest.mark.skipif(not job.is_root, reason="needs root: reads records, or a process")
+as_root = pytest.mark.root("reads records, or a process")
 on_x86_64 = pytest.mark.skipif(not job.on_x86_64, reason="these are the ABIs of an x86_64 kernel")
 
 

@@ -4,7 +4,6 @@ The runtimes are real ones, behind a script that says when a step begins and let
 so that the signal meets that step.
 """
 
-import os
 import re
 import shlex
 import signal
@@ -19,14 +18,12 @@ import pytest
 from probes import interruption
 from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.machine import Machine, control_groups, need, private_machine, static_root
-from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
+from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
 
 SUITE = [sys.executable, "-m", "syscall_conformance"]
 MAIN_JOB = [sys.executable, "-m", "pytest", "cases", "-q", "-p", "no:xdist", "-k", "acct"]
 
-starts_containers = pytest.mark.skipif(
-    not is_root or os.uname().machine != "x86_64", reason="needs root: starts containers"
-)
+starts_containers = pytest.mark.containers(machine="x86_64")
 
 PROGRAM = "int main(void) { return 0; }\n"
 

@@ -20,7 +20,7 @@ NUMBERS = {"x86_64": (60, 0), "x32": (53, 7), "i386": (57, 3)}
 RECORDS = {"is reported", "is silent", "is recorded"}
 MOST_LINES = 20
 
-as_root = pytest.mark.skipif(not job.is_root, reason="needs root: reads the kernel's records")
+as_root = pytest.mark.root("reads the kernel's records")
 on_x86_64 = pytest.mark.skipif(not job.on_x86_64, reason="these are the ABIs of an x86_64 kernel")
 
 

@@ -233,6 +233,7 @@ def pytest_on(guests: Serving, folder: Path, *options: str) -> Iterator[subproce
             process.kill()
 
 
+@pytest.mark.guests
 @pytest.mark.skipif(
     not set(GUESTS) <= set(asked_for()),
     reason=f"boots guests: set {VARIABLE} to {','.join(GUESTS)}",

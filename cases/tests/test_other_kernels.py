@@ -20,10 +20,7 @@ from probes.tests.support.oracles import unavailable
 from reports.tests.support import job
 from reports.tests.support.job import Job
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or os.uname().machine != "x86_64",
-    reason="needs root, for gVisor's own namespaces, and packages of amd64",
-)
+pytestmark = pytest.mark.root("gVisor makes namespaces, of amd64's package", machine="x86_64")
 
 SUITE = "trixie"
 EMULATED_SUITE = "bookworm"

@@ -15,7 +15,7 @@ from reports.tests.support.job import ALONE, Job
 SHAPES = 16
 
 pytestmark = [
-    pytest.mark.skipif(not job.is_root, reason="needs root: reads a process and records"),
+    pytest.mark.root("reads a process and records"),
     pytest.mark.skipif(not job.on_x86_64, reason="these are the ABIs of an x86_64 kernel"),
 ]
 

@@ -48,7 +48,7 @@ from reports.terminal.agreement import compare
 from reports.tests.support import from_inside, samples
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts containers"),
+    pytest.mark.containers,
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="enters the ABIs of x86_64"),
 ]
 

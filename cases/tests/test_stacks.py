@@ -24,7 +24,7 @@ from reports.tests.support import job
 from reports.tests.support.job import ALONE, CHECKOUT, POLICY, Job
 
 pytestmark = [
-    pytest.mark.skipif(not job.is_root, reason="needs root: reads a process and records"),
+    pytest.mark.root("reads a process and records"),
     pytest.mark.skipif(not job.on_x86_64, reason="these are the ABIs of an x86_64 kernel"),
 ]
 

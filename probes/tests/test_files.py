@@ -53,7 +53,7 @@ def test_no_permission(tmp_path: Path) -> None:
         files.read(path, 10, "a thing")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: becomes somebody who may not read")
+@pytest.mark.root("becomes somebody who may not read")
 def test_no_permission_for_nobody(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"x")

@@ -24,7 +24,7 @@ from probes.tests.support.machine import Machine, need, private_machine
 from probes.tests.support.oracles import require, unavailable
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
-from reports.tests.support.job import CHECKOUT, environment, is_root
+from reports.tests.support.job import CHECKOUT, environment
 
 ACTION = CHECKOUT / ".github/actions/syscall-conformance/action.yml"
 TEMPLATE = CHECKOUT / ".gitlab/syscall-conformance.gitlab-ci.yml"
@@ -36,9 +36,7 @@ IMAGE = "suite"
 SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
 X86 = abis.offered_by("x86_64")
 
-starts_containers = pytest.mark.skipif(
-    not is_root or os.uname().machine != "x86_64", reason="needs root: starts containers"
-)
+starts_containers = pytest.mark.containers(machine="x86_64")
 
 
 def tool(name: str) -> str:

@@ -107,7 +107,7 @@ def test_a_log_that_may_not_be_read_is_refused_in_a_sentence(tmp_path: Path) -> 
         KmsgCollector(tmp_path / "kmsg")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: reads the kernel's log")
+@pytest.mark.root("reads the kernel's log")
 def test_the_device_itself_opens_at_its_end() -> None:
     if not Path("/dev/kmsg").exists():
         pytest.skip("there is no /dev/kmsg here")

@@ -4,7 +4,6 @@ The kernel's own settings belong to the whole machine. So the records are real, 
 the tests' own leaves out what a kernel would not have written that was told otherwise.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +28,7 @@ from probes.targets import StackTarget
 from probes.tests.support.oracles import require
 from reports.tests.support import job
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="needs root: reads the kernel's audit records"
-)
+pytestmark = pytest.mark.root("reads the kernel's audit records")
 
 NATIVE = arch.of_this_process()[0]
 ACCT = NATIVE.numbers["acct"]

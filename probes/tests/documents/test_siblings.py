@@ -1,6 +1,5 @@
 """The table of siblings: whom it knows, and whether they do what it says of them."""
 
-import os
 import re
 import subprocess
 from dataclasses import replace
@@ -44,11 +43,12 @@ NO_SUCH_CALL = 38
 """ENOSYS of asm-generic/errno.h: an older kernel has not got the call."""
 
 
+needs_root = pytest.mark.root("changes owners and users, by numbers of x86_64", machine="x86_64")
+
+
 @pytest.fixture(scope="module")
 def deeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bool]]:
     """Whether each call of a family did what the others do while they were refused."""
-    if os.geteuid() != 0 or os.uname().machine != "x86_64":
-        pytest.skip("needs root on x86_64: changes owners and users, by numbers of x86_64")
     compiler = oracles.require("gcc", "gcc")
     folder = tmp_path_factory.mktemp("gaps")
     program = folder / "gaps"
@@ -63,6 +63,7 @@ def deeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bool]
     return found
 
 
+@needs_root
 def test_each_member_of_a_family_does_what_the_others_do(deeds: dict[str, dict[str, bool]]) -> None:
     """What a call did with the others refused, the table says of it."""
     assert {"mode", "owner", "rename", "signal", "process", "open", "user"} <= deeds.keys()
@@ -75,6 +76,7 @@ def test_each_member_of_a_family_does_what_the_others_do(deeds: dict[str, dict[s
             assert members.keys() - {name} <= given[name], name
 
 
+@needs_root
 def test_the_program_tries_every_member_of_a_family_that_it_knows(
     deeds: dict[str, dict[str, bool]],
 ) -> None:

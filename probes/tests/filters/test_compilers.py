@@ -34,7 +34,7 @@ from probes.tests.support.machine import static_root
 from probes.tests.support.oracles import require
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: harvests and makes namespaces"),
+    pytest.mark.root("harvests and makes namespaces"),
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="enters the ABIs of x86_64"),
 ]
 

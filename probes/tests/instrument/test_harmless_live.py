@@ -326,7 +326,8 @@ def make_run(abi: Arch, *, privileged: bool) -> Run:
     return Run(abi, privileged, native, report, before, after, drift)
 
 
-every_run = pytest.mark.parametrize("who", [ALL, NONE])
+needs_root = pytest.mark.root("holds every capability")
+every_run = pytest.mark.parametrize("who", [pytest.param(ALL, marks=needs_root), NONE])
 every_abi = pytest.mark.parametrize(
     "abi", [abi for abi in KERNEL if abi.entry.name != "NONE"], ids=str
 )
@@ -395,6 +396,7 @@ def test_the_terminal_is_still_usable(abi: Arch, who: str, runs: Runs) -> None:
     assert runs(abi, who).report.said.splitlines() == [ALIVE]
 
 
+@needs_root
 def test_a_terminal_that_is_hung_up_would_be_noticed() -> None:
     """vhangup(2) without a session of its own, on a terminal that this test has made."""
     check_rights(ALL)
@@ -433,10 +435,9 @@ def test_a_key_is_seen_among_those_of_containers() -> None:
     assert owned_keys(listing, users) == "; ".join(seen)
 
 
+@pytest.mark.root("lists audit rules")
 def test_audit_rules_can_be_listed() -> None:
     """By the tool whose list is compared above."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may list audit rules")
     require("auditctl", "auditd")
 
     assert audit_rules()

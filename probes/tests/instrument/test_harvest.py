@@ -39,7 +39,7 @@ PROBED = range(700, 720)
 
 HARVESTS = 200
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: reads others' filters")
+needs_root = pytest.mark.root("reads others' filters")
 
 
 def raw(program: bpf.Program) -> bytes:

@@ -81,7 +81,7 @@ def test_what_is_needed_and_refused_ends_in_a_sentence(
     check_outcomes(judged_without(call, error, tmp_path))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: reads the kernel's audit records")
+@pytest.mark.root("reads the kernel's audit records")
 @pytest.mark.parametrize("error", REFUSALS, ids=["ENOSYS", "EPERM"])
 @pytest.mark.parametrize("call", OF_RECORDS)
 def test_without_the_calls_that_records_take_the_rest_is_judged(
@@ -99,7 +99,7 @@ def test_without_the_calls_that_records_take_the_rest_is_judged(
         assert "This process's own filter answers" in reason
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the kernel gives it the socket")
+@pytest.mark.root("the kernel gives it the socket")
 def test_a_filter_is_not_taken_for_a_kernel_without_audit(tmp_path: Path) -> None:
     """As systemd's RestrictAddressFamilies makes it."""
     ended = judged_without("socket", errno.EAFNOSUPPORT, tmp_path, "log", 16)

@@ -228,7 +228,7 @@ def test_code_at_the_very_end_of_user_space_is_judged_by_analysis(zygote: Zygote
     assert "not tried" in cell.sentence
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes CAP_SYS_RAWIO")
+@pytest.mark.root("takes CAP_SYS_RAWIO")
 @pytest.mark.parametrize("address", [2, 0x1000])
 def test_the_lowest_pages_are_tried_where_that_is_possible(
     address: int, zygote: Zygote, entering: Entering

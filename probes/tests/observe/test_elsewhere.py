@@ -32,7 +32,7 @@ NATIVE = arch.offered_by(os.uname().machine)[0]
 SOURCES = SUITE / "probes/tests/data/observe"
 
 _x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86 has this ABI")
-_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+_root = pytest.mark.root("starts daemons, or gives up rights")
 
 
 def _compiled(folder: Path, name: str, *options: str) -> Path:

@@ -23,7 +23,7 @@ from probes.tests.support.machine import Machine, need, static_root
 from probes.tests.support.oracles import require
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts containers"),
+    pytest.mark.containers,
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the launcher is for x86_64"),
 ]
 

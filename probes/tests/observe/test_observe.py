@@ -32,7 +32,7 @@ NATIVE = arch.offered_by(os.uname().machine)[0]
 DOCUMENTED = policy.load(POLICY, arch.all_names()).names
 
 _x86 = pytest.mark.skipif(NATIVE.name != "x86_64", reason="x86 has these ABIs")
-_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+_root = pytest.mark.root("attaches to processes of others, or gives up rights")
 
 _STORM = r"""
 #define _GNU_SOURCE

@@ -18,9 +18,8 @@ from probes.targets import container as target
 from probes.tests.support import machine as machines
 from probes.tests.support.machine import Machine, bundle, need, private_machine, static_root
 from probes.tests.support.oracles import require
-from reports.tests.support.job import is_root
 
-starts_containers = pytest.mark.skipif(not is_root, reason="needs root: starts containers")
+starts_containers = pytest.mark.containers
 of_images = pytest.mark.parametrize("runtime", ["docker", "podman"])
 
 PROGRAM = "int main(void) { return 0; }\n"

@@ -44,7 +44,7 @@ from probes.tests.support.machine import Machine, bundle, need, static_root
 from probes.tests.support.oracles import REQUIRE_VARIABLE, require
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts containers"),
+    pytest.mark.containers,
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="enters the ABIs of x86_64"),
 ]
 

@@ -213,6 +213,4 @@ def wait_for(happened: Callable[[], bool], otherwise: str, patience: float = 10)
         time.sleep(0.01)
 
 
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="needs root: reads the kernel's audit records"
-)
+needs_root = pytest.mark.root("reads the kernel's audit records")

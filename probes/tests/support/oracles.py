@@ -11,16 +11,21 @@ from typing import NoReturn
 
 import pytest
 
+from probes.tests.support import needs
+
 REQUIRE_VARIABLE = "SYSCALL_CONFORMANCE_REQUIRE_ORACLES"
 
 
 def require(tool_or_path: str, apt_package: str) -> str:
     """The path of a tool on PATH or of a file, or the end of the test where it is missing.
 
+    A tool that belongs to a mark is for tests with that mark only (see ``needs``).
+
     Args:
         tool_or_path: a command's name, or an absolute path.
         apt_package: the Debian package, or the packages with blanks between, that bring it.
     """
+    needs.declared(tool_or_path)
     if tool_or_path.startswith("/"):
         found = tool_or_path if Path(tool_or_path).exists() else None
     else:

@@ -419,7 +419,7 @@ WHO = {
 }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: becomes somebody else")
+@pytest.mark.root("becomes somebody else")
 @pytest.mark.parametrize("who", WHO)
 def test_whoever_judges_says_the_same(who: str) -> None:
     require(WHO[who][0], "bubblewrap util-linux")
@@ -500,7 +500,7 @@ def test_a_descriptor_has_one_reader(tmp_path: Path) -> None:
     assert "leave -n out" in ended.errors[0]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: opens the kernel's audit records")
+@pytest.mark.root("opens the kernel's audit records")
 def test_records_come_by_an_inherited_descriptor(tmp_path: Path) -> None:
     """From the host's stream to a process without capabilities in another network namespace."""
     require("setpriv", "util-linux")
@@ -573,7 +573,7 @@ print("not reached")
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: keeps every capability")
+@pytest.mark.root("keeps every capability")
 def test_no_probe_runs_although_it_could() -> None:
     """By name, terminal and pid namespace of its own; at last the same calls are really made."""
     require("unshare", "util-linux")

@@ -193,7 +193,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: reads a process")
+@pytest.mark.root("reads a process")
 def test_the_kernels_own_worker_in_a_process_makes_no_calls() -> None:
     """A poller of io_uring that came before the filter has none, and enters by no call."""
     raw = bpf.to_bytes(RIGHT, big_endian=sys.byteorder == "big")

@@ -326,9 +326,8 @@ def test_explain_disassembles_on_request(
         assert out.count(f"\n{line}") == 2
 
 
+@pytest.mark.root("reads the filters of a process")
 def test_explain_of_a_process_without_a_filter(capsys: pytest.CaptureFixture[str]) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: reads the filters of a process")
     program = "import sys; sys.stdin.read()"
     child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
     try:

@@ -34,15 +34,13 @@ from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.results import Run
 from reports.terminal import agreement, gate_lines
 from reports.tests.support import samples
-from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
+from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
 
 SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
 X86 = abis.offered_by("x86_64")
 NAME = "conformance-gate"
 
-starts_containers = pytest.mark.skipif(
-    not is_root or os.uname().machine != "x86_64", reason="needs root: starts containers"
-)
+starts_containers = pytest.mark.containers(machine="x86_64")
 
 
 # The commands that look at a cell again.

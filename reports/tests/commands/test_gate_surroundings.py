@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +21,9 @@ from reports.commands import gate
 from reports.commands.main import run as main
 from reports.results import Run
 from reports.tests.support import samples
-from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, is_root
+from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
 
-starts_containers = pytest.mark.skipif(
-    not is_root or os.uname().machine != "x86_64", reason="needs root: starts containers"
-)
+starts_containers = pytest.mark.containers(machine="x86_64")
 
 SCRIPT = str(Path(sys.executable).parent / "syscall-conformance")
 

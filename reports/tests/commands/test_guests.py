@@ -98,6 +98,7 @@ def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+@pytest.mark.guests
 @pytest.mark.parametrize("name", asked_for() or [None])
 def test_a_real_kernel_is_judged_rightly(name: str | None, tmp_path: Path) -> None:
     if name is None:
@@ -118,10 +119,9 @@ def test_a_real_kernel_is_judged_rightly(name: str | None, tmp_path: Path) -> No
         check_mutant(results.load(tmp_path / mutant.name / "results.json"), mutant)
 
 
-@pytest.mark.skipif(
-    not asked_for() or os.geteuid() != 0 or os.uname().machine != "x86_64",
-    reason=f"needs root on x86_64 and the packages of a guest: set {VARIABLE}",
-)
+@pytest.mark.guests
+@pytest.mark.root("changes its root folder", machine="x86_64")
+@pytest.mark.skipif(not asked_for(), reason=f"takes the packages of a guest: set {VARIABLE}")
 def test_a_python_of_32_bits_on_this_kernel(tmp_path: Path) -> None:
     """Natively: the kernel is this one, and every process that judges has 32 bits."""
     abis = abis_of("i386")
@@ -240,6 +240,7 @@ def emulator_of(process: subprocess.Popen[str]) -> int | None:
     return None
 
 
+@pytest.mark.guests
 @pytest.mark.skipif(not asked_for(), reason=f"boots a guest: set {VARIABLE}")
 def test_what_was_judged_stays_when_the_plug_is_pulled(tmp_path: Path) -> None:
     command = [*COMMAND, "guest", "aarch64", "--emulate", "--report-dir", str(tmp_path)]

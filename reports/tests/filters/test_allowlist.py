@@ -253,9 +253,7 @@ def test_the_profile_says_what_the_runtime_spec_wants() -> None:
         assert set(one) <= {"defaultAction", "defaultErrnoRet", "architectures", "syscalls"}
 
 
-on_x86_64_as_root = pytest.mark.skipif(
-    os.geteuid() != 0 or os.uname().machine != "x86_64", reason="needs root: starts containers"
-)
+starts_containers = pytest.mark.containers(machine="x86_64")
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +262,7 @@ def machine() -> Iterator[Machine]:
         yield made
 
 
-@on_x86_64_as_root
+@starts_containers
 @pytest.mark.parametrize(
     ("runtime", "profile"),
     [

@@ -34,7 +34,7 @@ from probes.tests.support.machine import START_SECONDS, Machine, bundle, need, s
 from probes.tests.support.oracles import require
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts containers"),
+    pytest.mark.containers,
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are x86_64's"),
 ]
 

@@ -25,7 +25,7 @@ from probes.tests.runtimes.test_runtimes import CUSTOM, PROGRAM
 from probes.tests.support.machine import PODMAN_PROFILE, Machine, need, static_root
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts containers"),
+    pytest.mark.containers,
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the programs are x86_64's"),
 ]
 
