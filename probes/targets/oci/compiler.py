@@ -203,7 +203,7 @@ def _libseccomp() -> ModuleType:
     except ImportError as error:
         raise BadInputError(
             "an OCI profile is compiled by libseccomp, and its Python binding is not installed: "
-            "pip install 'syscall-conformance[libseccomp]'"
+            "pip install pyseccomp"
         ) from error
     except (RuntimeError, OSError, AttributeError) as error:
         raise BadInputError(
