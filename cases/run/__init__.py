@@ -3,4 +3,4 @@
 This package is the plug-in to name; it brings its modules, whose assertions pytest then rewrites.
 """
 
-pytest_plugins = ("cases.run.start", "cases.run.fixtures", "cases.run.recorder")
+pytest_plugins = ("cases.run.start", "cases.run.fixtures", "cases.run.carried")

@@ -1,7 +1,6 @@
 """What a run is to judge and has judged, and the record of it."""
 
 import os
-from collections import ChainMap
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from reports.results.provenance import RunBy
 
 
 class Account:
-    """Of a run on one kernel.
+    """What a run on one kernel is to judge, and has judged so far.
 
     Attributes:
         head: what is known before anything is judged.
@@ -34,7 +33,7 @@ class Account:
     def __init__(
         self, settings: Settings, granted: Granted, started: datetime, *, anonymous: bool
     ) -> None:
-        """Begins it.
+        """Begins with nothing judged.
 
         Args:
             settings: what the run does.
@@ -79,12 +78,8 @@ class Account:
 
     def cells_of(self, nodeid: str) -> Sequence[Cell]:
         """What a test judged; *broken* cells, once there is a record, for what it never did."""
-        if nodeid in self.judged.by_test:
-            return self.judged.by_test[nodeid]
         keys = self._selected[nodeid].cells if nodeid in self._selected else ()
-        # A control may be known from the calibration although its own test never ran.
-        known = ChainMap(self._never_judged, self.judged.controls)
-        return [known[key] for key in keys if key in known]
+        return cells_of(nodeid, keys, self.judged, self._never_judged)
 
     def _planned(self) -> Sequence[CellKey]:
         """Also what the target names and nobody judged, whichever tests were selected."""
@@ -160,6 +155,27 @@ def planned(tests: Mapping[str, Iterable[CellKey]], judged: JudgedCells) -> Sequ
     """The cells of the tests that were selected, and the controls that vouched for them."""
     chosen = [key for keys in tests.values() for key in keys]
     return list(dict.fromkeys([*chosen, *judged.controls]))
+
+
+def cells_of(
+    nodeid: str,
+    keys: Iterable[CellKey],
+    judged: JudgedCells,
+    never_judged: Mapping[CellKey, Cell],
+) -> Sequence[Cell]:
+    """What a test judged; *broken* cells for what it never did.
+
+    Args:
+        nodeid: the test.
+        keys: its cells.
+        judged: what all tests have judged.
+        never_judged: *broken* cells for what they have not.
+    """
+    if nodeid in judged.by_test:
+        return judged.by_test[nodeid]
+    # A control may be known from the calibration although its own test never ran.
+    known = {**judged.controls, **never_judged}
+    return [known[key] for key in keys if key in known]
 
 
 def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from cases.run.recorder import record
+from cases.run.carried import record
 from cases.run.stash import PLANNED
 from probes.cell import Cell, Claim, Outcome
 from probes.files import CASES

@@ -1,4 +1,4 @@
-"""By which pytest becomes the suite: reads the options and plans the run."""
+"""Makes pytest the suite: reads the options and plans the run."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -10,10 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-from cases.run import fixtures, options, recorder
+from cases.run import options
 from cases.run.account import Account
-from cases.run.nodes import ORDER, Node, Nodes
-from cases.run.recorder import Asked, follow
+from cases.run.asked import Asked
+from cases.run.follower import LocalRun
+from cases.run.node import ORDER, Node
+from cases.run.nodes import Nodes
+from cases.run.recorder import follow
 from cases.run.stash import PLANNED, Planned
 from probes import arch, interruption, main_job
 from probes.documents import policy, waivers
@@ -40,12 +43,9 @@ _JUDGES_NOTHING: Final = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Tells pytest of the options, and brings the other plug-ins."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Tells pytest of the options."""
     options.add(parser)
-    # By ``pytest_plugins`` pytest would warn that it is too late to rewrite their assertions.
-    for plugin in (fixtures, recorder):
-        pluginmanager.register(plugin, plugin.__name__)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,7 +83,8 @@ def _plan(config: pytest.Config) -> None:
     granted = _granted(config, started.date())
     config.stash[PLANNED] = Planned(resolved, granted)
     if not given and not _any_of(config, _JUDGES_NOTHING):
-        recorder.start(config, resolved, _asked(config, started, granted))
+        asked = _asked(config, started, granted)
+        follow(config, LocalRun(resolved, asked), asked)
 
 
 def _asked(config: pytest.Config, started: datetime, granted: Granted) -> Asked:

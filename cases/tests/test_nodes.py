@@ -60,7 +60,7 @@ awaited = {{"a", "acct"}}
 def impatient(config, seen):
     awaited.discard(seen)
     if not awaited:
-        config.pluginmanager.getplugin("syscall-conformance book")._silence = 1
+        config.pluginmanager.getplugin("syscall-conformance follower")._watch._seconds = 1
 def pytest_testnodedown(node, error):
     impatient(node.config, node.gateway.id)
 def pytest_runtest_logreport(report):

@@ -6,7 +6,7 @@ A line is written by one write(2), so that a kill cuts off at most the last one.
 to the disk: a power cut may lose lines.
 
 The first line is what ``head_to_json`` says, the second which cells are planned, each of the
-others what a test sent (``cases.run.recorder.record``).
+others what a test sent (``cases.run.carried.record``).
 """
 
 import json
@@ -54,7 +54,7 @@ class JudgedCells:
 
         Args:
             test: its node id.
-            sent: the plain data of ``cases.run.recorder.record``.
+            sent: the plain data of ``cases.run.carried.record``.
         """
         before = {cell.key: cell for cell in self.by_test.get(test, ())}
         # A plug-in may have a test run again: that it passes then does not undo that it failed.

@@ -1,0 +1,26 @@
+"""What a run is asked for besides what it judges."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from probes.documents.waivers import Granted
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options say about a run besides what is judged.
+
+    Attributes:
+        started: when the run started, aware, in UTC.
+        folder: where the reports shall go.
+        granted: the waivers.
+        baseline: an earlier record to compare with; None for no comparison.
+        anonymous: whether user and host names shall be left out.
+    """
+
+    started: datetime
+    folder: Path
+    granted: Granted
+    baseline: Path | None = None
+    anonymous: bool = False
