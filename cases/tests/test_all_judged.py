@@ -46,7 +46,7 @@ def limited(*findings: Finding) -> Settings:
     assert isinstance(target, StackTarget)
     cases = plan.all_judged(resolved.profiles, resolved.native, findings)
     return replace(
-        resolved, target=replace(target, findings=findings), cases=(*resolved.cases, *cases)
+        resolved, target=target.with_findings(*findings), cases=(*resolved.cases, *cases)
     )
 
 

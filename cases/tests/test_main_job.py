@@ -446,9 +446,11 @@ from probes.filters import bpf
 from probes.run import settings
 from probes.action import Action, FilterReturn, Profile
 from probes.targets import StackTarget
+from probes.targets.stack import FilterStack
 EMPTY = bpf.dispatch({}, FilterReturn(Action.ALLOW).value)
 def empty(policy, arches):
-    return StackTarget("builtin", "the <b>empty</b> filter", {one: (EMPTY,) for one in Profile})
+    empty = FilterStack("the <b>empty</b> filter", (EMPTY,), arches[0])
+    return StackTarget("builtin", dict.fromkeys(Profile, empty))
 settings.builtin = empty
 """
 

@@ -34,9 +34,10 @@ from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.runtimes import container, inside
 from probes.runtimes.wanted import RUNTIMES, Wanted
-from probes.targets import Origin, StackTarget, builtin
+from probes.targets import StackTarget, builtin
 from probes.targets import container as target
 from probes.targets.oci import compiler
+from probes.targets.stack import FilterStack, Origin
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, need, private_machine, static_root
 from probes.tests.support.oracles import require
@@ -120,21 +121,16 @@ class Judge:
     trail: AuditTrail
     _judged: dict[Hashable, list[Cell]] = field(default_factory=dict)
 
-    def cells(
-        self, found: target.ContainerFilters, profile: Profile, cases: Sequence[Case]
-    ) -> list[Cell]:
+    def cells(self, found: FilterStack, profile: Profile, cases: Sequence[Case]) -> list[Cell]:
         """The verdicts on a container."""
+        assert found.origin is not None
         key = (found.programs, found.origin.executed, found.logged, profile, tuple(cases))
         if key not in self._judged:
             self._judged[key] = self._examine(found, profile, cases)
         return self._judged[key]
 
-    def _examine(
-        self, found: target.ContainerFilters, profile: Profile, cases: Sequence[Case]
-    ) -> list[Cell]:
-        judged = StackTarget(
-            "docker", found.description, {profile: found.programs}, origin=found.origin
-        )
+    def _examine(self, found: FilterStack, profile: Profile, cases: Sequence[Case]) -> list[Cell]:
+        judged = StackTarget("docker", {profile: found})
         examiner = Examiner(self.zygote, judged, SHIPPED, X86, self.trail)
         with sharing_records():
             controls = examiner.calibrate(X86)
@@ -418,7 +414,7 @@ def test_an_exec_that_confines_otherwise(
     right = builtin.build(SHIPPED, X86, profile)
     for executed, outcome in (((right,), Outcome.PASSED), ((wrong(right),), Outcome.FAILED)):
         origin = Origin("docker", "1", "image", "", executed)
-        found = target.ContainerFilters("docker container of image", (right,), (), origin)
+        found = FilterStack("docker container of image", (right,), X86[0], origin=origin)
         cases = plan.executed(SHIPPED, (profile,), X86)
         cells = [c for c in judge.cells(found, profile, cases) if c.key.claim is not Claim.CONTROLS]
         assert {cell.key.arch for cell in cells} == {abi.name for abi in X86}

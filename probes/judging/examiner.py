@@ -40,9 +40,10 @@ from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive, explainin
 from probes.judging.plan import Case, Scope, Way
 from probes.judging.proof import Deviation
 from probes.judging.verdict import Counterexample, Question, Sighting, Trail
-from probes.targets import StackTarget, Target, analyzed, confinement
-from probes.targets.ambient import SECONDS_TO_ANSWER, Ambient
+from probes.targets import Target, confinement
+from probes.targets.ambient import SECONDS_TO_ANSWER
 from probes.targets.confinement import Confinement
+from probes.targets.stack import analyzed
 from probes.widths import width
 
 RECORD_DEADLINE_SECONDS = 10.0
@@ -232,8 +233,8 @@ class Examiner:
         self._native = offered[0]
         self._trail = trail
         self._own = own
-        self._ambient = target if isinstance(target, Ambient) else None
-        self._witness: Witness = self._ambient.witness if self._ambient else witness.MARKER
+        self._ambient = target if target.is_ambient else None
+        self._witness: Witness = target.witness
         self._raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = {}
         self._reached: dict[tuple[str, Route], bool] = {}
         self._unhonoured: frozenset[tuple[str, Action]] = frozenset()
@@ -263,11 +264,7 @@ class Examiner:
         """
         asked = tuple(profiles)
         plain = [case for arch in arches for case in plan.controls(arch)]
-        canaries: Mapping[str, tuple[str, int]] = {}
-        if self._ambient is not None:
-            canaries = self._ambient.calls
-        elif self._own is not None:
-            canaries = self._own.canaries
+        canaries = self._target.canaries if self._own is None else self._own.canaries
         cases = plan.with_canaries(plain, canaries)
         cells = self.examine(cases)
         by_key = {case.cells[0]: case for case in cases}
@@ -374,7 +371,7 @@ class Examiner:
                 return arch, found.number
             return self._native, sentinel_number(self._target, self._native)
         if self._own is not None and arch.name in self._own.canaries:
-            return arch, self._own.canaries[arch.name][1]
+            return arch, self._own.canaries[arch.name].number
         return arch, canary(arch)[1]
 
     def _records(self) -> Batch | None:
@@ -995,8 +992,6 @@ class Examiner:
     def _flags(self, *, by_exec: bool) -> tuple[bool, ...]:
         """Which of the filters under test log what they do; () where none does."""
         target = self._target
-        if not isinstance(target, StackTarget):
-            return ()
         if not by_exec:
             return target.logged
         return () if target.origin is None else target.origin.executed_logged
@@ -1107,10 +1102,9 @@ def cannot_tell(case: Case, reason: str, cause: Cause = Cause.PRIVILEGE) -> list
 
 def sentinel_number(target: Target | None, native: Arch, own: Confinement | None = None) -> int:
     """The number of a call that serves as a sentinel."""
-    if isinstance(target, Ambient) and native.name in target.canaries:
-        return target.canaries[native.name].number
-    if own is not None and native.name in own.canaries:
-        return own.canaries[native.name][1]
+    for whose in (target, own):
+        if whose is not None and native.name in whose.canaries:
+            return whose.canaries[native.name].number
     return canary(native)[1]
 
 

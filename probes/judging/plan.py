@@ -16,6 +16,7 @@ from probes.documents.policy import DocumentedCall, Policy
 from probes.filters.conditions import ARGUMENTS, Outside, example
 from probes.finding import Finding, weighty
 from probes.instrument.harmless import rows_for
+from probes.targets import Canary
 
 NO_PROFILE: Final = "none"
 """The profile of the controls, whose filters are none of a policy's."""
@@ -202,23 +203,21 @@ def controls(arch: Arch) -> Iterator[Case]:
         )
 
 
-def with_canaries(
-    cases: Iterable[Case], canaries: Mapping[str, tuple[str, int]]
-) -> tuple[Case, ...]:
+def with_canaries(cases: Iterable[Case], canaries: Mapping[str, Canary]) -> tuple[Case, ...]:
     """The same cases with other calls for the controls, by the name of the ABI, where any is given.
 
     A process may be confined against the canary that serves elsewhere.
     """
     return tuple(
-        _with_canary(case, *canaries[case.arch.name])
+        _with_canary(case, canaries[case.arch.name])
         if case.claim is Claim.CONTROLS and case.arch.name in canaries
         else case
         for case in cases
     )
 
 
-def _with_canary(case: Case, name: str, number: int) -> Case:
-    cells = tuple(replace(key, syscall=name, number=number) for key in case.cells)
+def _with_canary(case: Case, one: Canary) -> Case:
+    cells = tuple(replace(key, syscall=one.name, number=one.number) for key in case.cells)
     return replace(case, cells=cells)
 
 

@@ -14,8 +14,7 @@ from probes.judging import verdict
 from probes.judging.examiner import Examiner, cannot_tell, sentinel_number
 from probes.judging.plan import Case
 from probes.run.settings import Settings
-from probes.targets import ambient, confinement
-from probes.targets.ambient import Ambient
+from probes.targets import confinement
 from probes.targets.confinement import ConfinedError
 
 _MOST_ATTEMPTS: Final = 3
@@ -115,16 +114,7 @@ def open_zygote(resolved: Settings) -> Zygote:
     """
     if resolved.confinement is not None:
         return confinement.open_zygote(resolved.native, resolved.confinement.words)
-    if not isinstance(resolved.target, Ambient):
-        return Zygote()
-    zygote = Zygote(confined=True)
-    standing, _ = ambient.put_up(zygote, resolved.native)
-    if standing is not resolved.target.standing:
-        zygote.close()
-        raise InstrumentError(
-            "this process's confinement is another one than when the run began: run it again"
-        )
-    return zygote
+    return resolved.target.open_zygote(resolved.native)
 
 
 def trail_of(resolved: Settings, zygote: Zygote) -> AuditTrail:
@@ -137,9 +127,7 @@ def trail_of(resolved: Settings, zygote: Zygote) -> AuditTrail:
     target, native, wanted = resolved.target, resolved.native, resolved.audit_source
     if resolved.emulation:
         return AuditTrail(None, resolved.emulation)
-    if isinstance(target, Ambient) and wanted.kind is not SourceKind.NONE:
-        reason = target.why_unrecorded(native)
-        if reason:
-            return AuditTrail(None, reason)
+    if wanted.kind is not SourceKind.NONE and (reason := target.why_unrecorded(native)):
+        return AuditTrail(None, reason)
     number = sentinel_number(target, native, resolved.confinement)
     return open_trail(wanted, zygote, Sentinel(native, number))

@@ -1,7 +1,5 @@
 """A target that is not the suite's own: opened, with what its analysis finds."""
 
-from dataclasses import replace
-
 from probes.action import Profile
 from probes.arch import Arch
 from probes.errors import BadInputError
@@ -11,7 +9,7 @@ from probes.finding import Finding, Weight
 from probes.judging import proof
 from probes.targets import StackTarget
 from probes.targets.name import TargetName
-from probes.targets.open import Opened, Surroundings, open_target
+from probes.targets.open import Surroundings, open_target
 
 
 def opened(name: TargetName, where: Surroundings) -> StackTarget:
@@ -25,7 +23,7 @@ def opened(name: TargetName, where: Surroundings) -> StackTarget:
         found = open_target(name, where)
     except BadInputError as error:
         raise BadInputError(f"--target: {error}") from error
-    target = _stack_target(name.kind, found, where.profile)
+    target = StackTarget(name.kind, {where.profile: found})
     # The analysis is shared, for it is what takes the time.
     analysed = [
         one for part in target.members for one in _of_analysis(part, where.profile, found.native)
@@ -33,21 +31,7 @@ def opened(name: TargetName, where: Surroundings) -> StackTarget:
     # Several stacks may leave the same architecture open, which is one finding.
     analysed.sort(key=lambda one: one.weight, reverse=True)
     alike = {one.about or one.text: one for one in analysed}
-    return replace(target, findings=(*target.findings, *alike.values()))
-
-
-def _stack_target(kind: str, opened: Opened, profile: Profile) -> StackTarget:
-    return StackTarget(
-        kind=kind,
-        description=opened.description,
-        stacks={profile: opened.programs},
-        big_endian=opened.native.big_endian,
-        findings=opened.findings,
-        origin=opened.origin,
-        logged=opened.logged,
-        first=opened.first,
-        further=tuple(_stack_target(kind, one, profile) for one in opened.further),
-    )
+    return target.with_findings(*alike.values())
 
 
 def _of_analysis(target: StackTarget, profile: Profile, native: Arch) -> tuple[Finding, ...]:

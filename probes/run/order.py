@@ -19,7 +19,7 @@ from probes.files import SUITE
 from probes.run.settings import Settings
 from probes.run.values import RunOptions, profile_words, profiles_named
 from probes.runtimes.wanted import Start
-from probes.targets import StackTarget, name
+from probes.targets import name
 from probes.targets.words import SECCOMP, Container, arches_named
 
 _LARGEST_FILE: Final = 16 << 20
@@ -115,17 +115,8 @@ def as_named(resolved: Settings, given: Order, root: Path) -> Settings:
         given: the order.
         root: the folder where its files are.
     """
-    target = resolved.target
-    if not isinstance(target, StackTarget):
-        return resolved
-    named = replace(
-        target,
-        description=given.as_named(target.description, root),
-        findings=tuple(
-            replace(one, text=given.as_named(one.text, root)) for one in target.findings
-        ),
-    )
-    return replace(resolved, target=named)
+    target = resolved.target.reworded(lambda text: given.as_named(text, root))
+    return replace(resolved, target=target)
 
 
 _CONTAINER: Final = ("cap", "kernel", "engine", "runtime")

@@ -84,15 +84,12 @@ class Settings:
 
     def untold(self, one: Arch) -> str:
         """Why nothing can be told by an ABI; "" where something can."""
-        untold = self.target.untold.get(one.name, "") if isinstance(self.target, Ambient) else ""
-        return self.emulation or untold
+        return self.emulation or self.target.untold.get(one.name, "")
 
     @property
-    def handed(self) -> dict[str, Any] | None:
+    def handed(self) -> dict[str, Any]:
         """What a worker needs, for ``resolve``, to judge the very filters that were opened here."""
-        if isinstance(self.target, StackTarget | Ambient):
-            return self.target.to_plain()
-        return None
+        return self.target.to_plain()
 
 
 def resolve(options: RunOptions, handed: dict[str, Any] | None = None) -> Settings:
@@ -174,7 +171,7 @@ def _with_limits(
     """The target, with what this process cannot judge of it."""
     left_out = () if elsewhere else found.left_out(options)
     of_emulator = (entries.of_emulator(emulation),) if emulation else ()
-    return replace(target, findings=(*target.findings, *left_out, *of_emulator))
+    return target.with_findings(*left_out, *of_emulator)
 
 
 def _proved(options: RunOptions, part: Target, where: Surroundings | None) -> tuple[Arch, ...]:
@@ -257,6 +254,6 @@ def _ambient(options: RunOptions, documented: Policy, handed: dict[str, Any] | N
         shut=MappingProxyType(dict(target.shut)),
         target=target,
         audit_source=options.audit_source,
-        cases=plan.with_canaries(cases, target.calls),
+        cases=plan.with_canaries(cases, target.canaries),
         emulation=emulation,
     )

@@ -1,70 +1,38 @@
 """What is put to the test: a target gives the filters that confine a probing child."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final, Protocol, Self
 
 from probes.action import FilterReturn, Profile
 from probes.arch import Arch
-from probes.environment import user_space
-from probes.filters import bpf, pointer, prover
 from probes.filters.bpf import Program
-from probes.filters.prover import Analysis, TooComplexError
+from probes.filters.prover import Analysis
 from probes.finding import Finding
+from probes.instrument import witness
+from probes.instrument.calls import Zygote
+from probes.instrument.witness import Witness
+from probes.targets.stack import FilterStack, Origin, ProgramIdentity
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramIdentity:
-    """What tells one program from every other.
+class Canary:
+    """The call of the controls on an ABI.
 
     Attributes:
-        sha256: of the array of ``struct sock_filter``, in the byte order of its machine; so that
-            of the file of ``bpf:FILE``.
-        instructions: how many there are.
+        name: the call.
+        number: its number.
+        returns: what the confinement does with it: ALLOW stands for all that lets a call through.
     """
 
-    sha256: str
-    instructions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The container that filters are from.
-
-    Attributes:
-        runtime: its runtime, by the word in ``--target``.
-        version: the runtime's version.
-        subject: the image, the bundle or the root file system, as the user names it.
-        digest: the digest of the image; "" where there is no image.
-        executed: the filters of a process that the runtime's exec started there, the oldest first;
-            None where it has no exec.
-        executed_logged: for each of these whether it has SECCOMP_FILTER_FLAG_LOG; () where none
-            has.
-    """
-
-    runtime: str
-    version: str
-    subject: str
-    digest: str
-    executed: tuple[Program, ...] | None
-    executed_logged: tuple[bool, ...] = ()
-
-
-def analyzed(programs: Sequence[Program], *, big_endian: bool) -> Analysis:
-    """The proof of what filters return for every call that a process can make.
-
-    Raises:
-        TooComplexError: there is none.
-    """
-    analysis = prover.analyze(programs, big_endian=big_endian)
-    if any(map(bpf.reads_pointer, programs)):
-        return analysis.met_from(pointer.possible(analysis.tokens(), user_space()))
-    return analysis
+    name: str
+    number: int
+    returns: FilterReturn
 
 
 class Target(Protocol):
-    """Something whose restrictions can be put on a process."""
+    """Something whose restrictions can be put on a process, or that confines this one already."""
 
     @property
     def kind(self) -> str:
@@ -93,6 +61,58 @@ class Target(Protocol):
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
         """What identifies the filters of each profile, the oldest first."""
 
+    @property
+    def logged(self) -> tuple[bool, ...]:
+        """For each filter, by its place, whether the kernel records all that it does but ALLOW.
+
+        () where that holds for none.
+        """
+
+    @property
+    def is_ambient(self) -> bool:
+        """Whether its filters confine this process already, and nothing is put on probes."""
+
+    @property
+    def canaries(self) -> Mapping[str, Canary]:
+        """The calls that serve the controls, by the name of each ABI where these are not usual."""
+
+    @property
+    def untold(self) -> Mapping[str, str]:
+        """Why nothing can be told by an ABI, by its name; none of those that can be judged."""
+
+    @property
+    def supervised(self) -> str:
+        """What shows that somebody may be asked about this process's calls; "" for nothing."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody is there who could be asked about a call, and have it run."""
+
+    @property
+    def witness(self) -> Witness:
+        """Tells what the filters do with a call.
+
+        Raises:
+            InstrumentError: there is no way to tell.
+        """
+
+    def why_unrecorded(self, native: Arch) -> str:
+        """Why no audit record can be told to be a probe's; "" where it can.
+
+        Args:
+            native: the ABI of the sentinel, whose record ends what was read.
+        """
+
+    def open_zygote(self, native: Arch) -> Zygote:
+        """Starts the process that makes the calls.
+
+        Args:
+            native: the kernel's own ABI.
+
+        Raises:
+            InstrumentError: it cannot be started, or cannot witness calls as it could before.
+        """
+
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """The filters under a profile, the oldest first."""
 
@@ -109,6 +129,19 @@ class Target(Protocol):
         None where the arguments matter, or where no proof is to be had.
         """
 
+    def reworded(self, reword: Callable[[str], str]) -> "Target":
+        """The same target with other words about it.
+
+        Args:
+            reword: makes a sentence of one that stands here.
+        """
+
+    def to_plain(self) -> dict[str, Any]:
+        """The target in types that can be sent to another process: a worker judges the same."""
+
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class StackTarget:
@@ -116,114 +149,106 @@ class StackTarget:
 
     Attributes:
         kind: the word before the colon in ``--target``.
-        description: what a sentence calls the filter.
-        stacks: the filters of each profile, the oldest first; none of what is not confined.
-        big_endian: the byte order of the machine that runs them.
-        findings: what is to be said of the filters besides the verdicts.
-        origin: the container that the filters are from; None where they are from none.
-        logged: for each filter of a stack, by its place, whether it is installed with
-            SECCOMP_FILTER_FLAG_LOG, so that the kernel records all that it does but ALLOW; () where
-            none is.
-        first: what a sentence calls the part that these filters confine; "" where they confine
-            all of the target.
-        further: the other parts, each with the filters that confine it.
+        stacks: the stack of filters of each profile; they differ in nothing but the programs.
     """
 
     kind: str
-    description: str
-    stacks: Mapping[Profile, tuple[Program, ...]]
-    big_endian: bool = False
-    findings: tuple[Finding, ...] = ()
-    origin: Origin | None = None
-    logged: tuple[bool, ...] = ()
-    first: str = ""
-    further: "tuple[StackTarget, ...]" = ()
-    _analyses: dict[Profile, Analysis | TooComplexError] = field(
-        default_factory=dict, repr=False, compare=False
-    )
-    _regardless: dict[Profile, bool] = field(default_factory=dict, repr=False, compare=False)
-    """Whether one program alone decides, and on nothing but number and architecture."""
+    stacks: Mapping[Profile, FilterStack]
 
-    def programs(self, profile: Profile) -> tuple[Program, ...]:
-        """The filters under a profile, the oldest first."""
-        return self.stacks[profile]
+    @property
+    def _any(self) -> FilterStack:
+        return next(iter(self.stacks.values()))
+
+    @property
+    def description(self) -> str:
+        """What a sentence calls the filter."""
+        return self._any.description
+
+    @property
+    def big_endian(self) -> bool:
+        """The byte order of the machine that runs the filters."""
+        return self._any.big_endian
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be said of the filters besides the verdicts."""
+        return self._any.findings
+
+    @property
+    def origin(self) -> Origin | None:
+        """The container that the filters are from; None where they are from none."""
+        return self._any.origin
+
+    @property
+    def logged(self) -> tuple[bool, ...]:
+        """For each filter, by its place, whether it has SECCOMP_FILTER_FLAG_LOG; () for none."""
+        return self._any.logged
+
+    @property
+    def is_ambient(self) -> bool:
+        """No: each probe is put under the filters."""
+        return False
+
+    @property
+    def canaries(self) -> Mapping[str, Canary]:
+        """None: the usual calls serve."""
+        return _NONE
+
+    @property
+    def untold(self) -> Mapping[str, str]:
+        """None: an ABI that can be entered can be judged."""
+        return _NONE
+
+    @property
+    def supervised(self) -> str:
+        """Nothing."""
+        return ""
+
+    @property
+    def alone(self) -> bool:
+        """Yes: it is this suite that puts up the filters."""
+        return True
+
+    @property
+    def witness(self) -> Witness:
+        """The usual one, which needs no leave of anybody."""
+        return witness.MARKER
 
     @property
     def members(self) -> "tuple[StackTarget, ...]":
         """A target for each stack of filters; they share the findings of the whole."""
-        if not self.further:
+        if not self._any.further:
             return (self,)
-        # It shares the analyses, which are costly, with the whole.
-        first = replace(self, description=self.first, first="", further=())
-        return (first, *(replace(one, findings=self.findings) for one in self.further))
+        parts = {profile: stack.members for profile, stack in self.stacks.items()}
+        return tuple(
+            replace(
+                self,
+                stacks={
+                    profile: replace(each[place], findings=self.findings)
+                    for profile, each in parts.items()
+                },
+            )
+            for place in range(len(self._any.members))
+        )
 
     @property
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
         """What identifies the filters of each profile, the oldest first."""
-        return {
-            profile: tuple(
-                ProgramIdentity(hashlib.sha256(raw).hexdigest(), len(program))
-                for raw, program in zip(self._raw(profile), stack, strict=True)
-            )
-            for profile, stack in self.stacks.items()
-        }
+        return {profile: stack.identities for profile, stack in self.stacks.items()}
 
-    def _raw(self, profile: Profile) -> list[bytes]:
-        return [
-            bpf.to_bytes(program, big_endian=self.big_endian) for program in self.stacks[profile]
-        ]
+    def why_unrecorded(self, native: Arch) -> str:
+        """Nothing: a probe has a name by which to find its record."""
+        del native
+        return ""
 
-    def _plain_origin(self) -> list[Any] | None:
-        one = self.origin
-        if one is None:
-            return None
-        executed = None
-        if one.executed is not None:
-            executed = [bpf.to_bytes(made, big_endian=self.big_endian) for made in one.executed]
-        told = [one.runtime, one.version, one.subject, one.digest]
-        return [*told, executed, list(one.executed_logged)]
+    def open_zygote(self, native: Arch) -> Zygote:
+        """Starts the process that makes the calls."""
+        del native
+        return Zygote()
 
-    def to_plain(self) -> dict[str, Any]:
-        """The target in types that can be sent to another process; see ``from_plain``."""
-        return {
-            "kind": self.kind,
-            "description": self.description,
-            "stacks": {profile.value: self._raw(profile) for profile in self.stacks},
-            "big_endian": self.big_endian,
-            "findings": [one.to_plain() for one in self.findings],
-            "origin": self._plain_origin(),
-            "logged": list(self.logged),
-            "first": self.first,
-            "further": [one.to_plain() for one in self.further],
-        }
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Self:
-        """The target that ``to_plain`` was given."""
-        big_endian = plain["big_endian"]
-        stacks = {
-            Profile(profile): tuple(bpf.from_bytes(raw, big_endian=big_endian) for raw in stack)
-            for profile, stack in plain["stacks"].items()
-        }
-        origin = None
-        if plain["origin"] is not None:
-            runtime, version, subject, digest, raw, flags = plain["origin"]
-            executed = None
-            if raw is not None:
-                executed = tuple(bpf.from_bytes(made, big_endian=big_endian) for made in raw)
-            origin = Origin(runtime, version, subject, digest, executed, tuple(flags))
-        findings = tuple(map(Finding.from_plain, plain["findings"]))
-        return cls(
-            kind=plain["kind"],
-            description=plain["description"],
-            stacks=stacks,
-            big_endian=big_endian,
-            findings=findings,
-            origin=origin,
-            logged=tuple(plain["logged"]),
-            first=plain["first"],
-            further=tuple(map(cls.from_plain, plain["further"])),
-        )
+    def programs(self, profile: Profile) -> tuple[Program, ...]:
+        """The filters under a profile, the oldest first."""
+        return self.stacks[profile].programs
 
     def analysis(self, profile: Profile) -> Analysis:
         """The proof of what the filters return; made once.
@@ -231,31 +256,37 @@ class StackTarget:
         Raises:
             TooComplexError: there is none.
         """
-        if profile not in self._analyses:
-            try:
-                found: Analysis | TooComplexError = analyzed(
-                    self.stacks[profile], big_endian=self.big_endian
-                )
-            except TooComplexError as error:
-                found = error
-            self._analyses[profile] = found
-        known = self._analyses[profile]
-        if isinstance(known, TooComplexError):
-            raise known
-        return known
+        return self.stacks[profile].analysis()
 
     def predict(self, profile: Profile, arch: Arch, number: int) -> FilterReturn | None:
         """What the filters return for a number whatever the arguments; None if that is unsure."""
-        stack = self.stacks[profile]
-        if profile not in self._regardless:
-            alone = len(stack) == 1 and bpf.reads_only_number_and_arch(stack[0])
-            self._regardless[profile] = alone
-        if self._regardless[profile]:
-            data = bpf.SeccompData(number, arch.audit_arch)
-            value = bpf.simulate(stack[0], data, big_endian=self.big_endian)
-            return FilterReturn.decode(value)
-        try:
-            possible = self.analysis(profile).returns(arch.audit_arch, number)
-        except TooComplexError:
-            return None
-        return FilterReturn.decode(next(iter(possible))) if len(possible) == 1 else None
+        return self.stacks[profile].predict(arch, number)
+
+    def with_findings(self, *findings: Finding) -> Self:
+        """The same target with more to be said of it."""
+        return self._of_each(lambda one: replace(one, findings=(*one.findings, *findings)))
+
+    def reworded(self, reword: Callable[[str], str]) -> Self:
+        """The same target with other words about it; see ``Target``."""
+        return self._of_each(lambda one: one.reworded(reword))
+
+    def _of_each(self, change: Callable[[FilterStack], FilterStack]) -> Self:
+        return replace(
+            self, stacks={profile: change(stack) for profile, stack in self.stacks.items()}
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """The target in types that can be sent to another process; see ``from_plain``."""
+        return {
+            "kind": self.kind,
+            "stacks": {profile.value: stack.to_plain() for profile, stack in self.stacks.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The target that ``to_plain`` was given."""
+        stacks = {
+            Profile(profile): FilterStack.from_plain(stack)
+            for profile, stack in plain["stacks"].items()
+        }
+        return cls(plain["kind"], stacks)

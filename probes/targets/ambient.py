@@ -8,8 +8,9 @@ those that were asked about. What the confinement prevents the witness from doin
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, Self
 
 from probes import environment
@@ -32,8 +33,9 @@ from probes.instrument.calls import (
 )
 from probes.instrument.effect import Effect
 from probes.instrument.witness import Attempt, Witness
-from probes.targets import ProgramIdentity
+from probes.targets import Canary
 from probes.targets.name import AMBIENT
+from probes.targets.stack import ProgramIdentity
 
 CANARIES: Final = (
     "getppid",
@@ -50,21 +52,6 @@ CANARIES: Final = (
 _HARVEST: Final = (
     "read the filters from outside instead (--target=pid:N on the host, N being this process)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """The call of the controls on an ABI.
-
-    Attributes:
-        name: the call.
-        number: its number.
-        returns: what the confinement does with it: ALLOW stands for all that lets a call through.
-    """
-
-    name: str
-    number: int
-    returns: FilterReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +96,16 @@ class Ambient:
         """None: no container was started."""
 
     @property
+    def logged(self) -> tuple[bool, ...]:
+        """None: the flags are not known."""
+        return ()
+
+    @property
+    def is_ambient(self) -> bool:
+        """Yes: this process has the filters already."""
+        return True
+
+    @property
     def alone(self) -> bool:
         """Whether nobody is there who could be asked about a call, and have it run."""
         return not self.supervised and not self.unsure
@@ -117,11 +114,6 @@ class Ambient:
     def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
         """None: the programs are not known."""
         return {}
-
-    @property
-    def calls(self) -> Mapping[str, tuple[str, int]]:
-        """The names and numbers of the canaries; see ``plan.with_canaries``."""
-        return {arch: (one.name, one.number) for arch, one in self.canaries.items()}
 
     def why_unrecorded(self, native: Arch) -> str:
         """Why no audit record can be told to be a probe's; "" where it can.
@@ -150,6 +142,26 @@ class Ambient:
             raise InstrumentError("there is no witness in this process")
         return witness.WITNESSES[self.standing]
 
+    def open_zygote(self, native: Arch) -> Zygote:
+        """Starts the process that makes the calls in spite of the confinement.
+
+        Args:
+            native: the kernel's own ABI.
+
+        Raises:
+            InstrumentError: the confinement is another one than when it was explored.
+        """
+        with ExitStack() as unless_it_works:
+            zygote = unless_it_works.enter_context(Zygote(confined=True))
+            standing, _ = put_up(zygote, native)
+            if standing is not self.standing:
+                raise InstrumentError(
+                    "this process's confinement is another one than when the run began: run it"
+                    " again"
+                )
+            unless_it_works.pop_all()
+        return zygote
+
     def programs(self, profile: Profile) -> tuple[Program, ...]:
         """None: the filters are there already."""
         del profile
@@ -168,6 +180,11 @@ class Ambient:
         """Nothing: the programs are not known."""
         del profile, arch, number
         return None
+
+    def reworded(self, reword: Callable[[str], str]) -> Self:
+        """The same target with other words about it; see ``probes.targets.Target``."""
+        findings = tuple(replace(one, text=reword(one.text)) for one in self.findings)
+        return replace(self, description=reword(self.description), findings=findings)
 
     def to_plain(self) -> dict[str, Any]:
         """The target in types that can be sent to another process; see ``from_plain``."""

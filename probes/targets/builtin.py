@@ -15,14 +15,20 @@ from probes.filters import bpf
 from probes.filters.argument_code import decision
 from probes.filters.bpf import IllegalProgramError
 from probes.targets import StackTarget
+from probes.targets.stack import FilterStack
 
 ALLOW = FilterReturn(Action.ALLOW)
 
 
 def builtin(policy: Policy, arches: Sequence[Arch]) -> StackTarget:
     """The builtin filter for a kernel that offers these ABIs."""
-    stacks = {profile: (build(policy, arches, profile),) for profile in Profile}
-    return StackTarget("builtin", "the builtin filter", stacks, arches[0].big_endian)
+    return StackTarget(
+        "builtin",
+        {
+            profile: FilterStack("the builtin filter", (build(policy, arches, profile),), arches[0])
+            for profile in Profile
+        },
+    )
 
 
 def build(policy: Policy, arches: Sequence[Arch], profile: Profile) -> bpf.Program:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
+from probes.action import Action, FilterReturn
 from probes.arch import Arch, Entry
 from probes.errors import ExitStatus, InstrumentError, SuiteError
 from probes.finding import Finding, Weight
@@ -19,6 +20,7 @@ from probes.instrument import effect, kernel, witness
 from probes.instrument.calls import Call, Observation, Request, Route, Zygote
 from probes.instrument.effect import Effect
 from probes.instrument.witness import Attempt
+from probes.targets import Canary
 from probes.targets.ambient import CANARIES
 
 _HOW_TO_MEND: Final = "run the suite outside of it, or judge that confinement by --target=ambient"
@@ -36,12 +38,12 @@ class Confinement:
 
     Attributes:
         words: what a sentence says of it.
-        canaries: names and numbers of the calls that serve the controls, by the name of each ABI:
-            such as it leaves alone, if there are any.
+        canaries: the calls that serve the controls, by the name of each ABI: such as it leaves
+            alone, if there are any.
     """
 
     words: str
-    canaries: Mapping[str, tuple[str, int]]
+    canaries: Mapping[str, Canary]
 
     def answers(self, call: str, what: str) -> str:
         """The sentence about a call that the confinement answers itself."""
@@ -122,7 +124,7 @@ def explore(zygote: Zygote, arches: Sequence[Arch], said: str) -> Confinement:
         known = [(name, number) for name in CANARIES if (number := arch.number(name)) is not None]
         for name, number in known:
             if not _of_its_own(zygote, arch, number):
-                canaries[arch.name] = (name, number)
+                canaries[arch.name] = Canary(name, number, FilterReturn(Action.ALLOW))
                 break
     return Confinement(said, canaries)
 

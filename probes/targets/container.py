@@ -1,46 +1,25 @@
 """The targets ``docker:``, ``podman:``, ``runc:``, ``crun:``, ``bwrap:``: filters of containers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from probes.filters.bpf import Program
 from probes.finding import Finding, Weight, advice
 from probes.runtimes import container
 from probes.runtimes.wanted import InForce, Wanted
-from probes.targets import Origin
-from probes.targets.stack import Stack, alike, named, programs_of, told_apart
+from probes.targets.stack import FilterStack, Origin
+from probes.targets.threads import (
+    ThreadConfinement,
+    alike,
+    named,
+    programs_of,
+    stack_of,
+    together,
+    told_apart,
+)
 from probes.text import shown
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerFilters:
-    """What confines a container.
-
-    Attributes:
-        description: what a sentence calls it, such as ``docker container of alpine with p.json``.
-        programs: the filters of its first process, the oldest first; none where it is not confined.
-        findings: what the filters do not do although it may be expected.
-        origin: the container, with the filters of a process that exec started.
-        logged: for each of the programs whether it has SECCOMP_FILTER_FLAG_LOG.
-        further: the filters of its other processes, where they are others: each stack once.
-        first: what a sentence calls the first process and those that are confined like it.
-    """
-
-    description: str
-    programs: tuple[Program, ...]
-    findings: tuple[Finding, ...]
-    origin: Origin
-    logged: tuple[bool, ...] = ()
-    further: tuple[Stack, ...] = ()
-    first: str = ""
-
-    @property
-    def stacks(self) -> tuple[Stack, ...]:
-        """What confines its processes: each stack once, that of the first process first."""
-        return (Stack(self.first or self.description, self.programs, self.logged), *self.further)
-
-
-def load(wanted: Wanted) -> ContainerFilters:
+def load(wanted: Wanted) -> FilterStack:
     """Starts a container as its runtime does, and reads what confines it; nothing of it is left.
 
     Raises:
@@ -52,21 +31,14 @@ def load(wanted: Wanted) -> ContainerFilters:
     runtime, subject = wanted.program.runtime, shown(wanted.subject)
     origin = Origin(runtime, held.version, subject, held.digest, executed, held.executed_logged)
     description = _description(wanted, held)
-    stacks = tuple(_stacks(description, held))
-    return ContainerFilters(
-        description,
-        stacks[0].programs,
-        tuple(_findings(wanted, held, stacks)),
-        origin,
-        stacks[0].logged,
-        stacks[1:],
-        stacks[0].description if stacks[1:] else "",
-    )
+    stacks = list(_stacks(description, held))
+    whole = together(description, stacks, _findings(wanted, held, stacks))
+    return replace(whole, origin=origin)
 
 
-def _stacks(description: str, held: container.Held) -> Iterator[Stack]:
+def _stacks(description: str, held: container.Held) -> Iterator[FilterStack]:
     """What confines the container's processes: each stack of filters once."""
-    groups: dict[tuple[tuple[bytes, ...], tuple[bool, ...]], list[str]] = {
+    groups: dict[ThreadConfinement, list[str]] = {
         (held.first, held.logged): [f"{held.first_pid} (the first program)"]
     }
     for process in held.others:
@@ -74,9 +46,9 @@ def _stacks(description: str, held: container.Held) -> Iterator[Stack]:
             whole = len(threads) == len(process.threads)
             part = "" if whole else f", {named('thread', [str(one.tid) for one in threads])}"
             groups.setdefault(which, []).append(f"{process.pid} ({process.comm}{part})")
-    for (programs, logged), names in groups.items():
+    for confinement, names in groups.items():
         words = f"{named('process', names)} of the {description}"
-        yield Stack(words, programs_of(programs), logged)
+        yield stack_of(words, confinement)
 
 
 def _description(wanted: Wanted, held: container.Held) -> str:
@@ -102,7 +74,9 @@ def _profile(used: InForce, *, is_confined: bool) -> str:
     return f"no seccomp profile in force, although {used.profile} is named"
 
 
-def _findings(wanted: Wanted, held: container.Held, stacks: Sequence[Stack]) -> Iterator[Finding]:
+def _findings(
+    wanted: Wanted, held: container.Held, stacks: Sequence[FilterStack]
+) -> Iterator[Finding]:
     runtime = wanted.program.runtime
     description = _description(wanted, held)
     if not held.first:

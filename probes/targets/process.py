@@ -1,35 +1,21 @@
 """The target ``pid:N``: the filters that a running process has, read from the kernel."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from probes.finding import Finding, Weight, advice
 from probes.instrument import harvest
 from probes.instrument.harvest import Harvest, ThreadFilters
 from probes.targets import supervisor
-from probes.targets.stack import Stack, alike, named, programs_of, told_apart
+from probes.targets.stack import FilterStack
+from probes.targets.threads import alike, named, stack_of, together, told_apart
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessFilters:
-    """What confines a running process.
-
-    Attributes:
-        description: what a sentence calls it, such as ``process 123 (nginx)``.
-        stacks: what its threads are confined by, each stack of filters once: at first that of the
-            first thread, then by the lowest id of a thread that has it.
-        findings: what else a reader must know of the process.
-    """
-
-    description: str
-    stacks: tuple[Stack, ...]
-    findings: tuple[Finding, ...] = ()
-
-
-def load(pid: int) -> ProcessFilters:
+def load(pid: int) -> FilterStack:
     """Reads the filters of every thread of a process; it goes on unchanged.
 
-    Where the first thread has ended and others live on, the one with the lowest id stands for it.
+    Each stack of filters is there once: at first that of the first thread, then by the lowest id
+    of a thread that has it. Where the first thread has ended and others live on, the one with the
+    lowest id stands for it.
 
     Raises:
         BadInputError: there is no such process, or this user may not read it.
@@ -38,15 +24,11 @@ def load(pid: int) -> ProcessFilters:
     found = harvest.filters_of(pid)
     description = f"process {found.pid} ({found.comm})"
     groups = alike(found.threads)
-    stacks = tuple(
-        Stack(
-            description if len(groups) == 1 else _named(threads, description),
-            programs_of(programs),
-            logged,
-        )
-        for (programs, logged), threads in groups.items()
-    )
-    return ProcessFilters(description, stacks, tuple(_findings(description, found, stacks)))
+    stacks = [
+        stack_of(description if len(groups) == 1 else _named(threads, description), confinement)
+        for confinement, threads in groups.items()
+    ]
+    return together(description, stacks, _findings(description, found, stacks))
 
 
 def _named(threads: list[ThreadFilters], process: str) -> str:
@@ -54,7 +36,7 @@ def _named(threads: list[ThreadFilters], process: str) -> str:
     return f"{named('thread', names)} of {process}"
 
 
-def _findings(description: str, found: Harvest, stacks: tuple[Stack, ...]) -> Iterator[Finding]:
+def _findings(description: str, found: Harvest, stacks: Sequence[FilterStack]) -> Iterator[Finding]:
     if not found.settled:
         yield Finding(
             f"the threads of {description} kept changing while they were read,"

@@ -11,7 +11,8 @@ from probes.filters.bpf import U32, SeccompData
 from probes.filters.partition import WIDE
 from probes.targets import name, words
 from probes.targets.name import WORDS
-from probes.targets.open import Opened, open_target
+from probes.targets.open import open_target
+from probes.targets.stack import FilterStack
 from probes.text import did_you_mean, shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -74,7 +75,7 @@ class _Asked:
     width: int
 
 
-def _explain_part(opened: Opened, asked: _Asked) -> list[str]:
+def _explain_part(opened: FilterStack, asked: _Asked) -> list[str]:
     """What one stack of filters does."""
     if asked.number is not None:
         return _explain_number(opened, asked.number, asked.values, asked.wanted, asked.width)
@@ -84,7 +85,7 @@ def _explain_part(opened: Opened, asked: _Asked) -> list[str]:
 
 
 def _explain_number(
-    opened: Opened,
+    opened: FilterStack,
     number: str | int,
     values: tuple[int, ...] | None,
     wanted: tuple[Arch, ...],

@@ -13,7 +13,7 @@ from probes.filters.comparison import Pair, StackComparison, compare, outcome
 from probes.filters.partition import Alternatives
 from probes.filters.prover import TooComplexError
 from probes.finding import weighty
-from probes.targets.open import Opened
+from probes.targets.stack import FilterStack
 from reports.filters import overview, places, way
 from reports.filters.places import Numbers, Place
 from reports.filters.way import INDENT, wrapped
@@ -54,8 +54,8 @@ class DifferenceReport:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    left: Opened
-    right: Opened
+    left: FilterStack
+    right: FilterStack
 
     def confirmed(self, pair: Pair, data: SeccompData) -> bool:
         """Whether the filters themselves do what a pair says."""
@@ -67,7 +67,7 @@ class _Sides:
 
 
 def rows(
-    comparison: StackComparison, left: Opened, right: Opened, where: Sequence[Place]
+    comparison: StackComparison, left: FilterStack, right: FilterStack, where: Sequence[Place]
 ) -> tuple[DifferenceRow, ...]:
     """Every difference, place by place; each is confirmed by running the filters.
 
@@ -119,7 +119,9 @@ def _confirmed(
     return None
 
 
-def difference(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> DifferenceReport:
+def difference(
+    left: FilterStack, right: FilterStack, wanted: Sequence[Arch], width: int
+) -> DifferenceReport:
     """Compares two targets; where they have several stacks of filters, every one with every one.
 
     Args:
@@ -160,7 +162,7 @@ _SUMS: Final = {
 }
 
 
-def _parts(letter: str, opened: Opened) -> list[tuple[str, Opened]]:
+def _parts(letter: str, opened: FilterStack) -> list[tuple[str, FilterStack]]:
     """The stacks of filters of a target, each with what it is called."""
     if not opened.further:
         return [(letter, opened)]
@@ -170,7 +172,9 @@ def _parts(letter: str, opened: Opened) -> list[tuple[str, Opened]]:
     ]
 
 
-def _told(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> DifferenceReport:
+def _told(
+    left: FilterStack, right: FilterStack, wanted: Sequence[Arch], width: int
+) -> DifferenceReport:
     """The comparison of two of several stacks, of which no proof is wanting for the others."""
     try:
         return _of_stacks(left, right, wanted, width)
@@ -180,7 +184,9 @@ def _told(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> Di
         )
 
 
-def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) -> DifferenceReport:
+def _of_stacks(
+    left: FilterStack, right: FilterStack, wanted: Sequence[Arch], width: int
+) -> DifferenceReport:
     """Compares two stacks of filters.
 
     Raises:
@@ -216,7 +222,7 @@ def _of_stacks(left: Opened, right: Opened, wanted: Sequence[Arch], width: int) 
     return DifferenceReport(ExitStatus.NOT_CONFORMANT, tuple(lines))
 
 
-def _headline(left: Opened, right: Opened, width: int) -> list[str]:
+def _headline(left: FilterStack, right: FilterStack, width: int) -> list[str]:
     lines = []
     for letter, opened in (("A", left), ("B", right)):
         lines += wrapped(f"{letter}  {opened.description}", width, "", INDENT)

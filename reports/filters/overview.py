@@ -11,7 +11,7 @@ from probes.filters.bpf import SeccompData
 from probes.filters.comparison import effect, run
 from probes.filters.partition import Alternatives
 from probes.filters.prover import Analysis
-from probes.targets.open import Opened
+from probes.targets.stack import FilterStack
 from reports.filters import places, way
 from reports.filters.places import Numbers, Place
 from reports.filters.way import INDENT, wrapped
@@ -101,7 +101,9 @@ def outcomes(analysis: Analysis, token: int, number: int) -> tuple[PossibleRetur
     return tuple(found)
 
 
-def overview(opened: Opened, analysis: Analysis, where: Sequence[Place], width: int) -> list[str]:
+def overview(
+    opened: FilterStack, analysis: Analysis, where: Sequence[Place], width: int
+) -> list[str]:
     """The whole of a target, as lines.
 
     Args:
@@ -119,13 +121,13 @@ def overview(opened: Opened, analysis: Analysis, where: Sequence[Place], width: 
     return lines
 
 
-def with_unread(opened: Opened, analysis: Analysis) -> Opened:
+def with_unread(opened: FilterStack, analysis: Analysis) -> FilterStack:
     """The target, its findings with those about bits that the kernel does not read."""
     found = unread.findings(analysis, opened.native)
     return replace(opened, findings=(*opened.findings, *found))
 
 
-def headline(opened: Opened, width: int) -> list[str]:
+def headline(opened: FilterStack, width: int) -> list[str]:
     """What the target is, and its findings."""
     lines = wrapped(f"{opened.description}: {_stack_text(opened)}", width)
     if opened.findings:
@@ -135,7 +137,7 @@ def headline(opened: Opened, width: int) -> list[str]:
     return lines
 
 
-def _stack_text(opened: Opened) -> str:
+def _stack_text(opened: FilterStack) -> str:
     """How many filters there are, how long they are, and which of them log what they do."""
     lengths = [f"{len(program):,}" for program in opened.programs]
     if not lengths:
@@ -218,7 +220,7 @@ def outcome_texts(found: Sequence[PossibleReturn], *, exact: bool) -> Iterator[s
 
 
 def number_lines(
-    opened: Opened, analysis: Analysis, place: Place, number: int, width: int
+    opened: FilterStack, analysis: Analysis, place: Place, number: int, width: int
 ) -> list[str]:
     """Why a number gets what it gets: the way of an example of each outcome.
 
@@ -244,14 +246,14 @@ def number_lines(
     return lines
 
 
-def call_lines(opened: Opened, place: Place, data: SeccompData, width: int) -> list[str]:
+def call_lines(opened: FilterStack, place: Place, data: SeccompData, width: int) -> list[str]:
     """What one call with all its arguments gets, and its way."""
     returns = effect(run(opened.programs, data, big_endian=opened.native.big_endian))
     text = f"{places.number_text(place, data.nr)} on {place.title} with {way.arguments_text(data)}"
     return [*wrapped(f"{text}: {returns}", width), *way.path_lines(opened, data)]
 
 
-def analyze(opened: Opened) -> Analysis:
+def analyze(opened: FilterStack) -> Analysis:
     """The analysis of a target.
 
     Raises:

@@ -7,7 +7,7 @@ from probes.filters import bpf, trace
 from probes.filters.bpf import Instruction, Program, SeccompData
 from probes.filters.comparison import outcome
 from probes.filters.trace import Step
-from probes.targets.open import Opened
+from probes.targets.stack import FilterStack
 from probes.text import visible
 
 INDENT = "  "
@@ -42,7 +42,7 @@ def arguments_text(data: SeccompData) -> str:
     return words
 
 
-def path_lines(opened: Opened, data: SeccompData) -> list[str]:
+def path_lines(opened: FilterStack, data: SeccompData) -> list[str]:
     """The instructions that a call comes by, in every filter, with what they compare."""
     big_endian = opened.native.big_endian
     lines = []
@@ -60,7 +60,7 @@ def path_lines(opened: Opened, data: SeccompData) -> list[str]:
     return lines
 
 
-def _flag(opened: Opened, place: int) -> str:
+def _flag(opened: FilterStack, place: int) -> str:
     return ", with SECCOMP_FILTER_FLAG_LOG" if opened.logged and opened.logged[place] else ""
 
 
@@ -146,7 +146,7 @@ def _meaning(instruction: Instruction, *, big_endian: bool) -> str:
     return f" ; {half} half of {name}"
 
 
-def disassembly_lines(opened: Opened) -> list[str]:
+def disassembly_lines(opened: FilterStack) -> list[str]:
     """Every filter, instruction by instruction."""
     lines = []
     count = len(opened.programs)

@@ -22,8 +22,7 @@ from probes.targets.oci.compiler import Compiled
 from probes.targets.oci.profile import Source, UnclearError, UnconfinedError
 from probes.targets.oci.reader import Asked, Engine, Reader, Release, Runtime, newest
 from probes.targets.oci.resolve import listed
-
-LOG_FLAG: Final = "SECCOMP_FILTER_FLAG_LOG"
+from probes.targets.stack import LOG_FLAG, FilterStack
 
 
 def readers(
@@ -94,34 +93,14 @@ class Document:
     everything: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The reading that is judged.
-
-    Attributes:
-        description: the file, and who reads it.
-        compiled: what it becomes.
-        findings: what is to be said of it, and of the other readers.
-    """
-
-    description: str
-    compiled: Compiled
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_logged(self) -> bool:
-        """Whether the program is installed with SECCOMP_FILTER_FLAG_LOG."""
-        return LOG_FLAG in self.compiled.flags
-
-
-def judged(
+def load(
     path: Path,
     container: Container,
     asked: Asked,
     document: Callable[[], Document],
     installed: Callable[[Engine | Runtime], Release | None] = oci_installed.installed,
-) -> Judged:
-    """Reads a file as everybody does who may read it.
+) -> FilterStack:
+    """Reads a file as everybody does who may read it; what the first of them makes of it is judged.
 
     Args:
         path: a profile or a bundle's ``config.json``.
@@ -149,15 +128,18 @@ def judged(
         refusals = [one.refusal for one in readings if one.refusal is not None]
         raise refusals[0]
     where = compiler.library_version()
-    return Judged(
+    programs = first.compiled.programs
+    return FilterStack(
         f"{source.path} ({first.reader.words}, libseccomp {where})",
-        first.compiled,
+        programs,
+        container.native,
         (
             *_disagreements(first, readings, document),
             *advice(_introduction(source.path, first.reader, asked, where, installed)),
             *advice(_refusals(readings)),
             *advice(first.compiled.findings),
         ),
+        logged=(LOG_FLAG in first.compiled.flags,) * len(programs),
     )
 
 

@@ -24,8 +24,8 @@ from probes.filters import bpf
 from probes.instrument.calls import Zygote
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Way
-from probes.targets import StackTarget
 from probes.tests.support.oracles import require
+from probes.tests.support.stacks import target_of
 from reports.tests.support import job
 
 pytestmark = pytest.mark.root("reads the kernel's audit records")
@@ -88,9 +88,7 @@ def judged(
     allow = FilterReturn(Action.ALLOW).value
     parts = bpf.ranges({ACCT}, returns.value, allow)
     program = bpf.dispatch({NATIVE.audit_arch: parts}, allow)
-    target = StackTarget(
-        "test", "the filter", dict.fromkeys(Profile, (program,)), NATIVE.big_endian
-    )
+    target = target_of("test", "the filter", dict.fromkeys(Profile, (program,)), NATIVE)
     documented = policy.load(DEFAULT_POLICY, arch.all_names())
     with job.undisturbed():
         collector = Withholding(NetlinkCollector(), withheld, batches)

@@ -312,9 +312,9 @@ def test_every_thread_has_its_own_filters() -> None:
     assert [thread.programs for thread in found.threads] == [(a,), (a, b), (a,), (a, b, c)]
     assert loaded.description == f"process {child.pid} ({found.comm})"
     tids = [thread.tid for thread in found.threads]
-    assert [one.programs for one in loaded.stacks] == [parsed(a), parsed(a, b), parsed(a, b, c)]
+    assert [one.programs for one in loaded.members] == [parsed(a), parsed(a, b), parsed(a, b, c)]
     whose = f"({found.comm}) of {loaded.description}"
-    assert [one.description for one in loaded.stacks] == [
+    assert [one.description for one in loaded.members] == [
         f"threads {tids[0]} ({found.comm}), {tids[2]} {whose}",
         f"thread {tids[1]} {whose}",
         f"thread {tids[3]} {whose}",
@@ -332,7 +332,7 @@ def test_a_first_thread_without_filters_is_a_stack_of_none() -> None:
     with started(python(body, "", distinct(1).hex())) as child:
         loaded = process.load(child.pid)
 
-    assert [one.programs for one in loaded.stacks] == [(), parsed(distinct(1))]
+    assert [one.programs for one in loaded.members] == [(), parsed(distinct(1))]
 
 
 @needs_root
@@ -354,7 +354,7 @@ ctypes.CDLL(None).pthread_exit(None)
         loaded = process.load(child.pid)
         assert state(child.pid) == "Z"
 
-    assert [one.programs for one in loaded.stacks] == [parsed(distinct(1))]
+    assert [one.programs for one in loaded.members] == [parsed(distinct(1))]
     assert [str(one) for one in loaded.findings] == [
         f"the first thread of {loaded.description} has ended; the others were judged"
     ]

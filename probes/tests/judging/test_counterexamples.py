@@ -25,9 +25,10 @@ from probes.instrument.calls import Call, Request, Route, Zygote
 from probes.judging import examiner, plan, proof, verdict
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Scope
-from probes.targets import StackTarget, analyzed
+from probes.targets.stack import analyzed
 from probes.tests.support import mutants
 from probes.tests.support.entering import Entering, build
+from probes.tests.support.stacks import target_of
 
 pytestmark = pytest.mark.skipif(
     os.uname().machine != "x86_64", reason="these are the entries of x86_64"
@@ -95,7 +96,7 @@ def judged(  # noqa: PLR0913, PLR0917 - the parts of a question
     claim: Claim = Claim.IS_PROVED,
 ) -> Cell:
     """The verdict on one claim about one call or scope."""
-    target = StackTarget("bpf", "the filter", {profile: tuple(stack)})
+    target = target_of("bpf", "the filter", {profile: tuple(stack)})
     offered = tuple(one for one, trouble in examiner.entered(zygote, KERNEL) if not trouble)
     judge = Examiner(zygote, target, POLICY, offered, AuditTrail(None, "none were asked for"))
     cases = plan.plan(POLICY, [profile], [on], offered, [on])
@@ -140,7 +141,7 @@ def test_ordinary_probes_of_i386_have_registers_of_32_bits(zygote: Zygote) -> No
     offered_or_skip(zygote, I386)
     number = plan.unknown_numbers(I386, KERNEL)[0]
     leaking = exception(I386, number, upper(0, 0), ALLOW, rightly(Profile.ERRNO))
-    target = StackTarget("bpf", "the filter", {Profile.ERRNO: (leaking,)})
+    target = target_of("bpf", "the filter", {Profile.ERRNO: (leaking,)})
     judge = Examiner(zygote, target, POLICY, KERNEL, AuditTrail(None, "none"))
     cases = plan.plan(POLICY, [Profile.ERRNO], [I386], KERNEL, [])
     (case,) = [

@@ -22,8 +22,8 @@ from probes.instrument.calls import Observation, Request, Route, Stage, Zygote
 from probes.judging import examiner, obstacles
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Way, plan
-from probes.targets import StackTarget
 from probes.tests.support import mutants
+from probes.tests.support.stacks import target_of
 
 POLICY = policy.load(DEFAULT_POLICY, arch.all_names())
 KERNEL = arch.offered_by(os.uname().machine)
@@ -64,7 +64,7 @@ def judged(
     on: Arch = NATIVE,
 ) -> list[Cell]:
     """The verdicts of some claims about one call, without audit records."""
-    target = StackTarget("bpf", "the filter", {profile: tuple(stack)}, NATIVE.big_endian)
+    target = target_of("bpf", "the filter", {profile: tuple(stack)}, NATIVE)
     offered = tuple(one for one, trouble in examiner.entered(zygote, KERNEL) if not trouble)
     judge = Examiner(zygote, target, POLICY, offered, AuditTrail(None, "none were asked for"))
     cases = plan(POLICY, [profile], [on], offered, [on])

@@ -1,8 +1,7 @@
 """Gaps: whether the filter lets siblings of documented calls through, and who says so."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -10,24 +9,22 @@ import pytest
 
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import ARCHES, Arch
+from probes.arch import ARCHES
 from probes.cell import Cell, CellKey, Claim, EvidenceKind, Outcome
 from probes.documents import policy, siblings
 from probes.documents.policy import DocumentedCall
 from probes.files import SUITE
 from probes.filters import bpf
-from probes.filters.bpf import Program
 from probes.filters.conditions import Condition, Operator
-from probes.filters.prover import Analysis, TooComplexError
-from probes.finding import Finding
 from probes.gap import Gap, GapState
 from probes.judging import gaps
 from probes.judging.gaps import ANY_FILTER
-from probes.targets import Origin, ProgramIdentity, StackTarget
+from probes.targets import StackTarget, Target, ambient
 from probes.targets.builtin import builtin
 from probes.targets.name import TargetName
 from probes.targets.open import Surroundings, open_target
 from probes.tests.support import oracles
+from probes.tests.support.stacks import target_of
 
 SHIPPED = SUITE / "cases" / "policies" / "container-restrictions.toml"
 POLICY = policy.load(SHIPPED, arch.all_names())
@@ -38,7 +35,7 @@ KILL, ERRNO, LOG = Profile.KILL, Profile.ERRNO, Profile.LOG
 def same_everywhere(value: FilterReturn) -> StackTarget:
     """A filter that gives every call one answer."""
     program = (bpf.statement(bpf.RET_K, value.value),)
-    return StackTarget("bpf", "the filter", dict.fromkeys(Profile, (program,)))
+    return target_of("bpf", "the filter", dict.fromkeys(Profile, (program,)))
 
 
 def states(found: tuple[Gap, ...]) -> set[GapState]:
@@ -119,7 +116,7 @@ def test_every_answer_of_a_filter(action: Action, kill: GapState, log: GapState)
 def masked(number: int, index: int, mask: int, value: int) -> StackTarget:
     """A filter that kills a number where a masked argument has a value, and else allows."""
     argument = 16 + 8 * index
-    program: Program = (
+    program: bpf.Program = (
         bpf.statement(bpf.LD_ABS, 0),
         bpf.jump(bpf.JEQ, number, 0, 4),
         bpf.statement(bpf.LD_ABS, argument),
@@ -128,7 +125,7 @@ def masked(number: int, index: int, mask: int, value: int) -> StackTarget:
         bpf.statement(bpf.RET_K, Action.KILL_PROCESS.value),
         bpf.statement(bpf.RET_K, Action.ALLOW.value),
     )
-    return StackTarget("bpf", "the filter", dict.fromkeys(Profile, (program,)))
+    return target_of("bpf", "the filter", dict.fromkeys(Profile, (program,)))
 
 
 def test_one_way_through_a_multiplexer_is_enough() -> None:
@@ -183,7 +180,7 @@ def test_libseccomp_leaves_a_multiplexed_msgrcv_open() -> None:
         made.export_bpf(file)
         file.seek(0)
         program = bpf.from_bytes(file.read())
-    target = StackTarget("bpf", "libseccomp's filter", dict.fromkeys(Profile, (program,)))
+    target = target_of("bpf", "libseccomp's filter", dict.fromkeys(Profile, (program,)))
     found = by_name(gaps.find(POLICY, target, (KILL,), X86[2:], {}))
     assert found["ipc MSGRCV", "i386"].state is GapState.OPEN
 
@@ -196,7 +193,7 @@ def test_runtimes_default_profile() -> None:
     pytest.importorskip("pyseccomp", reason="needs pyseccomp: pip install pyseccomp")
     surroundings = Surroundings(SHIPPED, ERRNO, X86[0], frozenset(), (6, 1))
     programs = open_target(TargetName("oci", str(profile)), surroundings).programs
-    target = StackTarget("oci", "its filter", {ERRNO: programs})
+    target = target_of("oci", "its filter", {ERRNO: programs})
     found = gaps.find(POLICY, target, (ERRNO,), X86[:1], {})
     rules = json.loads(Path(profile).read_text(encoding="utf-8"))["syscalls"]
     allowing = [rule for rule in rules if rule["action"] == "SCMP_ACT_ALLOW"]
@@ -215,35 +212,8 @@ def test_runtimes_default_profile() -> None:
     assert told["personality"] is GapState.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """A target whose programs are not to be had."""
-
-    kind: str = "ambient"
-    description: str = "the filter of the container"
-    findings: tuple[Finding, ...] = ()
-    origin: Origin | None = None
-
-    @property
-    def identities(self) -> Mapping[Profile, tuple[ProgramIdentity, ...]]:
-        """There are none."""
-        return {}
-
-    @property
-    def members(self) -> "tuple[Opaque, ...]":
-        """It has no parts."""
-        return (self,)
-
-    def programs(self, profile: Profile) -> tuple[Program, ...]:
-        """There are none."""
-        raise LookupError(profile)
-
-    def analysis(self, profile: Profile) -> Analysis:
-        """There is none."""
-        raise TooComplexError(f"the programs of {profile} are not to be had")
-
-    def predict(self, profile: Profile, arch: Arch, number: int) -> FilterReturn | None:
-        """Nothing."""
+# Nobody asks an ambient target for its programs: the kernel shows them to no confined process.
+OPAQUE: Target = ambient.untold(X86[:1], "the filters are not to be had")
 
 
 def rest(name: str, outcome: Outcome) -> Cell:
@@ -262,7 +232,7 @@ def test_without_programs_the_sweep_decides() -> None:
         rest("chroot", Outcome.CANNOT_TELL),
     ]
     seen = gaps.swept(cells)
-    found = by_name(gaps.find(POLICY, Opaque(), (KILL,), X86[:1], seen))
+    found = by_name(gaps.find(POLICY, OPAQUE, (KILL,), X86[:1], seen))
     fsopen, clone3 = found["fsopen", "x86_64"], found["clone3", "x86_64"]
     assert (fsopen.state, clone3.state) == (GapState.OPEN, GapState.CLOSED)
     assert {fsopen.evidence[0].kind, clone3.evidence[0].kind} == {EvidenceKind.OBSERVED}
@@ -298,7 +268,7 @@ def test_an_own_policy_gets_its_own_gaps(documented: tuple[str, ...], expected: 
     numbers = {X86[0].numbers[name] for name in documented}
     parts = bpf.ranges(numbers, ERRNO.returns.value, FilterReturn(Action.ALLOW).value)
     program = bpf.dispatch({X86[0].audit_arch: parts}, FilterReturn(Action.ALLOW).value)
-    target = StackTarget("bpf", "the filter", {ERRNO: (program,)})
+    target = target_of("bpf", "the filter", {ERRNO: (program,)})
     found = gaps.find(own, target, (ERRNO,), X86[:1], {})
     anyway = {one.name for one in siblings.siblings() if one.always}
     assert {gap.syscall for gap in found} - anyway == set(expected.split())
@@ -311,7 +281,7 @@ def test_a_sibling_of_several_kinds_is_one_gap() -> None:
     """Its gravest state counts: here of clone, which may start a process but no namespace."""
     number = ARCHES["x86_64"].numbers["clone"]
     own = documenting("unshare", "fork")
-    program: Program = (
+    program: bpf.Program = (
         bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
         bpf.jump(bpf.JEQ, number, 0, 3),
         bpf.statement(bpf.LD_ABS, 16),
@@ -319,7 +289,7 @@ def test_a_sibling_of_several_kinds_is_one_gap() -> None:
         bpf.statement(bpf.RET_K, Action.KILL_PROCESS.value),
         bpf.statement(bpf.RET_K, Action.ALLOW.value),
     )
-    target = StackTarget("bpf", "the filter", {KILL: (program,)})
+    target = target_of("bpf", "the filter", {KILL: (program,)})
     (gap,) = (one for one in gaps.find(own, target, (KILL,), X86[:1], {}) if one.syscall == "clone")
     assert gap.state is GapState.UNKNOWN
     assert gap.documented == ("fork",)

@@ -21,9 +21,10 @@ from probes.instrument.calls import Call, Request, Zygote
 from probes.judging import examiner, proof
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Scope, plan
-from probes.targets import StackTarget, builtin
+from probes.targets import builtin
 from probes.targets.oci import compiler
 from probes.targets.oci.capability import CAPABILITIES
+from probes.tests.support.stacks import target_of
 
 POLICY = policy.load(DEFAULT_POLICY, arch.all_names())
 X86_64, X32, I386 = (ARCHES[name] for name in ("x86_64", "x32", "i386"))
@@ -57,7 +58,7 @@ def deviation(program: Program, case: Case) -> proof.Deviation | None:
 def proved(zygote: Zygote, program: Program, case: Case) -> Cell:
     """The verdict, after a counterexample was tried on this kernel."""
     assert case.profile is not None
-    target = StackTarget("oci", "the profile", {case.profile: (program,)})
+    target = target_of("oci", "the profile", {case.profile: (program,)})
     kernel = arch.offered_by(os.uname().machine)
     offered = tuple(one for one, trouble in examiner.entered(zygote, kernel) if not trouble)
     judge = Examiner(zygote, target, POLICY, offered, AuditTrail(None, "none were asked for"))

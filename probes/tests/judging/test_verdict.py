@@ -31,7 +31,7 @@ from probes.judging import examiner, plan, verdict
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.judging.verdict import Counterexample, Question, Sighting, Trail
-from probes.targets import StackTarget
+from probes.tests.support.stacks import target_of
 
 EPERM, EACCES, EFAULT, ENOSYS = errno.EPERM, errno.EACCES, errno.EFAULT, errno.ENOSYS
 PROGRAM = "the filter under test"
@@ -733,9 +733,7 @@ def examine(
     case = Case(Claim.IS_REPORTED, NATIVE, (key,), (("arch", NATIVE.name),), Profile.KILL)
     parts = bpf.ranges({number}, KILL.value, ALLOW.value)
     program = bpf.dispatch({NATIVE.audit_arch: parts}, ALLOW.value)
-    target = StackTarget(
-        "test", PROGRAM, dict.fromkeys(Profile, (program,)), big_endian=NATIVE.big_endian
-    )
+    target = target_of("test", PROGRAM, dict.fromkeys(Profile, (program,)), NATIVE)
     collector = TellingCollector(naming, told, complete=complete, vouches=vouches)
     documented = policy.load(POLICY, arch.all_names())
     trail_told = AuditTrail(collector, "")

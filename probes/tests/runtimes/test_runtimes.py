@@ -273,7 +273,7 @@ def test_another_process_of_the_container_is_read(
         for one in intruders:
             one.wait(timeout=30)
 
-    first, other = found.stacks
+    first, other = found.members
     assert first.programs == found.programs != ()
     assert first.description.endswith(f"(the first program) of the {found.description}")
     assert other.programs == ()
@@ -372,9 +372,7 @@ def test_a_bundle_of_another_user(runtime: str, machine: Machine, tmp_path: Path
 def test_workers_get_the_very_container(machine: Machine, root: Path) -> None:
     """The controller starts one, and its workers judge by what it hands on."""
     found = target.load(machine.wanted("crun", root, CUSTOM))
-    judged = StackTarget(
-        "crun", found.description, {Profile.KILL: found.programs}, origin=found.origin
-    )
+    judged = StackTarget("crun", {Profile.KILL: found})
     # As execnet sends it from pytest's controller to its workers.
     sent = execnet.loads(execnet.dumps(judged.to_plain()))
     assert StackTarget.from_plain(sent) == judged
@@ -435,7 +433,9 @@ def test_an_exec_that_forgets_the_filter(machine: Machine, root: Path, tmp_path:
     assert tuple(map(str, bad.findings)) == (
         "a process that runc exec starts there has no seccomp filter at all",
     )
+    assert good.origin is not None
     assert good.origin.executed is not None
+    assert bad.origin is not None
     assert bad.origin.executed is not None
     for arch in ABIS:
         assert (

@@ -20,6 +20,7 @@ from probes.judging.plan import Scope
 from probes.judging.proof import agrees
 from probes.targets import StackTarget
 from probes.targets.builtin import allowed_numbers
+from probes.tests.support.stacks import target_of
 
 ALLOW = FilterReturn(Action.ALLOW).value
 KILL_PROCESS = FilterReturn(Action.KILL_PROCESS).value
@@ -82,7 +83,7 @@ class Mutant:
     @property
     def target(self) -> StackTarget:
         """The mutant as a target."""
-        return StackTarget("mutant", f"the mutant {self.name!r}", {self.profile: (self.program,)})
+        return target_of("mutant", f"the mutant {self.name!r}", {self.profile: (self.program,)})
 
     def red(self, key: CellKey, token: int, policy: Policy) -> bool:
         """Whether the mutant breaks the claim of a cell."""

@@ -29,11 +29,11 @@ from probes.instrument.calls import Standing, Zygote
 from probes.judging.examiner import Examiner
 from probes.run import settings, values
 from probes.run.settings import Settings
-from probes.targets import StackTarget
 from probes.tests.support import confined, mutants
 from probes.tests.support.confined import Key
 from probes.tests.support.mutants import EPERM, KILL_PROCESS, LOG, Table
 from probes.tests.support.oracles import require
+from probes.tests.support.stacks import target_of
 from reports.tests.support import job
 from reports.tests.support.job import Job, python_for_nobody
 
@@ -61,7 +61,7 @@ def documented() -> Policy:
 
 def from_outside(profile: Profile, stack: Sequence[bpf.Program]) -> dict[Key, Outcome]:
     """What the main job says of the filters, where it installs them itself; without proofs."""
-    target = StackTarget("stack", "the stack", {profile: tuple(stack) or EVERYTHING_ALLOWED})
+    target = target_of("stack", "the stack", {profile: tuple(stack) or EVERYTHING_ALLOWED})
     here = resolved(profile)
     seen = {Claim.CONTROLS, Claim.IS_PROVED}
     cases = [case for case in here.cases if case.claim not in seen]

@@ -18,8 +18,9 @@ from probes.filters.bpf import SeccompData, statement
 from probes.targets import name
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.reader import Asked, Engine, Release, Runtime
-from probes.targets.open import Opened, Surroundings
+from probes.targets.open import Surroundings
 from probes.targets.open import open_target as open_named
+from probes.targets.stack import FilterStack
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are x86_64's")
 
@@ -32,7 +33,7 @@ WHERE = Surroundings(
 )
 
 
-def open_target(word: str, where: Surroundings) -> Opened:
+def open_target(word: str, where: Surroundings) -> FilterStack:
     return open_named(name.read(word), where)
 
 

@@ -18,11 +18,13 @@ from probes.files import SUITE
 from probes.filters import bpf
 from probes.filters.comparison import Pair, compare, outcome
 from probes.filters.prover import TooComplexError
+from probes.finding import Finding
 from probes.instrument import harvest
 from probes.instrument.calls import Zygote
 from probes.judging import plan, verdict
 from probes.judging.examiner import Examiner
 from probes.targets import StackTarget, builtin, supervisor
+from probes.targets.stack import FilterStack, Origin
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.emitter import wait_for
 
@@ -34,14 +36,20 @@ RIGHT = builtin.build(SHIPPED, [NATIVE], ERRNO)
 EPERM = FilterReturn(Action.ERRNO, 1).value
 ALLOW = FilterReturn(Action.ALLOW).value
 
-UNCONFINED = StackTarget("pid", "thread 8 (b) of process 7 (a)", {ERRNO: ()})
+OTHER = FilterStack("thread 8 (b) of process 7 (a)", (), NATIVE)
+UNCONFINED = StackTarget("pid", {ERRNO: OTHER})
 TARGET = StackTarget(
     "pid",
-    "process 7 (a)",
-    {ERRNO: (RIGHT, RIGHT)},
-    logged=(True, False),
-    first="thread 7 (a) of process 7 (a)",
-    further=(UNCONFINED,),
+    {
+        ERRNO: FilterStack(
+            "process 7 (a)",
+            (RIGHT, RIGHT),
+            NATIVE,
+            logged=(True, False),
+            first="thread 7 (a) of process 7 (a)",
+            further=(OTHER,),
+        )
+    },
 )
 
 
@@ -50,9 +58,42 @@ def test_a_target_of_several_parts_reaches_workers_whole() -> None:
     assert StackTarget.from_plain(sent) == TARGET
 
 
+def test_a_stack_for_another_byte_order_reaches_workers_whole() -> None:
+    there = arch.get("s390x")
+    origin = Origin("runc", "1.1.5", "bundle", "", (RIGHT,), (True,))
+    stack = FilterStack("x", (RIGHT,), there, origin=origin, logged=(True,))
+    sent = marshal.loads(marshal.dumps(stack.to_plain()))  # noqa: S302 - made right here
+    assert FilterStack.from_plain(sent) == stack
+    assert sent["programs"] == [bpf.to_bytes(RIGHT, big_endian=True)]
+    assert sent["origin"][4] == sent["programs"]
+
+
+def test_other_words_reach_each_part_and_change_no_filter() -> None:
+    """A node judges copies of files, and tells of them by the names that the user gave."""
+    told = TARGET.with_findings(Finding("of process 7")).reworded(
+        lambda text: text.replace("process 7", "process 9")
+    )
+    assert [one.description for one in told.members] == [
+        "thread 7 (a) of process 9 (a)",
+        "thread 8 (b) of process 9 (a)",
+    ]
+    assert told.description == "process 9 (a)"
+    assert [one.text for one in told.findings] == ["of process 9"]
+    assert told.identities == TARGET.identities
+    assert told.logged == TARGET.logged
+
+
+def test_the_findings_of_the_whole_are_those_of_each_part() -> None:
+    told = TARGET.with_findings(Finding("something"))
+    assert [part.findings for part in told.members] == [told.findings] * 2
+    assert TARGET.findings == ()
+
+
 def test_the_members_are_the_parts_and_one_part_is_the_whole() -> None:
     first, other = TARGET.members
-    assert (first.description, first.stacks) == (TARGET.first, TARGET.stacks)
+    assert first.description == TARGET.stacks[ERRNO].first
+    assert first.programs(ERRNO) == TARGET.programs(ERRNO)
+    assert first.logged == TARGET.logged
     assert first.members == (first,)
     assert other == UNCONFINED
     # The analyses, which take a second each, are made once.

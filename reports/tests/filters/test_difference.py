@@ -13,7 +13,7 @@ from probes.filters.bpf import Program, SeccompData, jump, statement
 from probes.filters.comparison import Pair, compare, effect, run
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight
-from probes.targets.open import Opened
+from probes.targets.stack import FilterStack
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.random_programs import ALLOW, EPERM, X86_64
 from reports.filters import difference as module
@@ -27,8 +27,8 @@ KILL = Profile.KILL.returns.value
 WIDTH = 100
 
 
-def opened(*programs: Program, name: str = "a stack") -> Opened:
-    return Opened(name, programs, X86)
+def opened(*programs: Program, name: str = "a stack") -> FilterStack:
+    return FilterStack(name, programs, X86)
 
 
 def filter_of(**returns: int) -> Program:
@@ -260,7 +260,7 @@ def test_a_byte_order_is_the_machine_s() -> None:
         statement(bpf.RET_K, ALLOW),
     )
     allow = (statement(bpf.RET_K, ALLOW),)
-    left, right = (Opened("x", (program,), s390x) for program in (low_half, allow))
+    left, right = (FilterStack("x", (program,), s390x) for program in (low_half, allow))
     lines = difference(left, right, [s390x], WIDTH).lines
     assert "if args[0] & 0xffffffff == 0x1" in lines[-1]
     assert "as with args (0x1, ...)" in lines[-1]

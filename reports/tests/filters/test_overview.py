@@ -12,7 +12,7 @@ from probes.filters.bpf import U32, Program, SeccompData, jump, statement
 from probes.filters.comparison import effect, run
 from probes.filters.prover import TooComplexError
 from probes.finding import advice
-from probes.targets.open import Opened
+from probes.targets.stack import FilterStack
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.random_programs import ALLOW, EPERM, I386, X86_64
 from reports.filters import overview, places, way
@@ -22,11 +22,11 @@ X86 = abis.ARCHES["x86_64"]
 WIDTH = 80
 
 
-def opened(*programs: Program, findings: tuple[str, ...] = ()) -> Opened:
-    return Opened("a made-up stack", programs, X86, advice(findings))
+def opened(*programs: Program, findings: tuple[str, ...] = ()) -> FilterStack:
+    return FilterStack("a made-up stack", programs, X86, advice(findings))
 
 
-def lines_of(target: Opened, *names: str, width: int = WIDTH) -> list[str]:
+def lines_of(target: FilterStack, *names: str, width: int = WIDTH) -> list[str]:
     analysis = overview.analyze(target)
     wanted = [abis.get(name) for name in names]
     where = places.places(analysis, target.native, wanted)

@@ -28,7 +28,8 @@ from probes.targets.oci import compiler
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.installed import installed
 from probes.targets.oci.reader import Asked, Engine, Runtime
-from probes.targets.oci.target import Container, Document, Judged, judged
+from probes.targets.oci.target import Container, Document, load
+from probes.targets.stack import FilterStack
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import START_SECONDS, Machine, bundle, need, static_root
 from probes.tests.support.oracles import require
@@ -151,14 +152,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return static_root(tmp_path_factory.mktemp("scratch"), PROGRAM)
 
 
-def reading(path: Path, asked: Asked) -> Judged:
+def reading(path: Path, asked: Asked) -> FilterStack:
     kernel = compiler.kernel_version(os.uname().release)
     document = Document(CALLS, (NATIVE,))
-    return judged(path, Container(NATIVE, DOCKER_CAPABILITIES, kernel), asked, lambda: document)
+    return load(path, Container(NATIVE, DOCKER_CAPABILITIES, kernel), asked, lambda: document)
 
 
-def predicted(found: Judged) -> dict[str, FilterReturn]:
-    (program,) = found.compiled.programs
+def predicted(found: FilterStack) -> dict[str, FilterReturn]:
+    (program,) = found.programs
     every = (bpf.U32 << 32 | bpf.U32,) * 6
     return {
         name: FilterReturn.decode(
@@ -168,7 +169,7 @@ def predicted(found: Judged) -> dict[str, FilterReturn]:
     }
 
 
-def check(found: Judged, said: str) -> None:
+def check(found: FilterStack, said: str) -> None:
     """Holds what a container's program saw against what our reading foretells."""
     seen = dict(line.split() for line in said.splitlines())
     for name, returns in predicted(found).items():
@@ -368,7 +369,7 @@ def test_what_a_runtime_makes_of_annotations(
             container.hold(wanted)
         return
     (raw,) = container.hold(wanted).first
-    (program,) = found.compiled.programs
+    (program,) = found.programs
     assert bpf.from_bytes(raw) == program
 
 

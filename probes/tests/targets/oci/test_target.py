@@ -16,7 +16,8 @@ from probes.filters.bpf import SeccompData, statement
 from probes.finding import Finding, Weight, undecided
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.reader import Asked, Engine, Release, Runtime
-from probes.targets.oci.target import Container, Document, Judged, judged
+from probes.targets.oci.target import Container, Document, load
+from probes.targets.stack import FilterStack
 
 X86: Final = tuple(one for one in ARCHES.values() if one.machine == "x86_64")
 CALLS: Final = ("acct", "mount", "bpf", "keyctl")
@@ -61,30 +62,30 @@ def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one 
     *,
     others: tuple[str, ...] = (),
     everything: bool = False,
-) -> Judged:
+) -> FilterStack:
     path = directory / "profile.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     container = Container(X86[0], DOCKER_CAPABILITIES, (6, 1))
     document = Document(calls, tuple(arches), others, everything)
-    return judged(path, container, asked or Asked(), lambda: document, RELEASES.get)
+    return load(path, container, asked or Asked(), lambda: document, RELEASES.get)
 
 
-def limit(found: Judged) -> Finding:
+def limit(found: FilterStack) -> Finding:
     (one,) = [one for one in found.findings if one.weight is not Weight.ADVICE]
     assert one.weight is Weight.LIMITS
     assert one.about == "readers"
     return one
 
 
-def is_decided(found: Judged) -> bool:
+def is_decided(found: FilterStack) -> bool:
     return all(one.weight is Weight.ADVICE for one in found.findings)
 
 
-def answer(found: Judged, call: str, arch: Arch = X86[0]) -> str:
+def answer(found: FilterStack, call: str, arch: Arch = X86[0]) -> str:
     """What the judged filter does to a call."""
     number = arch.number(call)
     assert number is not None
-    (program,) = found.compiled.programs
+    (program,) = found.programs
     value = bpf.simulate(program, SeccompData(number, arch.audit_arch))
     return str(FilterReturn.decode(value))
 
@@ -282,7 +283,7 @@ def test_what_every_reader_refuses_is_refused(tmp_path: Path) -> None:
 def test_flags_by_release(asked: Asked, tmp_path: Path, *, starts: bool) -> None:
     content = allowing(rule("acct"), flags=["SECCOMP_FILTER_FLAG_LOG"])
     if starts:
-        assert read(tmp_path, content, asked).is_logged
+        assert read(tmp_path, content, asked).logged == (True,)
         return
     with pytest.raises(BadInputError, match=r"runc 1\.1\.5 does not know the flag"):
         read(tmp_path, content, asked)
@@ -290,7 +291,7 @@ def test_flags_by_release(asked: Asked, tmp_path: Path, *, starts: bool) -> None
 
 def test_a_flag_that_some_readers_drop(tmp_path: Path) -> None:
     content = allowing(rule("acct"), flags=["SECCOMP_FILTER_FLAG_LOG"])
-    assert not read(tmp_path, content, Asked(Engine.DOCKER)).is_logged
+    assert read(tmp_path, content, Asked(Engine.DOCKER)).logged == (False,)
     one = limit(read(tmp_path, content))
     assert set(one.calls) == set(CALLS)
     assert "SECCOMP_FILTER_FLAG_LOG" in one.text
@@ -327,7 +328,7 @@ def test_the_part_for_newer_calls_without_architectures(
     for named, has in (([], stub), (["SCMP_ARCH_X86_64"], runtime.name is Runtime.RUNC)):
         asked = Asked(Engine.DOCKER, runtime)
         found = read(tmp_path, {**content, "architectures": named}, asked)
-        value = FilterReturn.decode(bpf.simulate(found.compiled.programs[0], LATER))
+        value = FilterReturn.decode(bpf.simulate(found.programs[0], LATER))
         assert value == FilterReturn(Action.ERRNO, 38 if has else 1)
 
 
