@@ -1,0 +1,399 @@
+"""What the documentation lists is what the code has: nothing missing, and nothing else.
+
+Every table that lists something is held to the code's own list of it, both ways. To hold another
+one, add it to ``TABLES`` or ``COMMANDS``; that it can turn red is shown for every row of each.
+"""
+
+import argparse
+import ast
+import functools
+import re
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from probes.action import Profile
+from probes.cell import Cause, Claim, EvidenceKind, Outcome
+from probes.errors import BadInputError, ExitStatus
+from probes.files import SUITE
+from probes.guest.machines import MACHINES
+from probes.judging import plan
+from probes.run import settings
+from probes.targets import ambient
+from probes.targets import open as targets
+from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
+from reports.commands import main
+from reports.filters import export
+from reports.formats.catalogue import FORMATS
+from reports.html.view import MEANINGS
+from reports.summary import OUTCOME_WORDS
+from reports.tests.support import job, markdown
+from reports.tests.support.markdown import Fact, Row, complaints
+
+Known = Mapping[str, Fact]
+
+_SHARED: Final = "#options-of-"
+"""Where a link leads that says that a command has the options of another section as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the documentation, and what the code itself lists.
+
+    Attributes:
+        page: the page, seen from the top of the repository.
+        section: the title of its section.
+        known: what the code lists.
+        place: which of the section's tables it is, counted from 0.
+    """
+
+    page: str
+    section: str
+    known: Callable[[], Known]
+    place: int = 0
+
+    def text(self) -> str:
+        """The page."""
+        return (SUITE / self.page).read_text(encoding="utf-8")
+
+    def rows(self, text: str) -> list[Row]:
+        """The table's rows on a page like this one."""
+        return markdown.section(text, self.section).tables[self.place]
+
+    def complaints(self, text: str) -> list[str]:
+        """Where a page like this one differs from the code."""
+        return complaints(self.rows(text), self.known())
+
+    def __str__(self) -> str:
+        """Its name as a parameter."""
+        return f"{self.page}#{self.section}-{self.place}"
+
+
+def named(names: Iterable[str]) -> Known:
+    """Names of which nothing else is said."""
+    return {name: Fact() for name in names}
+
+
+def said(words: Mapping[str, Iterable[str]]) -> Known:
+    """Names with what their rows must say."""
+    return {name: Fact(frozenset(facts)) for name, facts in words.items()}
+
+
+def claims() -> Known:
+    """The claims, with their profiles and meanings."""
+    return said({claim: (profile_of(claim), MEANINGS[claim]) for claim in Claim})
+
+
+def profile_of(claim: Claim) -> str:
+    """The profile under which a claim is made, by the plan; "all" for every one."""
+    module = plan.function_of(claim)
+    paths = [path for path in (SUITE / "cases").glob("test_*.py") if module in path.read_text()]
+    (path,) = paths
+    word = path.stem.removeprefix("test_")
+    return word if word in set(Profile) else "all"
+
+
+def terms(file: str, section: str = "") -> Mapping[str, str]:
+    """The terms that a part of the compliance page explains, with their first sentences."""
+    text = (SUITE / "reports/html" / file).read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    heading = ""
+    for element in ET.fromstring(f"<div>{text}</div>"):  # noqa: S314 - our own file
+        if element.tag == "h3":
+            heading = "".join(element.itertext())
+        if element.tag == "dl" and heading == section:
+            children = list(element)
+            for term, meaning in zip(children[::2], children[1::2], strict=True):
+                found["".join(term.itertext())] = "".join(meaning.itertext())
+    return found
+
+
+def outcomes() -> Known:
+    """The outcomes, as the page's glossary explains them."""
+    explained = terms("glossary.html", "Outcomes")
+    return said(
+        {OUTCOME_WORDS[one]: [explained[OUTCOME_WORDS[one].capitalize()]] for one in Outcome}
+    )
+
+
+def causes() -> Known:
+    """The causes, as the page's glossary explains them."""
+    explained = terms("glossary.html", "Causes")
+    return said(
+        {one: [explained["LSM" if one is Cause.LSM else one.value.capitalize()]] for one in Cause}
+    )
+
+
+def evidence() -> Known:
+    """The kinds of evidence, as the page's method explains them."""
+    explained = terms("method.html")
+    return said(
+        {
+            kind: [f"{explained[kind.value.capitalize()].split('. ')[0].rstrip('.')}."]
+            for kind in EvidenceKind
+        }
+    )
+
+
+def statuses() -> Known:
+    """The exit statuses, by their numbers."""
+    return said({str(int(one)): [one.name.lower().replace("_", " ")] for one in ExitStatus})
+
+
+def audit_sources() -> Known:
+    """The sources of audit records: those that a refusal names, and the default."""
+    with pytest.raises(BadInputError) as refused:
+        settings.check_audit_source("nonsense")
+    listed = re.search(r"it is (.*?), and without", str(refused.value))
+    assert listed
+    return named((*re.split(r", | or ", listed[1]), settings.AUDIT_BEST))
+
+
+def target_words() -> Known:
+    """The targets, each alone though a row may name two alike."""
+    return named((*re.split(r", | or ", targets.WORDS), ambient.WORD))
+
+
+def releases(names: Iterable[Engine | Runtime]) -> Known:
+    """Readers of profiles, with the releases between which they are known."""
+    bounds = (OLDEST, NEWEST)
+    return said({one: [spelled(each[one]) for each in bounds if one in each] for one in names})
+
+
+def guests() -> Known:
+    """The guests, with Debian's architectures."""
+    return said({one.name: [one.userland] for one in MACHINES.values()})
+
+
+@functools.cache
+def files_of_a_run() -> Known:
+    """What a run leaves in its folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        job.run(Path(folder), *job.ALONE, *job.SMALL, "-k", "acct")
+        return named(path.name for path in Path(folder).iterdir())
+
+
+def told_by(command: str) -> list[str]:
+    """The exit statuses that a command's help lists."""
+    return re.findall(r"^ {2}(\d)  ", parsers()[command].description or "", re.MULTILINE)
+
+
+_VARIABLE: Final = re.compile(
+    r"(?:SYSCALL_CONFORMANCE|XDG|GITHUB|GITLAB|CI|JENKINS|BUILD)_[A-Z_]+|PYTHON[A-Z]+|PYTEST_[A-Z_]*"
+)
+
+
+@functools.cache
+def variables(*, of_tests: bool = False) -> frozenset[str]:
+    """The environment variables that the suite reads, or its tests do; all of Python's are one."""
+    found: set[str] = set()
+    for path in modules():
+        if ("tests" in path.parts) is of_tests:
+            found |= set(read_variables(ast.parse(path.read_text(encoding="utf-8"))))
+    if of_tests:
+        return frozenset(name for name in found if name.startswith("SYSCALL_CONFORMANCE_"))
+    return frozenset(re.sub(r"^(PYTHON|PYTEST_).*", r"\1*", name) for name in found)
+
+
+def read_variables(module: ast.Module) -> Iterator[str]:
+    """Names of variables in a module: by how they look, and whatever it asks ``os.environ`` for."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if _VARIABLE.fullmatch(node.value):
+                yield node.value
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
+            yield from _constants(node.args[0])
+        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
+            yield from _constants(node.slice)
+
+
+def _constants(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def modules() -> list[Path]:
+    """Every module of the suite and its tests, seen from the top of the repository."""
+    return [
+        path.relative_to(SUITE)
+        for folder in ("cases", "probes", "reports")
+        for path in sorted((SUITE / folder).rglob("*.py"))
+    ]
+
+
+def parsers() -> Mapping[str, argparse.ArgumentParser]:
+    """What parses the words of each command."""
+    for action in main._parser(())._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices
+    raise LookupError
+
+
+def options(command: str) -> Known:
+    """The options of a command."""
+    actions = parsers()[command]._actions
+    return {spelled_option(one): fact(one) for one in actions if "-h" not in one.option_strings}
+
+
+def spelled_option(action: argparse.Action) -> str:
+    """An option as the documentation writes it, such as ``--arch=NAMES``."""
+    metavar = action.metavar or action.dest.upper()
+    if not action.option_strings:
+        return str(metavar)
+    name = max(action.option_strings, key=len)
+    if action.nargs == 0:
+        return name
+    return f"{name}{'=' if name.startswith('--') else ' '}{metavar}"
+
+
+def fact(action: argparse.Action) -> Fact:
+    """What the row of an option must say: its default, and its choices."""
+    choices = None if action.choices is None else frozenset(map(str, action.choices))
+    return Fact(_default(action.default), choices)
+
+
+def _default(value: object) -> frozenset[str]:
+    if not value or isinstance(value, (bool, list)) or value is argparse.SUPPRESS:
+        return frozenset()
+    if isinstance(value, float):
+        return frozenset({f"{value:g}"})
+    return frozenset({str(value).removeprefix(f"{SUITE}/")})
+
+
+def options_of_the_main_job(config: pytest.Config) -> Known:
+    """The options that the suite gives pytest."""
+    groups = config._parser.optparser._action_groups
+    (ours,) = (one for one in groups if one.title == "syscall-conformance")
+    return {spelled_option(one): fact(one) for one in ours._group_actions}
+
+
+def option_rows(text: str, title: str) -> list[Row]:
+    """The options that a section lists, with those of sections that it says it has as well."""
+    by_anchor = {f"#{one.anchor}": one for one in markdown.sections(text)}
+    own = markdown.section(text, title)
+    linked = [by_anchor[where] for where, _ in own.links if where.startswith(_SHARED)]
+    return [row for one in (own, *linked) for row in (one.tables[0] if one.tables else [])]
+
+
+TABLES: Final = (
+    Table("README.md", "syscall-conformance", lambda: named(Profile)),
+    Table("docs/commands.md", "export", lambda: named(export.Format), 1),
+    Table("docs/commands.md", "Environment variables", lambda: named(variables())),
+    Table("docs/machines.md", "Other kernels", guests),
+    Table("docs/reports.md", "Formats", lambda: said({n: [f.file] for n, f in FORMATS.items()})),
+    Table("docs/reports.md", "Reports of a run", files_of_a_run),
+    Table("docs/targets.md", "Profiles and their readers", lambda: releases(Engine)),
+    Table("docs/targets.md", "Profiles and their readers", lambda: releases(Runtime), 1),
+    Table("docs/targets.md", "Every target", target_words),
+    Table("docs/verdicts.md", "Audit records", audit_sources),
+    Table("docs/verdicts.md", "Causes", causes),
+    Table("docs/verdicts.md", "Claims", claims),
+    Table("docs/verdicts.md", "Evidence", evidence),
+    Table("docs/verdicts.md", "Exit status", statuses),
+    Table("docs/verdicts.md", "Outcomes", outcomes),
+    Table("docs/observe.md", "Will this workload survive?", lambda: named(told_by("observe"))),
+)
+
+
+COMMANDS_PAGE: Final = SUITE / "docs/commands.md"
+MAIN_JOB: Final = "The main job"
+COMMANDS: Final = (MAIN_JOB, *main._COMMANDS)
+
+
+def known_options(command: str, config: pytest.Config) -> Known:
+    """The options of a command, or of the main job."""
+    return options_of_the_main_job(config) if command == MAIN_JOB else options(command)
+
+
+each_table = pytest.mark.parametrize("table", TABLES, ids=str)
+each_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@each_table
+def test_a_table_lists_what_the_code_has(table: Table) -> None:
+    assert table.complaints(table.text()) == []
+
+
+@each_table
+def test_a_row_that_is_missing_is_red(table: Table) -> None:
+    text = table.text()
+    for row in table.rows(text):
+        assert table.complaints(markdown.without(text, row)) == [f"{row.key}: is not documented"]
+
+
+@each_table
+def test_a_row_too_many_is_red(table: Table) -> None:
+    text = table.text()
+    last = table.rows(text)[-1]
+    made = markdown.with_row(text, last, *("`nonsense`" for _ in last.cells))
+    assert table.complaints(made) == ["nonsense: is documented, and not in the code"]
+
+
+@each_table
+def test_a_row_that_says_something_else_is_red(table: Table) -> None:
+    text = table.text()
+    known = table.known()
+    for row in table.rows(text):
+        facts = known[row.key].says
+        made = markdown.without(text, row)
+        before = Row(row.cells, row.codes, row.line - 1)
+        made = markdown.with_row(made, before, row.key, *("else" for _ in row.cells[1:]))
+        assert len(table.complaints(made)) == len(facts)
+
+
+@each_command
+def test_the_options_of_a_command_are_those_of_its_parser(
+    command: str, pytestconfig: pytest.Config
+) -> None:
+    rows = option_rows(COMMANDS_PAGE.read_text(), command)
+    assert complaints(rows, known_options(command, pytestconfig)) == []
+
+
+@each_command
+def test_an_option_that_is_missing_is_red(command: str, pytestconfig: pytest.Config) -> None:
+    text = COMMANDS_PAGE.read_text()
+    known = known_options(command, pytestconfig)
+    for row in option_rows(text, command):
+        rows = option_rows(markdown.without(text, row), command)
+        assert complaints(rows, known) == [f"{row.key}: is not documented"]
+
+
+@each_command
+def test_an_option_too_many_is_red(command: str, pytestconfig: pytest.Config) -> None:
+    text = COMMANDS_PAGE.read_text()
+    known = known_options(command, pytestconfig)
+    last = option_rows(text, command)[-1]
+    rows = option_rows(markdown.with_row(text, last, "`--nonsense`", "", ""), command)
+    assert complaints(rows, known) == ["--nonsense: is documented, and not in the code"]
+
+
+@each_command
+def test_another_default_or_choice_is_red(command: str, pytestconfig: pytest.Config) -> None:
+    text = COMMANDS_PAGE.read_text()
+    known = known_options(command, pytestconfig)
+    for row in option_rows(text, command):
+        fact = known[row.key]
+        changed = Row((row.key, "", ""), ((row.key,), ("`nonsense`",), ()), row.line)
+        expected = len(fact.says) + (fact.choices is not None)
+        assert len(complaints([changed], {row.key: fact})) == expected
+
+
+def test_every_command_has_a_section_and_no_other_has() -> None:
+    titles = [one.title for one in markdown.sections(COMMANDS_PAGE.read_text())]
+    lower = [title for title in titles if title and title.islower()]
+    assert sorted(lower) == sorted(parsers())
+
+
+def test_a_variable_is_found_however_it_is_read() -> None:
+    module = ast.parse('A = "SYSCALL_CONFORMANCE_X"\nos.environ.get("Y", "")\nos.environ["Z"]')
+    assert sorted(read_variables(module)) == ["SYSCALL_CONFORMANCE_X", "Y", "Z"]
+
+
+def test_a_cell_that_stands_twice_is_red() -> None:
+    rows = [Row(("a", ""), ((), ()), 3)] * 2
+    assert complaints(rows, named(["a"])) == ["a: stands there 2 times"]
