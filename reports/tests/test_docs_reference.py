@@ -191,30 +191,44 @@ _VARIABLE: Final = re.compile(
 @functools.cache
 def variables(*, of_tests: bool = False) -> frozenset[str]:
     """The environment variables that the suite reads, or its tests do; all of Python's are one."""
-    found: set[str] = set()
-    for path in modules():
-        if ("tests" in path.parts) is of_tests:
-            found |= set(read_variables(ast.parse(path.read_text(encoding="utf-8"))))
+    parsed = [
+        ast.parse((SUITE / path).read_text(encoding="utf-8"))
+        for path in modules()
+        if ("tests" in path.parts) is of_tests
+    ]
+    found = {name for module in parsed for name in asked_for(module)}
     if of_tests:
         return frozenset(name for name in found if name.startswith("SYSCALL_CONFORMANCE_"))
+    found |= {name for module in parsed for name in looking_like_one(module)}
     return frozenset(re.sub(r"^(PYTHON|PYTEST_).*", r"\1*", name) for name in found)
 
 
-def read_variables(module: ast.Module) -> Iterator[str]:
-    """Names of variables in a module: by how they look, and whatever it asks ``os.environ`` for."""
+def asked_for(module: ast.Module) -> Iterator[str]:
+    """The variables for which a module asks ``os.environ``, by themselves or by a constant."""
+    constants = {
+        ast.unparse(target): node.value
+        for node in module.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
     for node in ast.walk(module):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if _VARIABLE.fullmatch(node.value):
-                yield node.value
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
-            yield from _constants(node.args[0])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
+            asked = node.args[0]
         elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
-            yield from _constants(node.slice)
+            asked = node.slice
+        else:
+            continue
+        named = constants.get(ast.unparse(asked), asked)
+        if isinstance(named, ast.Constant) and isinstance(named.value, str):
+            yield named.value
 
 
-def _constants(node: ast.expr) -> Iterator[str]:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
+def looking_like_one(module: ast.Module) -> Iterator[str]:
+    """The texts of a module that are names of variables, however it comes to read them."""
+    for node in ast.walk(module):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and _VARIABLE.fullmatch(text):
+            yield text
 
 
 def modules() -> list[Path]:
@@ -390,8 +404,12 @@ def test_every_command_has_a_section_and_no_other_has() -> None:
 
 
 def test_a_variable_is_found_however_it_is_read() -> None:
-    module = ast.parse('A = "SYSCALL_CONFORMANCE_X"\nos.environ.get("Y", "")\nos.environ["Z"]')
-    assert sorted(read_variables(module)) == ["SYSCALL_CONFORMANCE_X", "Y", "Z"]
+    module = ast.parse(
+        'A = "SYSCALL_CONFORMANCE_X"\nB: str = "W"\n'
+        'os.environ.get("Y", "")\nos.environ["Z"]\nos.environ.get(B)'
+    )
+    assert sorted(looking_like_one(module)) == ["SYSCALL_CONFORMANCE_X"]
+    assert sorted(asked_for(module)) == ["W", "Y", "Z"]
 
 
 def test_a_cell_that_stands_twice_is_red() -> None:
