@@ -191,11 +191,12 @@ _VARIABLE: Final = re.compile(
 @functools.cache
 def variables(*, of_tests: bool = False) -> frozenset[str]:
     """The environment variables that the suite reads, or its tests do; all of Python's are one."""
-    parsed = [
-        ast.parse((SUITE / path).read_text(encoding="utf-8"))
+    texts = [
+        (SUITE / path).read_text(encoding="utf-8")
         for path in modules()
         if ("tests" in path.parts) is of_tests
     ]
+    parsed = [ast.parse(text) for text in texts if "environ" in text or _VARIABLE.search(text)]
     found = {name for module in parsed for name in asked_for(module)}
     if of_tests:
         return frozenset(name for name in found if name.startswith("SYSCALL_CONFORMANCE_"))
