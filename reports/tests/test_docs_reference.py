@@ -18,14 +18,13 @@ from typing import Final
 import pytest
 
 from probes.action import Profile
+from probes.audit import source
 from probes.cell import Cause, Claim, EvidenceKind, Outcome
 from probes.errors import BadInputError, ExitStatus
 from probes.files import SUITE
 from probes.guest.machines import MACHINES
 from probes.judging import plan
-from probes.run import settings
-from probes.targets import ambient
-from probes.targets import open as targets
+from probes.targets import name
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
 from reports.filters import export
@@ -76,12 +75,12 @@ class Table:
 
 def named(names: Iterable[str]) -> Known:
     """Names of which nothing else is said."""
-    return {name: Fact() for name in names}
+    return {one: Fact() for one in names}
 
 
 def said(words: Mapping[str, Iterable[str]]) -> Known:
     """Names with what their rows must say."""
-    return {name: Fact(frozenset(facts)) for name, facts in words.items()}
+    return {one: Fact(frozenset(facts)) for one, facts in words.items()}
 
 
 def claims() -> Known:
@@ -148,15 +147,24 @@ def statuses() -> Known:
 def audit_sources() -> Known:
     """The sources of audit records: those that a refusal names, and the default."""
     with pytest.raises(BadInputError) as refused:
-        settings.check_audit_source("nonsense")
+        source.read("nonsense")
     listed = re.search(r"it is (.*?), and without", str(refused.value))
     assert listed
-    return named((*re.split(r", | or ", listed[1]), settings.AUDIT_BEST))
+    words = (*_listed(listed[1]), str(source.BEST))
+    assert {word.partition(":")[0] for word in words} == set(source.SourceKind)
+    return named(words)
 
 
 def target_words() -> Known:
-    """The targets, each alone though a row may name two alike."""
-    return named((*re.split(r", | or ", targets.WORDS), ambient.WORD))
+    """The targets: those that a refusal names, and what only a run can judge."""
+    words = (*_listed(name.WORDS), name.AMBIENT)
+    kinds = {name.BUILTIN, name.AMBIENT, *name._WITH_ARGUMENT}
+    assert {word.partition(":")[0] for word in words} == kinds
+    return named(words)
+
+
+def _listed(sentence: str) -> list[str]:
+    return re.split(r", | or ", sentence)
 
 
 def releases(names: Iterable[Engine | Runtime]) -> Known:
