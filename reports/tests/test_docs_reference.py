@@ -27,7 +27,7 @@ from probes.judging import plan
 from probes.targets import name
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
-from reports.filters import export
+from reports.filters import allowlist
 from reports.formats.catalogue import FORMATS
 from reports.html.view import MEANINGS
 from reports.summary import OUTCOME_WORDS
@@ -305,7 +305,7 @@ def option_rows(text: str, title: str) -> list[Row]:
 
 TABLES: Final = (
     Table("README.md", "syscall-conformance", lambda: named(Profile)),
-    Table("docs/commands.md", "export", lambda: named(export.Format), 1),
+    Table("docs/commands.md", "export", lambda: named(allowlist.ExportFormat), 1),
     Table("docs/commands.md", "Environment variables", lambda: named(variables())),
     Table("docs/machines.md", "Other kernels", guests),
     Table("docs/reports.md", "Formats", lambda: said({n: [f.file] for n, f in FORMATS.items()})),

@@ -13,8 +13,8 @@ from probes.action import Profile
 from probes.files import SUITE
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import need
-from reports.filters import export
-from reports.filters.export import Format, Request
+from reports.filters import allowlist
+from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.commands.test_gate import SHIPPED, X86, starts_containers
 from reports.tests.support import markdown
 from reports.tests.support.job import PATIENCE_SECONDS, environment
@@ -51,7 +51,7 @@ def test_readme_shows_what_the_gate_says(tmp_path: Path) -> None:
         (root / name).mkdir(parents=True)
     shutil.copy("/bin/true", root / "bin/shop")
     lax = replace(SHIPPED, calls=tuple(one for one in SHIPPED.calls if one.name != "mount"))
-    program = export.export(Request(lax, Profile.ERRNO, X86), Format.BPF)
+    program = allowlist.export(ExportRequest(lax, Profile.ERRNO, X86), ExportFormat.BPF)
     assert isinstance(program, bytes)
     (tmp_path / "platform.bpf").write_bytes(program)
     command, *said = shown()
