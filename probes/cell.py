@@ -121,6 +121,10 @@ class Cell:
         expected: what the claim asks for, in a few words.
         observed: what was seen, in a few words.
         evidence: what the verdict rests on.
+        reason: why it came to its outcome, without the words that only name the cell, so that cells
+            with one reason can stand together; "" where the sentence alone says it.
+        by_program: whether it rests on what the program returns, which the kernel alone would not
+            have shown.
         waiver: for *waived*, which of the run's waivers accepts the failure, counted from 0.
         environment: which of the record's environments it was judged in, counted from 0.
     """
@@ -134,3 +138,10 @@ class Cell:
     evidence: tuple[Evidence, ...] = ()
     waiver: int | None = None
     environment: int = 0
+    reason: str = ""
+    by_program: bool = False
+
+    @property
+    def why(self) -> str:
+        """The reason; the whole sentence where no reason stands apart."""
+        return self.reason or self.sentence

@@ -28,6 +28,8 @@ class Gap:
         state: whether it gets through.
         sentence: what was found, as one sentence for people.
         evidence: what that rests on.
+        reason: what was found, without the words that only name the call; "" where the sentence
+            alone says it.
     """
 
     family: str
@@ -39,3 +41,9 @@ class Gap:
     state: GapState
     sentence: str
     evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason; the whole sentence where no reason stands apart."""
+        return self.reason or self.sentence

@@ -3,7 +3,6 @@
 Terminal, pages and formats use the same ones, so that they never disagree.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from probes.judging.plan import UNKNOWN
 from reports.results import (
     DECIDED,
     GAPS_WORST_FIRST,
-    UNDECIDED,
     Environment,
     Run,
     gaps_in_order,
@@ -90,23 +88,6 @@ class Coverage:
     judged: int
     undecided: int
     not_applicable: int
-
-
-def reason(cell: Cell) -> str:
-    """Why the cell came to its outcome: its sentence without the words that only name the cell.
-
-    ``acct (163) on x86_64: no rule for it`` becomes ``no rule for it``, so that cells with one
-    reason can stand together. What was observed is reason enough where a verdict is lacking and
-    the sentence ends with it.
-    """
-    if cell.outcome in UNDECIDED and cell.sentence.endswith(f": {cell.observed}"):
-        return cell.observed
-    opening, colon, rest = cell.sentence.partition(": ")
-    return rest if colon and rest and _names_cell(opening, cell.key) else cell.sentence
-
-
-def _names_cell(words: str, key: CellKey) -> bool:
-    return re.match(rf"{re.escape(key.syscall)}(?!\w)", words) is not None
 
 
 def documented(run: Run) -> tuple[Cell, ...]:
@@ -192,8 +173,8 @@ def claim_title(claim: Claim, profile: str) -> str:
 
 
 def by_reason(cells: Iterable[Cell]) -> tuple[Group, ...]:
-    """Cells by their cause and the reason that their sentences give, the largest group first."""
-    groups = gathered(in_order(cells), lambda cell: (cell.cause, reason(cell)))
+    """Cells by their cause and reason, the largest group first."""
+    groups = gathered(in_order(cells), lambda cell: (cell.cause, cell.why))
     return tuple(
         Group(why, tuple(members))
         for (_, why), members in sorted(groups.items(), key=lambda item: -len(item[1]))

@@ -251,11 +251,17 @@ def _waived(cell: Cell, valid: Iterable[tuple[int, Waiver]]) -> Cell:
         return cell
     for index, waiver in valid:
         if waiver.names(cell.key):
-            sentence = (
-                f"{cell.sentence}; waived until {waiver.expires} by {waiver.approver}"
+            granted = (
+                f"; waived until {waiver.expires} by {waiver.approver}"
                 f" (owner {waiver.owner}): {waiver.reason}"
             )
-            return replace(cell, outcome=Outcome.WAIVED, sentence=sentence, waiver=index)
+            return replace(
+                cell,
+                outcome=Outcome.WAIVED,
+                sentence=f"{cell.sentence}{granted}",
+                waiver=index,
+                reason=f"{cell.why}{granted}",
+            )
     return cell
 
 

@@ -38,11 +38,13 @@ class Seen:
         effect: what became of the call.
         detail: the effect in words, with its numbers.
         errno: the error of a refusal.
+        by_program: whether the program says it, and the kernel did not show it.
     """
 
     effect: Effect
     detail: str
     errno: int = 0
+    by_program: bool = False
 
 
 @dataclass(frozen=True, slots=True)

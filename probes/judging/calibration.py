@@ -122,10 +122,17 @@ def _weighed(cell: Cell, needed: frozenset[Action], unhonoured: Collection[Cell]
         return cell
     if cell in unhonoured:
         text = f"this kernel does not honour {action_of(cell).name}: {cell.observed}"
-        sentence = f"{verdict.subject(cell.key)}: expected {cell.expected}, but {text}"
-        return replace(cell, cause=Cause.NOT_IMPLEMENTED, sentence=sentence, observed=text)
-    if action_of(cell) not in needed:
-        sentence = f"{cell.sentence}; nothing that is asked about depends on it"
+        reason = f"expected {cell.expected}, but {text}"
+        sentence = f"{verdict.subject(cell.key)}: {reason}"
         cause = Cause.NOT_IMPLEMENTED
-        return replace(cell, outcome=Outcome.NOT_APPLICABLE, cause=cause, sentence=sentence)
+        return replace(cell, cause=cause, sentence=sentence, observed=text, reason=reason)
+    if action_of(cell) not in needed:
+        more = "; nothing that is asked about depends on it"
+        return replace(
+            cell,
+            outcome=Outcome.NOT_APPLICABLE,
+            cause=Cause.NOT_IMPLEMENTED,
+            sentence=f"{cell.sentence}{more}",
+            reason=f"{cell.why}{more}",
+        )
     return cell

@@ -718,7 +718,9 @@ class Examiner:
                 sighting = replace(sighting, witnessed=watched, simulated=simulated)
                 cell = verdict.judge(self._question(key, case.profile), sighting)
                 if cell.outcome is not Outcome.PASSED:
-                    cell = replace(cell, sentence=f"{cell.sentence} ({_arguments_words(other)})")
+                    made = f" ({_arguments_words(other)})"
+                    sentence, reason = f"{cell.sentence}{made}", f"{cell.why}{made}"
+                    cell = replace(cell, sentence=sentence, reason=reason)
             again = [
                 replace(request, comm=self._zygote.nonce())
                 for one, request in zip(tries, own, strict=True)

@@ -104,6 +104,7 @@ def _gap(policy: Policy, place: _Place, answers: Sequence[tuple[Sibling, _Answer
     names = dict.fromkeys(policy.names)
     given = tuple(name for name in names if any(name in power for power in powers))
     how = ", and it ".join(dict.fromkeys(sibling.how for sibling, _ in found))
+    reason = f"{words}; it {how}"
     return Gap(
         family=_family(policy, given),
         syscall=first.label,
@@ -112,8 +113,9 @@ def _gap(policy: Policy, place: _Place, answers: Sequence[tuple[Sibling, _Answer
         profile=place.profile.value,
         documented=given,
         state=state,
-        sentence=f"{first.label} ({place.number}) on {place.arch.name}: {words}; it {how}",
+        sentence=f"{first.label} ({place.number}) on {place.arch.name}: {reason}",
         evidence=() if kind is None else (Evidence(kind, _SOURCES[kind], words),),
+        reason=reason,
     )
 
 

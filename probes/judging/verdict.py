@@ -120,11 +120,21 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """A verdict before it becomes a cell."""
+    """A verdict before it becomes a cell.
+
+    Attributes:
+        outcome: what it is.
+        cause: what made it so.
+        observed: what was seen, in words.
+        effect: what became of the call, where that was judged.
+        by_program: whether it rests on what the program returns, which the kernel did not show.
+    """
 
     outcome: Outcome
     cause: Cause | None
     observed: str
+    effect: Effect | None = None
+    by_program: bool = False
 
 
 def judge(question: Question, sighting: Sighting) -> Cell:
@@ -143,6 +153,8 @@ def judge(question: Question, sighting: Sighting) -> Cell:
         outcome=finding.outcome,
         cause=finding.cause,
         sentence=_sentence(question, expected, finding),
+        reason=_reason(question, expected, finding),
+        by_program=finding.by_program,
         expected=expected,
         observed=finding.observed,
         evidence=_evidence(question, sighting),
@@ -193,7 +205,7 @@ def _hidden(question: Question, sighting: Sighting) -> _Finding | None:
     text = f"the program returns {value:#x}, an action that no kernel knows and kills for"
     if question.returns.action is Action.KILL_PROCESS:
         return _Finding(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"{text}, and the witness hides it")
-    return _Finding(Outcome.FAILED, Cause.FILTER, text)
+    return _Finding(Outcome.FAILED, Cause.FILTER, text, by_program=True)
 
 
 def _prevented(sighting: Sighting) -> _Finding | None:
@@ -246,6 +258,8 @@ def judge_proof(question: Question, counterexample: Counterexample | None) -> Ce
         outcome=finding.outcome,
         cause=finding.cause,
         sentence=_sentence(question, expected, finding),
+        reason=_reason(question, expected, finding),
+        by_program=finding.by_program,
         expected=expected,
         observed=finding.observed,
         evidence=tuple(evidence),
@@ -302,11 +316,13 @@ def judge_difference(question: Question, found: str) -> Cell:
     """
     expected = "the filters of the container's first process"
     text = f"a process that exec starts there is confined differently {found}"
+    reason = f"expected {expected}, but {text} ({question.program})"
     return Cell(
         key=question.key,
         outcome=Outcome.FAILED,
         cause=Cause.FILTER,
-        sentence=f"{subject(question.key)}: expected {expected}, but {text} ({question.program})",
+        sentence=f"{subject(question.key)}: {reason}",
+        reason=reason,
         expected=expected,
         observed=text,
         evidence=(Evidence(EvidenceKind.PROVED, "analysis", text),),
@@ -329,13 +345,15 @@ def all_judged(case: Case, findings: Iterable[Finding]) -> list[Cell]:
 
 def _of_finding(key: CellKey, finding: Finding) -> Cell:
     contradicts = finding.weight is Weight.CONTRADICTS
+    reason = f"{'' if contradicts else 'cannot tell: '}{finding.text}"
     return Cell(
         key,
         Outcome.FAILED if contradicts else Outcome.CANNOT_TELL,
         Cause.FILTER if contradicts else Cause.TARGET,
-        f"{subject(key)}: {'' if contradicts else 'cannot tell: '}{finding.text}",
+        f"{subject(key)}: {reason}",
         "that all of the target was judged",
         "confined otherwise" if contradicts else "not judged",
+        reason=reason,
     )
 
 
@@ -346,13 +364,15 @@ def not_applicable(key: CellKey) -> Cell:
     if _is_conditional(key):
         observed += ", or none with such arguments"
         why += ", or no arguments of it meet the conditions there"
+    reason = f"not applicable, for {why}"
     return Cell(
         key,
         Outcome.NOT_APPLICABLE,
         Cause.ARCHITECTURE,
-        f"{subject(key)}: not applicable, for {why}",
+        f"{subject(key)}: {reason}",
         "nothing",
         observed,
+        reason=reason,
     )
 
 
@@ -370,6 +390,7 @@ def cannot_tell(key: CellKey, cause: Cause, reason: str) -> Cell:
         f"{subject(key)}: cannot tell: {reason}",
         "",
         "not assessed",
+        reason=f"cannot tell: {reason}",
     )
 
 
@@ -382,6 +403,7 @@ def broken(key: CellKey, reason: str) -> Cell:
         f"{subject(key)}: no verdict: {reason}",
         "",
         "the instrument failed",
+        reason=f"no verdict: {reason}",
     )
 
 
@@ -411,23 +433,29 @@ def _readable(number: int) -> str:
 
 
 def _sentence(question: Question, expected: str, finding: _Finding) -> str:
-    what = subject(question.key)
+    lead = {
+        Outcome.CANNOT_TELL: f"cannot tell (expected {expected}): ",
+        Outcome.BROKEN: "no verdict: ",
+    }
+    reason = _reason(question, expected, finding)
+    return f"{subject(question.key)}: {lead.get(finding.outcome, '')}{reason}"
+
+
+def _reason(question: Question, expected: str, finding: _Finding) -> str:
     if finding.outcome is Outcome.PASSED:
-        return f"{what}: {finding.observed}, as expected"
-    if finding.outcome is Outcome.CANNOT_TELL:
-        return f"{what}: cannot tell (expected {expected}): {finding.observed}"
-    if finding.outcome is Outcome.BROKEN:
-        return f"{what}: no verdict: {finding.observed}"
-    return f"{what}: expected {expected}, but {finding.observed}{_blame(question, finding)}"
+        return f"{finding.observed}, as expected"
+    if finding.outcome in {Outcome.CANNOT_TELL, Outcome.BROKEN}:
+        return finding.observed
+    return f"expected {expected}, but {finding.observed}{_blame(question, finding)}"
 
 
 def _blame(question: Question, finding: _Finding) -> str:
     """Which rule is wrong, where the filter's own answer shows it."""
     if finding.cause is not Cause.FILTER or question.key.claim is Claim.IS_PROVED:
         return ""
-    if finding.observed.startswith("the program returns"):
+    if finding.by_program:
         return f" ({question.program})"
-    if finding.observed.startswith(Effect.REACHED):
+    if finding.effect is Effect.REACHED:
         return f": {question.program} lets it through"
     return f": {question.program} has another rule for it"
 
@@ -500,7 +528,13 @@ def _act(question: Question, seen: Seen, returns: FilterReturn | None = None) ->
     same = returns is None or returns.action is question.returns.action
     if same and _is_unhonoured(question, seen, question.returns):
         return _unhonoured(question.returns.action, seen.detail)
-    return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail)
+    return _Finding(
+        Outcome.FAILED,
+        Cause.FILTER,
+        seen.detail,
+        seen.effect,
+        by_program=seen.by_program,
+    )
 
 
 def _is_unhonoured(question: Question, seen: Seen, returns: FilterReturn) -> bool:
@@ -532,7 +566,8 @@ def _witnessed(sighting: Sighting) -> Seen:
     returns = sighting.returns
     if seen.effect is Effect.REACHED and returns and returns.action in _HANDED_ON:
         whom = _HANDED_ON[returns.action]
-        return Seen(Effect.HANDED_ON, f"the program returns {returns}, which leaves it to {whom}")
+        detail = f"the program returns {returns}, which leaves it to {whom}"
+        return Seen(Effect.HANDED_ON, detail, by_program=True)
     if seen.effect is Effect.REACHED and sighting.asking is not None:
         return asked(seen, sighting.asking)
     return seen
@@ -615,7 +650,7 @@ def _judge_run(question: Question, sighting: Sighting) -> _Finding:
         return let_through
     if sighting.returns is not None and not sighting.returns.action.reaches_kernel:
         text = f"the program returns {sighting.returns} for it"
-        return _Finding(Outcome.FAILED, Cause.FILTER, text)
+        return _Finding(Outcome.FAILED, Cause.FILTER, text, by_program=True)
     return _judge_answers(question, sighting.free, sighting.control)
 
 
@@ -648,7 +683,8 @@ def _judge_confined_run(free: Observation, control: Observation) -> _Finding:
     such a call goes to the kernel as it does without a filter.
     """
     if free.stage is not Stage.RETURNED:
-        return _Finding(Outcome.FAILED, Cause.FILTER, read(free).detail)
+        seen = read(free)
+        return _Finding(Outcome.FAILED, Cause.FILTER, seen.detail, seen.effect)
     if control.stage is Stage.ARMED and witness.killed_at_call(control):
         text = f"it answered {answer(free)}, and by no filter, for the action is LOG or ALLOW"
         return _Finding(Outcome.PASSED, None, text)
@@ -690,7 +726,8 @@ def _judge_rest(question: Question, sighting: Sighting) -> _Finding:
     if not allowed and (exempt or let_through.outcome is Outcome.PASSED):
         # The witness sees neither LOG nor the other actions below its own. TRACE without a tracer
         # and USER_NOTIF without a listener do not let a call run.
-        return _Finding(Outcome.FAILED, Cause.FILTER, f"the program returns {predicted} for it")
+        text = f"the program returns {predicted} for it"
+        return _Finding(Outcome.FAILED, Cause.FILTER, text, by_program=True)
     return let_through
 
 

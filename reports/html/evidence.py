@@ -23,7 +23,7 @@ from reports.html.view import (
     section,
 )
 from reports.results import UNDECIDED, CallInfo, count_outcomes
-from reports.summary import by_place, counts_text, gathered, gravest, reason
+from reports.summary import by_place, counts_text, gathered, gravest
 
 
 def evidence(view: View) -> Markup:
@@ -109,7 +109,7 @@ def _counts(cells: Sequence[Cell]) -> Markup:
 def _ranges(view: View, cells: Iterable[Cell]) -> Markup:
     """The numbers of the cells that are not told one by one."""
     alike = gathered(
-        cells, lambda cell: (cell.outcome, reason(cell) if cell.outcome in UNDECIDED else "")
+        cells, lambda cell: (cell.outcome, cell.why if cell.outcome in UNDECIDED else "")
     )
     return join(
         *(

@@ -72,14 +72,8 @@ def _row(members: Sequence[Gap]) -> Sequence[Markup]:
         code(first.syscall),
         join(given, family),
         _states(members),
-        text(capital(_words(first))),
+        text(capital(first.why)),
     )
-
-
-def _words(gap: Gap) -> str:
-    """The sentence without the call's name and place."""
-    opening, colon, rest = gap.sentence.partition(": ")
-    return rest if colon and opening.startswith(gap.syscall) else gap.sentence
 
 
 def _states(members: Sequence[Gap]) -> Markup:

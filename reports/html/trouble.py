@@ -20,7 +20,7 @@ from reports.html.view import (
 )
 from reports.reproduce import command_elsewhere
 from reports.results import CallInfo
-from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered, reason
+from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered
 
 _MOST_OPEN_CARDS = 8
 """With more failures than this, each is folded to its heading."""
@@ -89,7 +89,7 @@ def _entries(view: View, cells: Iterable[Cell], *, named: bool) -> Markup:
         named: whether the calls' names are part of the links; not under the name of the call.
     """
     alike = gathered(
-        cells, lambda cell: (cell.key.claim, cell.key.profile, reason(cell), cell.observed)
+        cells, lambda cell: (cell.key.claim, cell.key.profile, cell.why, cell.observed)
     )
     entries = (_entry(view, group, named=named) for group in alike.values())
     return element("ul", *entries, class_="entries")
@@ -98,7 +98,7 @@ def _entries(view: View, cells: Iterable[Cell], *, named: bool) -> Markup:
 def _entry(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
     first = cells[0]
     head = entry_head(first, _links(view, cells, named=named))
-    sentence = first.sentence if len(cells) == 1 else capital(reason(first))
+    sentence = first.sentence if len(cells) == 1 else capital(first.why)
     again = code(command_elsewhere(view.run, first.key))
     todo = element(
         "div",

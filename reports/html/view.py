@@ -9,7 +9,7 @@ from itertools import count
 from probes.cell import Cell, CellKey, Claim, Evidence, Outcome
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.results import UNDECIDED, CallInfo, Run, Summary, in_order, summarize, time_text
-from reports.summary import OUTCOME_WORDS, by_place, documented, gathered, reason
+from reports.summary import OUTCOME_WORDS, by_place, documented, gathered
 
 MEANINGS = {
     Claim.CONTROLS: "A filter whose effect is known is seen for what it is.",
@@ -159,7 +159,7 @@ def _entries(run: Run, cells: Iterable[Cell], ordinals: Iterator[int]) -> tuple[
 def _what(cell: Cell) -> tuple[Hashable, ...]:
     """What a cell came to and why, without what only names the cell."""
     key = cell.key
-    rest = (cell.cause, reason(cell), cell.expected, cell.observed, cell.evidence, cell.waiver)
+    rest = (cell.cause, cell.why, cell.expected, cell.observed, cell.evidence, cell.waiver)
     return (key.claim, key.profile, cell.outcome, *rest)
 
 
@@ -179,7 +179,7 @@ def _ranged(cells: Iterable[Cell]) -> frozenset[tuple[CellKey, int]]:
     plain = [cell for cell in many if cell.outcome in _PLAIN]
     undecided = gathered(
         (cell for cell in many if cell.outcome in UNDECIDED),
-        lambda cell: (cell.outcome, reason(cell)),
+        lambda cell: (cell.outcome, cell.why),
     )
     crowds = [cell for group in undecided.values() if len(group) > _CROWD for cell in group]
     return frozenset((cell.key, cell.environment) for cell in (*plain, *crowds))
@@ -296,7 +296,7 @@ def entry_item(view: View, entry: AlikeCells) -> Markup:
     first = entry.cells[0]
     head = entry_head(first, where(view, entry.cells))
     alone = len(entry.cells) == 1
-    words = first.sentence if alone else capital(reason(first))
+    words = first.sentence if alone else capital(first.why)
     body = element(
         "div", paragraph(words, class_="sentence"), _expectation(first), _evidence(first)
     )

@@ -19,7 +19,7 @@ from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
 from probes.gap import Gap, GapState
-from reports.results import model
+from reports.results import before_reasons, model
 from reports.results.fields import TIME_FORMAT, Fields
 from reports.results.model import (
     MAX_NUMBER,
@@ -116,8 +116,10 @@ def cell_to_json(cell: Cell) -> dict[str, object]:
         "sentence": cell.sentence,
         "expected": cell.expected,
         "observed": cell.observed,
+        "reason": cell.reason,
         "waiver": cell.waiver,
         "evidence": _evidence_to_json(cell.evidence),
+        **({"by_program": True} if cell.by_program else {}),
     }
 
 
@@ -268,6 +270,7 @@ def _gap_to_json(gap: Gap) -> dict[str, object]:
         "documented": list(gap.documented),
         "state": gap.state.value,
         "sentence": gap.sentence,
+        "reason": gap.reason,
         "evidence": _evidence_to_json(gap.evidence),
     }
 
@@ -662,17 +665,21 @@ def _gap_from_fields(fields: Fields) -> Gap:
         "state",
         "sentence",
         "evidence",
+        optional=("reason",),
     )
+    syscall, sentence = fields.text("syscall"), fields.text("sentence")
+    apart = fields.has("reason")
     return Gap(
         family=fields.text("family"),
-        syscall=fields.text("syscall"),
+        syscall=syscall,
         arch=fields.text("arch"),
         number=fields.number_or_none("number", MAX_NUMBER),
         profile=fields.text("profile"),
         documented=fields.texts("documented"),
         state=fields.member("state", GapState),
-        sentence=fields.text("sentence"),
+        sentence=sentence,
         evidence=_evidence_from_fields(fields),
+        reason=fields.text("reason") if apart else before_reasons.of_gap(syscall, sentence),
     )
 
 
@@ -710,6 +717,8 @@ def cell_from_json(value: object) -> Cell:
 _KEY_KEYS: Final = ("claim", "profile", "arch", "syscall", "number", "variant")
 _OPTIONAL_KEYS: Final = ("stack",)
 """What stands only where a target has several stacks of filters."""
+_LATER_CELL_KEYS: Final = ("reason", "by_program")
+"""What earlier versions did not write; the second stands only where it is so."""
 _OLD_CELL_KEYS: Final = (
     *_KEY_KEYS,
     "outcome",
@@ -721,7 +730,7 @@ _OLD_CELL_KEYS: Final = (
 )
 _CELL_KEYS: Final = (*_OLD_CELL_KEYS, "environment", "waiver")
 _OLD_CELL_KEY_SET: Final = frozenset(_OLD_CELL_KEYS)
-_CELL_KEY_SET: Final = frozenset(_CELL_KEYS)
+_CELL_KEY_SET: Final = frozenset((*_CELL_KEYS, "reason"))
 
 
 def _cells_from_fields(record: Fields, *, old: bool) -> tuple[Cell, ...]:
@@ -734,13 +743,17 @@ def _cells_from_fields(record: Fields, *, old: bool) -> tuple[Cell, ...]:
 
 
 def _cell_from_fields(fields: Fields) -> Cell:
-    cell = _cell(fields.only(*_CELL_KEYS, optional=_OPTIONAL_KEYS))
+    cell = _cell(fields.only(*_CELL_KEYS, optional=(*_OPTIONAL_KEYS, *_LATER_CELL_KEYS)))
     environment, waiver = fields.number("environment"), fields.number_or_none("waiver")
-    return replace(cell, environment=environment, waiver=waiver)
+    cell = replace(cell, environment=environment, waiver=waiver)
+    if not fields.has("reason"):
+        return before_reasons.completed(cell)
+    by_program = fields.has("by_program") and fields.flag("by_program")
+    return replace(cell, reason=fields.text("reason"), by_program=by_program)
 
 
 def _cell_from_old_fields(fields: Fields) -> Cell:
-    return _cell(fields.only(*_OLD_CELL_KEYS))
+    return before_reasons.completed(_cell(fields.only(*_OLD_CELL_KEYS)))
 
 
 def _cell(fields: Fields) -> Cell:
@@ -824,12 +837,17 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
         if number is not None and not (type(number) is int and 0 <= number <= MAX_NUMBER):
             return None
         environment, waiver = value.get("environment", 0), value.get("waiver")
-        evidence = value["evidence"]
-        if type(environment) is not int or environment < 0 or type(evidence) is not list:
+        evidence, reason = value["evidence"], value.get("reason")
+        if (
+            not isinstance(reason, str | None)
+            or type(environment) is not int
+            or environment < 0
+            or type(evidence) is not list
+        ):
             return None
         if waiver is not None and (type(waiver) is not int or waiver < 0):
             return None
-        return Cell(
+        cell = Cell(
             key,
             _OUTCOMES[value["outcome"]],
             _CAUSES[value["cause"]],
@@ -839,7 +857,9 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
             tuple(map(_plain_piece, evidence)),
             waiver,
             environment,
+            reason or "",
         )
+        return before_reasons.completed(cell) if reason is None else cell
     except (AttributeError, KeyError, TypeError):
         return None
 

@@ -378,14 +378,13 @@ def _unique(keys: Iterable[CellKey], verb: str) -> set[CellKey]:
 def _never_reported(key: CellKey) -> Cell:
     number = "" if key.number is None else f" ({key.number})"
     part = f" in {key.part}" if key.part else ""
+    reason = "the test never reported, because its worker died or the run ended first: run it again"
     return Cell(
         key=key,
         outcome=Outcome.BROKEN,
         cause=Cause.INSTRUMENT,
-        sentence=(
-            f"{key.syscall}{number} on {key.arch}{part}: the test never reported, because its"
-            " worker died or the run ended first: run it again"
-        ),
+        sentence=f"{key.syscall}{number} on {key.arch}{part}: {reason}",
+        reason=reason,
         expected="a verdict",
         observed="none",
     )

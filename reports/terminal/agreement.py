@@ -14,9 +14,6 @@ _DECIDED: Final = {
     Outcome.WAIVED: Outcome.FAILED,  # the waiver excuses what was seen all the same
 }
 
-_BY_THE_PROGRAM: Final = "the program returns "
-"""How the judge says that a call went through, and that its program does not allow it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -57,8 +54,7 @@ def _shows_inside(cell: Cell) -> bool:
     """
     if cell.key.claim in {Claim.CONTROLS, Claim.IS_PROVED, Claim.IS_ALL_JUDGED}:
         return False
-    by_program = cell.observed.startswith(_BY_THE_PROGRAM)
-    return not (cell.key.claim is Claim.LEAVES_THE_REST_ALONE and by_program)
+    return not (cell.key.claim is Claim.LEAVES_THE_REST_ALONE and cell.by_program)
 
 
 def both_told(found: Agreement, inside: ExitStatus) -> bool:

@@ -1,23 +1,33 @@
 """Groups, counts and reasons of a run."""
 
-from dataclasses import replace
-
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from reports import summary
 from reports.tests.support import samples
 
 
-def test_reason_is_what_cells_share() -> None:
-    """Sentences lose the words that name the cell, and no others."""
-    key = CellKey(Claim.TERMINATES, "kill", "x86_64", "acct", 163)
-    cell = Cell(key, Outcome.FAILED, Cause.FILTER, "", "", "")
-    for sentence, expected in (
-        ("acct (163) on x86_64: no rule: none", "no rule: none"),
-        ("no rule for acct: none", "no rule for acct: none"),
-        ("account: closed", "account: closed"),
-        ("acct", "acct"),
-    ):
-        assert summary.reason(replace(cell, sentence=sentence)) == expected
+def test_cells_of_one_reason_stand_together() -> None:
+    """Whatever their sentences name; where no reason stands apart, the sentence is the reason."""
+    cells = [
+        Cell(
+            CellKey(Claim.TERMINATES, "kill", "x86_64", name, 1),
+            Outcome.FAILED,
+            Cause.FILTER,
+            f"{name}: {why}",
+            "",
+            "",
+            reason=reason,
+        )
+        for name, why, reason in (
+            ("acct", "no rule", "no rule"),
+            ("bpf", "no rule", "no rule"),
+            ("mount", "no rule", ""),
+        )
+    ]
+    groups = summary.by_reason(cells)
+    assert [(group.title, len(group.cells)) for group in groups] == [
+        ("no rule", 2),
+        ("mount: no rule", 1),
+    ]
 
 
 def test_coverage_tells_undecided_from_absent() -> None:

@@ -607,6 +607,10 @@ def test_the_judge_always_has_one_line_and_never_passes_what_is_wrong(
     assert cell.sentence.startswith("acct (163) on x86_64")
     assert len(cell.sentence.splitlines()) == 1
     assert cell.observed in cell.sentence
+    # Readers rely on these: they take no sentence apart.
+    assert cell.sentence.endswith(f": {cell.reason}")
+    told_by_program = cell.outcome is FAILED and cell.observed.startswith("the program returns ")
+    assert cell.by_program is told_by_program
     if cell.outcome in {FAILED, CANNOT_TELL}:
         assert cell.expected in cell.sentence
     assert (cell.cause is None) is (cell.outcome is PASSED)

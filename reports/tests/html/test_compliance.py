@@ -19,7 +19,6 @@ from reports.controls import load as load_controls
 from reports.html.compliance import render
 from reports.html.evidence import number_ranges
 from reports.html.view import MEANINGS, number_text, view
-from reports.summary import reason
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS
 
@@ -105,7 +104,7 @@ def test_sample_is_well_formed_and_complete(name: str) -> None:
     for cell in run.cells:
         if cell.outcome in trouble:
             # Of several alike the reason stands once, with a capital.
-            assert html.escape(reason(cell)[1:]) in page
+            assert html.escape(cell.why[1:]) in page
     assert len(page.encode()) < 2_000_000
 
 
@@ -130,7 +129,7 @@ def test_any_run_renders_safely(run: results.Run) -> None:
     assert page.replace("\n", "").isprintable()
     for cell in run.cells:
         if cell.outcome is Outcome.FAILED:
-            assert visible(reason(cell)[1:]) in checker.text
+            assert visible(cell.why[1:]) in checker.text
 
 
 def test_markup_from_outside_is_shown_and_not_obeyed() -> None:

@@ -358,6 +358,51 @@ def test_moment_outside_the_calendar_is_refused(tmp_path: Path) -> None:
         results.load(dump(document, tmp_path / "results.json"))
 
 
+# Reasons, which records of earlier versions had in their sentences only
+
+
+def test_the_reason_of_an_earlier_record_is_what_cells_share(tmp_path: Path) -> None:
+    """Its sentence loses the words that name the cell, and no others."""
+    for sentence, observed, outcome, reason in (
+        ("acct (163) on x86_64: no rule: none", "o", Outcome.FAILED, "no rule: none"),
+        ("no rule for acct: none", "o", Outcome.FAILED, ""),
+        ("account: closed", "o", Outcome.FAILED, ""),
+        ("acct", "o", Outcome.FAILED, ""),
+        ("acct: cannot tell (expected x): none", "none", Outcome.CANNOT_TELL, "none"),
+        ("acct: cannot tell: none", "not assessed", Outcome.CANNOT_TELL, "cannot tell: none"),
+    ):
+        key = CellKey(Claim.LEAVES_THE_REST_ALONE, "kill", "x86_64", "acct", 163)
+        known = Cell(key, outcome, None, sentence, "e", observed, reason="another")
+        written = json.loads(results.to_json(samples.run([known])))
+        assert results.load(dump(written, tmp_path / "new.json")).cells == (known,)
+        del written["cells"][0]["reason"]
+        (cell,) = results.load(dump(written, tmp_path / "earlier.json")).cells
+        assert (cell.reason, cell.why) == (reason, reason or sentence)
+
+
+@pytest.mark.parametrize("observed", ["the program returns LOG for it", "it answered 0"])
+def test_an_earlier_record_says_by_its_words_that_the_program_tells(
+    observed: str, tmp_path: Path
+) -> None:
+    key = CellKey(Claim.LEAVES_THE_REST_ALONE, "kill", "x86_64", "acct", 163)
+    known = Cell(key, Outcome.FAILED, None, "s", "e", observed, by_program=True)
+    written = json.loads(results.to_json(samples.run([known])))
+    assert results.load(dump(written, tmp_path / "new.json")).cells[0].by_program
+    del written["cells"][0]["by_program"]
+    assert not results.load(dump(written, tmp_path / "seen.json")).cells[0].by_program
+    del written["cells"][0]["reason"]
+    (cell,) = results.load(dump(written, tmp_path / "earlier.json")).cells
+    assert cell.by_program is (observed == "the program returns LOG for it")
+
+
+@pytest.mark.parametrize("name", ["reason", "by_program"])
+def test_a_reason_of_another_type_is_refused(name: str, tmp_path: Path) -> None:
+    written = json.loads(results.to_json(samples.failing()))
+    written["cells"][0][name] = 1
+    with pytest.raises(BadInputError, match=name):
+        results.load(dump(written, tmp_path / "results.json"))
+
+
 # Missing cells
 
 
@@ -525,6 +570,8 @@ def test_a_record_of_version_1_is_read() -> None:
     for name in ("suite", "policy", "profiles", "started", "finished", "summary"):
         assert again[name] == document[name]
     added = {"environment": 0, "waiver": None}
+    for cell in again["cells"]:
+        assert cell["sentence"].endswith(cell.pop("reason"))
     assert again["cells"] == [cell | added for cell in document["cells"]]
     assert run.complete
     assert run.run_by == RunBy()

@@ -298,6 +298,7 @@ def gaps() -> tuple[Gap, ...]:
             documented=(documented,),
             state=state,
             sentence=f"{name} ({300 + place}) on {arch}: it is {state}; it does what it does",
+            reason=f"it is {state}; it does what it does",
             evidence=(Evidence(EvidenceKind.PROVED, "analysis", f"it is {state}"),),
         )
         for place, ((name, documented), on) in enumerate(states.items())
@@ -332,14 +333,14 @@ def all_kinds() -> dict[str, Run]:
 
 def failed(cell: Cell, observed: str) -> Cell:
     """The cell, had the filter done something else."""
-    subject = cell.sentence.partition(": ")[0]
+    reason = f"expected {cell.expected}, but {observed}: the builtin filter lets it through"
     return replace(
         cell,
         outcome=Outcome.FAILED,
         cause=Cause.FILTER,
         observed=observed,
-        sentence=f"{subject}: expected {cell.expected}, but {observed}: the builtin filter lets it"
-        " through",
+        sentence=f"{_named(cell.key)}: {reason}",
+        reason=reason,
         evidence=(Evidence(EvidenceKind.OBSERVED, "witness", observed),),
     )
 
@@ -370,6 +371,7 @@ def _documented(claim: Claim, profile: str, arch: str, call: str, index: int) ->
             f"{call} on {arch}: not applicable, for no number of {arch} stands for it",
             "nothing",
             f"{arch} has no such call",
+            reason=f"not applicable, for no number of {arch} stands for it",
         )
     key = CellKey(claim, profile, arch, call, _FIRST_NUMBER[arch] + index)
     cell = _passed(key, _EXPECTED[claim], _OBSERVED[claim])
@@ -434,12 +436,12 @@ def _proof(profile: str, arch: str, call: str, number: int | None) -> Cell:
 
 
 def _passed(key: CellKey, expected: str, observed: str) -> Cell:
+    reason = f"{expected}, as it must be: {observed}"
     return Cell(
         key,
         Outcome.PASSED,
         None,
-        f"{key.syscall} ({_readable(key.number)}) on {key.arch}: {expected}, as it must be:"
-        f" {observed}",
+        f"{_named(key)}: {reason}",
         expected,
         observed,
         (
@@ -450,11 +452,13 @@ def _passed(key: CellKey, expected: str, observed: str) -> Cell:
                 "the program returns what the profile says for this number, whatever the arguments",
             ),
         ),
+        reason=reason,
     )
 
 
-def _readable(number: int | None) -> str:
-    return f"{number:#x}" if number and number > 0xFFFF else str(number)
+def _named(key: CellKey) -> str:
+    number = f"{key.number:#x}" if key.number and key.number > 0xFFFF else str(key.number)
+    return f"{key.syscall} ({number}) on {key.arch}"
 
 
 def _fail_some(cell: Cell) -> Cell:
@@ -471,12 +475,12 @@ def _fail_some(cell: Cell) -> Cell:
 def _withhold(cell: Cell) -> Cell:
     if cell.key.claim not in _RECORDED or cell.outcome is not Outcome.PASSED:
         return cell
-    subject = cell.sentence.partition(": ")[0]
     return replace(
         cell,
         outcome=Outcome.CANNOT_TELL,
         cause=Cause.PRIVILEGE,
         observed=_NO_RECORDS,
-        sentence=f"{subject}: cannot tell whether {cell.expected}: {_NO_RECORDS}",
+        sentence=f"{_named(cell.key)}: cannot tell whether {cell.expected}: {_NO_RECORDS}",
+        reason=_NO_RECORDS,
         evidence=cell.evidence[:1],
     )

@@ -55,6 +55,8 @@ CELLS = st.builds(
     expected=TEXTS,
     observed=TEXTS,
     evidence=st.lists(EVIDENCE, max_size=2).map(tuple),
+    reason=TEXTS,
+    by_program=st.booleans(),
 )
 CELL_LISTS = st.lists(CELLS, max_size=25, unique_by=lambda cell: cell.key).map(tuple)
 
@@ -154,6 +156,7 @@ GAPS = st.builds(
     state=st.sampled_from(GapState),
     sentence=TEXTS,
     evidence=st.lists(EVIDENCE, max_size=1).map(tuple),
+    reason=TEXTS,
 )
 _OUTCOMES = st.none() | st.sampled_from(Outcome)
 BASELINES = st.builds(
