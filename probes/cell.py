@@ -8,6 +8,8 @@ readers of ``results.json``.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from probes.text import spelled
+
 
 class Claim(StrEnum):
     """The claims of the document; each is one parametrized test function."""
@@ -107,6 +109,12 @@ class CellKey:
     def which(self) -> str:
         """What tells the cell apart besides its call and ABI: variant and stack, in words."""
         return ", ".join(filter(None, (self.variant, self.part)))
+
+
+def call_words(key: CellKey) -> str:
+    """The call that a cell is about, in words: ``acct (163) on x86_64``."""
+    number = "" if key.number is None else f" ({spelled(key.number)})"
+    return f"{key.syscall}{number} on {key.arch}"
 
 
 @dataclass(frozen=True, slots=True)

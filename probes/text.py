@@ -4,6 +4,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 
 def shown(text: Path | str) -> str:
@@ -43,6 +44,14 @@ def did_you_mean(
 def in_brackets(said: str) -> str:
     """What a sentence says by the way; nothing of nothing."""
     return f" ({said})" if said else ""
+
+
+def spelled(number: int) -> str:
+    """A number in decimal; in hexadecimal where it carries high bits, as those of x32 do."""
+    return str(number) if number <= _HIGHEST_IN_DECIMAL else f"{number:#x}"
+
+
+_HIGHEST_IN_DECIMAL: Final = 0xFFFF
 
 
 def _is_plain(character: str) -> bool:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.gap import Gap, GapState
+from probes.judging import claims
+from probes.judging.claims import About, is_about
 from probes.judging.plan import UNKNOWN
 from reports.results import (
     DECIDED,
@@ -40,18 +42,6 @@ GRAVEST_FIRST = (
     Outcome.NOT_APPLICABLE,
 )
 """The outcomes in the order in which a reader has to know about them."""
-
-OTHER_CLAIMS = frozenset(
-    {
-        Claim.CONTROLS,
-        Claim.ENDS_EVERY_THREAD,
-        Claim.LEAVES_THE_REST_ALONE,
-        Claim.DEFAULT_ACTION,
-        Claim.IS_INHERITED,
-        Claim.IS_ALL_JUDGED,
-    }
-)
-"""The claims that are not made anew about every documented call."""
 
 
 _Item = TypeVar("_Item")
@@ -96,13 +86,13 @@ def documented(run: Run) -> tuple[Cell, ...]:
     return in_order(
         cell
         for cell in run.cells
-        if cell.key.claim not in OTHER_CLAIMS and cell.key.syscall in calls
+        if claims.of(cell.key.claim).of_documented and cell.key.syscall in calls
     )
 
 
 def not_all_judged(run: Run) -> tuple[Cell, ...]:
     """What the target names and nobody judged, or what is confined otherwise there, in order."""
-    return in_order(cell for cell in run.cells if cell.key.claim is Claim.IS_ALL_JUDGED)
+    return in_order(cell for cell in run.cells if is_about(cell.key, About.FINDING))
 
 
 def ordered_arches(run: Run, cells: Iterable[Cell]) -> tuple[str, ...]:
@@ -149,7 +139,7 @@ def by_place(run: Run, cells: Iterable[Cell]) -> tuple[Group, ...]:
     profiles, arches = ordered_profiles(run, every), ordered_arches(run, every)
     stacks = sorted({cell.key.stack for cell in every})
     return tuple(
-        _group(claim_title(claim, profile), places[claim, profile, arch, stack])
+        _group(claims.of(claim).title(profile), places[claim, profile, arch, stack])
         for claim in Claim
         for profile in profiles
         for arch in arches
@@ -165,11 +155,6 @@ def _group(title: str, cells: Sequence[Cell]) -> Group:
 def place_name(key: CellKey) -> str:
     """Where a cell was judged: the ABI, and the stack where it is not the target's first one."""
     return f"{key.arch} ({key.part})" if key.part else key.arch
-
-
-def claim_title(claim: Claim, profile: str) -> str:
-    """A claim with its profile; the controls have none."""
-    return claim if claim is Claim.CONTROLS else f"{claim} ({profile})"
 
 
 def by_reason(cells: Iterable[Cell]) -> tuple[Group, ...]:
@@ -214,7 +199,7 @@ def coverage(run: Run) -> tuple[Coverage, ...]:
 
     A proof does not make a call a judged one: it says nothing about what a kernel does.
     """
-    cells = [cell for cell in documented(run) if cell.key.claim is not Claim.IS_PROVED]
+    cells = [cell for cell in documented(run) if not is_about(cell.key, About.PROOF)]
     places = gathered(cells, lambda cell: (cell.key.profile, cell.key.arch))
     return tuple(
         _cover(profile, arch, places[profile, arch])

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from probes import arch, environment
-from probes.cell import Cell, CellKey, Claim
+from probes.cell import Cell, CellKey
 from probes.documents import siblings
 from probes.documents.waivers import Granted
 from probes.finding import Finding, Weight
 from probes.gap import Gap
 from probes.judging import gaps, plan, verdict
+from probes.judging.claims import About, is_about
 from probes.run.settings import Settings
 from probes.version import DISTRIBUTION, VERSION
 from reports import results
@@ -127,7 +128,7 @@ def _all_judged(settings: Settings, granted: Granted) -> dict[CellKey, Cell]:
     cells = [
         cell
         for case in settings.cases
-        if case.claim is Claim.IS_ALL_JUDGED
+        if case.row.about is About.FINDING
         for cell in verdict.all_judged(case, settings.target.findings)
     ]
     return {cell.key: cell for cell in granted.waive(cells)}
@@ -135,8 +136,8 @@ def _all_judged(settings: Settings, granted: Granted) -> dict[CellKey, Cell]:
 
 def _unselected_stacks(settings: Settings, selected: Iterable[plan.Case]) -> dict[CellKey, Cell]:
     """The stacks of filters of which less was selected than of others: no verdict is on them."""
-    keys = {key for case in selected for key in case.cells if key.claim is not Claim.CONTROLS}
-    asked = {replace(key, stack=0) for key in keys if key.claim is not Claim.IS_ALL_JUDGED}
+    keys = {key for case in selected for key in case.cells if not is_about(key, About.CONTROL)}
+    asked = {replace(key, stack=0) for key in keys if not is_about(key, About.FINDING)}
     findings = [
         Finding(
             f"{part.description} is a part of the target, and not all that was selected for another"
@@ -180,7 +181,7 @@ def cells_of(
 
 def _gaps(settings: Settings, judged: Sequence[Cell]) -> tuple[Gap, ...]:
     """The ways round the policy, on the ABIs that were judged or, elsewhere, proved."""
-    proved = (case.arch for case in settings.cases if case.claim is Claim.IS_PROVED)
+    proved = (case.arch for case in settings.cases if case.row.about is About.PROOF)
     arches = settings.arches or tuple(dict.fromkeys(proved))
     found: dict[Hashable, Gap] = {}
     for stack, part in enumerate(settings.target.members):

@@ -10,7 +10,7 @@ from cases.run.carried import record
 from cases.run.stash import PLANNED
 from probes.cell import Cell, Claim, Outcome
 from probes.files import CASES
-from probes.judging import plan, verdict
+from probes.judging import claims, verdict
 from probes.run.bench import Bench
 
 _LONGEST_FAILURE: Final = 20
@@ -37,7 +37,7 @@ def _is_case(path: Path, function: str) -> bool:
     return function in _FUNCTIONS and path.parent == CASES
 
 
-_FUNCTIONS = {plan.function_of(claim) for claim in Claim}
+_FUNCTIONS = {row.function for row in claims.ROWS.values()}
 _PARAMETERS = ("profile", "arch", "action", "call", "number", "way", "about")
 
 

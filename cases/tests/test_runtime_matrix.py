@@ -29,7 +29,8 @@ from probes.filters import bpf
 from probes.filters.bpf import Program
 from probes.instrument.calls import Zygote
 from probes.instrument.harmless import probe_for
-from probes.judging import plan
+from probes.judging import claims, plan
+from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.runtimes import container, inside
@@ -149,8 +150,7 @@ def judge() -> Iterator[Judge]:
 def documented(profile: Profile) -> list[Case]:
     """The cases about every documented call, and those about the runtime's exec."""
     cases = plan.plan(SHIPPED, (profile,), X86, X86, ())
-    claims = plan.DOCUMENTED_CLAIMS[profile]
-    return [case for case in cases if case.claim in claims]
+    return [case for case in cases if case.claim in claims.documented(profile)]
 
 
 def exported(profile: Profile) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def failing(cells: Sequence[Cell]) -> set[tuple[str, str]]:
     assert [cell.sentence for cell in cells if cell.outcome in odd] == []
     failed = [cell.key for cell in cells if cell.outcome is Outcome.FAILED]
     assert {key.claim for key in failed} <= {
-        claim for some in plan.DOCUMENTED_CLAIMS.values() for claim in some
+        claim for profile in Profile for claim in claims.documented(profile)
     }
     return {(key.arch, key.syscall) for key in failed}
 
@@ -299,7 +299,7 @@ def test_the_verdict(
     cells = bed.judge.cells(found, profile, [*documented(profile), *executes])
     inside_it = judged_inside(wanted, bed.roots.with_python, profile, tmp_path)
 
-    by_exec = [cell for cell in cells if cell.key.variant == plan.Way.RUNTIME_EXEC]
+    by_exec = [cell for cell in cells if cell.key.variant == Way.RUNTIME_EXEC]
     assert failing([cell for cell in cells if cell not in by_exec]) == wrong
     assert len(by_exec) == len(executes)
     wrongly_confined = {cell.key.arch for cell in by_exec if cell.outcome is Outcome.FAILED}
@@ -317,7 +317,7 @@ def check_inside(
     seen: Seen, outside: Sequence[Cell], profile: Profile, wrong: set[tuple[str, str]]
 ) -> None:
     """The same calls fail inside, as far as that shows without audit records."""
-    effect, record = plan.DOCUMENTED_CLAIMS[profile]
+    effect, record = claims.documented(profile)
     *told, last = [cell for cell in seen.cells if cell.key.claim is not Claim.CONTROLS]
     assert {cell.key.claim for cell in told} == {effect}
     assert failing(told) == {

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from probes.arch import Arch
 from probes.filters.bdd import FALSE, TRUE, Diagrams
+from probes.text import spelled
 from probes.widths import NARROW, REGISTER_BITS, register, width
 
 ARGUMENTS: Final = 6
@@ -58,7 +59,6 @@ _SIGNS: Final = {
     Operator.GT: ">",
     Operator.MASKED_EQ: "==",
 }
-_HIGHEST_PLAIN_VALUE: Final = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,7 @@ class Condition:
         """The condition as reports show it: ``0==38``, ``0&0x10000000==0x10000000``."""
         if self.mask is not None:
             return f"{self.index}&{self.mask:#x}{self.operator.sign}{self.value:#x}"
-        plain = self.value <= _HIGHEST_PLAIN_VALUE
-        return f"{self.index}{self.operator.sign}{self.value if plain else hex(self.value)}"
+        return f"{self.index}{self.operator.sign}{spelled(self.value)}"
 
 
 def label(name: str, conditions: Sequence[Condition]) -> str:

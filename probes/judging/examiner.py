@@ -15,7 +15,7 @@ from probes.arch import ARCHES, Arch, Entry, belongs_to, canary, of_token, token
 from probes.audit.collector import Batch
 from probes.audit.record import SeccompRecord
 from probes.audit.trail import AuditTrail, Sentinel, emit_and_read
-from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.cell import Cause, Cell, CellKey, Outcome
 from probes.documents.policy import DocumentedCall, Policy
 from probes.filters import bpf, pointer
 from probes.filters.bpf import Program, SeccompData
@@ -36,8 +36,10 @@ from probes.instrument.calls import (
 from probes.instrument.harmless import Preparation, probe_for
 from probes.instrument.witness import Attempt, Witness
 from probes.judging import calibration, executed, plan, proof, verdict
+from probes.judging.calls import Calls, Way
+from probes.judging.claims import About
 from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, killed_on_its_way
-from probes.judging.plan import Case, Scope, Way
+from probes.judging.plan import Case, Scope
 from probes.judging.proof import Deviation
 from probes.judging.verdict import Counterexample, Question, Sighting, Trail
 from probes.targets import Target, confinement
@@ -63,72 +65,10 @@ _ALL_ONES = (1 << 64) - 1
 _UNKNOWN_ARGUMENTS = (_ALL_ONES,) * 6
 """For numbers that no table knows: no valid pointer, descriptor or flag, should a kernel know."""
 
-_ROUTES = {
-    Way.FORK: Route.FORK,
-    Way.THREAD: Route.THREAD,
-    Way.EXECVE: Route.EXECVE,
-    Way.SETUID: Route.SETUID,
-    Way.LATER_FILTER: Route.DIRECT,
-    Way.REMOVAL: Route.REMOVAL,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """Which calls a claim about one cell needs.
-
-    Attributes:
-        witnessed: one under the witness, so that it cannot run.
-        free: one under the filter alone, so that it runs if the filter lets it.
-        control: one without any filter.
-        route: who makes the first two.
-        records: whether the audit trail is read.
-        plainly: whether the first one is made again where the witness marks it: a filter could
-            refuse marked calls only.
-    """
-
-    witnessed: bool = True
-    free: bool = False
-    control: bool = False
-    route: Route = Route.DIRECT
-    records: bool = False
-    plainly: bool = False
-
-
-_RECIPES = {
-    Claim.TERMINATES: _Recipe(route=Route.SIBLING, plainly=True),
-    Claim.ENDS_EVERY_THREAD: _Recipe(route=Route.THREADS),
-    Claim.IS_REPORTED: _Recipe(route=Route.SIBLING, records=True, plainly=True),
-    Claim.DENIES: _Recipe(plainly=True),
-    Claim.IS_SILENT: _Recipe(records=True, plainly=True),
-    Claim.RUNS: _Recipe(free=True, control=True),
-    Claim.IS_RECORDED: _Recipe(witnessed=False, free=True, records=True),
-}
-
-
-_OF_DOCUMENTED: Final = {one for claims in plan.DOCUMENTED_CLAIMS.values() for one in claims}
-"""The claims about what the kernel does at a documented call."""
-
 _EXEMPT: Final = (
     "newer kernels ask no filter about {}, whoever makes it (seccomp_uprobe_exception() in "
     "kernel/seccomp.c), so no filter restricts it there"
 )
-
-
-def _recipe(case: Case) -> _Recipe:
-    variant = case.cells[0].variant
-    if case.claim is Claim.CONTROLS:
-        # LOG stands below the witness's ERRNO, which would leave no record.
-        return _Recipe(free=variant == Action.LOG.name, route=Route.SIBLING, records=True)
-    if case.claim in _RECIPES:
-        return _RECIPES[case.claim]
-    if case.claim is Claim.IS_INHERITED and variant != Way.RUNTIME_EXEC:
-        route = _ROUTES[Way(variant)]
-    else:
-        route = Route.SIBLING if case.profile is Profile.KILL else Route.DIRECT
-    logs = case.profile is Profile.LOG
-    plainly = case.claim is Claim.DEFAULT_ACTION and not logs
-    return _Recipe(free=logs, control=logs, route=route, records=logs, plainly=plainly)
 
 
 class _Role(Enum):
@@ -353,7 +293,7 @@ class Examiner:
             return
         arch, number = self._canary(case.arch)
         raw = _known_filter(arch, number, returns)
-        route = _recipe(case).route
+        route = case.row.calls(case.cells[0]).route
         before, after = (
             Request(_entry(arch), (Call(number),), (raw,), self._zygote.nonce(), route, runs=False)
             for _ in range(2)
@@ -388,15 +328,15 @@ class Examiner:
 
     def _inquire(self, case: Case, *, again: bool = False) -> _Inquiry:
         inquiry = _Inquiry(case, again)
-        if case.claim is Claim.IS_ALL_JUDGED:
+        if case.row.about is About.FINDING:
             inquiry.judge = lambda _seen, _batch: verdict.all_judged(case, self._target.findings)
-        elif self.fault and case.claim is not Claim.CONTROLS:
+        elif self.fault and not case.is_control:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.broken(key, self.fault) for key in case.cells
             ]
-        elif self.doubt and case.claim not in {Claim.CONTROLS, Claim.IS_PROVED}:
+        elif self.doubt and case.row.about not in {About.CONTROL, About.PROOF}:
             inquiry.judge = lambda _seen, _batch: cannot_tell(case, self.doubt)
-        elif case.claim in _OF_DOCUMENTED and plan.is_exempt(case.cells[0]):
+        elif case.row.about is About.DOCUMENTED_CALL and plan.is_exempt(case.cells[0]):
             inquiry.judge = lambda _seen, _batch: cannot_tell(
                 case, _EXEMPT.format(case.cells[0].syscall), Cause.ARCHITECTURE
             )
@@ -404,13 +344,13 @@ class Examiner:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.cannot_tell(key, Cause.TARGET, reason) for key in case.cells
             ]
-        elif case.claim is Claim.IS_PROVED and not _is_absent(case):
+        elif case.row.about is About.PROOF and not _is_absent(case):
             self._prove(inquiry)
         elif case.cells[0].number is None:
             inquiry.judge = lambda _seen, _batch: [
                 verdict.not_applicable(key) for key in case.cells
             ]
-        elif case.claim is Claim.LEAVES_THE_REST_ALONE:
+        elif case.row.about is About.OTHER_CALL:
             self._sweep(inquiry)
         elif _is_by_exec(case):
             self._compare(inquiry)
@@ -422,11 +362,11 @@ class Examiner:
         """Why a finding about the target leaves the case's call open; "" where none does."""
         key = case.cells[0]
         findings = self._target.findings
-        if case.claim is Claim.IS_PROVED and key.syscall == Scope.OTHER_CALLS:
+        if case.row.about is About.PROOF and key.syscall == Scope.OTHER_CALLS:
             rest = plan.rest_of(self._policy, case.arch).values()
             return next(filter(None, (undecided(findings, call) for call in rest)), "")
         has_call = key.number is not None and len(case.cells) == 1
-        if case.claim is Claim.CONTROLS or not has_call:
+        if case.is_control or not has_call:
             return ""
         return undecided(self._target.findings, key.syscall) or undecided(
             self._target.findings, name_in(key.syscall)
@@ -650,10 +590,10 @@ class Examiner:
         """Plans up to three calls for a case of one cell, and how their answers are judged."""
         case = inquiry.case
         key = case.cells[0]
-        recipe = _recipe(case)
+        recipe = case.row.calls(case.cells[0])
         row = probe_for(name_in(key.syscall))
         harmless = self._harmless_arguments(case)
-        if harmless is None and recipe.free and case.claim not in _KNOWN_TO_BE_HARMLESS:
+        if harmless is None and recipe.free and not case.row.own_calls:
             reason = (
                 f"the catalogue has no arguments for {key.syscall} that are known to be harmless; "
                 "add a row to probes/instrument/harmless.py"
@@ -677,7 +617,7 @@ class Examiner:
             if one.role in {_Role.WITNESSED, _Role.FREE}:
                 inquiry.nonces.append(nonce)
             # A canary does no harm with capabilities either.
-            runs = self._runs(one.role) and case.claim is not Claim.CONTROLS
+            runs = self._runs(one.role) and not case.is_control
             made = (_entry(case.arch), one.attempt.calls, one.attempt.programs, nonce)
             request = Request(
                 *made,
@@ -733,7 +673,7 @@ class Examiner:
     def _harmless_arguments(self, case: Case) -> tuple[int, ...] | None:
         """Arguments that are known to do no harm; None where none are."""
         key = case.cells[0]
-        if case.claim is Claim.DEFAULT_ACTION:
+        if case.row.about is About.UNKNOWN_NUMBER:
             return _UNKNOWN_ARGUMENTS
         documented = self._documented(key)
         if documented is not None:
@@ -764,7 +704,7 @@ class Examiner:
         return None if tuple(arguments) == made else Call(call.number, tuple(arguments))
 
     def _tries(
-        self, case: Case, recipe: _Recipe, call: Call, other: Call | None, *, again: bool
+        self, case: Case, recipe: Calls, call: Call, other: Call | None, *, again: bool
     ) -> Iterator[_Try]:
         """What is tried for one cell."""
         under_test = self._filters(case)
@@ -790,7 +730,7 @@ class Examiner:
             yield _Try(_Role.ASKING, witness.asking(case.arch, call), Route.DIRECT)
         yield from self._tries_of_its_own(case, recipe, call)
 
-    def _tries_of_its_own(self, case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
+    def _tries_of_its_own(self, case: Case, recipe: Calls, call: Call) -> Iterator[_Try]:
         """What shows what this process's own confinement answers, where another is judged."""
         if self._own is not None:
             yield from _alone(case, recipe, call)
@@ -835,17 +775,15 @@ class Examiner:
         Where nobody is there who could be asked no call runs for it, so every one can be tried.
         Elsewhere it may: then only one that is known to do no harm.
         """
-        if self._ambient is None or case.claim is Claim.CONTROLS:
+        if self._ambient is None or case.is_control:
             return False
         harmless = self._harmless_arguments(case) is not None
-        return self._ambient.alone or harmless or case.claim in _KNOWN_TO_BE_HARMLESS
+        return self._ambient.alone or harmless or case.row.own_calls
 
-    def _asking(
-        self, case: Case, recipe: _Recipe, made: Observation | None
-    ) -> effect.Asking | None:
+    def _asking(self, case: Case, recipe: Calls, made: Observation | None) -> effect.Asking | None:
         """What is known of whoever may be asked about a case's call."""
         ambient = self._ambient
-        if ambient is None or recipe.control or case.claim is Claim.CONTROLS:
+        if ambient is None or recipe.control or case.is_control:
             return None
         if made is not None and made.timed_out:
             self._supervisors_time = UNANSWERED_SECONDS
@@ -1080,10 +1018,6 @@ class Examiner:
             return None
 
 
-_KNOWN_TO_BE_HARMLESS = {Claim.CONTROLS, Claim.DEFAULT_ACTION}
-"""Claims whose calls are chosen here, not by a policy."""
-
-
 def _known_filter(arch: Arch, number: int, returns: FilterReturn) -> bytes:
     """A filter with one rule, which allows everything else."""
     allow = FilterReturn(Action.ALLOW).value
@@ -1191,10 +1125,10 @@ _AUDIT_ARCH_64BIT = 0x80000000
 """__AUDIT_ARCH_64BIT of linux/audit.h."""
 
 
-def _alone(case: Case, recipe: _Recipe, call: Call) -> Iterator[_Try]:
+def _alone(case: Case, recipe: Calls, call: Call) -> Iterator[_Try]:
     """What shows a call under this process's own confinement alone."""
     yield _Try(_Role.OWN, confinement.above(case.arch, call), Route.SIBLING)
-    if recipe.free or case.claim is Claim.CONTROLS:
+    if recipe.free or case.is_control:
         for attempt in confinement.below(case.arch, call):
             yield _Try(_Role.OWN_BELOW, attempt, Route.SIBLING)
 

@@ -11,12 +11,13 @@ from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
-from probes.cell import Cell, Claim, Evidence, EvidenceKind, Outcome
+from probes.cell import Cell, Evidence, EvidenceKind, Outcome
 from probes.documents.policy import Policy
 from probes.documents.siblings import Sibling, siblings
 from probes.filters.bpf import SeccompData
 from probes.filters.prover import TooComplexError
 from probes.gap import Gap, GapState
+from probes.judging.claims import About, is_about
 from probes.targets import Target
 
 ANY_FILTER: Final = "any filter"
@@ -34,7 +35,7 @@ def swept(cells: Iterable[Cell]) -> Swept:
         {
             (cell.key.profile, cell.key.arch, cell.key.number): cell.outcome
             for cell in cells
-            if cell.key.claim is Claim.LEAVES_THE_REST_ALONE and cell.key.number is not None
+            if is_about(cell.key, About.OTHER_CALL) and cell.key.number is not None
         }
     )
 

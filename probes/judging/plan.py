@@ -4,7 +4,7 @@ The plan is made before anything is asked of the kernel, by every test worker an
 that collects their verdicts alike, so that a verdict which never came is noticed.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -16,6 +16,9 @@ from probes.documents.policy import DocumentedCall, Policy
 from probes.filters.conditions import ARGUMENTS, Outside, example
 from probes.finding import Finding, weighty
 from probes.instrument.harmless import rows_for
+from probes.judging import claims
+from probes.judging.calls import Way
+from probes.judging.claims import About, Row
 from probes.targets import Canary
 
 NO_PROFILE: Final = "none"
@@ -26,13 +29,6 @@ UNKNOWN: Final = "unknown"
 
 ANY_ARCH: Final = "any"
 """The ABI's name in a cell that is about no single ABI."""
-
-DOCUMENTED_CLAIMS: Final = {
-    Profile.KILL: (Claim.TERMINATES, Claim.IS_REPORTED),
-    Profile.ERRNO: (Claim.DENIES, Claim.IS_SILENT),
-    Profile.LOG: (Claim.RUNS, Claim.IS_RECORDED),
-}
-"""What each profile must do at every documented call."""
 
 CONTROLS: Final = (
     FilterReturn(Action.KILL_PROCESS),
@@ -56,27 +52,14 @@ NEEDED: Final = {
 for that, and what the witness does."""
 
 
-class Way(StrEnum):
-    """The ways in which a confined process might come loose, each a variant of "is inherited"."""
-
-    FORK = "fork"
-    THREAD = "thread"
-    EXECVE = "execve"
-    SETUID = "setuid"
-    LATER_FILTER = "later filter"
-    REMOVAL = "removal"
-    RUNTIME_EXEC = "runtime exec"
-
-
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test: a claim, its parameters, and the cells that it judges.
+    """One test: a claim, and the cells that it judges.
 
     Attributes:
-        claim: what is claimed; the test function is ``test_`` and the claim's words.
+        claim: what is claimed.
         arch: the ABI.
         cells: the cells that the test judges, in order.
-        parameters: what the test function takes, by name.
         profile: the profile, None for the controls.
         beside: of a proof about every other architecture, the ABIs that have proofs of their own.
     """
@@ -84,7 +67,6 @@ class Case:
     claim: Claim
     arch: Arch
     cells: tuple[CellKey, ...]
-    parameters: tuple[tuple[str, str], ...]
     profile: Profile | None = None
     beside: tuple[Arch, ...] = ()
 
@@ -94,15 +76,35 @@ class Case:
         return self.cells[0].stack
 
     @property
+    def row(self) -> Row:
+        """What is said about the claim."""
+        return claims.of(self.claim)
+
+    @property
     def function(self) -> str:
         """The name of the test function."""
-        return function_of(self.claim)
+        return self.row.function
+
+    @property
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """What the test function takes, by name."""
+        return claims.parameters(self.cells[0])
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is about the instrument, and not about the target."""
+        return self.row.about is About.CONTROL
 
     @property
     def id(self) -> str:
         """The words between the brackets of the test's name."""
-        words = [value for _, value in self.parameters]
-        return "-".join(map(test_word, filter(None, [*words, self.cells[0].part])))
+        return id_of(self.cells[0])
+
+
+def id_of(key: CellKey) -> str:
+    """The words between the brackets of the name of a cell's test."""
+    words = [value for _, value in claims.parameters(key)]
+    return "-".join(map(test_word, filter(None, [*words, key.part])))
 
 
 def test_word(value: str) -> str:
@@ -126,11 +128,6 @@ _SIGN_WORDS: Final = {
     "<": ".lt.",
     ">": ".gt.",
 }
-
-
-def function_of(claim: Claim) -> str:
-    """The name of the test function for a claim."""
-    return f"test_{claim.value.replace(' ', '_')}"
 
 
 def plan(
@@ -166,7 +163,7 @@ def of_stack(cases: Iterable[Case], stack: int) -> tuple[Case, ...]:
     return tuple(
         replace(case, cells=tuple(replace(key, stack=stack) for key in case.cells))
         for case in cases
-        if case.claim is not Claim.CONTROLS
+        if not case.is_control
     )
 
 
@@ -179,28 +176,43 @@ def _cases(
     for arch in arches:
         yield from controls(arch)
     for profile in profiles:
-        for claim in DOCUMENTED_CLAIMS[profile]:
+        for claim in claims.documented(profile):
             for arch in arches:
                 for call in policy.calls:
                     yield _documented(claim, profile, arch, call)
         for arch in arches:
-            yield from _multithreaded(policy, profile, arch)
-            yield _rest(policy, profile, arch)
-            yield from _default(profile, arch, offered)
-            yield from _inherited(policy, profile, arch)
+            for row in claims.about(tuple(_PLANNERS), profile):
+                place = _Place(row.claim, profile, arch, policy, tuple(offered))
+                yield from _PLANNERS[row.about](place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A claim under a profile on an ABI, and what its cells are planned by."""
+
+    claim: Claim
+    profile: Profile
+    arch: Arch
+    policy: Policy
+    offered: tuple[Arch, ...]
+
+    def key(self, syscall: str, number: int | None, variant: str = "") -> CellKey:
+        """A cell about a call there."""
+        return CellKey(self.claim, self.profile.value, self.arch.name, syscall, number, variant)
+
+    def case(self, *cells: CellKey) -> Case:
+        """The test that judges some cells there."""
+        return Case(self.claim, self.arch, cells, self.profile)
 
 
 def controls(arch: Arch) -> Iterator[Case]:
     """The calibration of the instrument on one ABI."""
     name, number = canary(arch)
-    for returns in CONTROLS:
-        variant = returns.action.name
-        yield Case(
-            claim=Claim.CONTROLS,
-            arch=arch,
-            cells=(CellKey(Claim.CONTROLS, NO_PROFILE, arch.name, name, number, variant),),
-            parameters=(("arch", arch.name), ("action", variant)),
-        )
+    for row in claims.about([About.CONTROL]):
+        for returns in CONTROLS:
+            variant = returns.action.name
+            key = CellKey(row.claim, NO_PROFILE, arch.name, name, number, variant)
+            yield Case(row.claim, arch, (key,))
 
 
 def with_canaries(cases: Iterable[Case], canaries: Mapping[str, Canary]) -> tuple[Case, ...]:
@@ -210,7 +222,7 @@ def with_canaries(cases: Iterable[Case], canaries: Mapping[str, Canary]) -> tupl
     """
     return tuple(
         _with_canary(case, canaries[case.arch.name])
-        if case.claim is Claim.CONTROLS and case.arch.name in canaries
+        if case.is_control and case.arch.name in canaries
         else case
         for case in cases
     )
@@ -223,7 +235,7 @@ def _with_canary(case: Case, one: Canary) -> Case:
 
 def _documented(claim: Claim, profile: Profile, arch: Arch, call: DocumentedCall) -> Case:
     key = CellKey(claim, profile.value, arch.name, call.label, call.number(arch))
-    return Case(claim, arch, (key,), (("arch", arch.name), ("call", call.label)), profile)
+    return Case(claim, arch, (key,), profile)
 
 
 def sample_call(policy: Policy, arch: Arch) -> DocumentedCall | None:
@@ -256,12 +268,10 @@ def _six(arguments: Sequence[int]) -> tuple[int, ...]:
     return (*arguments, *(0,) * ARGUMENTS)[:ARGUMENTS]
 
 
-def _multithreaded(policy: Policy, profile: Profile, arch: Arch) -> Iterator[Case]:
-    call = sample_call(policy, arch)
-    if profile is Profile.KILL and call is not None:
-        claim = Claim.ENDS_EVERY_THREAD
-        key = CellKey(claim, profile.value, arch.name, call.label, call.number(arch))
-        yield Case(claim, arch, (key,), (("arch", arch.name),), profile)
+def _multithreaded(place: _Place) -> Iterator[Case]:
+    call = sample_call(place.policy, place.arch)
+    if call is not None:
+        yield place.case(place.key(call.label, call.number(place.arch)))
 
 
 def rest_of(policy: Policy, arch: Arch) -> dict[int, str]:
@@ -301,13 +311,9 @@ def _is_exempt(arch: str, call: str | None) -> bool:
     return arch == "x86_64" and call in {"uretprobe", "uprobe"}
 
 
-def _rest(policy: Policy, profile: Profile, arch: Arch) -> Case:
-    claim = Claim.LEAVES_THE_REST_ALONE
-    keys = tuple(
-        CellKey(claim, profile.value, arch.name, name, number)
-        for number, name in sorted(rest_of(policy, arch).items())
-    )
-    return Case(claim, arch, keys, (("profile", profile.value), ("arch", arch.name)), profile)
+def _rest(place: _Place) -> Iterator[Case]:
+    numbers = sorted(rest_of(place.policy, place.arch).items())
+    yield place.case(*(place.key(name, number) for number, name in numbers))
 
 
 def unknown_numbers(arch: Arch, offered: Sequence[Arch]) -> tuple[int, ...]:
@@ -333,17 +339,9 @@ def unknown_numbers(arch: Arch, offered: Sequence[Arch]) -> tuple[int, ...]:
     return tuple(sorted(n for n in set(candidates) - known if n <= arch.highest))
 
 
-def _default(profile: Profile, arch: Arch, offered: Sequence[Arch]) -> Iterator[Case]:
-    claim = Claim.DEFAULT_ACTION
-    for number in unknown_numbers(arch, offered):
-        key = CellKey(claim, profile.value, arch.name, UNKNOWN, number)
-        yield Case(
-            claim,
-            arch,
-            (key,),
-            (("profile", profile.value), ("arch", arch.name), ("number", f"{number:#x}")),
-            profile,
-        )
+def _default(place: _Place) -> Iterator[Case]:
+    for number in unknown_numbers(place.arch, place.offered):
+        yield place.case(place.key(UNKNOWN, number))
 
 
 class Scope(StrEnum):
@@ -356,22 +354,22 @@ class Scope(StrEnum):
 
 def _proved(policy: Policy, profile: Profile, named: Sequence[Arch]) -> Iterator[Case]:
     scopes = [Scope.OTHER_CALLS, Scope.UNKNOWN_NUMBERS]
-    for arch in named:
-        for call in policy.calls:
-            yield _proof(profile, arch, call.label, call.number(arch))
-        for scope in scopes:
-            yield _proof(profile, arch, scope.value)
-    if named:
-        elsewhere = _proof(profile, named[0], Scope.OTHER_ARCHITECTURES.value)
-        yield replace(elsewhere, beside=tuple(named))
+    for row in claims.about([About.PROOF], profile):
+        for arch in named:
+            for call in policy.calls:
+                yield _proof(row.claim, profile, arch, call.label, call.number(arch))
+            for scope in scopes:
+                yield _proof(row.claim, profile, arch, scope.value)
+        if named:
+            elsewhere = _proof(row.claim, profile, named[0], Scope.OTHER_ARCHITECTURES.value)
+            yield replace(elsewhere, beside=tuple(named))
 
 
-def _proof(profile: Profile, arch: Arch, call: str, number: int | None = None) -> Case:
-    claim = Claim.IS_PROVED
+def _proof(
+    claim: Claim, profile: Profile, arch: Arch, call: str, number: int | None = None
+) -> Case:
     where = ANY_ARCH if call == Scope.OTHER_ARCHITECTURES else arch.name
-    key = CellKey(claim, profile.value, where, call, number)
-    parameters = (("profile", profile.value), ("arch", where), ("call", call))
-    return Case(claim, arch, (key,), parameters, profile)
+    return Case(claim, arch, (CellKey(claim, profile.value, where, call, number),), profile)
 
 
 def left_out(policy: Policy, case: Case, tokens: Container[int]) -> tuple[Case, ...]:
@@ -389,7 +387,7 @@ def left_out(policy: Policy, case: Case, tokens: Container[int]) -> tuple[Case, 
         raise ValueError(f"{case.id} has no profile")
     beside = {arch.name for arch in case.beside}
     return tuple(
-        _proof(case.profile, arch, label, number)
+        _proof(case.claim, case.profile, arch, label, number)
         for arch in ARCHES.values()
         if arch.audit_arch in tokens and arch.name not in beside
         for label, number in (
@@ -412,15 +410,15 @@ def all_judged(
         findings: those of the target.
     """
     return tuple(
-        _all_judged(profile, native, one) for profile in profiles for one in weighty(findings)
+        Case(row.claim, native, (_all_judged(row.claim, profile, one),), profile)
+        for profile in profiles
+        for row in claims.about([About.FINDING], profile)
+        for one in weighty(findings)
     )
 
 
-def _all_judged(profile: Profile, native: Arch, finding: Finding) -> Case:
-    claim = Claim.IS_ALL_JUDGED
-    key = CellKey(claim, profile.value, ANY_ARCH, finding.about, None)
-    parameters = (("profile", profile.value), ("about", finding.about))
-    return Case(claim, native, (key,), parameters, profile)
+def _all_judged(claim: Claim, profile: Profile, finding: Finding) -> CellKey:
+    return CellKey(claim, profile.value, ANY_ARCH, finding.about, None)
 
 
 def executed(
@@ -437,26 +435,30 @@ def executed(
         case
         for profile in profiles
         for arch in arches
-        for case in _inherited(policy, profile, arch, (Way.RUNTIME_EXEC,))
+        for row in claims.about([About.WAY], profile)
+        for case in _by_ways(_Place(row.claim, profile, arch, policy, ()), (Way.RUNTIME_EXEC,))
     )
 
 
 _WAYS_OF_A_PROCESS: Final = tuple(way for way in Way if way is not Way.RUNTIME_EXEC)
 
 
-def _inherited(
-    policy: Policy, profile: Profile, arch: Arch, ways: Sequence[Way] = _WAYS_OF_A_PROCESS
-) -> Iterator[Case]:
-    call = sample_call(policy, arch)
+def _inherited(place: _Place) -> Iterator[Case]:
+    return _by_ways(place, _WAYS_OF_A_PROCESS)
+
+
+def _by_ways(place: _Place, ways: Sequence[Way]) -> Iterator[Case]:
+    call = sample_call(place.policy, place.arch)
     if call is None:
         return
-    claim = Claim.IS_INHERITED
     for way in ways:
-        key = CellKey(claim, profile.value, arch.name, call.label, call.number(arch), way.value)
-        yield Case(
-            claim,
-            arch,
-            (key,),
-            (("profile", profile.value), ("arch", arch.name), ("way", way.value)),
-            profile,
-        )
+        yield place.case(place.key(call.label, call.number(place.arch), way.value))
+
+
+_PLANNERS: Final[Mapping[About, Callable[[_Place], Iterator[Case]]]] = {
+    About.SAMPLE_CALL: _multithreaded,
+    About.OTHER_CALL: _rest,
+    About.UNKNOWN_NUMBER: _default,
+    About.WAY: _inherited,
+}
+"""What is planned once for an ABI under a profile."""

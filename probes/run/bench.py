@@ -6,11 +6,12 @@ from typing import Final
 
 from probes.audit.source import SourceKind
 from probes.audit.trail import AuditTrail, Sentinel, open_trail
-from probes.cell import Cause, Cell, Claim
+from probes.cell import Cause, Cell
 from probes.errors import InstrumentError
 from probes.finding import all_undecided
 from probes.instrument.calls import Zygote
 from probes.judging import verdict
+from probes.judging.claims import About
 from probes.judging.examiner import Examiner, cannot_tell, sentinel_number
 from probes.judging.plan import Case
 from probes.run.settings import Settings
@@ -71,13 +72,13 @@ class Bench:
     def _known(self, case: Case) -> list[Cell]:
         """The cells of a case that is decided before anything is asked; none of any other."""
         findings = self._settings.target.findings
-        if case.claim is Claim.IS_ALL_JUDGED:
+        if case.row.about is About.FINDING:
             return verdict.all_judged(case, findings)
         untold = self._settings.untold(case.arch)
-        if untold and case.claim is not Claim.IS_PROVED:
+        if untold and case.row.about is not About.PROOF:
             return cannot_tell(case, untold)
         reason = all_undecided(findings)
-        if reason and case.claim is not Claim.CONTROLS:
+        if reason and not case.is_control:
             return cannot_tell(case, reason, Cause.TARGET)
         return []
 
@@ -87,7 +88,7 @@ class Bench:
             return known
         try:
             examiners = self._examiners or self._try_to_put_up()
-            if case.claim is Claim.CONTROLS:
+            if case.is_control:
                 return [cell for cell in self.controls if cell.key in case.cells]
             return examiners[case.stack].examine([case])
         except ConfinedError as error:

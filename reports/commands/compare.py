@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from probes.cell import Claim, Outcome
+from probes.cell import Outcome
 from probes.errors import ExitStatus
+from probes.judging.claims import About, is_about
 from probes.text import visible
 from reports import results
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -69,7 +70,7 @@ def _is_worse(change: Change) -> bool:
     if change.kind is not ChangeKind.APPEARED:
         return change.kind is ChangeKind.WORSE
     # A cell about a part that nobody judged is there only where there is such a part.
-    return change.after is Outcome.FAILED or change.key.claim is Claim.IS_ALL_JUDGED
+    return change.after is Outcome.FAILED or is_about(change.key, About.FINDING)
 
 
 def _unlike(old: Run, new: Run) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probes.cell import Outcome
+from probes.judging import claims
 from probes.judging.plan import UNKNOWN
 from probes.text import visible
 from reports import results, summary
@@ -99,7 +100,7 @@ def _lines(fleet: Fleet) -> list[str]:
 def _claims(fleet: Fleet) -> list[str]:
     """How the claims stand: nodes x cells by outcome."""
     groups = summary.gathered(
-        fleet.cells, lambda cell: summary.claim_title(cell.key.claim, cell.key.profile)
+        fleet.cells, lambda cell: claims.of(cell.key.claim).title(cell.key.profile)
     )
     rows = [
         (
@@ -129,7 +130,7 @@ def _node(node: FleetNode, pattern: str, cells: Sequence[tuple[int, FleetCell]])
     groups = summary.gathered(
         cells,
         lambda one: (
-            summary.claim_title(one[1].key.claim, one[1].key.profile),
+            claims.of(one[1].key.claim).title(one[1].key.profile),
             fleets.outcome_of(pattern[one[0]]),
             one[1].majority,
         ),

@@ -8,6 +8,7 @@ control of its own, and none of it hides behind what passed.
 from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
+from probes.judging import claims
 from probes.text import visible
 from reports import controls, results
 from reports.formats.shared import (
@@ -21,7 +22,6 @@ from reports.formats.shared import (
     required,
     slug,
 )
-from reports.html.view import MEANINGS
 from reports.results import Run, Verdict, time_text
 from reports.summary import OUTCOME_WORDS
 
@@ -134,7 +134,7 @@ def _groups(every: list[tuple[str, Check, list[Cell]]]) -> list[dict[str, object
     for identifier, check, _ in every:
         members.setdefault(check.claim, []).append(identifier)
     return [
-        {"id": slug(claim), "title": MEANINGS[claim], "controls": names}
+        {"id": slug(claim), "title": claims.of(claim).meaning, "controls": names}
         for claim, names in members.items()
     ]
 
@@ -152,7 +152,7 @@ def _control(run: Run, identifier: str, check: Check, cells: list[Cell]) -> dict
     ]
     suffix = "" if outcome in _DECIDED else f": {OUTCOME_WORDS[outcome]}"
     return {
-        **_frame(run, identifier, f"{check.title}{suffix}", MEANINGS[check.claim]),
+        **_frame(run, identifier, f"{check.title}{suffix}", claims.of(check.claim).meaning),
         "impact": _IMPACT if applies else 0.0,
         "tags": {
             "nist": [*nist, "Rev_5"] if nist else [],

@@ -10,6 +10,7 @@ from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
 from probes.documents.waivers import JudgedWaiver
+from probes.judging import claims
 from probes.text import visible
 from reports import controls, results
 from reports.controls import Assessment, Control, State
@@ -27,7 +28,6 @@ from reports.formats.shared import (
     required,
     subjects,
 )
-from reports.html.view import MEANINGS
 from reports.results import Run, time_text
 from reports.summary import OUTCOME_WORDS
 
@@ -131,7 +131,7 @@ def _group(run: Run, check: Check, uuids: Identifiers) -> dict[str, object]:
     return {
         "uuid": uuids("test", check.name),
         "title": check.title,
-        "description": f"{MEANINGS[check.claim]} {words}.",
+        "description": f"{claims.of(check.claim).meaning} {words}.",
         "props": [_property(one, str(count)) for one, count in counted(check.cells)],
         **_circumstances(run, _method(check.claim), uuids),
     }
@@ -186,7 +186,7 @@ def _waiver(run: Run, rank: int, one: JudgedWaiver, uuids: Identifiers) -> dict[
 
 
 def _method(claim: Claim) -> str:
-    return "EXAMINE" if claim in {Claim.IS_PROVED, Claim.IS_ALL_JUDGED} else "TEST"
+    return "TEST" if claims.of(claim).observed else "EXAMINE"
 
 
 def _circumstances(run: Run, method: str, uuids: Identifiers) -> dict[str, object]:

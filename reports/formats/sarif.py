@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from probes.cell import Cell, Claim, Outcome
 from probes.documents.waivers import FAULTS, JudgedWaiver, Waiver
+from probes.judging import claims
 from probes.text import visible
 from reports import results
 from reports.formats.shared import (
@@ -24,7 +25,6 @@ from reports.formats.shared import (
     required,
     slug,
 )
-from reports.html.view import MEANINGS
 from reports.results import Run, Verdict, time_text
 from reports.summary import not_all_judged
 
@@ -79,7 +79,7 @@ def _driver(run: Run) -> dict[str, object]:
         "name": required(run.suite.name),
         "version": required(run.suite.version),
         "rules": [
-            *(_rule(f"claim {claim}", slug(claim), MEANINGS[claim]) for claim in Claim),
+            *(_rule(f"claim {claim}", slug(claim), claims.of(claim).meaning) for claim in Claim),
             _rule("waiver at fault", _WAIVER_RULE, "A waiver has not expired, and is needed."),
         ],
     }

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from probes.cell import Cell, Claim, Outcome
+from probes.judging import claims
 from probes.text import visible
 from reports import results
 from reports.results import Environment, Run, time_text
-from reports.summary import Group, by_place, call_name, claim_title
+from reports.summary import Group, by_place, call_name
 
 RECORD: Final = "results.json"
 """The file that every format was rendered from."""
@@ -128,7 +129,7 @@ class Check:
     def title(self) -> str:
         """Its name for people: ``terminates (kill) on x86_64``."""
         part = f" ({self.part})" if self.part else ""
-        return visible(f"{claim_title(self.claim, self.profile)} on {self.arch}{part}")
+        return visible(f"{claims.of(self.claim).title(self.profile)} on {self.arch}{part}")
 
 
 def checks(run: Run) -> tuple[Check, ...]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from probes.judging import claims
 from reports.html.markup import Markup, element, join, text
-from reports.html.view import View, badge, claim_name, digest, moment, paragraph, section
+from reports.html.view import View, badge, digest, moment, paragraph, section
 from reports.results import Change, ChangeKind
 from reports.summary import gathered
 
@@ -64,7 +65,7 @@ def _line(change: Change) -> Markup:
         "p",
         join(*states, by=" → "),
         text(" "),
-        element("strong", text(claim_name(key))),
+        element("strong", text(claims.of(key.claim).heading(key.profile))),
         text(f" {key.arch} {key.which}".rstrip()),
         class_="head",
     )

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from probes.cell import Cell
+from probes.judging import claims
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
 from reports.html.view import (
-    MEANINGS,
     AlikeCells,
     PlaceView,
     View,
@@ -80,7 +80,7 @@ def _place(view: View, name: str, place: PlaceView) -> Markup:
     return element(
         "details",
         element("summary", title, _counts(place.cells)),
-        element("p", text(MEANINGS[place.cells[0].key.claim]), id=place.anchor),
+        element("p", text(claims.of(place.cells[0].key.claim).meaning), id=place.anchor),
         _ranges(view, place.ranged),
         _entries(view, place.entries),
         class_=_fine(place.cells),

@@ -6,8 +6,9 @@ from probes.cell import Outcome
 from probes.documents.siblings import routes
 from probes.filters.conditions import name_in
 from probes.gap import Gap, GapState
+from probes.text import spelled
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.view import View, capital, labelled, number_text, paragraph, section, sheet
+from reports.html.view import View, capital, labelled, paragraph, section, sheet
 from reports.results import GAPS_WORST_FIRST, gravest_state
 from reports.summary import gaps_by_state, gathered
 
@@ -96,7 +97,7 @@ def _states(members: Sequence[Gap]) -> Markup:
 
 
 def _number(number: int | None) -> str:
-    return "" if number is None else f" {number_text(number)}"
+    return "" if number is None else f" {spelled(number)}"
 
 
 def _profiles(members: Sequence[Gap], arch: str, same: Sequence[Gap]) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from probes.cell import Cell, Claim, Outcome
+from probes.judging import claims
 from reports.html.markup import NOTHING, Markup, element, join, text, void
 from reports.html.view import (
     GLYPHS,
-    MEANINGS,
     View,
     badge,
     call_anchor,
@@ -28,9 +28,6 @@ from reports.summary import (
     ordered_profiles,
     place_name,
 )
-
-_BY_VARIANT = frozenset({Claim.IS_INHERITED, Claim.CONTROLS})
-"""The claims whose variants are told apart in the second matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +124,11 @@ def _claims(columns: _Columns) -> Markup:
     lines = (
         element(
             "li",
-            element("strong", text(f"{profile.upper()} {claim}. ")),
-            text(MEANINGS[claim]),
+            element("strong", text(f"{row.heading(profile)}. ")),
+            text(row.meaning),
         )
-        for profile, claims in columns.tree
-        for claim in claims
+        for profile, made in columns.tree
+        for row in map(claims.of, made)
     )
     return element("ul", *lines, class_="claims")
 
@@ -294,8 +291,9 @@ class _Row:
 
 
 def _row_of(cell: Cell) -> _Row:
-    variant = cell.key.variant if cell.key.claim in _BY_VARIANT else ""
-    if cell.key.claim in {Claim.IS_PROVED, Claim.IS_ALL_JUDGED}:
+    row = claims.of(cell.key.claim)
+    variant = cell.key.variant if row.by_variant else ""
+    if not row.observed:
         variant = cell.key.syscall  # here not a call, but what is covered besides calls
     told = ", ".join(filter(None, (variant, cell.key.part)))
     return _Row(cell.key.claim, told, cell.key.profile)
@@ -304,7 +302,7 @@ def _row_of(cell: Cell) -> _Row:
 def _others_row(view: View, row: _Row, cells: Sequence[Cell], arches: Iterable[str]) -> Markup:
     places = gathered(cells, lambda cell: cell.key.arch)
     words = f"{row.claim}: {row.variant}" if row.variant else row.claim
-    profile = "" if row.claim is Claim.CONTROLS else row.profile.upper()
+    profile = row.profile.upper() if claims.of(row.claim).profiles else ""
     return element(
         "tr",
         element("th", text(words), scope="row"),

@@ -3,24 +3,24 @@
 from collections.abc import Iterable, Sequence
 
 from probes.cell import Cell, Outcome
+from probes.judging import claims
+from probes.text import spelled
 from reports.advice import mend
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
 from reports.html.view import (
-    MEANINGS,
     View,
     badge,
     capital,
     entry_head,
     expectation,
     kernels,
-    number_text,
     paragraph,
     section,
 )
 from reports.reproduce import command_elsewhere
 from reports.results import CallInfo
-from reports.summary import Group, by_place, by_reason, cells_text, claim_title, gathered
+from reports.summary import Group, by_place, by_reason, cells_text, gathered
 
 _MOST_OPEN_CARDS = 8
 """With more failures than this, each is folded to its heading."""
@@ -65,8 +65,8 @@ def _call_card(view: View, call: CallInfo, cells: Sequence[Cell], *, folded: boo
 
 def _claim_card(view: View, cells: Sequence[Cell], *, folded: bool) -> Markup:
     claim = cells[0].key.claim
-    about = paragraph(MEANINGS[claim])
-    title = text(claim_title(claim, cells[0].key.profile))
+    about = paragraph(claims.of(claim).meaning)
+    title = text(claims.of(claim).title(cells[0].key.profile))
     return _card(title, cells, folded=folded, children=(about, _entries(view, cells, named=True)))
 
 
@@ -123,7 +123,7 @@ def _links(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
 
 def _link(view: View, cells: Sequence[Cell], *, named: bool, alone: bool) -> Markup:
     key = cells[0].key
-    number = None if key.number is None else f"({number_text(key.number)})"
+    number = None if key.number is None else f"({spelled(key.number)})"
     call = (key.syscall, number, key.arch) if named else (key.arch, number)
     words = " ".join(filter(None, (*call, key.which)))
     link = element("a", text(words), href=f"#{view.anchor(cells[0])}")

@@ -7,28 +7,12 @@ from functools import lru_cache
 from itertools import count
 
 from probes.cell import Cell, CellKey, Claim, Evidence, Outcome
+from probes.judging import claims
+from probes.judging.claims import About, is_about
+from probes.text import spelled
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.results import UNDECIDED, CallInfo, Run, Summary, in_order, summarize, time_text
 from reports.summary import OUTCOME_WORDS, by_place, documented, gathered
-
-MEANINGS = {
-    Claim.CONTROLS: "A filter whose effect is known is seen for what it is.",
-    Claim.TERMINATES: "A documented call ends the whole process with SIGSYS, at that call.",
-    Claim.ENDS_EVERY_THREAD: "The other threads of the process end too, not only the caller.",
-    Claim.IS_REPORTED: "That end leaves an audit record with the signal, the ABI and the number.",
-    Claim.DENIES: "A documented call does not run; the filter answers EPERM, or as documented.",
-    Claim.IS_SILENT: "That denial leaves no audit record.",
-    Claim.RUNS: "A documented call runs as it does without a filter.",
-    Claim.IS_RECORDED: "That call leaves an audit record with the ABI and the number.",
-    Claim.LEAVES_THE_REST_ALONE: "Every call that is not documented goes through, and so does one"
-    " with other arguments than documented.",
-    Claim.DEFAULT_ACTION: "A number that no table knows gets the action of the profile.",
-    Claim.IS_INHERITED: "Nothing that a process does takes the filter off it or its children.",
-    Claim.IS_PROVED: "By analysis, the filter gives its answer whatever the arguments are, or"
-    " whatever ones meet the documented conditions.",
-    Claim.IS_ALL_JUDGED: "Nothing that the target names was left out of the verdicts.",
-}
-"""What each claim says, for a reader who does not know the suite."""
 
 GLYPHS = {
     Outcome.PASSED: "✓",
@@ -39,16 +23,10 @@ GLYPHS = {
     Outcome.BROKEN: "!",
 }
 
-_IN_RANGES = frozenset({Claim.LEAVES_THE_REST_ALONE})
-"""The claims with very many cells, of which the page shows by number those that are alike."""
-
 _PLAIN = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})
 
 _CROWD = 50
 """More undecided cells than this with one reason in one place are shown by number."""
-
-_LARGEST_PLAIN_NUMBER = 0xFFFF
-
 
 Place = tuple[Claim, str, str, int]
 """A claim, a profile, an ABI and a stack of the target's filters."""
@@ -175,7 +153,7 @@ def _place(run: Run, cells: tuple[Cell, ...], anchor: str, ordinals: Iterator[in
 
 
 def _ranged(cells: Iterable[Cell]) -> frozenset[tuple[CellKey, int]]:
-    many = [cell for cell in cells if cell.key.claim in _IN_RANGES]
+    many = [cell for cell in cells if is_about(cell.key, About.OTHER_CALL)]
     plain = [cell for cell in many if cell.outcome in _PLAIN]
     undecided = gathered(
         (cell for cell in many if cell.outcome in UNDECIDED),
@@ -198,11 +176,6 @@ def is_fine(cells: Iterable[Cell]) -> bool:
 def call_anchor(run: Run, call: CallInfo) -> str:
     """The ``id`` of what the page says about a call."""
     return f"c{run.policy.calls.index(call) + 1}"
-
-
-def number_text(number: int) -> str:
-    """A call's number: in decimal, or in hexadecimal where it carries high bits as x32's do."""
-    return str(number) if number <= _LARGEST_PLAIN_NUMBER else f"{number:#x}"
 
 
 def glyph(outcome: Outcome) -> Markup:
@@ -310,13 +283,8 @@ def entry_head(first: Cell, spots: Markup) -> Markup:
         first: one of them, all of which are of one claim and came to the same.
         spots: where they were judged.
     """
-    claim = element("strong", text(claim_name(first.key)))
+    claim = element("strong", text(claims.of(first.key.claim).heading(first.key.profile)))
     return element("p", badge(first.outcome), text(" "), claim, text(" "), spots, class_="head")
-
-
-def claim_name(key: CellKey) -> str:
-    """A claim under its profile: ``KILL terminates``; controls have no profile."""
-    return key.claim if key.claim is Claim.CONTROLS else f"{key.profile.upper()} {key.claim}"
 
 
 def capital(words: str) -> str:
@@ -342,7 +310,7 @@ def _environments(cells: Iterable[Cell]) -> tuple[int, ...]:
 
 
 def _spot(arch: str, number: int | None, which: str) -> Markup:
-    told = NOTHING if number is None else join(text(" "), code(number_text(number)))
+    told = NOTHING if number is None else join(text(" "), code(spelled(number)))
     return join(text(arch), told, text(f" {which}" if which else ""))
 
 
@@ -372,7 +340,7 @@ def ranges(numbers: Iterable[int]) -> str:
             runs[-1][1:] = [number]
         else:
             runs.append([number])
-    return ", ".join("-".join(map(number_text, ends)) for ends in runs)
+    return ", ".join("-".join(map(spelled, ends)) for ends in runs)
 
 
 def expectation(cell: Cell) -> Markup:

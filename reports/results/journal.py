@@ -17,9 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.cell import Cell, CellKey, Outcome
 from probes.documents.waivers import JudgedWaiver, WaiverState
 from probes.errors import BadInputError
+from probes.judging.claims import About, is_about
 from reports.results import codec
 from reports.results.fields import Fields, parse
 from reports.results.model import AuditSource, Run, missing
@@ -63,7 +64,7 @@ class JudgedCells:
             for cell in map(codec.cell_from_json, sent["cells"])
         ]
         self.by_test[test] = cells
-        self._calibrate([cell for cell in cells if cell.key.claim is Claim.CONTROLS])
+        self._calibrate([cell for cell in cells if is_about(cell.key, About.CONTROL)])
         self._calibrate([codec.cell_from_json(cell) for cell in sent["controls"]])
         if sent["audit_source"]:  # else the test needed no instrument
             self.trails.add(AuditSource(sent["audit_source"], sent["audit_reason"]))
@@ -81,7 +82,7 @@ class JudgedCells:
             cell
             for cells in self.by_test.values()
             for cell in cells
-            if cell.key.claim is not Claim.CONTROLS
+            if not is_about(cell.key, About.CONTROL)
         ]
         return [*judged, *self.controls.values()]
 

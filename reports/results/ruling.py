@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from probes.cell import Cell, Claim, Outcome
+from probes.cell import Cell, Outcome
 from probes.documents.waivers import FAULTS, JudgedWaiver
 from probes.errors import ExitStatus
+from probes.judging import claims
 from probes.judging.calibration import is_of_kernel, is_off
+from probes.judging.claims import About, is_about
 from reports.results.model import DECIDED, Run, count_outcomes
 
 
@@ -98,12 +100,17 @@ def verdict(
 
 def _counts(cell: Cell) -> bool:
     """Whether a cell says something of what was put to the test, as most controls do not."""
-    return cell.key.claim is not Claim.CONTROLS or is_of_kernel(cell)
+    return not is_about(cell.key, About.CONTROL) or is_of_kernel(cell)
+
+
+def _is_observed(cell: Cell) -> bool:
+    """Whether the cell says what the kernel does."""
+    return claims.of(cell.key.claim).observed
 
 
 def _is_observed_pass(cell: Cell) -> bool:
-    unobserved = {Claim.CONTROLS, Claim.IS_PROVED, Claim.IS_ALL_JUDGED}
-    return cell.outcome is Outcome.PASSED and cell.key.claim not in unobserved
+    is_control = is_about(cell.key, About.CONTROL)
+    return cell.outcome is Outcome.PASSED and _is_observed(cell) and not is_control
 
 
 def _place(cell: Cell) -> tuple[int, str]:
@@ -112,12 +119,11 @@ def _place(cell: Cell) -> tuple[int, str]:
 
 
 def _calibration(cells: Sequence[Cell]) -> Ruling | None:
-    controls = [cell for cell in cells if cell.key.claim is Claim.CONTROLS]
+    controls = [cell for cell in cells if is_about(cell.key, About.CONTROL)]
     off = sum(map(is_off, controls))
     untold = {_place(cell) for cell in controls if cell.outcome is Outcome.CANNOT_TELL}
     calibrated = {_place(cell) for cell in controls} - untold
-    unobserved = {Claim.IS_PROVED, Claim.IS_ALL_JUDGED}
-    observed = [cell for cell in cells if cell.key.claim not in unobserved]
+    observed = [cell for cell in cells if _is_observed(cell)]
     used = {_place(cell) for cell in observed if cell.outcome in DECIDED}
     uncalibrated = sorted({arch for _, arch in used - calibrated})
     if off:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes.cell import Cell, Claim, Outcome
+from probes.cell import Cell, Outcome
 from probes.errors import ExitStatus
+from probes.judging.claims import About, is_about
 from reports.results import Run, in_order
 
 _DECIDED: Final = {
@@ -52,9 +53,9 @@ def _shows_inside(cell: Cell) -> bool:
     Of a call that must go through, the kernel shows there neither that it logs it nor what it would
     do about a number on which it asks no filter: from outside the program tells.
     """
-    if cell.key.claim in {Claim.CONTROLS, Claim.IS_PROVED, Claim.IS_ALL_JUDGED}:
+    if is_about(cell.key, About.CONTROL, About.PROOF, About.FINDING):
         return False
-    return not (cell.key.claim is Claim.LEAVES_THE_REST_ALONE and cell.by_program)
+    return not (is_about(cell.key, About.OTHER_CALL) and cell.by_program)
 
 
 def both_told(found: Agreement, inside: ExitStatus) -> bool:

@@ -9,6 +9,8 @@ from typing import Final
 from probes.cell import Cell, Claim, Outcome
 from probes.documents.waivers import WaiverState
 from probes.gap import GapState
+from probes.judging import claims
+from probes.judging.claims import About, is_about
 from reports.results import ChangeKind, Run, count_kinds, describe, summarize, time_text
 from reports.summary import (
     OUTCOME_WORDS,
@@ -18,7 +20,6 @@ from reports.summary import (
     by_place,
     by_reason,
     cells_text,
-    claim_title,
     coverage,
     gaps_by_state,
     gathered,
@@ -126,7 +127,7 @@ def _proof_lines(run: Run, width: int) -> list[str]:
     cells = [
         cell
         for cell in run.cells
-        if cell.key.claim is Claim.IS_PROVED and cell.outcome is not Outcome.NOT_APPLICABLE
+        if is_about(cell.key, About.PROOF) and cell.outcome is not Outcome.NOT_APPLICABLE
     ]
     places = gathered(cells, lambda cell: cell.key.arch)
     counts = ", ".join(
@@ -232,7 +233,7 @@ def _failed_block(where: str, groups: Sequence[Group], width: int) -> _Block:
 
 
 def _claim_of(group: Group) -> str:
-    return claim_title(group.cells[0].key.claim, group.cells[0].key.profile)
+    return claims.of(group.cells[0].key.claim).title(group.cells[0].key.profile)
 
 
 def _arches(groups: Iterable[Group]) -> str:
@@ -272,7 +273,7 @@ _MOST_FINDING_LINES = 8
 
 def _most_lines(group: Group) -> int:
     """How long a reason may be: what a finding says about the whole target is not cut short."""
-    is_finding = any(cell.key.claim is Claim.IS_ALL_JUDGED for cell in group.cells)
+    is_finding = any(is_about(cell.key, About.FINDING) for cell in group.cells)
     return _MOST_FINDING_LINES if is_finding else 2
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from probes.cell import Claim, Outcome
+from probes.judging import claims
 from probes.text import visible
 from reports import reproduce, summary
 from reports.results import Run, summarize
@@ -69,7 +70,7 @@ def _blocks(run: Run, outcome: Outcome, again: Again) -> list[tuple[str, str]]:
         first = alike[0].cells[0].key
         arches = ", ".join(summary.place_name(group.cells[0].key) for group in alike)
         more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-        title = summary.claim_title(claim, profile)
+        title = claims.of(claim).title(profile)
         headline = f"{word} {title} on {arches}: {', '.join(names[:_MOST_NAMES])}{more}"
         command = f"{INDENT}{reproduce.command(first, again.cases, again.options)}"
         blocks.append((visible(headline), visible(command)))

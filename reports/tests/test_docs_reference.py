@@ -23,13 +23,12 @@ from probes.cell import Cause, Claim, EvidenceKind, Outcome
 from probes.errors import BadInputError, ExitStatus
 from probes.files import SUITE
 from probes.guest.machines import MACHINES
-from probes.judging import plan
+from probes.judging import claims as rows
 from probes.targets import name
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
 from reports.filters import allowlist
 from reports.formats.catalogue import FORMATS
-from reports.html.view import MEANINGS
 from reports.summary import OUTCOME_WORDS
 from reports.tests.support import job, markdown
 from reports.tests.support.markdown import Fact, Row, complaints
@@ -85,15 +84,12 @@ def said(words: Mapping[str, Iterable[str]]) -> Known:
 
 def claims() -> Known:
     """The claims, with their profiles and meanings."""
-    return said({claim: (profile_of(claim), MEANINGS[claim]) for claim in Claim})
+    return said({claim: (profile_of(claim), rows.of(claim).meaning) for claim in Claim})
 
 
 def profile_of(claim: Claim) -> str:
-    """The profile under which a claim is made, by the plan; "all" for every one."""
-    module = plan.function_of(claim)
-    paths = [path for path in (SUITE / "cases").glob("test_*.py") if module in path.read_text()]
-    (path,) = paths
-    word = path.stem.removeprefix("test_")
+    """The profile under which a claim is made, by its file in ``cases``; "all" for every one."""
+    word = rows.of(claim).module.removeprefix("test_").removesuffix(".py")
     return word if word in set(Profile) else "all"
 
 

@@ -22,8 +22,9 @@ from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Zygote
+from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
-from probes.judging.plan import Case, Way
+from probes.judging.plan import Case
 from probes.tests.support.oracles import require
 from probes.tests.support.stacks import target_of
 from reports.tests.support import job
@@ -103,7 +104,7 @@ def judged(
 
 def case_of(claim: Claim, profile: Profile, variant: str = "") -> Case:
     key = CellKey(claim, profile.value, NATIVE.name, "acct", ACCT, variant)
-    return Case(claim, NATIVE, (key,), (("arch", NATIVE.name),), profile)
+    return Case(claim, NATIVE, (key,), profile)
 
 
 REPORTED = case_of(Claim.IS_REPORTED, Profile.KILL)

@@ -20,8 +20,9 @@ from probes.filters import bpf
 from probes.filters.bpf import Program
 from probes.instrument.calls import Observation, Request, Route, Stage, Zygote
 from probes.judging import examiner, obstacles
+from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
-from probes.judging.plan import Case, Way, plan
+from probes.judging.plan import Case, plan
 from probes.tests.support import mutants
 from probes.tests.support.stacks import target_of
 

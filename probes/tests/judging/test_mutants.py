@@ -14,7 +14,7 @@ from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents.policy import Policy
 from probes.files import DEFAULT_POLICY
 from probes.instrument.calls import Zygote
-from probes.judging import plan
+from probes.judging import claims, plan
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.run import settings, values
@@ -27,7 +27,7 @@ from probes.tests.support.mutants import Mutant
 MATRIX = os.environ.get("SYSCALL_CONFORMANCE_KILL_MATRIX", "")
 """A file to which every mutant's line is appended, for people to read."""
 
-DOCUMENTED = {claim for claims in plan.DOCUMENTED_CLAIMS.values() for claim in claims}
+DOCUMENTED = {claim for profile in Profile for claim in claims.documented(profile)}
 UNPROBEABLE = "nothing allowed"
 """Under this mutant no process can fork or execute, so some ways cannot be gone: *cannot tell*."""
 

@@ -27,7 +27,8 @@ from probes.instrument import effect
 from probes.instrument.calls import Observation, Stage, Zygote
 from probes.instrument.effect import Effect
 from probes.instrument.witness import ERRNOS, MARKER_ERRNO
-from probes.judging import examiner, plan, verdict
+from probes.judging import examiner, verdict
+from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.judging.verdict import Counterexample, Question, Sighting, Trail
@@ -495,8 +496,8 @@ def test_a_number_of_another_kind_reads_as_the_kernel_writes_it() -> None:
     assert verdict.subject(replace(key, number=163, variant="")) == "acct (163) on x32"
 
 
-@pytest.mark.parametrize("way", list(plan.Way))
-def test_each_way_has_its_words(way: plan.Way) -> None:
+@pytest.mark.parametrize("way", list(Way))
+def test_each_way_has_its_words(way: Way) -> None:
     plain = CellKey(Claim.IS_INHERITED, "kill", "x86_64", "acct", 163)
 
     assert verdict.subject(replace(plain, variant=way.value)) != verdict.subject(plain)
@@ -734,7 +735,7 @@ def examine(
     """Has a call killed, with that record in the trail; the verdict, and how often it was read."""
     number = NATIVE.numbers["acct"]
     key = CellKey(Claim.IS_REPORTED, "kill", NATIVE.name, "acct", number)
-    case = Case(Claim.IS_REPORTED, NATIVE, (key,), (("arch", NATIVE.name),), Profile.KILL)
+    case = Case(Claim.IS_REPORTED, NATIVE, (key,), Profile.KILL)
     parts = bpf.ranges({number}, KILL.value, ALLOW.value)
     program = bpf.dispatch({NATIVE.audit_arch: parts}, ALLOW.value)
     target = target_of("test", PROGRAM, dict.fromkeys(Profile, (program,)), NATIVE)

@@ -25,7 +25,7 @@ from probes.filters import bpf
 from probes.guest import boot, choice, cpio, runner
 from probes.guest.runner import Ended, GuestJob, Limits
 from probes.instrument import harmless
-from probes.judging import plan
+from probes.judging.claims import documented
 from probes.tests.support import mutants
 from probes.tests.support.mutants import ALLOW, EPERM, Mutant, Table
 from probes.tests.support.oracles import REQUIRE_VARIABLE
@@ -181,9 +181,9 @@ def check_main_job(run: Run, ended: Ended, name: str, abis: tuple[Arch, ...]) ->
         assert not undecided
     assert ended.statuses[0] == ruling.exit_status
     for one in abis:
-        for profile, claims in plan.DOCUMENTED_CLAIMS.items():
+        for profile in Profile:
             calls = {call.name for call in run.policy.calls if one.number(call.name) is not None}
-            for claim in claims:
+            for claim in documented(profile):
                 judged = {
                     cell.key.syscall
                     for cell in run.cells

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 
 from probes.cell import Claim, Evidence, EvidenceKind, Outcome
-from probes.text import visible
+from probes.judging.claims import ROWS
+from probes.text import spelled, visible
 from reports import results
 from reports.controls import load as load_controls
 from reports.html.compliance import render
 from reports.html.evidence import number_ranges
-from reports.html.view import MEANINGS, number_text, view
+from reports.html.view import view
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS
 
@@ -224,7 +225,7 @@ def test_matrix_has_a_sign_for_every_cell() -> None:
             assert word in told[anchor]
             number = cell.key.number
             assert (arch if number is None else f"{arch} <code>") in told[anchor]
-            assert number is None or f"<code>{number_text(number)}</code>" in told[anchor]
+            assert number is None or f"<code>{spelled(number)}</code>" in told[anchor]
             seen += 1
     assert seen == 60 * 6 * 3
 
@@ -356,7 +357,8 @@ def test_number_ranges() -> None:
 
 def test_every_claim_is_explained() -> None:
     """A claim without a meaning would end the report."""
-    assert set(MEANINGS) == set(Claim)
+    assert list(ROWS) == list(Claim)
+    assert all(row.meaning.endswith(".") for row in ROWS.values())
 
 
 def test_rendering_needs_nothing_but_the_record() -> None:

@@ -12,7 +12,7 @@ from probes.action import Profile
 from probes.audit.source import NONE
 from probes.audit.trail import AuditTrail
 from probes.files import DEFAULT_POLICY
-from probes.judging import plan
+from probes.judging.claims import documented
 from probes.judging.examiner import Examiner
 from probes.run import settings, values
 from probes.run.bench import open_zygote
@@ -26,7 +26,7 @@ def judged(profile: Profile) -> dict[str, Any]:
     words = values.read(DEFAULT_POLICY, profile=profile.value, target=AMBIENT, audit_source=NONE)
     resolved = settings.resolve(words)
     assert isinstance(resolved.target, Ambient)
-    effect, record = plan.DOCUMENTED_CLAIMS[profile]
+    effect, record = documented(profile)
     cases = [case for case in resolved.cases if case.claim is effect]
     # No records are to be had, so that one call stands for all.
     cases.append(next(case for case in resolved.cases if case.claim is record))

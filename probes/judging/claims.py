@@ -1,0 +1,277 @@
+"""The claims, one row each: which calls it takes, what judges it, and what people are told of it.
+
+Plan, examiner, verdict, pages, formats and commands ask the row. Pure.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from probes.action import Profile
+from probes.cell import Cell, CellKey, Claim
+from probes.instrument.calls import Route
+from probes.judging import advice, calls
+from probes.judging.calls import Calls, CallsOf, always
+
+
+class About(StrEnum):
+    """What the cells of a claim are about, by which they are planned and named."""
+
+    CONTROL = "a known filter"
+    DOCUMENTED_CALL = "each documented call"
+    SAMPLE_CALL = "one documented call that stands for all"
+    OTHER_CALL = "each call that is not documented"
+    UNKNOWN_NUMBER = "a number that no table knows"
+    WAY = "a way in which a process might come loose"
+    PROOF = "what an analysis of the programs covers"
+    FINDING = "what the target names and nobody judged"
+
+
+_DOCUMENTED: Final = frozenset({About.DOCUMENTED_CALL, About.PROOF})
+_UNOBSERVED: Final = frozenset({About.PROOF, About.FINDING})
+_BY_VARIANT: Final = frozenset({About.CONTROL, About.WAY})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Everything that is said once about a claim.
+
+    Attributes:
+        claim: the claim; the words of its test function.
+        module: the file in ``cases`` that holds the test function.
+        about: what its cells are about.
+        profiles: under which profiles it is made; none for what does not depend on them.
+        meaning: what it says, for a reader who does not know the suite.
+        advice: how a cell that failed is mended, in words.
+        calls: the calls that a verdict on a cell is drawn from.
+        own_calls: whether these are chosen by the suite and known to do no harm, and not by a
+            policy.
+    """
+
+    claim: Claim
+    module: str
+    about: About
+    profiles: tuple[Profile, ...]
+    meaning: str
+    advice: Callable[[Cell], str]
+    calls: CallsOf = calls.plain
+    own_calls: bool = False
+
+    @property
+    def function(self) -> str:
+        """The name of the test function."""
+        return f"test_{self.claim.value.replace(' ', '_')}"
+
+    @property
+    def of_documented(self) -> bool:
+        """Whether it is made anew about every documented call."""
+        return self.about in _DOCUMENTED
+
+    @property
+    def observed(self) -> bool:
+        """Whether the kernel is asked: nothing else shows that a restriction holds on it."""
+        return self.about not in _UNOBSERVED
+
+    @property
+    def by_variant(self) -> bool:
+        """Whether its cells are told apart by their variants, and not by what they are about."""
+        return self.about in _BY_VARIANT
+
+    def title(self, profile: str) -> str:
+        """The claim with its profile: ``terminates (kill)``; controls have no profile.
+
+        Args:
+            profile: the profile of a cell.
+        """
+        return f"{self.claim} ({profile})" if self.profiles else self.claim.value
+
+    def heading(self, profile: str) -> str:
+        """The claim under its profile: ``KILL terminates``; controls have no profile.
+
+        Args:
+            profile: the profile of a cell.
+        """
+        return f"{profile.upper()} {self.claim}" if self.profiles else self.claim.value
+
+
+_EVERY_PROFILE: Final = tuple(Profile)
+
+_TABLE: Final = (
+    Row(
+        Claim.CONTROLS,
+        "test_controls.py",
+        About.CONTROL,
+        (),
+        "A filter whose effect is known is seen for what it is.",
+        advice.calibrate,
+        calls.of_control,
+        own_calls=True,
+    ),
+    Row(
+        Claim.TERMINATES,
+        "test_kill.py",
+        About.DOCUMENTED_CALL,
+        (Profile.KILL,),
+        "A documented call ends the whole process with SIGSYS, at that call.",
+        advice.refuse,
+        always(Calls(route=Route.SIBLING, plainly=True)),
+    ),
+    Row(
+        Claim.ENDS_EVERY_THREAD,
+        "test_kill.py",
+        About.SAMPLE_CALL,
+        (Profile.KILL,),
+        "The other threads of the process end too, not only the caller.",
+        advice.every_thread,
+        always(Calls(route=Route.THREADS)),
+    ),
+    Row(
+        Claim.IS_REPORTED,
+        "test_kill.py",
+        About.DOCUMENTED_CALL,
+        (Profile.KILL,),
+        "That end leaves an audit record with the signal, the ABI and the number.",
+        advice.record,
+        always(Calls(route=Route.SIBLING, records=True, plainly=True)),
+    ),
+    Row(
+        Claim.DENIES,
+        "test_errno.py",
+        About.DOCUMENTED_CALL,
+        (Profile.ERRNO,),
+        "A documented call does not run; the filter answers EPERM, or as documented.",
+        advice.deny,
+        always(Calls(plainly=True)),
+    ),
+    Row(
+        Claim.IS_SILENT,
+        "test_errno.py",
+        About.DOCUMENTED_CALL,
+        (Profile.ERRNO,),
+        "That denial leaves no audit record.",
+        advice.silence,
+        always(Calls(records=True, plainly=True)),
+    ),
+    Row(
+        Claim.RUNS,
+        "test_log.py",
+        About.DOCUMENTED_CALL,
+        (Profile.LOG,),
+        "A documented call runs as it does without a filter.",
+        advice.refuse,
+        always(Calls(free=True, control=True)),
+    ),
+    Row(
+        Claim.IS_RECORDED,
+        "test_log.py",
+        About.DOCUMENTED_CALL,
+        (Profile.LOG,),
+        "That call leaves an audit record with the ABI and the number.",
+        advice.record,
+        always(Calls(witnessed=False, free=True, records=True)),
+    ),
+    Row(
+        Claim.LEAVES_THE_REST_ALONE,
+        "test_allow.py",
+        About.OTHER_CALL,
+        _EVERY_PROFILE,
+        "Every call that is not documented goes through, and so does one with other arguments than"
+        " documented.",
+        advice.allow,
+    ),
+    Row(
+        Claim.DEFAULT_ACTION,
+        "test_default.py",
+        About.UNKNOWN_NUMBER,
+        _EVERY_PROFILE,
+        "A number that no table knows gets the action of the profile.",
+        advice.default_action,
+        calls.of_unknown_number,
+        own_calls=True,
+    ),
+    Row(
+        Claim.IS_INHERITED,
+        "test_inherit.py",
+        About.WAY,
+        _EVERY_PROFILE,
+        "Nothing that a process does takes the filter off it or its children.",
+        advice.inherit,
+        calls.of_way,
+    ),
+    Row(
+        Claim.IS_PROVED,
+        "test_proved.py",
+        About.PROOF,
+        _EVERY_PROFILE,
+        "By analysis, the filter gives its answer whatever the arguments are, or whatever ones meet"
+        " the documented conditions.",
+        advice.prove,
+    ),
+    Row(
+        Claim.IS_ALL_JUDGED,
+        "test_all_judged.py",
+        About.FINDING,
+        _EVERY_PROFILE,
+        "Nothing that the target names was left out of the verdicts.",
+        advice.judge_all,
+    ),
+)
+
+ROWS: Final = {row.claim: row for row in _TABLE}
+"""The claims in the order in which a report lists them."""
+
+
+def of(claim: Claim) -> Row:
+    """What is said about a claim."""
+    return ROWS[claim]
+
+
+def about(kinds: Sequence[About], profile: Profile | None = None) -> tuple[Row, ...]:
+    """The claims about some things, in order.
+
+    Args:
+        kinds: what they are about.
+        profile: the profile under which they are made; every one unless given.
+    """
+    return tuple(
+        row
+        for row in ROWS.values()
+        if row.about in kinds and (profile is None or profile in row.profiles)
+    )
+
+
+def documented(profile: Profile) -> tuple[Claim, ...]:
+    """The claims that a profile makes about every documented call, by what the kernel does."""
+    return tuple(row.claim for row in about([About.DOCUMENTED_CALL], profile))
+
+
+def is_about(key: CellKey, *kinds: About) -> bool:
+    """Whether a cell is about one of some kinds of things."""
+    return of(key.claim).about in kinds
+
+
+def parameters(key: CellKey) -> tuple[tuple[str, str], ...]:
+    """What the test of a cell takes, by name."""
+    values = {
+        "profile": key.profile,
+        "arch": key.arch,
+        "action": key.variant,
+        "way": key.variant,
+        "call": key.syscall,
+        "about": key.syscall,
+        "number": f"{key.number or 0:#x}",
+    }
+    return tuple((name, values[name]) for name in _PARAMETERS[of(key.claim).about])
+
+
+_PARAMETERS: Final = {
+    About.CONTROL: ("arch", "action"),
+    About.DOCUMENTED_CALL: ("arch", "call"),
+    About.SAMPLE_CALL: ("arch",),
+    About.OTHER_CALL: ("profile", "arch"),
+    About.UNKNOWN_NUMBER: ("profile", "arch", "number"),
+    About.WAY: ("profile", "arch", "way"),
+    About.PROOF: ("profile", "arch", "call"),
+    About.FINDING: ("profile", "about"),
+}
