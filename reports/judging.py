@@ -4,18 +4,14 @@
 process that ended so: pytest ends with 0 where it was asked for its help, too.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from probes import isolation, main_job
 from probes.errors import ExitStatus
-from reports import results
+from reports import channel, results
 from reports.results import Run
-
-RECEIPT: Final = "SYSCALL_CONFORMANCE_RECEIPT"
-"""The variable that names the file for the digest of the record that a run has written."""
 
 _PLUGINS: Final = ("xdist", "html", "metadata")
 """Those that are installed and that the suite needs, by their entry points."""
@@ -50,25 +46,15 @@ def command(*words: str) -> list[str]:
     return isolation.python(_PYTEST, *main_job.words(), *plugins, *words)
 
 
-def environment(receipt: Path | None = None) -> dict[str, str]:
+def environment(told: Path | None = None) -> dict[str, str]:
     """The variables of a pytest that judges.
 
     Args:
-        receipt: where it shall leave the digest of its record; None for nowhere.
+        told: the file in which it shall tell what becomes of its run; None for none.
     """
     made = isolation.environment() | {"PYTHONUNBUFFERED": "1"}
-    made.pop(RECEIPT, None)
-    return made if receipt is None else made | {RECEIPT: str(receipt)}
-
-
-def leave_receipt(sha256: str) -> None:
-    """Says in a run which record it has written, where somebody wants to know.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    if place := os.environ.get(RECEIPT):
-        Path(place).write_text(sha256, encoding="ascii")
+    made.pop(channel.VARIABLE, None)
+    return made if told is None else made | {channel.VARIABLE: str(told)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from cases.run import ending, junit
 from cases.run.asked import Asked
 from cases.run.ending import Ending
 from cases.run.follower import Follower
+from cases.run.progress import Progress
 from cases.run.pytest_page import Page
 from probes.cell import Cell
 from probes.errors import BadInputError, SuiteError
 from probes.text import visible
 from probes.version import DISTRIBUTION
-from reports import judging, results, summary
+from reports import channel, results, summary
 from reports.formats import markdown
 from reports.html import compliance
 from reports.results import Run, journal
@@ -48,6 +49,8 @@ def follow(config: pytest.Config, follower: Follower, asked: Asked) -> None:
     recorder = Recorder(config, follower, asked)
     config.pluginmanager.register(follower, f"{DISTRIBUTION} follower")
     config.pluginmanager.register(recorder, f"{DISTRIBUTION} recorder")
+    if channel.is_listened_to():
+        config.pluginmanager.register(Progress(follower), f"{DISTRIBUTION} progress")
     if config.pluginmanager.hasplugin("html"):
         config.pluginmanager.register(Page(recorder), f"{DISTRIBUTION} page")
 
@@ -124,14 +127,14 @@ class Recorder:
             with self._guarded(session):
                 (self._folder / _RECORD).unlink(missing_ok=True)
                 self._follower.discard()
-            self._troubles += self._follower.troubles
+            self._tell(self._follower.troubles)
             if self._follower.status is not None:
                 session.exitstatus = int(self._follower.status)
             return (yield)
         with self._guarded(session):
             complete = not ending.is_cut_short(session)
             self.run = self._compared(self._follower.record(complete=complete))
-            self._troubles += self._follower.troubles
+            self._tell(self._follower.troubles)
             self._end(session, ending.settled(self.run, int(session.exitstatus)))
             self._write(self.run)
             self._tell_junit(self.run)
@@ -162,7 +165,13 @@ class Recorder:
 
     def _end(self, session: pytest.Session, end: Ending) -> None:
         session.exitstatus = end.status
-        self._troubles += [end.trouble] if end.trouble else []
+        self._tell([end.trouble] if end.trouble else [])
+
+    def _tell(self, troubles: Sequence[str]) -> None:
+        """Notes what went wrong, for the last word and for whoever has started the run."""
+        self._troubles += troubles
+        for trouble in troubles:
+            channel.tell_trouble(visible(trouble))
 
     def _compared(self, run: Run) -> Run:
         """The run with what has changed since the baseline, where there is one."""
@@ -187,7 +196,7 @@ class Recorder:
             self._written.append(path)
             if name == _RECORD:
                 self._follower.discard()
-                judging.leave_receipt(hashlib.sha256(text.encode()).hexdigest())
+                channel.tell_record(hashlib.sha256(text.encode()).hexdigest())
 
     def _tell_junit(self, run: Run) -> None:
         """Puts what nobody judged into pytest's own XML."""

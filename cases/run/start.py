@@ -25,6 +25,7 @@ from probes.errors import BadInputError, ExitStatus, SuiteError
 from probes.files import CASES, SUITE
 from probes.run import order, settings
 from probes.run.order import Order
+from reports import channel
 
 _HANDED: Final = "syscall_conformance_target"
 _HANDED_WAIVERS: Final = "syscall_conformance_waivers"
@@ -70,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         _plan(config)
     except SuiteError as error:
+        channel.tell_refused(str(error))
         if error.exit_status is ExitStatus.USAGE:
             raise pytest.UsageError(str(error)) from error
         pytest.exit(str(error), returncode=int(error.exit_status))

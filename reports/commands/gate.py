@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,8 @@ from probes.runtimes import inside
 from probes.runtimes.wanted import RUNTIMES
 from probes.targets import words
 from probes.text import shown
-from reports import judging, results
+from reports import channel, judging, results
+from reports.channel import Heard
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.results import Run
 from reports.terminal import gate_lines
@@ -55,8 +56,6 @@ _SETTLING_SECONDS: Final = 120.0
 """How long an interrupted run may take to remove its container."""
 
 _WORKERS: Final = re.compile(r"auto|logical|\d{1,4}")
-_PERCENT: Final = re.compile(rb"\[ *(\d+)%\]")
-_REFUSED: Final = re.compile(r"^(?:ERROR|Exit): (.*)$", re.MULTILINE)
 _HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline")
 """Options that pytest gets as they are, where they are given."""
 _MOST_DIFFERENCES: Final = 3
@@ -132,21 +131,18 @@ def _gate(options: argparse.Namespace) -> Answer:
     )
     progress = _Progress(f"{options.runtime}:{options.image}, profile {options.profile}")
     with _scratch() as name:
-        receipt = Path(name, "receipt")
-        ended, output = _run(command, judging.environment(receipt), progress)
-        run = _record(record, receipt)
+        told = Path(name, "told")
+        ended, output = _run(command, told, progress)
+        heard = channel.heard(told)
+        run = _record(record, heard)
     if run is None:
-        raise _RefusedError(_reason(output), judging.without_record(ended))
+        raise _RefusedError(_reason(heard, output), judging.without_record(ended))
     with contextlib.suppress(OSError):  # the reports say the same, and could be written
         (folder / _LOG).write_bytes(output)
     settled = judging.settle(run, ended)
     said, status = _judge_inside(options, run, folder, settled.status)
     if settled.trouble:
-        said = [
-            f"{settled.trouble}: see {_LOG}",
-            *_REFUSED.findall(output.decode(errors="replace")),
-            *said,
-        ]
+        said = [f"{settled.trouble}: see {_LOG}", *heard.troubles, *said]
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     by_path = _shown(cases, here) if main_job.IS_CHECKOUT else Path(cases.name)
     again = gate_lines.Again(by_path, chosen)
@@ -181,18 +177,18 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
         ) from error
 
 
-def _record(path: Path, receipt: Path) -> Run | None:
-    """The record of the run that left the receipt; None where it has written none.
+def _record(path: Path, heard: Heard) -> Run | None:
+    """The record of the run that was heard; None where it has written none.
 
     Whatever else stands at the path is of another run.
 
     Raises:
         InstrumentError: it is no longer what the run has written.
     """
-    if not receipt.exists():
+    if not heard.record:
         return None
     found = results.read(path)
-    if found.sha256 != receipt.read_text(encoding="ascii"):
+    if found.sha256 != heard.record:
         raise InstrumentError(
             f"{path}: something else has written there meanwhile, such as another run: give every"
             " run a --report-dir of its own"
@@ -267,11 +263,11 @@ def _shown(path: Path, here: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _reason(output: bytes) -> str:
-    """Why there is no record, by pytest's output."""
-    said = output.decode(errors="replace")
-    found = _REFUSED.findall(said)
-    return found[-1] if found else f"the run came to nothing: {_last(said)}"
+def _reason(heard: Heard, output: bytes) -> str:
+    """Why there is no record: what the run has told of it last, or else pytest."""
+    told = [*([heard.refused] if heard.refused else []), *heard.troubles]
+    said = _last(output.decode(errors="replace"))
+    return told[-1] if told else f"the run came to nothing: {said}"
 
 
 class _Progress:
@@ -303,12 +299,15 @@ class _Progress:
             self._say("")
 
 
-def _run(
-    command: Sequence[str], environment: Mapping[str, str], progress: _Progress
-) -> tuple[int, bytes]:
+def _run(command: Sequence[str], told: Path, progress: _Progress) -> tuple[int, bytes]:
     """Runs pytest to its end; gives its exit status and output.
 
     An interruption is handed on, and waited for: the run removes its container.
+
+    Args:
+        command: what starts pytest.
+        told: the file in which the run tells what becomes of it.
+        progress: what shows how far it has come.
 
     Raises:
         InstrumentError: it takes too long.
@@ -319,11 +318,11 @@ def _run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env=judging.environment(told),
         start_new_session=True,
     ) as process:
         try:
-            return _watch(process, progress)
+            return _watch(process, told, progress)
         except BaseException:  # the run is told of Ctrl-C, too; it is raised again
             os.killpg(process.pid, signal.SIGINT)
             try:
@@ -335,20 +334,17 @@ def _run(
             progress.over()
 
 
-def _watch(process: subprocess.Popen[bytes], progress: _Progress) -> tuple[int, bytes]:
+def _watch(process: subprocess.Popen[bytes], told: Path, progress: _Progress) -> tuple[int, bytes]:
     until = time.monotonic() + _SECONDS
-    output = b""
     while True:
         try:
-            rest, _ = process.communicate(timeout=0.2)
+            output, _ = process.communicate(timeout=0.2)
         except subprocess.TimeoutExpired as error:
-            output = error.output or b""
-            if found := _PERCENT.findall(output):
-                progress.at(int(found[-1]))
+            progress.at(channel.heard(told).percent)
             if time.monotonic() > until:
                 raise InstrumentError(
                     f"the run did not end within {_SECONDS:.0f} s: look at what it waits for with"
                     " pytest itself, and run it again"
                 ) from error
             continue
-        return process.returncode, rest
+        return process.returncode, output

@@ -17,6 +17,7 @@ from probes.errors import ExitStatus, InstrumentError
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import need
 from reports import judging, results
+from reports.channel import Heard
 from reports.commands import gate
 from reports.commands.main import run as main
 from reports.results import Run
@@ -271,16 +272,16 @@ def test_no_record_is_no_verdict(status: int, expected: int) -> None:
 
 
 def test_an_earlier_record_is_none_of_this_run(tmp_path: Path) -> None:
-    record, receipt = tmp_path / "results.json", tmp_path / "receipt"
+    record = tmp_path / "results.json"
     results.write(PASSED, record)
-    assert gate._record(record, receipt) is None
-    receipt.write_text(hashlib.sha256(record.read_bytes()).hexdigest())
-    found = gate._record(record, receipt)
+    assert gate._record(record, Heard()) is None
+    heard = Heard(record=hashlib.sha256(record.read_bytes()).hexdigest())
+    found = gate._record(record, heard)
     assert found is not None
     assert len(found.cells) == len(PASSED.cells)
     results.write(FAILED, record)
     with pytest.raises(InstrumentError, match="something else has written there meanwhile"):
-        gate._record(record, receipt)
+        gate._record(record, heard)
 
 
 @starts_containers
