@@ -42,7 +42,7 @@ def command(*words: str) -> list[str]:
     from there, no configuration file of any folder counts, and of the plug-ins that are installed
     only the suite's own and those that it needs are loaded.
     """
-    plugins = [word for name in _PLUGINS for word in ("-p", name)]
+    plugins = [f"-p{name}" for name in _PLUGINS]  # joined, for a folder may have such a name
     return isolation.python(_PYTEST, *main_job.words(), *plugins, *words)
 
 

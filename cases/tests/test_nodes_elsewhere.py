@@ -27,7 +27,7 @@ from probes.tests.support.oracles import require
 from reports.commands import main as cli
 from reports.results import journal
 from reports.tests.commands.test_guests import COMMAND, VARIABLE, asked_for
-from reports.tests.support import job
+from reports.tests.support import job, wheel
 from reports.tests.support.job import CHECKOUT, SMALL
 
 PATIENCE_SECONDS = 300
@@ -126,6 +126,36 @@ def test_hosts_by_ssh(host: Host, tmp_path: Path) -> None:
         "two]",
     }
     assert files_of(host.checkout) == before
+
+
+@pytest.mark.skipif(not job.on_x86_64, reason="the sample is of an x86_64 kernel")
+def test_hosts_that_have_the_suite_from_a_wheel(host: Host, tmp_path: Path) -> None:
+    """Nobody has to know where it is there; folders that are called as words are none of tests."""
+    (tmp_path / "wheel").mkdir()
+    far = wheel.installed(wheel.built(tmp_path / "wheel"), tmp_path / "env")
+    here = tmp_path / "here"
+    for name in ("cases", "acct", "html"):
+        (here / name).mkdir(parents=True)
+    before = files_of(far.suite)
+    done = far.run(
+        *(
+            "run",
+            "--dist=each",
+            f"--tx=ssh=host//ssh_config={host.config}//python={far.python}//id=one",
+        ),
+        *("--tx=popen//id=two", *SMALL, "-k", "acct", "--report-dir=out"),
+        cwd=here,
+    )
+    assert done.returncode in {ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL}, done.stdout
+    ended = job.Job(done.returncode, done.stdout, here / "out")
+    check_complete(ended)
+    first, second = ended.results["environments"]
+    assert first == second
+    assert {case.get("name", "").rpartition("@")[2] for case in ended.test_cases} == {
+        "one]",
+        "two]",
+    }
+    assert files_of(far.suite) == before
 
 
 def test_host_that_has_no_such_python_ends_the_run(host: Host, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ class _Pytests:
             elif isinstance(one, int):
                 yield from [self.name] * one
             else:
-                yield from [f"{self.name}={one}"] if self.is_long else [self.name, str(one)]
+                # Joined, for a folder that is called as the value would be taken for one of tests.
+                yield f"{self.name}{'=' if self.is_long else ''}{one}"
 
 
 def _value(metavar: str, **more: str) -> Mapping[str, Any]:
