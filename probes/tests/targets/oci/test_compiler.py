@@ -89,6 +89,7 @@ def check_meaning(directory: Path, profile: Json, seed: int, *, enosys_stub: boo
         assert value in possible or excused, (hex(value), possible, data, said)
 
 
+@pytest.mark.slow
 @made(150)
 @given(profile=profiles.valid, seed=st.integers(0, 1 << 32), enosys_stub=st.booleans())
 def test_a_compiled_profile_does_what_it_says(
@@ -97,6 +98,7 @@ def test_a_compiled_profile_does_what_it_says(
     check_meaning(place, profile, seed, enosys_stub=enosys_stub)
 
 
+@pytest.mark.slow
 @made(150)
 @given(profile=profiles.broken())
 def test_a_broken_profile_is_compiled_or_refused(place: Path, profile: Json) -> None:
@@ -335,6 +337,7 @@ REFUSED: Mapping[str, tuple[object, Arch, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str, tmp_path: Path) -> None:
     content, native, words = REFUSED[name]
