@@ -27,6 +27,8 @@ from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.support.job import CHECKOUT, environment
 
 ACTION = CHECKOUT / ".github/actions/syscall-conformance/action.yml"
+WORKFLOW = CHECKOUT / ".github/workflows/ci.yml"
+ZIZMOR = CHECKOUT / ".github/zizmor.yml"
 TEMPLATE = CHECKOUT / ".gitlab/syscall-conformance.gitlab-ci.yml"
 CONTAINERFILE = CHECKOUT / ".containers/Containerfile"
 JOB = CHECKOUT / ".kubernetes/job.yaml"
@@ -56,6 +58,19 @@ def by_schema(schema: str, *more: str) -> Callable[[], list[str]]:
 
 LINTED = {
     "action": (by_schema("github-actions"), ACTION, "using: composite", "using: nonsense"),
+    "workflow": (by_schema("github-workflows"), WORKFLOW, "runs-on:", "run-on:"),
+    "workflow's security": (
+        lambda: [tool("zizmor"), "--offline", "--quiet", f"--config={ZIZMOR}"],
+        WORKFLOW,
+        "sh .ci/quick",
+        "sh .ci/quick ${{ github.head_ref }}",
+    ),
+    "action's security": (
+        lambda: [tool("zizmor"), "--offline", "--quiet", f"--config={ZIZMOR}"],
+        ACTION,
+        "words=(gate ",
+        "words=(${{ inputs.image }} gate ",
+    ),
     "template": (
         by_schema("gitlab-ci", "--data-transform", "gitlab-ci"),
         TEMPLATE,
@@ -91,9 +106,13 @@ def test_the_linter_of_the_field(
     # GitLab's schema says nothing of hidden jobs; without its dot this is one to run.
     text = path.read_text(encoding="utf-8").replace("\n.syscall-conf", "\nsyscall-conf")
     assert right in text
-    for name in ("original", "mutant"):
-        (tmp_path / name).mkdir()
-    original, mutant = tmp_path / "original" / path.name, tmp_path / "mutant" / path.name
+    # zizmor tells a workflow from an action by the folder.
+    original, mutant = (
+        tmp_path / name / path.parent.relative_to(CHECKOUT) / path.name
+        for name in ("original", "mutant")
+    )
+    for copy in (original, mutant):
+        copy.parent.mkdir(parents=True)
     original.write_text(text, encoding="utf-8")
     mutant.write_text(text.replace(right, wrong), encoding="utf-8")
 
@@ -155,6 +174,8 @@ def test_the_scripts_as_shellcheck_reads_them(tmp_path: Path) -> None:
     checker = require("shellcheck", "shellcheck")
     template = yaml.safe_load(TEMPLATE.read_text())[".syscall-conformance"]
     scripts = [("bash", step["run"]) for step in steps()]
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
+    scripts += [("bash", step["run"]) for job in jobs for step in job["steps"] if "run" in step]
     scripts.append(("sh", "\n".join([*template["before_script"], *template["script"]])))
     for shell, text in scripts:
         path = tmp_path / "script"
