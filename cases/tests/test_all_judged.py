@@ -96,6 +96,7 @@ def test_only_a_finding_with_weight_takes_part() -> None:
     assert cell.sentence == f"another thread: cannot tell: {TEXT}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finding", [LIMIT, CONTRADICTION], ids=["limit", "contradiction"])
 @pytest.mark.parametrize("name", catalogue.FORMATS)
 def test_every_report_has_the_sentence(name: str, finding: Finding) -> None:
@@ -134,6 +135,7 @@ def test_a_record_with_it_can_be_read_again() -> None:
     assert results.in_order(again.cells) == results.in_order(run.cells)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not job.on_x86_64, reason="other kernels ask filters about every call")
 def test_a_call_about_which_kernels_ask_no_filter_cannot_be_told(tmp_path: Path) -> None:
     """Whoever documents it asks for something that no filter can do."""
@@ -152,6 +154,7 @@ def test_a_call_about_which_kernels_ask_no_filter_cannot_be_told(tmp_path: Path)
     assert "ask no filter about uretprobe" in told["uretprobe"]["sentence"]
 
 
+@pytest.mark.slow
 def test_it_says_nothing_of_audit_records(tmp_path: Path) -> None:
     """No instrument is needed for it, so none is put up, and there is nothing to say of one."""
     words = ("--profile=errno", f"--target=oci:{tmp_path / 'old.json'}", "--arch=x86_64")

@@ -85,6 +85,7 @@ def failed(done: job.Job) -> set[tuple[str, str]]:
     return {(cell["claim"], cell["syscall"]) for cell in done.cells if cell["outcome"] != "passed"}
 
 
+@pytest.mark.slow
 def test_a_policy_with_a_condition_holds_of_its_own_filter(document: Path, tmp_path: Path) -> None:
     done = job.run(tmp_path / "out", *job.ALONE, f"--policy={document}", "--audit-source=none")
     assert not [cell for cell in done.cells if cell["outcome"] in {"failed", "broken"}], done.output
@@ -138,6 +139,7 @@ WRONG: Mapping[str, tuple[tuple[Comparison, ...], set[tuple[str, str]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("comparisons", "broken"), WRONG.values(), ids=WRONG)
 def test_each_wrong_filter_fails_where_it_is_wrong(
     document: Path,
@@ -151,6 +153,7 @@ def test_each_wrong_filter_fails_where_it_is_wrong(
     assert done.status == bool(broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "status"), [(38, 0), (97, 0), (1, 1), (22, 1)], ids=str)
 def test_a_call_may_have_errnos_of_its_own(tmp_path: Path, answer: int, status: int) -> None:
     document = tmp_path / "which.toml"
@@ -167,6 +170,7 @@ def test_a_call_may_have_errnos_of_its_own(tmp_path: Path, answer: int, status: 
     assert done.results["policy"]["calls"][0]["errno"] == ["ENOSYS", "EAFNOSUPPORT"]
 
 
+@pytest.mark.slow
 def test_an_errno_of_its_own_needs_no_condition(tmp_path: Path) -> None:
     document = tmp_path / "which.toml"
     document.write_text(f'{HEAD}{CALL.format(name="clone3")}errno = ["ENOSYS"]\n')
@@ -197,6 +201,7 @@ def without_errnos(document: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_exported_profile_holds_what_the_policy_says(document: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyseccomp", reason="needs pyseccomp and libseccomp2")
     loaded = policy.load(document, abis.all_names())
@@ -237,6 +242,7 @@ def rule(action: str, name: str, *args: tuple[int, str, int]) -> dict[str, objec
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "index", "value", "told_of", "mask"),
     [
@@ -283,6 +289,7 @@ def test_an_allowance_that_refuses_honest_callers_is_told(
     assert "ptrace on x86_64: the filter" not in told
 
 
+@pytest.mark.slow
 def test_a_test_of_a_condition_can_be_selected(document: Path, tmp_path: Path) -> None:
     done = job.run(
         tmp_path / "out",
@@ -296,6 +303,7 @@ def test_a_test_of_a_condition_can_be_selected(document: Path, tmp_path: Path) -
     assert "1 passed" in done.output
 
 
+@pytest.mark.slow
 def test_conditions_of_one_call_are_judged_apart(tmp_path: Path) -> None:
     document = tmp_path / "clone.toml"
     flag = '{{ index = 0, op = "SCMP_CMP_MASKED_EQ", value = {0}, mask = {0} }}'
@@ -329,6 +337,7 @@ def test_conditions_of_one_call_are_judged_apart(tmp_path: Path) -> None:
     assert wrong == {("is proved", second)}, done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mask", "status"), [(0xFFFFFFFF, 0), (WHOLE, 1)], ids=["the low half", "64 bits"]
 )

@@ -41,6 +41,7 @@ SENTENCE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", [Profile.KILL, Profile.ERRNO])
 def test_what_the_outer_filter_answers_is_neither_pass_nor_fail(
     profile: Profile, tmp_path: Path
@@ -60,6 +61,7 @@ def test_what_the_outer_filter_answers_is_neither_pass_nor_fail(
         assert "confined itself" in ended.text("summary.md")
 
 
+@pytest.mark.slow
 def test_an_abi_that_it_kills_keeps_the_run_from_passing(tmp_path: Path) -> None:
     """Although the tests of all the others pass, and none of its own was selected."""
     outer = bpf.to_bytes(bpf.dispatch({I386.audit_arch: bpf.ranges(set(), KILL, KILL)}, ALLOW))
@@ -72,6 +74,7 @@ def test_an_abi_that_it_kills_keeps_the_run_from_passing(tmp_path: Path) -> None
     assert asked.status == 0, asked.output
 
 
+@pytest.mark.slow
 def test_where_no_process_can_be_had_the_run_says_so(tmp_path: Path) -> None:
     ended = run(
         answering(Profile.ERRNO.returns.value, "clone", "clone3", "vfork"),

@@ -83,6 +83,7 @@ def test_a_raw_program_that_holds_passes(tmp_path: Path) -> None:
     assert set(ended.outcomes()) == {"passed"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not job.on_x86_64, reason="what it shows is that the machine is another one")
 def test_a_program_for_another_machine_is_judged_by_proof(tmp_path: Path) -> None:
     file = tmp_path / "filter.bpf"
@@ -202,6 +203,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "hint"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_input_is_one_sentence(words: tuple[str, ...], hint: str, tmp_path: Path) -> None:
     files = {"short": tmp_path / "short.bpf", "json": tmp_path / "profile.json"}

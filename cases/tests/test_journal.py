@@ -79,6 +79,7 @@ def single(run: Run) -> bool:
     return len(run.environments) == 1
 
 
+@pytest.mark.slow
 @given(run=RUNS.filter(single))
 def test_what_is_noted_is_read(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever texts, outcomes and numbers there are."""
@@ -218,6 +219,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
     """A record is the old or the new one, and where there is none, the journal can be read."""
     moments = random.Random(20260131)  # noqa: S311 - nothing secret

@@ -169,6 +169,7 @@ def check_unprivileged(ended: Job) -> None:
     assert ended.results["environments"][0]["audit"]["reason"] in undecided[0]["sentence"]
 
 
+@pytest.mark.slow
 def test_without_privilege_the_records_are_left_open(tmp_path: Path) -> None:
     """An unprivileged user gets every verdict that needs no audit records."""
     if job.is_root:
@@ -199,6 +200,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [ALONE, ("-n", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize(("option", "words"), REFUSALS.values(), ids=REFUSALS)
 def test_bad_option_gets_one_sentence(
@@ -217,6 +219,7 @@ def test_bad_option_gets_one_sentence(
     assert not (tmp_path / "reports").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("existing", [True, False])
 def test_path_after_a_blank_gets_one_sentence(existing: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
     """Pytest itself could take it for tests; then nothing would be as configured."""
@@ -229,6 +232,7 @@ def test_path_after_a_blank_gets_one_sentence(existing: bool, tmp_path: Path) ->
     assert ended.errors[0].endswith(f"write --report-dir={folder}")
 
 
+@pytest.mark.slow
 def test_profile_and_abi_select(tmp_path: Path) -> None:
     """A job of one profile on one ABI is a whole job; without records it leaves them open."""
     ended = job.run(tmp_path / "reports", *SMALL, "--audit-source=none")
@@ -272,6 +276,7 @@ def test_part_of_the_job_is_vouched_for(
         assert part in visible_text(ended.text(page))
 
 
+@pytest.mark.slow
 def test_controls_alone_assess_nothing(tmp_path: Path) -> None:
     """A calibrated instrument that was asked nothing has no verdict."""
     ended = job.run(tmp_path / "reports", *ALONE, *SMALL, "cases/test_controls.py")
@@ -279,6 +284,7 @@ def test_controls_alone_assess_nothing(tmp_path: Path) -> None:
     assert ended.outcomes() == {"passed": 6}
 
 
+@pytest.mark.slow
 def test_nothing_selected_writes_nothing(tmp_path: Path) -> None:
     """No test, no record, no verdict."""
     ended = job.run(tmp_path / "reports", *ALONE, *SMALL, "-k", "nonesuch")
@@ -286,6 +292,7 @@ def test_nothing_selected_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "reports" / "results.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--fixtures", "--markers"])
 def test_looking_writes_nothing(option: str, tmp_path: Path) -> None:
     """Who only looks what there is gets no reports, and loses none."""
@@ -296,6 +303,7 @@ def test_looking_writes_nothing(option: str, tmp_path: Path) -> None:
         assert "cases/test_kill.py::test_terminates[x86_64-acct]" in ended.output.splitlines()
 
 
+@pytest.mark.slow
 def test_own_tests_are_no_job(tmp_path: Path) -> None:
     """The suite's own tests neither need good options nor write reports."""
     ended = job.run(
@@ -310,6 +318,7 @@ def test_own_tests_are_no_job(tmp_path: Path) -> None:
     assert not (tmp_path / "reports").exists()
 
 
+@pytest.mark.slow
 def test_from_another_folder(tmp_path: Path) -> None:
     """The folder for reports is relative to where pytest was started."""
     options = ("-c", str(CHECKOUT / "pyproject.toml"), str(CHECKOUT / "cases"))
@@ -335,6 +344,7 @@ def missing_cells(ended: Job) -> list[dict[str, Any]]:
     return [cell for cell in ended.cells if "the test never reported" in cell["sentence"]]
 
 
+@pytest.mark.slow
 def test_worker_that_dies_is_a_broken_cell(tmp_path: Path) -> None:
     """Its own cell is broken, the others are judged by those who take over, none is missing."""
     plugin = module(tmp_path, DYING_WORKER)
@@ -350,6 +360,7 @@ def test_worker_that_dies_is_a_broken_cell(tmp_path: Path) -> None:
     assert len(ended.page_data["tests"]) == len(ended.test_cases)
 
 
+@pytest.mark.slow
 def test_workers_that_die_and_are_not_replaced(tmp_path: Path) -> None:
     """The run ends early; what was not judged is broken."""
     plugin = module(
@@ -363,6 +374,7 @@ def test_workers_that_die_and_are_not_replaced(tmp_path: Path) -> None:
     assert ended.outcomes() == {"broken": ended.summary["planned"]}
 
 
+@pytest.mark.slow
 def test_zygote_that_dies_breaks_only_its_cell(tmp_path: Path) -> None:
     """The next case has a new instrument, calibrated anew."""
     plugin = module(
@@ -383,6 +395,7 @@ def pytest_runtest_call(item):
     assert "Traceback" not in ended.output
 
 
+@pytest.mark.slow
 def test_bug_in_the_suite_breaks_only_its_cell(tmp_path: Path) -> None:
     """An error that nobody expected is no verdict, and no missing one."""
     plugin = module(
@@ -404,6 +417,7 @@ Examiner.examine = broken
     assert "ZeroDivisionError: one of ours" in lost["sentence"]
 
 
+@pytest.mark.slow
 def test_instrument_that_cannot_be_put_up(tmp_path: Path) -> None:
     """Everything is broken, and says why; nobody tries for every test anew."""
     plugin = module(
@@ -424,6 +438,7 @@ bench.open_trail = broken
     assert ended.output.count("tried\n") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [ALONE, ("-n", "2")], ids=["alone", "workers"])
 def test_interrupt_leaves_a_complete_record(workers: tuple[str, ...], tmp_path: Path) -> None:
     """Ctrl-C: status 2, every cell that was not judged is broken, no process stays behind."""
@@ -476,6 +491,7 @@ def test_target_that_restricts_nothing_fails(tmp_path: Path) -> None:
     assert "the &lt;b&gt;empty&lt;/b&gt; filter" in rows[0][0]["log"]
 
 
+@pytest.mark.slow
 def test_sentences_on_the_terminal_are_those_of_the_record(tmp_path: Path) -> None:
     """With few failures there is room for a sentence, and it is a cell's."""
     plugin = module(tmp_path, EMPTY_FILTER)
@@ -488,6 +504,7 @@ def test_sentences_on_the_terminal_are_those_of_the_record(tmp_path: Path) -> No
     assert all(sentence in said for sentence in failed)
 
 
+@pytest.mark.slow
 def test_instrument_out_of_calibration_gives_no_verdict(tmp_path: Path) -> None:
     """A witness that lies is found out by the controls, and nothing that it said counts."""
     plugin = module(
@@ -510,6 +527,7 @@ witness.sweeping_marker.__defaults__ = (lie,)
     assert set(others) == {"broken"}
 
 
+@pytest.mark.slow
 def test_policy_with_fewer_calls(tmp_path: Path) -> None:
     """What a policy does not name belongs to the rest, and must be left alone."""
     calls = {"acct", "bpf", "reboot"}
@@ -526,6 +544,7 @@ def test_policy_with_fewer_calls(tmp_path: Path) -> None:
     assert set(ended.outcomes(claim="leaves the rest alone")) == {"passed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--junit-xml=/dev/full", "--html=/dev/full"])
 def test_full_disk_is_one_sentence(option: str, tmp_path: Path) -> None:
     """What pytest could not write is said, and what was written stays."""
@@ -537,6 +556,7 @@ def test_full_disk_is_one_sentence(option: str, tmp_path: Path) -> None:
     check_complete(ended)
 
 
+@pytest.mark.slow
 def test_report_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """A run whose record is lost is not conformant, nor the contrary."""
     plugin = module(
@@ -556,6 +576,7 @@ def pytest_collection_finish(session):
     assert (tmp_path / "reports" / "junit.xml").exists()
 
 
+@pytest.mark.slow
 def test_old_reports_are_not_taken_for_new_ones(tmp_path: Path) -> None:
     """Pages go before the run begins; the old record stays, beside the journal, until replaced."""
     folder = tmp_path / "reports"
@@ -577,6 +598,7 @@ def pytest_collection_finish(session):
     assert not (folder / "results.partial.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_old_record_goes_when_a_run_selects_nothing(tmp_path: Path) -> None:
     """It would be taken for this run's."""
     folder = tmp_path / "reports"
@@ -587,6 +609,7 @@ def test_old_record_goes_when_a_run_selects_nothing(tmp_path: Path) -> None:
     assert not [path for path in folder.iterdir() if path.name.startswith("results")]
 
 
+@pytest.mark.slow
 def test_run_that_stops_at_a_failure_is_not_complete(tmp_path: Path) -> None:
     """With -x there is a failure, and the rest was never judged."""
     plugin = module(tmp_path, EMPTY_FILTER)
@@ -597,6 +620,7 @@ def test_run_that_stops_at_a_failure_is_not_complete(tmp_path: Path) -> None:
     check_complete(ended)
 
 
+@pytest.mark.slow
 def test_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
     """Somebody tidied up meanwhile."""
     plugin = module(
@@ -613,6 +637,7 @@ def pytest_collection_finish(session):
     check_complete(ended)
 
 
+@pytest.mark.slow
 def test_something_else_that_fails_is_no_pass(tmp_path: Path) -> None:
     """All verdicts are good, but a test had an error besides: neither 0 nor 1."""
     plugin = module(

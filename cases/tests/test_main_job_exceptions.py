@@ -36,6 +36,7 @@ def waivers_file(folder: Path, expires: str, more: str = "", call: str = "acct")
     return f"--waivers={path}"
 
 
+@pytest.mark.slow
 def test_waived_failure_is_no_failure(tmp_path: Path) -> None:
     """Nor is it a pass: the record, the page and the terminal say what it is."""
     plugin = module(tmp_path, EMPTY_FILTER)
@@ -53,6 +54,7 @@ def test_waived_failure_is_no_failure(tmp_path: Path) -> None:
     assert "<img src=x" not in ended.text("compliance.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expires", "more", "words"),
     [
@@ -77,6 +79,7 @@ def test_faulty_waiver_fails_the_run(expires: str, more: str, words: str, tmp_pa
     check_complete(ended)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["waivers", "baseline"])
 @pytest.mark.parametrize("content", [None, "{"], ids=["missing", "damaged"])
 def test_bad_file_gets_one_sentence(option: str, content: str | None, tmp_path: Path) -> None:
@@ -94,6 +97,7 @@ def test_bad_file_gets_one_sentence(option: str, content: str | None, tmp_path: 
     assert ended.text("results.json") == "old"
 
 
+@pytest.mark.slow
 def test_baseline_may_be_the_record_that_is_replaced(tmp_path: Path) -> None:
     """What was judged then and is left out now has not vanished; what got worse is named."""
     folder = tmp_path / "reports"
@@ -116,6 +120,7 @@ def test_baseline_may_be_the_record_that_is_replaced(tmp_path: Path) -> None:
     check_complete(ended)
 
 
+@pytest.mark.slow
 def test_names_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
     """Of the user, of the host and of the account of a build system."""
     options = (*ALONE, *SMALL, "-k", "x86_64-acct")
@@ -131,6 +136,7 @@ def test_names_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
 # A run that is killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [ALONE, ("-n", "2")], ids=["alone", "workers"])
 def test_killed_run_leaves_what_it_judged(workers: tuple[str, ...], tmp_path: Path) -> None:
     """The old record is whole, the journal says the rest, and no process stays behind."""

@@ -116,6 +116,7 @@ def test_each_node_is_an_environment_of_one_record(tmp_path: Path) -> None:
     assert not (tmp_path / "reports/nodes").exists()
 
 
+@pytest.mark.slow
 def test_failure_on_one_node_is_of_that_node(tmp_path: Path) -> None:
     """Its cells fail, those of the other pass, and rows and names say which is which."""
     weakened = EMPTY_FILTER.replace(
@@ -138,6 +139,7 @@ def test_failure_on_one_node_is_of_that_node(tmp_path: Path) -> None:
     assert "\nFAILED cases/test_kill.py::test_terminates[x86_64-acct@b] " in ended.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -167,6 +169,7 @@ def test_node_that_is_lost_breaks_what_it_has_not_judged(
     assert not (tmp_path / "reports/nodes").exists()
 
 
+@pytest.mark.slow
 def test_run_that_stops_at_a_failure_is_not_complete(tmp_path: Path) -> None:
     """With -x a node ends early by itself; what it did not judge is broken, row by row."""
     put_in = "settings.builtin = empty"
@@ -182,6 +185,7 @@ def test_run_that_stops_at_a_failure_is_not_complete(tmp_path: Path) -> None:
     assert len(ended.errors) == 1
 
 
+@pytest.mark.slow
 def test_node_that_never_begins_leaves_no_pass(tmp_path: Path) -> None:
     """The others' verdicts stay, but the run has not come to its end."""
     plugin = module(tmp_path, f"import os\nif {ON_B}: os._exit(3)\n")
@@ -194,6 +198,7 @@ def test_node_that_never_begins_leaves_no_pass(tmp_path: Path) -> None:
     assert any("node b (popen//id=b): it was lost" in line for line in ended.errors)
 
 
+@pytest.mark.slow
 def test_record_that_is_not_whole_is_none(tmp_path: Path) -> None:
     """What the node has reported before stays; nothing is taken for passed that is missing."""
     plugin = module(
@@ -216,6 +221,7 @@ if {ON_B}: Account.record = short
     assert "node b (popen//id=b): its record lacks cells that it was to judge, 1 of" in error
 
 
+@pytest.mark.slow
 def test_no_node_begins(tmp_path: Path) -> None:
     """No record, and no verdict; an old record is not taken for this run's."""
     (tmp_path / "reports").mkdir()
@@ -228,6 +234,7 @@ def test_no_node_begins(tmp_path: Path) -> None:
     assert ended.errors[0].startswith("ERROR: nodes a (popen//id=a), b (popen//id=b): it was lost")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
@@ -249,6 +256,7 @@ def test_what_no_node_can_do_gets_one_sentence(
     assert not (tmp_path / "reports/results.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -273,6 +281,7 @@ def test_bad_words_are_refused_before_a_node_is_started(
     assert not (tmp_path / "reports/results.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accepts", "words"),
     [(False, "Connection refused"), (True, "no answer for 2 s")],
@@ -327,6 +336,7 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
 
 
+@pytest.mark.slow
 def test_files_and_waivers_are_those_of_who_starts_the_nodes(far: str, tmp_path: Path) -> None:
     """By paths that mean nothing on the node; and its checkout stays as it was."""
     here = copied(tmp_path / "here")
@@ -356,6 +366,7 @@ def test_files_and_waivers_are_those_of_who_starts_the_nodes(far: str, tmp_path:
     assert files_of(tmp_path / "far") == before
 
 
+@pytest.mark.slow
 def test_another_version_of_the_suite_judges_nothing(far: str, tmp_path: Path) -> None:
     """Who knows what it would call a pass; the other node's verdicts stay."""
     with (tmp_path / "far/probes/verdict.py").open("a") as file:
@@ -369,6 +380,7 @@ def test_another_version_of_the_suite_judges_nothing(far: str, tmp_path: Path) -
     assert {cell["outcome"] for cell in ended.cells} == {"passed"}
 
 
+@pytest.mark.slow
 def test_interrupt_leaves_what_was_judged(tmp_path: Path) -> None:
     """Ctrl-C: status 2, the rest is broken on every node, and no process stays behind."""
     ended, left = job.interrupt(tmp_path / "reports", *TWO, *SMALL, after=20)
@@ -380,6 +392,7 @@ def test_interrupt_leaves_what_was_judged(tmp_path: Path) -> None:
     assert "Traceback" not in ended.output
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_a_journal_of_each_node(tmp_path: Path) -> None:
     """The earlier record is not taken for this run's; the next run takes the journals away."""
     folder = tmp_path / "reports"

@@ -110,6 +110,7 @@ def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not job.on_x86_64, reason="the sample is of an x86_64 kernel")
 def test_hosts_by_ssh(host: Host, tmp_path: Path) -> None:
     """Two nodes, on one kernel here: two environments; their checkout stays as it was."""
@@ -158,6 +159,7 @@ def test_hosts_that_have_the_suite_from_a_wheel(host: Host, tmp_path: Path) -> N
     assert files_of(far.suite) == before
 
 
+@pytest.mark.slow
 def test_host_that_has_no_such_python_ends_the_run(host: Host, tmp_path: Path) -> None:
     """In one sentence."""
     word = host.node("one").replace(sys.executable, "/nonexistent/python")

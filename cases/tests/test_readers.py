@@ -104,6 +104,7 @@ JUDGED: Final = [
 ]
 
 
+@pytest.mark.slow
 @on_x86_64
 @pytest.mark.parametrize(("name", "words", "status"), JUDGED)
 def test_the_reader_decides(
@@ -119,6 +120,7 @@ def test_the_reader_decides(
     assert {one["outcome"] for one in cells} == {outcome}
 
 
+@pytest.mark.slow
 @on_x86_64
 def test_what_readers_would_do_is_told_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
@@ -140,6 +142,7 @@ def test_what_readers_would_do_is_told_everywhere(tmp_path: Path) -> None:
         assert word in " ".join(ended.output.split())
 
 
+@pytest.mark.slow
 @on_x86_64
 def test_the_record_has_the_releases(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
@@ -150,6 +153,7 @@ def test_the_record_has_the_releases(tmp_path: Path) -> None:
     assert "(docker@28.5.2, crun@1.28, libseccomp " in json.dumps(ended.results["target"])
 
 
+@pytest.mark.slow
 @on_x86_64
 def test_a_profile_about_which_all_agree_needs_no_reader(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
@@ -158,6 +162,7 @@ def test_a_profile_about_which_all_agree_needs_no_reader(tmp_path: Path) -> None
     assert ended.status == HOLDS, ended.output
 
 
+@pytest.mark.slow
 @on_x86_64
 def test_a_doubled_comment_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
@@ -174,6 +179,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return status, " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 @on_x86_64
 @pytest.mark.parametrize(("words", "status"), [((), OPEN), (("--engine=docker",), HOLDS)])
 def test_diff_with_itself(
@@ -190,6 +196,7 @@ def test_diff_with_itself(
     assert ("readers of the profile do not agree" in out) is (status == OPEN)
 
 
+@pytest.mark.slow
 @on_x86_64
 def test_explain_says_who_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "profile.json"

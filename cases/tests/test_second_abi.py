@@ -54,6 +54,7 @@ def judged(tmp_path: Path, program: bytes, native: str, *options: str) -> Job:
     return job.run(tmp_path / "reports", *asked, *ALONE)
 
 
+@pytest.mark.slow
 @RAN_ELSEWHERE
 @pytest.mark.parametrize(
     ("machine", "tokens"),
@@ -92,6 +93,7 @@ def said_by_pytest(ended: Job) -> list[ET.Element]:
     return [one for one in ended.test_cases if one.get("classname") == "cases.test_all_judged"]
 
 
+@pytest.mark.slow
 @RAN_ELSEWHERE
 def test_an_allowlist_of_unknown_calls_cannot_be_told(tmp_path: Path) -> None:
     """Not even where the one test that says so was not selected."""
@@ -109,6 +111,7 @@ def test_an_allowlist_of_unknown_calls_cannot_be_told(tmp_path: Path) -> None:
     assert "AUDIT_ARCH_SPARC" in told.get("message", "")
 
 
+@pytest.mark.slow
 def test_pytests_own_xml_has_what_no_selected_test_says(tmp_path: Path) -> None:
     """Once, whether the test about it was selected or not, and nothing where all was judged."""
     native = arch.of_this_process()[0]
@@ -127,6 +130,7 @@ def test_pytests_own_xml_has_what_no_selected_test_says(tmp_path: Path) -> None:
         assert len(said_by_pytest(ended)) == wanted, (name, ended.output)
 
 
+@pytest.mark.slow
 @RAN_ELSEWHERE
 def test_an_architecture_that_is_open_by_its_number_alone_fails(tmp_path: Path) -> None:
     ended = judged(tmp_path, opened("aarch64", 0x12345678), "aarch64")

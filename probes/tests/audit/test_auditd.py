@@ -301,6 +301,7 @@ def test_the_last_line_of_a_rotated_log_may_lack_its_end(
     assert batch.reason.startswith("This audit record is damaged")
 
 
+@pytest.mark.slow
 @settings(deadline=None, database=None)
 @given(st.lists(st.sampled_from(["write", "half", "rotate", "read"]), max_size=30))
 def test_any_order_of_writing_rotating_and_reading(

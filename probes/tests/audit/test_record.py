@@ -128,6 +128,7 @@ def test_a_truncated_record_is_never_taken_for_another(
         assert refusal.value.line == cut
 
 
+@pytest.mark.slow
 @settings(deadline=None, database=None)
 @given(st.text())
 def test_any_text_is_read_passed_over_or_refused(text: str) -> None:
@@ -308,6 +309,7 @@ def test_silence_comes_before_what_others_lost() -> None:
     assert batch.reason.endswith(": it is silent.")
 
 
+@pytest.mark.slow
 @settings(deadline=None, database=None)
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 5), max_size=8))
 def test_complete_means_that_every_event_arrived(random: Random, interest: list[int]) -> None:

@@ -701,6 +701,7 @@ def assert_loads_whole_or_refuses(path: Path, data: bytes) -> None:
         assert_is_what_toml_says(policy, data)
 
 
+@pytest.mark.slow
 @given(data=st.binary() | st.text().map(str.encode))
 def test_any_bytes_load_or_are_refused(scratch: Path, data: bytes) -> None:
     assert_loads_whole_or_refuses(scratch, data)

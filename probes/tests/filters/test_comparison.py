@@ -45,6 +45,7 @@ def changed(rng: Random, stack: Stack) -> Stack:
     return (*stack[:which], tuple(program), *stack[which + 1 :])
 
 
+@pytest.mark.slow
 def test_what_two_stacks_do_together_is_among_the_pairs() -> None:
     unequal = equal = 0
     for seed, rng, left, right, comparison in pairs_of_stacks(70):
@@ -66,6 +67,7 @@ def test_what_two_stacks_do_together_is_among_the_pairs() -> None:
     assert equal > 3
 
 
+@pytest.mark.slow
 def test_every_difference_has_a_call_that_shows_it() -> None:
     shown = 0
     for seed, _, left, right, comparison in pairs_of_stacks(50):

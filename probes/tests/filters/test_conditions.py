@@ -100,6 +100,7 @@ def some_calls(dice: random.Random) -> tuple[DocumentedCall, ...]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("round_", range(40))
 def test_program_set_and_plain_reading_agree(round_: int) -> None:
     dice = random.Random(f"{SEED}-{round_}")  # noqa: S311 - for made-up input

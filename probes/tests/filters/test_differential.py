@@ -191,6 +191,7 @@ def seen_by_kernel(pairs: Pairs, zygote: Zygote) -> list[Seen]:
     return [found[place] for place in range(len(pairs.inputs))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "batch", range(BATCHES), ids=lambda batch: f"{PAIRS_IN_A_BATCH}-pairs-part-{batch}"
 )
@@ -270,6 +271,7 @@ WRONG_SIMULATORS: Mapping[str, tuple[str, Callable[..., object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG_SIMULATORS)
 def test_the_kernel_finds_out_a_wrong_simulator(
     name: str, answered: list[tuple[Pairs, list[Seen]]], monkeypatch: pytest.MonkeyPatch
@@ -331,6 +333,7 @@ WRONG_PROVERS: Mapping[str, tuple[str, Callable[..., object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG_PROVERS)
 def test_the_simulator_finds_out_a_wrong_prover(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method, wrong = WRONG_PROVERS[name]
@@ -340,6 +343,7 @@ def test_the_simulator_finds_out_a_wrong_prover(name: str, monkeypatch: pytest.M
         list(pairs_of("provers", 200))
 
 
+@pytest.mark.slow
 def test_a_kill_ends_what_its_action_says(zygote: Zygote) -> None:
     """A thread of its own makes the call: the process lives on only after KILL_THREAD."""
     ended: Counter[Effect] = Counter()
@@ -373,6 +377,7 @@ def is_refused(observation: Observation) -> bool:
     return observation.fault == "Invalid argument while installing filter 1 of 1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", range(4))
 def test_the_kernel_and_we_refuse_the_same_programs(
     batch: int, zygote: Zygote, record_property: Callable[[str, object], None]

@@ -118,6 +118,7 @@ def _numbers(machine: Sequence[Arch], decisive: Sequence[int]) -> Iterator[tuple
             yield arch, number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES, ids="-".join)
 def test_libseccomps_exports_mean_the_same_to_all(machine: Sequence[str]) -> None:
     """Simulator, prover, libseccomp's pseudo code and libpcap's interpreter."""

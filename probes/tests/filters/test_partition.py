@@ -52,6 +52,7 @@ def holds(alternative: Alternative, data: SeccompData) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_every_token_and_number_is_in_one_part_and_alike_there() -> None:
     for seed, rng, stack, analysis in exact_analyses(60):
         classes = partition.token_classes(analysis)
@@ -77,6 +78,7 @@ def test_every_token_and_number_is_in_one_part_and_alike_there() -> None:
             assert run(stack, data) in part.returns, seed
 
 
+@pytest.mark.slow
 def test_conditions_hold_exactly_where_the_simulator_returns_the_value() -> None:
     spelled = 0
     for seed, rng, stack, analysis in exact_analyses(80):
@@ -186,6 +188,7 @@ def test_comparisons_read_as_people_write_them(part: Masked | Between, text: str
     )
 
 
+@pytest.mark.slow
 def test_examples_return_their_value() -> None:
     for seed, _, stack, analysis in exact_analyses(40):
         for value in analysis.outcomes:

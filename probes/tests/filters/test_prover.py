@@ -58,6 +58,7 @@ def diagrams_of(analysis: Analysis) -> Diagrams:
     return analysis._diagrams
 
 
+@pytest.mark.slow
 @ORDERS
 @BATCHES
 def test_agrees_with_the_simulator(batch: int, *, big_endian: bool) -> None:
@@ -76,6 +77,7 @@ def test_agrees_with_the_simulator(batch: int, *, big_endian: bool) -> None:
     assert values > STACKS_IN_A_BATCH * 1.5
 
 
+@pytest.mark.slow
 @BATCHES
 def test_outcomes_share_nothing_and_leave_nothing_out(batch: int) -> None:
     for seed, _, _, analysis in analyzed(seeds_of(batch)):
@@ -88,6 +90,7 @@ def test_outcomes_share_nothing_and_leave_nothing_out(batch: int) -> None:
         assert everything == TRUE, f"seed {seed}"
 
 
+@pytest.mark.slow
 @ORDERS
 @BATCHES
 def test_every_claimed_return_has_a_witness(batch: int, *, big_endian: bool) -> None:
@@ -113,6 +116,7 @@ def test_every_claimed_return_has_a_witness(batch: int, *, big_endian: bool) -> 
     assert witnessed > 8 * STACKS_IN_A_BATCH // 2
 
 
+@pytest.mark.slow
 @BATCHES
 def test_ranges_of_numbers_have_no_gap_and_are_right_at_their_edges(batch: int) -> None:
     for seed, rng, _, analysis in analyzed(seeds_of(batch)):
@@ -138,6 +142,7 @@ def number_only(rng: Random) -> Program:
     return made_up.anything(rng, rng.randint(5, 60), offsets)
 
 
+@pytest.mark.slow
 @BATCHES
 def test_small_numbers_one_by_one(batch: int) -> None:
     """Where arguments do not matter, the simulator can try a whole range of numbers."""
@@ -181,6 +186,7 @@ def fulfils(line: str, data: SeccompData) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_conditions_say_when_a_value_is_returned() -> None:
     told = 0
     for seed, rng, stack, analysis in analyzed(range(120)):
@@ -249,6 +255,7 @@ def test_among_equals_the_newest_filters_data_wins(action: Action) -> None:
     assert set(prover.analyze(stack).outcomes) == {FilterReturn(action, 2).value}
 
 
+@pytest.mark.slow
 def test_order_of_a_stack_matters_only_among_equals() -> None:
     for seed in range(60):
         rng = Random(seed)  # noqa: S311 - a failure must come again
@@ -307,6 +314,7 @@ def compared(*computation: bpf.Instruction, wanted: int) -> Program:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARITHMETIC)
 def test_arithmetic_is_exact(name: str) -> None:
     """The set of words with a given result is the right one at every edge, K or X."""
@@ -499,6 +507,7 @@ def test_too_much_ends_in_a_refusal(program: Program) -> None:
         prover.analyze([program], limit=LIMIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", [0, 8])
 def test_too_many_ranges_end_in_a_refusal(bit: int) -> None:
     """The analysis is small and exact; only a table of it would be endless."""
@@ -552,6 +561,7 @@ def longest_with_arguments() -> Program:
     return (*code, statement(bpf.RET_K, ALLOW))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [

@@ -334,6 +334,7 @@ every_abi = pytest.mark.parametrize(
 Runs = Callable[[Arch, str], Run]
 
 
+@pytest.mark.slow
 @every_run
 @every_abi
 def test_the_kernel_answers_as_catalogued(abi: Arch, who: str, runs: Runs) -> None:

@@ -55,6 +55,7 @@ def check_outcomes(ended: Job) -> None:
     assert not {cell["outcome"] for cell in ended.cells} & {"failed"}, ended.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=["ENOSYS", "EPERM"])
 def test_the_deadline_is_kept_without_a_descriptor_of_the_process(
     error: int, tmp_path: Path
@@ -65,6 +66,7 @@ def test_the_deadline_is_kept_without_a_descriptor_of_the_process(
     assert ended.outcomes(claim="denies") == {"passed": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", sorted(set(DISPENSABLE) - {"pidfd_open"}))
 def test_what_older_kernels_lack_is_done_without(call: str, tmp_path: Path) -> None:
     ended = judged_without(call, errno.ENOSYS, tmp_path)
@@ -73,6 +75,7 @@ def test_what_older_kernels_lack_is_done_without(call: str, tmp_path: Path) -> N
     assert ended.outcomes(claim="denies") == {"passed": 1}, ended.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", REFUSALS, ids=["ENOSYS", "EPERM"])
 @pytest.mark.parametrize("call", NEEDED)
 def test_what_is_needed_and_refused_ends_in_a_sentence(

@@ -65,6 +65,7 @@ def test_no_filter_can_know_the_markers_errno() -> None:
     assert len(drawn) > 1
 
 
+@pytest.mark.slow
 @every_abi
 def test_a_marker_marks_one_number_of_one_architecture(abi: Arch) -> None:
     for number in (min(abi.numbers.values()), max(abi.numbers.values()), 0, 0xFFFFFFFF):
@@ -87,6 +88,7 @@ def test_a_marker_does_not_look_at_arguments(abi: Arch, number: int, args: tuple
     assert returned(witness.marker(abi, number), abi, data) == MARK
 
 
+@pytest.mark.slow
 @every_abi
 def test_a_sweeping_marker_marks_every_number_with_the_magic_argument(abi: Arch) -> None:
     raw = witness.sweeping_marker(abi)
@@ -332,6 +334,7 @@ def test_unknown_actions_are_none_that_the_kernel_has() -> None:
         assert FilterReturn.decode(unknown).action is Action.KILL_PROCESS
 
 
+@pytest.mark.slow
 @ALIKE
 def test_thousands_of_confined_probes_leave_nothing_behind(standing: Standing) -> None:
     number = NATIVE.numbers["getppid"]

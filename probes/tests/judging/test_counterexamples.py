@@ -346,6 +346,7 @@ def test_the_analysis_keeps_to_a_span() -> None:
 # The calls by which filters are installed, and others that the trial itself could need.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [KILL, EPERM, TRACE, LOG], ids=hex)
 @pytest.mark.parametrize(
     "names",

@@ -143,6 +143,7 @@ def equals(token: int) -> tuple[Instruction, ...]:
     return (jump(bpf.JEQ, token, 0, 0),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", WITHOUT_A_TABLE, ids=hex)
 @pytest.mark.parametrize(
     ("answer", "expected"),
@@ -174,6 +175,7 @@ LEFT_OUT: Final = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("machine", "token"), LEFT_OUT)
 def test_a_second_abi_that_was_not_asked_for_may_not_be_open(machine: str, token: int) -> None:
     """What is documented gets through there, or what no table knows."""
@@ -217,6 +219,7 @@ QUESTIONS: Final = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", [made for _, made in QUESTIONS], ids=[n for n, _ in QUESTIONS])
 @pytest.mark.parametrize("answer", [OPEN, SOME, SHUT], ids=["open", "an allowlist", "shut"])
 def test_a_token_that_is_compared_otherwise(
@@ -263,6 +266,7 @@ def seen(program: Program, named: Sequence[Arch]) -> Iterator[bool]:
         yield told.fails or bool(told.untold)
 
 
+@pytest.mark.slow
 def test_no_open_architecture_passes() -> None:
     """Of made-up filters, whatever the interpreter finds open on a real token is no pass."""
     arches = arch.offered_by("x86_64")

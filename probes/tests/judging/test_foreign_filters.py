@@ -106,6 +106,7 @@ PREVENTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NATIVE.name != "x86_64", reason="other ABIs fork and wait by other calls")
 @pytest.mark.parametrize(
     ("way", "returns", "named"),
@@ -304,6 +305,7 @@ BY_ARGUMENT = [
 """The way that is closed, and what closes it: a call, an argument, a test and its operand."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NATIVE.name != "x86_64", reason="these are the calls of a C library of x86_64")
 @pytest.mark.parametrize(
     ("way", "call", "position", "test", "operand"),

@@ -185,6 +185,7 @@ def test_libseccomp_leaves_a_multiplexed_msgrcv_open() -> None:
     assert found["ipc MSGRCV", "i386"].state is GapState.OPEN
 
 
+@pytest.mark.slow
 def test_runtimes_default_profile() -> None:
     """Open is what Podman's profile allows without a condition, closed what it never allows."""
     profile = oracles.require(

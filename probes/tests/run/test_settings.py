@@ -425,6 +425,7 @@ def test_an_architecture_that_nobody_can_judge_is_a_finding_with_weight(tmp_path
     assert settings.resolve(words, resolved.handed).cases == resolved.cases
 
 
+@pytest.mark.slow
 def test_too_many_architectures_to_tell_apart_are_a_finding_with_weight(tmp_path: Path) -> None:
     """One byte of the token is compared, so that 2^24 of them are named."""
     path = exported(tmp_path)

@@ -191,6 +191,7 @@ STACKS: dict[str, tuple[Profile, Sequence[bpf.Program]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STACKS)
 def test_inside_and_outside_agree_on_every_cell(name: str) -> None:
     profile, stack = STACKS[name]
@@ -253,6 +254,7 @@ CLOSED: dict[str, tuple[tuple[str, ...], Standing, frozenset[tuple[str, str]]]] 
 """What is closed, how calls are witnessed then, and what cannot be told: claim and variant."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [EPERM, KILL_PROCESS], ids=["refused", "killed"])
 @pytest.mark.parametrize("name", CLOSED)
 def test_what_is_closed_to_the_witness_is_never_judged_wrong(name: str, value: int) -> None:
@@ -294,6 +296,7 @@ def test_without_executable_memory_only_int_0x80_cannot_be_told(value: int) -> N
     assert {key[1] for key in told.controls} == {"x86_64", "x32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [EPERM, KILL_PROCESS], ids=["refused", "killed"])
 @pytest.mark.parametrize("profile", list(Profile))
 def test_where_no_filter_can_be_installed_nothing_can_be_told(profile: Profile, value: int) -> None:
@@ -460,6 +463,7 @@ def test_the_main_job_in_a_confined_process_passes(tmp_path: Path) -> None:
     assert ended.outcomes(claim="terminates", arch="x86_64") == {"passed": 60}
 
 
+@pytest.mark.slow
 def test_the_main_job_where_nothing_can_be_told(tmp_path: Path) -> None:
     stack = (conforming(Profile.KILL).program(), rule(EPERM, "seccomp", "prctl"))
 

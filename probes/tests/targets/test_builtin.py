@@ -56,6 +56,7 @@ def edges(abis: Iterable[Arch]) -> set[int]:
     return {number for number in near if 0 <= number <= bpf.U32}
 
 
+@pytest.mark.slow
 @every_profile
 @every_subset
 def test_every_number_gets_what_the_policy_says(abis: tuple[Arch, ...], profile: Profile) -> None:
@@ -70,6 +71,7 @@ def test_every_number_gets_what_the_policy_says(abis: tuple[Arch, ...], profile:
         assert allowed > 250
 
 
+@pytest.mark.slow
 @every_profile
 @every_subset
 def test_a_foreign_architecture_gets_the_profiles_action(
@@ -200,6 +202,7 @@ def abi_numbers(abis: Iterable[Arch], name: str) -> Iterable[tuple[Arch, int]]:
             yield abi, number
 
 
+@pytest.mark.slow
 @every_profile
 @pytest.mark.parametrize(
     "abis",

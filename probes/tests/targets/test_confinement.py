@@ -133,6 +133,7 @@ TOGETHER = [
 """Two targets for each outer filter: a judgement takes seconds."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "profile", "target"), TOGETHER)
 def test_a_verdict_is_the_same_or_none(
     name: str, profile: Profile, target: str, folder: Path
@@ -165,6 +166,7 @@ def calls_of(found: Mapping[Key, tuple[Outcome, str]], claim: Claim, on: Arch = 
 DOCUMENTED = set(CALLS[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "word"),
     [("kills", "KILL_PROCESS"), ("kills a thread", "KILL_THREAD"), ("traps", "TRAP")],
@@ -177,6 +179,7 @@ def test_what_outranks_the_target_is_named(name: str, word: str, folder: Path) -
     assert "--target=ambient" in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["refuses", "traces", "logs"])
 def test_what_ranks_below_the_target_changes_nothing(name: str, folder: Path) -> None:
     """But a call that must run does not do so by itself then."""
@@ -187,6 +190,7 @@ def test_what_ranks_below_the_target_changes_nothing(name: str, folder: Path) ->
     assert calls_of(found, Claim.LEAVES_THE_REST_ALONE) == set()
 
 
+@pytest.mark.slow
 def test_where_even_the_canaries_are_answered_another_one_serves(folder: Path) -> None:
     outer = answering(KILL, ["getppid"])
     told = judged((outer,), Profile.ERRNO, "right", folder)
@@ -196,6 +200,7 @@ def test_where_even_the_canaries_are_answered_another_one_serves(folder: Path) -
     assert calls_of(told.cells, Claim.LEAVES_THE_REST_ALONE) == {"getppid"}
 
 
+@pytest.mark.slow
 def test_an_abi_that_the_confinement_kills_is_not_left_out_in_silence(folder: Path) -> None:
     """As libseccomp's filters do with those that a profile does not name."""
     i386 = ARCHES["i386"]
@@ -215,6 +220,7 @@ def test_an_abi_that_the_confinement_kills_is_not_left_out_in_silence(folder: Pa
     assert not observed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [KILL, EACCES], ids=["killed", "refused"])
 @pytest.mark.parametrize(
     "calls",
@@ -240,6 +246,7 @@ def test_what_is_closed_to_the_instrument_makes_no_verdict_wrong(
     assert len(changed) <= len(calls) + 2 * len(KERNEL), changed
 
 
+@pytest.mark.slow
 def test_where_no_filter_can_be_installed_nothing_is_told_but_by_proof(folder: Path) -> None:
     outer = answering(EACCES, ["prctl", "seccomp"], [NATIVE])
     told = judged((outer,), Profile.ERRNO, "right", folder)
@@ -254,6 +261,7 @@ def test_where_no_filter_can_be_installed_nothing_is_told_but_by_proof(folder: P
     assert controls <= {Outcome.CANNOT_TELL, Outcome.NOT_APPLICABLE}
 
 
+@pytest.mark.slow
 def test_a_supervisors_answer_is_not_the_targets(folder: Path) -> None:
     """An outer filter hands calls to a process outside, which lets them run."""
     file = folder / "right-log.bpf"

@@ -141,6 +141,7 @@ def test_the_calibration_of_one_counts_for_the_other() -> None:
     assert "out of calibration" in cell.sentence
 
 
+@pytest.mark.slow
 def test_what_flags_have_recorded_is_compared_for_every_call() -> None:
     """Against running the filters one after the other, as the kernel does."""
     differing = 0

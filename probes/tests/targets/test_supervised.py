@@ -58,6 +58,7 @@ def cells(ended: Job, claim: str) -> dict[str, tuple[str, str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["errno", "kill"])
 @pytest.mark.parametrize("mode", ["refuse", "pretend", "run", "hang"])
 def test_what_a_supervisor_answers_is_not_let_through(
@@ -82,6 +83,7 @@ def in_words(told: str) -> str:
     return f"it answered {errno.errorcode[int(told)] if int(told) else '0'}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["gone", "trace"])
 def test_where_nobody_is_there_the_kernel_answers(mode: str, tmp_path: Path) -> None:
     """Then nothing can run, so every call is tried; no document asks for the answer."""
@@ -96,6 +98,7 @@ def test_where_nobody_is_there_the_kernel_answers(mode: str, tmp_path: Path) -> 
     assert ended.status == ExitStatus.NOT_CONFORMANT
 
 
+@pytest.mark.slow
 def test_of_the_rest_nothing_is_tried_where_a_supervisor_could_have_it_run(
     tmp_path: Path,
 ) -> None:
@@ -107,6 +110,7 @@ def test_of_the_rest_nothing_is_tried_where_a_supervisor_could_have_it_run(
     assert "another filter of this process has a listener" in rest["getpriority"][1]
 
 
+@pytest.mark.slow
 def test_what_is_let_through_beside_a_supervisor_is_told_as_such(tmp_path: Path) -> None:
     ended = judged("refuse", tmp_path, "errno", "test_denies and add_key")
 

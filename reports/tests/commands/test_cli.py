@@ -218,6 +218,7 @@ def test_a_full_standard_output_is_told() -> None:
     assert b"No space left on device" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -302,6 +302,7 @@ def test_a_process_that_judges_nothing(
     assert (tmp_path / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_judges_collects_no_test_of_the_suite_itself() -> None:
     done = subprocess.run(
         judging.command("--collect-only", "-q", "-n0", str(CHECKOUT / "cases")),

@@ -24,6 +24,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_all_formats_by_default(
     record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,6 +46,7 @@ def test_reports_go_to_the_record_where_no_folder_is_named(record: Path, tmp_pat
     assert here.read_bytes() == record.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_one_format_on_standard_output(
     form: str, record: Path, capfdbinary: pytest.CaptureFixture[bytes]
@@ -55,6 +57,7 @@ def test_one_format_on_standard_output(
     assert said.err == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status"),
     [

@@ -83,6 +83,7 @@ def returned(program: Program, arch: Arch, name: str, words: tuple[int, ...]) ->
     return bpf.simulate(program, data, big_endian=arch.big_endian)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arches", [WIDE, NARROW, X86], ids=["x86_64", "i386", "all of x86"])
 @pytest.mark.parametrize("round_", range(12))
 def test_libseccomp_makes_of_a_profile_what_the_conditions_say(

@@ -107,6 +107,7 @@ def test_a_difference_on_an_architecture_that_nobody_knows_is_found() -> None:
     assert "architecture 0x4321\n  A      B\n  ALLOW  ERRNO(EPERM)  every number" in text
 
 
+@pytest.mark.slow
 def test_every_difference_is_in_a_row_and_every_row_is_one() -> None:
     shown = compared = found_again = 0
     for seed in range(60):
@@ -186,6 +187,7 @@ def test_without_an_exact_analysis_a_difference_counts_if_running_shows_it() -> 
     assert "There may be more differences: the analysis is not exact." in found.lines
 
 
+@pytest.mark.slow
 def test_more_differences_than_can_be_listed_are_still_differences() -> None:
     odd = (
         statement(bpf.LD_ABS, bpf.OFFSET_NR),

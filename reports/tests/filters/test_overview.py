@@ -84,6 +84,7 @@ def test_a_filter_reads_as_what_it_does() -> None:
     assert section_lines(lines, "any other architecture") == ["  KILL_THREAD  every number"]
 
 
+@pytest.mark.slow
 def test_every_named_number_is_told_once_and_right() -> None:
     asked = 0
     for seed in range(60):

@@ -85,6 +85,7 @@ def test_broken_run_says_nothing() -> None:
         assert one.sentence.startswith("the run is broken")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["empty", "lost"])
 def test_run_without_verdicts_says_nothing(name: str) -> None:
     assert set(states(deployed(samples.all_kinds()[name])).values()) == {State.NOT_ASSESSED}
@@ -137,6 +138,7 @@ def test_part_of_the_job_supports_nothing() -> None:
     assert set(states(lacking).values()) == {State.NOT_ASSESSED}
 
 
+@pytest.mark.slow
 @given(RUNS)
 def test_state_never_claims_more_than_the_cells_carry(run: Run) -> None:
     """Whatever a run holds: no support without a primary pass or beside anything that did not."""

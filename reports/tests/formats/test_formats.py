@@ -48,17 +48,20 @@ def test_every_sample_has_its_name() -> None:
 # What others say
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("form", VALIDATORS)
 def test_validator_has_no_complaint(form: str, name: str) -> None:
     assert VALIDATORS[form](rendered(form, name)) == []
 
 
+@pytest.mark.slow
 def test_code_scanning_takes_every_log(tmp_path: Path) -> None:
     logs = {name: rendered("sarif", name) for name in NAMES}
     assert format_oracles.code_scanning(logs, tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_code_scanning_can_refuse_a_log(tmp_path: Path) -> None:
     text = rendered("sarif", "failing")
     broken = {
@@ -141,6 +144,7 @@ def test_validator_can_complain(mutant: str) -> None:
     assert VALIDATORS[form](broken)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(RUNS)
 def test_any_run_is_valid_where_validators_are_quick(run: Run) -> None:
@@ -176,6 +180,7 @@ def test_json_is_plain_ascii_without_markup(form: str) -> None:
     assert not set("<>&") & set(text)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(RUNS)
 def test_spreadsheets_find_no_formula(run: Run) -> None:
@@ -199,6 +204,7 @@ def test_honest_fields_are_as_they_were() -> None:
 PROGRAM = "import sys; from syscall_conformance.__main__ import main; sys.exit(main())"
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(RUNS)
 def test_two_renders_are_alike(run: Run) -> None:
@@ -206,6 +212,7 @@ def test_two_renders_are_alike(run: Run) -> None:
         assert form.render(run) == form.render(replace(run, cells=run.cells[::-1]))
 
 
+@pytest.mark.slow
 def test_another_process_elsewhere_renders_the_same(tmp_path: Path) -> None:
     """Neither the hash seed, the time zone, the locale nor the folder leaves a trace."""
     record = tmp_path / "results.json"
@@ -240,6 +247,7 @@ def test_no_format_looks_like_success_unless_the_run_passed(name: str) -> None:
     assert ("✅" in rendered("markdown", name)) == passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_heimdall_shows_no_control_as_passed_that_is_not(name: str) -> None:
     run = runs()[name]
@@ -428,6 +436,7 @@ def test_oscal_has_findings_for_assessed_controls_only() -> None:
     assert findings("empty") == findings("broken") == findings("interrupted") == {}
 
 
+@pytest.mark.slow
 def test_summary_fits_into_a_step_summary() -> None:
     """However much failed, the head stays, and the reader hears what is left out."""
     whole = runs()["passing"]

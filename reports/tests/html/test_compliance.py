@@ -92,6 +92,7 @@ def check(page: str) -> Checker:
     return checker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", samples.all_kinds())
 def test_sample_is_well_formed_and_complete(name: str) -> None:
     """Every sample renders; its verdict and all its trouble are in it."""

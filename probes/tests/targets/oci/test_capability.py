@@ -72,6 +72,7 @@ def test_what_is_none(text: str, words: str) -> None:
         capability_set(text)
 
 
+@pytest.mark.slow
 @given(text=st.text(max_size=30))
 def test_any_text_is_a_set_or_refused(text: str) -> None:
     try:
