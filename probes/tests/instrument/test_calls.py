@@ -677,6 +677,7 @@ def free_descriptors(prober: Zygote) -> list[int]:
     return [one.result for one in seen]
 
 
+@pytest.mark.slow
 def test_ten_thousand_probes_leave_nothing_behind(prober: Zygote) -> None:
     marker = witness.marker(NATIVE, CANARY)
     programs = [(marker, returning({CANARY: value})) for value, _, _ in ACTIONS.values()]

@@ -32,6 +32,9 @@ UNPROBEABLE = "nothing allowed"
 """Under this mutant no process can fork or execute, so some ways cannot be gone: *cannot tell*."""
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def resolved() -> Settings:
     return settings.resolve(values.read(DEFAULT_POLICY))
@@ -113,7 +116,6 @@ def _run(
         check(cells, mutant, resolved.policy, records=has_records(bench))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("profile", list(Profile))
 @pytest.mark.parametrize(
     "make", [mutants.wrong_actions, mutants.too_many_blocked, mutants.structural]
@@ -124,7 +126,6 @@ def test_mutants_are_caught(
     _run(make, bench, resolved, profile)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("profile", list(Profile))
 def test_every_dropped_rule_is_caught(
     profile: Profile, bench: tuple[Zygote, AuditTrail], resolved: Settings
