@@ -1,1 +1,1 @@
-"""What the reader sees: results, pages and the run's closing words."""
+"""All that a reader sees of a run: its record, pages, other formats, and lines on a terminal."""

@@ -42,7 +42,7 @@ class Strength(StrEnum):
 
 
 class State(StrEnum):
-    """What the claims of a run say about a control."""
+    """The state of a control by the claims of a run."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -201,7 +201,7 @@ def _state(
 def _lack(
     run: Run, control: Control, evidence: Sequence[ClaimEvidence], total: Counter[Outcome]
 ) -> str:
-    """What keeps claims of which none failed from supporting a control; "" for nothing."""
+    """Why claims of which none failed do not support a control; "" where they do."""
     if waived := total[Outcome.WAIVED]:
         return f"{cells_text(waived)} of the claims about it failed, and that is waived"
     if undecided := total[Outcome.CANNOT_TELL] + total[Outcome.BROKEN]:

@@ -50,7 +50,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cells that belong together in a report.
+    """Cells that stand together in a report.
 
     Attributes:
         title: what they have in common, in a few words.
@@ -63,7 +63,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many documented calls were judged under one profile on one ABI.
+    """Counts of the documented calls that were judged under one profile on one ABI.
 
     Attributes:
         profile: the profile.
@@ -247,5 +247,5 @@ def counts_text(counts: Mapping[Outcome, int]) -> str:
 
 
 def cells_text(count: int) -> str:
-    """So many cells."""
+    """A number of cells, in words: ``1 cell``, ``1,204 cells``."""
     return "1 cell" if count == 1 else f"{count:,} cells"

@@ -155,7 +155,7 @@ class Browser:
         return result
 
     def wait(self, event: str, session: str, seconds: float = DEADLINE) -> dict[str, Any]:
-        """Waits until a page has told of something, and takes it out of what it told.
+        """Waits for an event of a page, and removes it from those that are kept.
 
         Raises:
             BrowserError: it did not.
@@ -170,7 +170,7 @@ class Browser:
             self._events.append(self._next(deadline, event))
 
     def told(self, event: str, session: str) -> list[dict[str, Any]]:
-        """Everything of one kind that a page has told so far."""
+        """All events of one kind that a page has sent so far."""
         return [
             told["params"]
             for told in self._events
@@ -189,7 +189,7 @@ class Browser:
         return total
 
     def forget(self) -> None:
-        """Forgets what was told."""
+        """Forgets the events of a page."""
         self._events.clear()
 
     def _write(self, data: bytes) -> None:
@@ -225,7 +225,7 @@ class BrowserPage:
         return self._browser.send(method, self._session, **parameters)
 
     def told(self, event: str) -> list[dict[str, Any]]:
-        """Everything of one kind that the page has told since it was opened."""
+        """All events of one kind that the page has sent since it was opened."""
         return self._browser.told(event, self._session)
 
     def open(self, path: Path, deadline: float = DEADLINE) -> float:

@@ -19,7 +19,7 @@ _NARROWEST = 40
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command came to.
+    """The result of a command: its exit status, and what it writes where.
 
     Attributes:
         status: the exit status.

@@ -74,7 +74,7 @@ def _is_worse(change: Change) -> bool:
 
 
 def _unlike(old: Run, new: Run) -> list[str]:
-    """Why the two may be no versions of one thing."""
+    """Why the two records may not be comparable."""
     pairs = {
         "policies": (old.policy.sha256, new.policy.sha256),
         "targets": (_target(old), _target(new)),
@@ -116,7 +116,7 @@ def _headline(name: str, run: Run) -> str:
 
 
 def _table(group: list[Change], *, sentences: bool) -> list[str]:
-    """A line a change in columns, and under it the sentence where that is wanted."""
+    """A table with a line for each change, and under it the sentence where that is wanted."""
     rows = [
         tuple(
             map(

@@ -93,7 +93,7 @@ def _explain_number(
 ) -> list[str]:
     where: Sequence[Place]
     if values is not None:
-        # One call needs no proof, so it is told of filters that are too complex for one, too.
+        # One call needs no proof, so it can be explained where filters are too complex for one.
         lines = overview.headline(opened, width)
         where = [places.abi(one) for one in wanted or arch.offered_by(opened.native.machine)]
         for place, here in _places_of(number, where):

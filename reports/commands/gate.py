@@ -26,7 +26,7 @@ from reports.channel import Heard
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.results import Run
 from reports.terminal import gate_lines
-from reports.terminal.agreement import both_told, compare, together
+from reports.terminal.agreement import both_decided, compare, together
 from reports.terminal.agreement import lines as agreement_lines
 
 _GATE = """\
@@ -236,7 +236,7 @@ def _judge_inside(
     agreement = compare(outside, theirs)
     told = agreement_lines(agreement, most=_MOST_DIFFERENCES)
     ruling = results.summarize(theirs).ruling
-    if both_told(agreement, ruling.exit_status):
+    if both_decided(agreement, ruling.exit_status):
         return told, ExitStatus.BROKEN if agreement.differing else status
     told.append(f"from inside: not judged: {ruling.sentence}")
     return told, together(status, ruling.exit_status)

@@ -98,7 +98,7 @@ def _lines(fleet: Fleet) -> list[str]:
 
 
 def _claims(fleet: Fleet) -> list[str]:
-    """How the claims stand: nodes x cells by outcome."""
+    """A table of how often each claim came to which outcome, over all nodes."""
     groups = summary.gathered(
         fleet.cells, lambda cell: claims.of(cell.key.claim).title(cell.key.profile)
     )

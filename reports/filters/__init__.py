@@ -1,1 +1,1 @@
-"""What a reader is told about filters without a run."""
+"""Filters explained, compared and exported, without a run."""

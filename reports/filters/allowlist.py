@@ -36,7 +36,7 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What is exported.
+    """The filter that is exported: of which policy, under which profile, for which ABIs.
 
     Attributes:
         policy: what the filter restricts.
@@ -149,7 +149,7 @@ def oci_profile(request: ExportRequest) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """The rules for one call of which arguments, or its own errno, decide.
+    """The rules for one call for which its arguments decide, or that has an errno of its own.
 
     Attributes:
         name: the call.

@@ -104,7 +104,7 @@ def _cut(one: Comparison, bits: int) -> Comparison:
 
 
 def _candidates(sets: Mapping[Arch, Where], diagrams: Diagrams) -> Iterator[tuple[Rule, ...]]:
-    """Rules that may say it, the plainest first."""
+    """Rules that may describe the set, the plainest first."""
     for where in dict.fromkeys(sets.values()):
         yield from _plain(where)
     for where in dict.fromkeys(sets.values()):
@@ -130,7 +130,7 @@ def _plain(where: Where) -> Iterator[tuple[Rule, ...]]:
 
 
 def _can_be_said(rule: Rule) -> bool:
-    """Whether a profile has it: one comparison an argument, and masks for equality only."""
+    """Whether a profile can hold it: one comparison an argument, and masks only for equality."""
     indexes = [one.index for one in rule]
     return len(set(indexes)) == len(indexes) and all(
         one.operator is Operator.EQ or one.mask == HIGHEST_VALUE for one in rule
@@ -161,7 +161,7 @@ def _equalities(member: Mapping[int, bool]) -> Iterator[Comparison]:
 
 
 def _by_halves(where: Where, diagrams: Diagrams) -> tuple[Rule, ...] | None:
-    """Likewise where of a high half nothing counts but whether it is zero.
+    """The rules of a set in which a high half counts only by whether it is zero.
 
     ``> 0xffffffff`` says that it is not on an ABI of 64 bits, and never holds on one of 32, so that
     these rules mean the same on both. None where more of a high half counts.
@@ -205,7 +205,7 @@ def _halved(one: Comparison, diagrams: Diagrams) -> int | None:
 
 
 def _whole(one: Comparison) -> Comparison | None:
-    """The comparison that is meant by one with the bit; None where a profile has none."""
+    """The comparison of a whole argument for one with the substitute bit; None if there is none."""
     if not one.mask & _NOT_ZERO:
         return one
     if not one.value & _NOT_ZERO:

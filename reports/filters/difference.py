@@ -40,7 +40,7 @@ class DifferenceRow:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceReport:
-    """What a comparison came to.
+    """What the comparison of two targets came to, as lines.
 
     Attributes:
         status: CONFORMANT for equal, NOT_CONFORMANT for different, CANNOT_TELL where what was
@@ -80,7 +80,7 @@ def rows(
 
 
 def _rows_of(comparison: StackComparison, sides: _Sides, place: Place) -> Iterator[DifferenceRow]:
-    """The rows of a place: those of one pair and condition are one."""
+    """The differences on one architecture; numbers with the same pair and condition share a row."""
     found: dict[tuple[int, str], tuple[list[Numbers], Alternatives | None, SeccompData]] = {}
     for part in partition.number_ranges(comparison.analysis, place.token):
         indices = sorted(part.returns & comparison.differing)
@@ -175,7 +175,7 @@ def _parts(letter: str, opened: FilterStack) -> list[tuple[str, FilterStack]]:
 def _told(
     left: FilterStack, right: FilterStack, wanted: Sequence[Arch], width: int
 ) -> DifferenceReport:
-    """The comparison of two of several stacks, of which no proof is wanting for the others."""
+    """Compares two of several stacks; a pair that cannot be proved ends only its own comparison."""
     try:
         return _of_stacks(left, right, wanted, width)
     except TooComplexError as error:

@@ -21,7 +21,7 @@ _MOST_RANGES = 12
 
 @dataclass(frozen=True, slots=True)
 class PossibleReturn:
-    """One of the things that may happen to a call.
+    """A return value that a call may get, and the arguments with which it gets it.
 
     Attributes:
         returns: what the kernel does.
@@ -36,7 +36,7 @@ class PossibleReturn:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What a stack of filters does at one place.
+    """The numbers of one architecture, by what a stack of filters does with them.
 
     Attributes:
         place: the place.
@@ -104,7 +104,7 @@ def outcomes(analysis: Analysis, token: int, number: int) -> tuple[PossibleRetur
 def overview(
     opened: FilterStack, analysis: Analysis, where: Sequence[Place], width: int
 ) -> list[str]:
-    """The whole of a target, as lines.
+    """What a target does with every call, as lines.
 
     Args:
         opened: the target.
@@ -153,7 +153,7 @@ def _stack_text(opened: FilterStack) -> str:
 
 
 def inexactness(analysis: Analysis, width: int) -> list[str]:
-    """Where the analysis gave exactness up; nothing for an exact one."""
+    """Why the analysis is not exact, as lines; no line where it is."""
     if analysis.exact:
         return []
     lines = ["", "no proof: what is shown as possible need not be, for the analysis is not exact"]
@@ -222,7 +222,7 @@ def outcome_texts(found: Sequence[PossibleReturn], *, exact: bool) -> Iterator[s
 def number_lines(
     opened: FilterStack, analysis: Analysis, place: Place, number: int, width: int
 ) -> list[str]:
-    """Why a number gets what it gets: the way of an example of each outcome.
+    """Why a number gets its return values: for each, the instructions that an example runs through.
 
     Raises:
         InstrumentError: the filters do not do what the analysis says.
@@ -247,7 +247,7 @@ def number_lines(
 
 
 def call_lines(opened: FilterStack, place: Place, data: SeccompData, width: int) -> list[str]:
-    """What one call with all its arguments gets, and its way."""
+    """What one call with given arguments gets, and the instructions that it runs through."""
     returns = effect(run(opened.programs, data, big_endian=opened.native.big_endian))
     text = f"{places.number_text(place, data.nr)} on {place.title} with {way.arguments_text(data)}"
     return [*wrapped(f"{text}: {returns}", width), *way.path_lines(opened, data)]

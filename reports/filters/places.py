@@ -1,4 +1,4 @@
-"""The parts of a filter's input as a reader goes through them: ABIs, and numbers by name. Pure."""
+"""What a filter is asked about, in the order of a report: ABIs, and their calls by name. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LISTED_TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An architecture as a filter sees it.
+    """An architecture token that a filter compares with, and the ABI that it stands for.
 
     Attributes:
         title: what a reader calls it.

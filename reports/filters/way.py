@@ -1,4 +1,4 @@
-"""The way of a call through a stack of filters, and the stack itself, as lines. Pure."""
+"""The instructions that a call runs through in a stack of filters, and disassembly. Pure."""
 
 import textwrap
 
@@ -43,7 +43,7 @@ def arguments_text(data: SeccompData) -> str:
 
 
 def path_lines(opened: FilterStack, data: SeccompData) -> list[str]:
-    """The instructions that a call comes by, in every filter, with what they compare."""
+    """The instructions that a call runs through, in every filter, with what they compare."""
     big_endian = opened.native.big_endian
     lines = []
     count = len(opened.programs)
@@ -65,7 +65,7 @@ def _flag(opened: FilterStack, place: int) -> str:
 
 
 def _path(program: Program, data: SeccompData, *, big_endian: bool) -> list[str]:
-    """The way through one filter; where many comparisons fail in a row, only their count."""
+    """The instructions of one filter that run; failed comparisons in a row are only counted."""
     path = list(trace.steps(program, data, big_endian=big_endian))
     mnemonics = annotated(program, big_endian=big_endian)
     lines = []

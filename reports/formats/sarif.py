@@ -105,7 +105,7 @@ def _rule(name: str, identifier: str, meaning: str) -> dict[str, object]:
 
 
 def _cell(run: Run, cell: Cell, uuids: Identifiers) -> dict[str, object]:
-    """What failed, or would have, had nobody accepted it."""
+    """The result for a cell that failed or was waived."""
     key = cell.key
     call = next((call for call in run.policy.calls if call.name == key.syscall), None)
     properties = {
@@ -155,7 +155,7 @@ def _accepted(waiver: Waiver) -> dict[str, str]:
 
 
 def _waiver(run: Run, rank: int, one: JudgedWaiver, uuids: Identifiers) -> dict[str, object]:
-    """A waiver that makes the run fail."""
+    """The result for a waiver that makes the run fail."""
     waiver = one.waiver
     parts = (waiver.call, waiver.arch, waiver.target, waiver.profile or "", waiver.claim or "")
     print_ = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -50,7 +50,7 @@ def slug(words: str) -> str:
 
 
 def fingerprint(cell: Cell) -> str:
-    """What tells a cell from all others, in every run the same: a digest of its key, 32 digits."""
+    """An identifier of a cell that is the same in every run: 32 digits of a digest of its key."""
     key = cell.key
     # Only records that were put together have more than one environment.
     where = (str(cell.environment),) if cell.environment else ()
@@ -103,7 +103,7 @@ def programs(run: Run) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The cells of one claim, profile, ABI and stack of filters: what others call a check.
+    """All cells of one claim, profile, ABI and stack of filters.
 
     Attributes:
         claim: the claim.
@@ -143,7 +143,7 @@ def _check(group: Group) -> Check:
 
 
 def counted(cells: Iterable[Cell]) -> Iterator[tuple[Outcome, int]]:
-    """The outcomes that cells came to, with how many."""
+    """Each outcome that some cell came to, and how many cells did."""
     for outcome, count in results.count_outcomes(cells).items():
         if count:
             yield outcome, count

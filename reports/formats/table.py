@@ -67,6 +67,6 @@ def _row(cell: Cell, families: dict[str, str]) -> Iterable[str]:
 
 
 def _inert(text: str) -> str:
-    """The text as no spreadsheet takes it for a formula, with the apostrophe that they know."""
+    """The text with an apostrophe before what a spreadsheet could take for a formula."""
     shown = visible(text)
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -1,4 +1,4 @@
-"""The evidence: of every cell in full, and in ranges where thousands passed alike."""
+"""The section with the evidence of every cell; where thousands passed alike, in ranges."""
 
 from collections.abc import Iterable, Sequence
 
@@ -107,7 +107,7 @@ def _counts(cells: Sequence[Cell]) -> Markup:
 
 
 def _ranges(view: View, cells: Iterable[Cell]) -> Markup:
-    """The numbers of the cells that are not told one by one."""
+    """The cells that are not described one by one, as ranges of their numbers."""
     alike = gathered(
         cells, lambda cell: (cell.outcome, cell.why if cell.outcome in UNDECIDED else "")
     )

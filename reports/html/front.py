@@ -66,7 +66,7 @@ def _figures(view: View) -> Markup:
 
 
 def _beside(view: View) -> Markup:
-    """What else a reader should know at once, each with a link."""
+    """Links to what else a reader should know at once."""
     run = view.run
     lines = []
     if worse := _worse(run):

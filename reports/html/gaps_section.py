@@ -41,7 +41,7 @@ def gaps(view: View) -> Markup:
 
 
 def _unreviewed(view: View) -> Markup:
-    """The documented calls whose siblings nobody knows, lest silence is taken for an answer."""
+    """The documented calls whose siblings are not known, so that none could be looked for."""
     if not view.run.unreviewed:
         return NOTHING
     names = join(*map(code, view.run.unreviewed), by=", ")
@@ -107,7 +107,7 @@ def _profiles(members: Sequence[Gap], arch: str, same: Sequence[Gap]) -> str:
 
 
 def _routes(view: View) -> Markup:
-    """What leads to the power of a documented call without any call that could be refused."""
+    """The files and requests that give a documented call's power and that no filter can refuse."""
     documented = {name_in(call.name) for call in view.run.policy.calls}
     told = [(one, [name for name in one.gives if name in documented]) for one in routes()]
     lines = [

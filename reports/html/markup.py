@@ -23,7 +23,12 @@ def text(words: str) -> Markup:
 
 
 def join(*pieces: Markup, by: str = "") -> Markup:
-    """The pieces one after the other, with a plain text between them."""
+    """The pieces one after the other.
+
+    Args:
+        pieces: what to put together.
+        by: a plain text to put between them.
+    """
     return Markup(html.escape(by).join(pieces))
 
 
@@ -53,7 +58,7 @@ def _attributes(attributes: dict[str, str | None]) -> str:
 
 
 def code(words: str) -> Markup:
-    """A text in the words of a machine: a name, a digest, a number."""
+    """A name, a digest or a number, set as code."""
     return element("code", text(words))
 
 

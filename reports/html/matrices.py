@@ -32,7 +32,7 @@ from reports.summary import (
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns of a matrix: ABIs, with the stacks of filters, under claims under profiles."""
+    """The columns of the first matrix: profiles, their claims, and for each the ABIs and stacks."""
 
     tree: tuple[tuple[str, tuple[Claim, ...]], ...]
     arches: tuple[str, ...]
@@ -94,7 +94,7 @@ _MANY_COLUMNS = 18
 
 
 def only_notable(view: View) -> Markup:
-    """A box that folds away what passed; nothing where that would fold away all or nothing.
+    """A checkbox that hides what passed; nothing where it would hide all rows or none.
 
     The style does it, without a script.
     """

@@ -1,4 +1,4 @@
-"""What belongs to a call: its errnos, and what explains it, each with a link to who does."""
+"""The errnos of a documented call, and its vulnerabilities and techniques with links."""
 
 import re
 

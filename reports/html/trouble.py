@@ -81,7 +81,7 @@ def _card(
 
 
 def _entries(view: View, cells: Iterable[Cell], *, named: bool) -> Markup:
-    """The cells, those of one claim with the same answer together.
+    """A list of cells; those of one claim with the same reason and observation share an item.
 
     Args:
         view: what the page shows.
@@ -141,7 +141,7 @@ def undecided(view: View) -> Markup:
                 (Outcome.CANNOT_TELL, "Cannot tell: not assessed here"),
             )
         ),
-        _shut(view),
+        _not_entered(view),
         _not_selected(view),
         _absent(view),
     ]
@@ -183,8 +183,8 @@ def _place_line(group: Group) -> Markup:
     return element("li", text(f"{group.title}: {len(group.cells):,}"))
 
 
-def _shut(view: View) -> Markup:
-    """The ABIs that a kernel may have and cannot be entered by."""
+def _not_entered(view: View) -> Markup:
+    """The ABIs that a machine may have and by which its kernel cannot be entered."""
     shut = gathered(
         (
             (index, arch, why)

@@ -37,7 +37,7 @@ class AlikeCells:
     """Cells of one claim that came to the same for the same reason, on the same evidence.
 
     Attributes:
-        anchor: the ``id`` under which the page tells about them.
+        anchor: the ``id`` of the entry on the page.
         cells: at least one, in order.
     """
 
@@ -52,7 +52,7 @@ class PlaceView:
     Attributes:
         anchor: the ``id`` of the place.
         cells: all of them, in order.
-        entries: those that are told.
+        entries: those that are described one by one.
         ranged: those that are only listed by number, because so many came to the same.
     """
 
@@ -72,9 +72,10 @@ class View:
         documented: the cells by which every documented call is judged, in order.
         others: all other cells, in order.
         families: the documented calls by family, in the policy's order of families.
-        calls: what is told about each documented call.
-        places: what is told about the other cells, by place and in order.
-        anchors: the ``id`` under which the page tells about a cell; of a ranged one, its place's.
+        calls: the entries of each documented call.
+        places: the other cells by claim, profile, ABI and stack, in order.
+        anchors: the ``id`` of the entry about each cell; for one only listed by number, that of its
+            place.
     """
 
     run: Run
@@ -87,7 +88,7 @@ class View:
     anchors: dict[tuple[CellKey, int], str]
 
     def anchor(self, cell: Cell) -> str:
-        """The ``id`` under which the page tells about a cell."""
+        """The ``id`` of the page's entry about a cell."""
         return self.anchors[cell.key, cell.environment]
 
 
@@ -135,7 +136,7 @@ def _entries(run: Run, cells: Iterable[Cell], ordinals: Iterator[int]) -> tuple[
 
 
 def _what(cell: Cell) -> tuple[Hashable, ...]:
-    """What a cell came to and why, without what only names the cell."""
+    """What cells must have in common to share an entry: outcome, reason and evidence."""
     key = cell.key
     rest = (cell.cause, cell.why, cell.expected, cell.observed, cell.evidence, cell.waiver)
     return (key.claim, key.profile, cell.outcome, *rest)
@@ -164,12 +165,12 @@ def _ranged(cells: Iterable[Cell]) -> frozenset[tuple[CellKey, int]]:
 
 
 def place_of(cell: Cell) -> Place:
-    """Where a cell belongs."""
+    """The claim, profile, ABI and stack of a cell."""
     return (cell.key.claim, cell.key.profile, cell.key.arch, cell.key.stack)
 
 
 def is_fine(cells: Iterable[Cell]) -> bool:
-    """Whether a reader need not look: all passed or do not apply."""
+    """Whether all cells passed or do not apply, so that a reader may skip them."""
     return all(cell.outcome in _PLAIN for cell in cells)
 
 

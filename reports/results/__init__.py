@@ -121,7 +121,7 @@ def write(run: Run, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A file that was read and is JSON.
+    """The content of a file that may be a record or a journal.
 
     Attributes:
         path: the file.

@@ -42,7 +42,7 @@ def _refuse_constant(word: str) -> object:
 
 
 class Fields:
-    """A JSON object that knows where it stands, so that a refusal can say it.
+    """A JSON object with its place in the file, which a refusal names.
 
     Every method refuses with ``BadInputError`` what is not what it gives.
     """

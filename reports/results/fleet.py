@@ -51,10 +51,10 @@ _STATUSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FleetNode:
-    """A machine of the fleet, as one environment of one record tells of it.
+    """A machine of the fleet: one environment of one record.
 
     Attributes:
-        name: the host's name; the beginning of the record's digest where that was not told.
+        name: the host's name; the beginning of the record's digest where that is not known.
         kernel: its release and version.
         machine: its hardware.
         kind: the sort of target.
@@ -82,7 +82,7 @@ class FleetNode:
 
 @dataclass(frozen=True, slots=True)
 class FleetCell:
-    """A cell over all nodes.
+    """What one cell came to on all nodes.
 
     Attributes:
         key: the cell; its number is the highest that a node has for it.
@@ -101,7 +101,7 @@ class FleetCell:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What many machines came to.
+    """The outcomes of one job on many machines.
 
     Attributes:
         cells: every cell that a node has, in the order of keys.
@@ -150,7 +150,7 @@ class Gathering:
     """A fleet that takes in records and other fleets."""
 
     def __init__(self) -> None:
-        """Nothing is in it yet."""
+        """Makes an empty one."""
         self._columns: dict[Identity, int] = {}
         self._keys: list[CellKey] = []
         self._sentences: list[dict[Outcome, str]] = []

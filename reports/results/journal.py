@@ -36,7 +36,7 @@ SCHEMA: Final = "syscall-conformance/journal/2"
 
 
 class JudgedCells:
-    """What the tests of a run have judged so far.
+    """The cells that the tests of a run have judged so far, by test.
 
     Attributes:
         by_test: the cells of each test by its node id.
@@ -45,7 +45,7 @@ class JudgedCells:
     """
 
     def __init__(self) -> None:
-        """Nothing is judged yet."""
+        """Makes one without any cell."""
         self.by_test: dict[str, list[Cell]] = {}
         self.controls: dict[CellKey, Cell] = {}
         self.trails: set[AuditSource] = set()
@@ -103,10 +103,10 @@ def _has_failed(cell: Cell | None) -> bool:
 
 
 class Journal:
-    """A journal that is being written."""
+    """Writes a journal while a run is going on."""
 
     def __init__(self, folder: Path, run: Run) -> None:
-        """Begins it; one that a killed run has left there goes.
+        """Begins the file, in place of one that a killed run has left there.
 
         Args:
             folder: where it shall be.
@@ -177,7 +177,7 @@ def of_nodes(folder: Path) -> list[Path]:
 
 
 def is_journal(text: str) -> bool:
-    """Whether a text is that of a journal: told by its first line."""
+    """Whether a text is that of a journal, by its first line."""
     return text.startswith(f'{{"schema": "{SCHEMA.rpartition("/")[0]}/')
 
 

@@ -32,7 +32,7 @@ GAPS_WORST_FIRST = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What made the record.
+    """The program that made the record.
 
     Attributes:
         name: the name of the distribution package.
@@ -193,7 +193,7 @@ class Environment:
         arches: the ABIs that were asked, in the order in which reports list them.
         shut: the ABIs that this machine may have and by which its kernel cannot be entered, each
             with what happened instead.
-        host: the machine's name, as uname(2) says it; None where it was not to be told.
+        host: the machine's name, as uname(2) says it; None where it was to be left out.
     """
 
     kernel: str
@@ -211,7 +211,7 @@ class Environment:
 
 
 class ChangeKind(StrEnum):
-    """How a cell differs from the same one of an earlier record."""
+    """In which way a cell differs from the same one of an earlier record."""
 
     WORSE = "worse"
     BETTER = "better"

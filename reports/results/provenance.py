@@ -31,10 +31,10 @@ class RunBy:
     """Who ran the suite. No real name and no address is taken from anywhere.
 
     Attributes:
-        uid: the real user id; None where it was not to be told.
-        user: that user's login name; None where there is none, or it was not to be told.
+        uid: the real user id; None where it was to be left out.
+        user: that user's login name; None where there is none, or it was to be left out.
         login: the login name of who logged in, which sudo(8) and su(1) do not change: the audit
-            login uid of proc(5)'s ``loginuid``; None where nobody did, or it was not to be told.
+            login uid of proc(5)'s ``loginuid``; None where nobody did, or it was to be left out.
         pipeline: the job of a build system; None where the run was part of none.
     """
 

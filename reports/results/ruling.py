@@ -15,7 +15,7 @@ from reports.results.model import DECIDED, Run, count_outcomes
 
 
 class Verdict(StrEnum):
-    """What a whole run came to."""
+    """The verdict on a whole run."""
 
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
@@ -99,7 +99,7 @@ def verdict(
 
 
 def _counts(cell: Cell) -> bool:
-    """Whether a cell says something of what was put to the test, as most controls do not."""
+    """Whether a cell is about what was put to the test, which most controls are not."""
     return not is_about(cell.key, About.CONTROL) or is_of_kernel(cell)
 
 

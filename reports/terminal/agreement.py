@@ -18,17 +18,17 @@ _DECIDED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The two side by side.
+    """How far the verdicts from outside and from inside agree.
 
     Attributes:
         agreed: how many cells came to the same, passed or failed.
         differing: the cells that did not, as judged from outside and from inside.
-        untold: how many were decided from outside and could not be told, or asked, inside.
+        only_outside: how many were decided from outside and not inside.
     """
 
     agreed: int
     differing: tuple[tuple[Cell, Cell], ...]
-    untold: int
+    only_outside: int
 
 
 def compare(outside: Run, inside: Run) -> Agreement:
@@ -58,8 +58,8 @@ def _shows_inside(cell: Cell) -> bool:
     return not (is_about(cell.key, About.OTHER_CALL) and cell.by_program)
 
 
-def both_told(found: Agreement, inside: ExitStatus) -> bool:
-    """Whether judging from inside came to anything that can agree or differ.
+def both_decided(found: Agreement, inside: ExitStatus) -> bool:
+    """Whether anything was decided from inside that can agree or differ.
 
     Args:
         found: the two side by side.
@@ -69,7 +69,7 @@ def both_told(found: Agreement, inside: ExitStatus) -> bool:
 
 
 def together(outside: ExitStatus, inside: ExitStatus) -> ExitStatus:
-    """What a gate comes to where judging from inside was asked for, and came to nothing.
+    """The exit status of a gate that was to judge from inside, too, and could decide nothing there.
 
     Args:
         outside: the exit status of the record from outside.
@@ -81,10 +81,15 @@ def together(outside: ExitStatus, inside: ExitStatus) -> ExitStatus:
 
 
 def lines(found: Agreement, most: int) -> list[str]:
-    """What is said of it: the differences, at most so many, and one line that counts."""
+    """The lines for a terminal: some of the differences, and one line with the counts.
+
+    Args:
+        found: how far the verdicts agree.
+        most: how many differences to name at most.
+    """
     counts = (
         f"from inside: {found.agreed:,} verdicts agree, {len(found.differing):,} differ, "
-        f"{found.untold:,} cannot be told there"
+        f"{found.only_outside:,} cannot be told there"
     )
     if found.differing:
         counts += ": one of the two is wrong, so neither counts (exit status 7)"

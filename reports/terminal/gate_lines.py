@@ -25,7 +25,7 @@ class Again:
     """How a reader can repeat a part of the run.
 
     Attributes:
-        cases: the folder ``cases``, as he would write it.
+        cases: the folder ``cases``, as the reader would write it.
         options: the options of the run.
     """
 
@@ -34,7 +34,7 @@ class Again:
 
 
 def lines(run: Run, written: Sequence[Path], again: Again, inside: Sequence[str] = ()) -> list[str]:
-    """What is said at the end: at most ``MOST_LINES`` lines.
+    """The lines at the end of a gate: at most ``MOST_LINES``.
 
     Args:
         run: the run.

@@ -33,13 +33,13 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ObservationReport:
-    """All that a report is made of.
+    """An observation of a workload, with all that a report on it needs.
 
     Attributes:
         command: the words of the command.
         image: the image or the bundle, as a target's word; "" for a plain command.
         policy: what the platform does not allow.
-        profiles: those that are told about.
+        profiles: those about which the report says what would happen.
         observation: how it went.
         findings: what was seen.
         notes: sentences about what could not be seen.
@@ -55,7 +55,7 @@ class ObservationReport:
 
     @property
     def status(self) -> ExitStatus:
-        """What it comes to."""
+        """The exit status of ``syscall-conformance observe``."""
         return exit_status(self.observation, self.findings)
 
     def of(self, *kinds: Kind) -> tuple[SeenCalls, ...]:

@@ -322,7 +322,7 @@ def test_how_two_verdicts_agree(
     found = agreement.compare(
         samples.run([outside]), samples.run([] if inside is None else [inside])
     )
-    assert (found.agreed, len(found.differing), found.untold) == counts
+    assert (found.agreed, len(found.differing), found.only_outside) == counts
     said = agreement.lines(found, most=3)
     assert len(said) == 1 + counts[1]
     assert said[-1].endswith("(exit status 7)") == bool(counts[1])
@@ -345,7 +345,7 @@ def test_silence_from_inside_is_no_agreement(
     found = agreement.compare(samples.passing(), inside)
     theirs = results.summarize(inside).ruling.exit_status
     assert not found.differing
-    if agreement.both_told(found, theirs):
+    if agreement.both_decided(found, theirs):
         assert status is outside
     else:
         assert agreement.together(outside, theirs) is status
