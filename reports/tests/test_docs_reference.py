@@ -261,12 +261,12 @@ def options(command: str) -> Known:
 
 def spelled_option(action: argparse.Action) -> str:
     """An option as the documentation writes it, such as ``--arch=NAMES``."""
-    metavar = action.metavar or action.dest.upper()
     if not action.option_strings:
-        return str(metavar)
-    name = max(action.option_strings, key=len)
+        return str(action.metavar or action.dest)
+    name = action.option_strings[0]
     if action.nargs == 0:
         return name
+    metavar = action.metavar or name.strip("-").upper()
     return f"{name}{'=' if name.startswith('--') else ' '}{metavar}"
 
 
