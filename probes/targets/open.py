@@ -83,22 +83,22 @@ def _bpf(rest: str, where: Surroundings) -> FilterStack:
 
 
 def _oci(rest: str, where: Surroundings) -> FilterStack:
-    from probes.targets.oci import target  # noqa: PLC0415 - see above
+    from probes.targets import oci_file  # noqa: PLC0415 - see above
 
-    def document() -> target.Document:
+    def document() -> oci_file.Document:
         documented = policy.load(where.policy, arch.all_names())
         arches = where.arches or arch.offered_by(where.native.machine)
         others = {name: None for one in arches for name in sorted(one.numbers)}
-        return target.Document(
+        return oci_file.Document(
             documented.names,
             arches,
             tuple(name for name in others if name not in documented.names),
             where.everything,
         )
 
-    return target.load(
+    return oci_file.load(
         Path(rest),
-        target.Container(where.native, where.capabilities, where.kernel),
+        oci_file.ProfiledContainer(where.native, where.capabilities, where.kernel),
         where.asked,
         document,
     )

@@ -28,7 +28,7 @@ from probes.targets.oci import compiler
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.installed import installed
 from probes.targets.oci.reader import Asked, Engine, Runtime
-from probes.targets.oci.target import Container, Document, load
+from probes.targets.oci_file import Document, ProfiledContainer, load
 from probes.targets.stack import FilterStack
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import START_SECONDS, Machine, bundle, need, static_root
@@ -155,7 +155,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reading(path: Path, asked: Asked) -> FilterStack:
     kernel = compiler.kernel_version(os.uname().release)
     document = Document(CALLS, (NATIVE,))
-    return load(path, Container(NATIVE, DOCKER_CAPABILITIES, kernel), asked, lambda: document)
+    return load(
+        path, ProfiledContainer(NATIVE, DOCKER_CAPABILITIES, kernel), asked, lambda: document
+    )
 
 
 def predicted(found: FilterStack) -> dict[str, FilterReturn]:

@@ -16,7 +16,7 @@ from probes.targets.oci.reader import (
     release,
     version_of,
 )
-from probes.targets.oci.target import readers
+from probes.targets.oci_file import readers
 
 HERE = {
     Engine.DOCKER: Release(Engine.DOCKER, (20, 10, 24)),

@@ -62,7 +62,7 @@ def readers(
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class ProfiledContainer:
     """The container that a profile is for.
 
     Attributes:
@@ -95,7 +95,7 @@ class Document:
 
 def load(
     path: Path,
-    container: Container,
+    container: ProfiledContainer,
     asked: Asked,
     document: Callable[[], Document],
     installed: Callable[[Engine | Runtime], Release | None] = oci_installed.installed,
@@ -171,7 +171,7 @@ class _Reading:
 
 
 def _reading(
-    source: Source, reader: Reader, container: Container, known: dict[object, Compiled]
+    source: Source, reader: Reader, container: ProfiledContainer, known: dict[object, Compiled]
 ) -> _Reading:
     """Reads a file as one reader does, and compiles it unless that was done for another one."""
     try:

@@ -16,7 +16,7 @@ from probes.filters.bpf import SeccompData, statement
 from probes.finding import Finding, Weight, undecided
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.reader import Asked, Engine, Release, Runtime
-from probes.targets.oci.target import Container, Document, load
+from probes.targets.oci_file import Document, ProfiledContainer, load
 from probes.targets.stack import FilterStack
 
 X86: Final = tuple(one for one in ARCHES.values() if one.machine == "x86_64")
@@ -65,7 +65,7 @@ def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one 
 ) -> FilterStack:
     path = directory / "profile.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    container = Container(X86[0], DOCKER_CAPABILITIES, (6, 1))
+    container = ProfiledContainer(X86[0], DOCKER_CAPABILITIES, (6, 1))
     document = Document(calls, tuple(arches), others, everything)
     return load(path, container, asked or Asked(), lambda: document, RELEASES.get)
 
