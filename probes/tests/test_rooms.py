@@ -310,7 +310,18 @@ def test_every_contract_has_a_mutant() -> None:
     assert {one for broken in MUTANTS.values() for one in broken} == CONTRACTS.keys()
 
 
-@pytest.mark.parametrize(("mutate", "broken"), MUTANTS.items(), indirect=["mutate"], ids=" ".join)
+def test_a_mutant_imports_what_there_is() -> None:
+    own = re.compile(r"import ((?:cases|probes|reports)\S*)")
+    assert {name for _, line in MUTANTS for name in own.findall(line)} <= EVERYTHING.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mutate", "broken"),
+    MUTANTS.items(),
+    indirect=["mutate"],
+    ids=lambda words: " ".join(sorted(words)),  # in every worker of xdist the same
+)
 def test_a_broken_rule_is_told(mutate: Path, broken: set[str]) -> None:
     assert broken_contracts(mutate) == broken
 
