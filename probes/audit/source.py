@@ -34,6 +34,11 @@ class RecordSource:
         """The source as it is written on the command line."""
         return f"{self.kind}:{self.argument}" if self.argument else str(self.kind)
 
+    @property
+    def is_for_one_process(self) -> bool:
+        """Whether several processes would take records from each other."""
+        return self.kind in {SourceKind.KMSG, SourceKind.DESCRIPTOR}
+
 
 BEST: Final = RecordSource(SourceKind.BEST)
 """The best that works here."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from probes import main_job
+from probes.audit import source
+from probes.audit.source import BEST
 from probes.errors import BadInputError, InstrumentError
 from probes.files import CASES
 from probes.run.options import REPORT_DIR, RUN
@@ -115,8 +117,6 @@ _PYTESTS: Final = (
     _Pytests("--html", "where pytest-html's page goes; default: to the reports", _value("FILE")),
 )
 _NUMBER: Final = re.compile(r"auto|logical|\d{1,4}")
-_READ_ALONE: Final = re.compile(r"kmsg|fd:.*")
-"""The sources of audit records that one process alone can read."""
 
 
 def add(commands: Subparsers) -> None:
@@ -172,11 +172,13 @@ def _workers(given: Mapping[str, Any]) -> str:
     """How many processes judge.
 
     Raises:
-        BadInputError: that is no number, or there are nodes.
+        BadInputError: that is no number, or there are nodes; or the source of audit records is
+            none.
     """
     wanted = given.get(_WORKERS.attribute)
     if wanted is None:
-        alone = "audit_fd" in given or _READ_ALONE.fullmatch(given.get("audit_source", ""))
+        wanted_source = source.read(given.get("audit_source", str(BEST)))
+        alone = "audit_fd" in given or wanted_source.is_for_one_process
         return "0" if alone else "auto"
     if not _NUMBER.fullmatch(wanted):
         raise BadInputError(

@@ -45,6 +45,14 @@ def test_known_sources_are_taken_apart(word: str, kind: SourceKind, argument: st
 
 
 @pytest.mark.parametrize(
+    ("word", "alone"),
+    [("best", False), ("netlink", False), ("auditd:x", False), ("kmsg", True), ("fd:3", True)],
+)
+def test_which_sources_one_process_reads_alone(word: str, *, alone: bool) -> None:
+    assert source.read(word).is_for_one_process is alone
+
+
+@pytest.mark.parametrize(
     "word",
     [
         *("", "dmesg", "auditd", "auditd:", "Netlink", "netlink:", "netlink:x", "none:x", "best:"),
