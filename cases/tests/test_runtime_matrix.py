@@ -34,7 +34,8 @@ from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.runtimes import container, inside
-from probes.runtimes.wanted import RUNTIMES, Wanted
+from probes.runtimes.known import RUNTIMES
+from probes.runtimes.wanted import Wanted
 from probes.targets import StackTarget, builtin
 from probes.targets import container as target
 from probes.targets.oci import compiler

@@ -6,15 +6,12 @@ what it answers itself is not seen: which calls that are is read from the kernel
 """
 
 import contextlib
-import io
 import json
 import os
 import secrets
 import shutil
 import signal
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,16 +32,14 @@ from probes.observe.supervisor import Supervisor, Workload, signals_held, superv
 from probes.observe.watch import Watch, program
 from probes.runtimes import arguments
 from probes.runtimes.arguments import Arguments
+from probes.runtimes.bundles import CONFIGURATION, configuration_of, json_object, written
 from probes.runtimes.command import PULL_SECONDS
 from probes.runtimes.container import START_SECONDS, processes_of, removed
 from probes.runtimes.creation import Creation
+from probes.runtimes.images import UNCONFINED
+from probes.runtimes.known import OF_IMAGES
 from probes.runtimes.wanted import Holder, Wanted
 from probes.text import shown
-
-RUNTIMES: Final = ("docker", "podman", "runc", "crun")
-
-UNCONFINED: Final = "unconfined"
-"""The profile that is none, as docker and podman say it."""
 
 _POLL_SECONDS: Final = 0.01
 _MOST_BYTES: Final = 16 << 20
@@ -135,12 +130,8 @@ class _ImageContainer:
             *(*self._given.words, self._wanted.subject, *command),
             volumes=self._given.volumes,
         )
-        made = io.BytesIO()
-        with tarfile.open(fileobj=made, mode="w") as archive:
-            file = tarfile.TarInfo(name)
-            file.size, file.mode = len(self.image), 0o755
-            archive.addfile(file, io.BytesIO(self.image))
-        self._wanted.program.put(made.getvalue(), self._made.id, folder)
+        archive = Holder(name, self.image).archive()
+        self._wanted.program.put(archive, self._made.id, folder)
 
     def _command(self, configuration: Mapping[str, Any]) -> list[str]:
         """The words of the program, as the runtime would put them together.
@@ -210,19 +201,13 @@ class _BundleContainer:
     def prepare(self) -> None:
         """Writes a copy of the bundle's configuration."""
         configuration = self._adapted()
-        self.bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
-        Path(self.bundle, "config.json").write_text(json.dumps(configuration), encoding="utf-8")
+        self.bundle = written(configuration)
         self.file = Holder(self.build.name, self.image).in_memory()
 
     def _adapted(self) -> Mapping[str, Any]:
-        path = Path(self.wanted.subject, "config.json")
-        configuration = _json_object(path, "a bundle's config.json")
-        process, root = configuration.get("process"), configuration.get("root")
-        linux = configuration.setdefault("linux", {})
-        if not (isinstance(process, dict) and isinstance(root, dict) and isinstance(linux, dict)):
-            raise BadInputError(
-                f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
-            )
+        configuration = configuration_of(self.wanted.subject)
+        process, linux = configuration["process"], configuration["linux"]
+        path = Path(self.wanted.subject, CONFIGURATION)
         command = [*(self.words or _words(process.get("args")))]
         if not command:
             raise BadInputError(f"{shown(path)}: process.args names no program")
@@ -230,13 +215,11 @@ class _BundleContainer:
         self.image = self.build.launcher(command[0], environment, spare=_PASSED_ON)
         process["terminal"] = _on_terminal()
         process["args"] = [f"/proc/self/fd/{_PASSED_ON}", *command]
-        root["path"] = str(Path(self.wanted.subject, str(root.get("path", ""))).absolute())
-        linux.pop("cgroupsPath", None)
         profile = self.wanted.seccomp
         if profile is not None and str(profile) == UNCONFINED:
             linux.pop("seccomp", None)
         elif profile is not None:
-            linux["seccomp"] = _json_object(profile, "a seccomp profile")
+            linux["seccomp"] = json_object(profile, "a seccomp profile")
         return configuration
 
     def start(self) -> int:
@@ -306,16 +289,6 @@ def _on_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in streams)
 
 
-def _json_object(path: Path, what: str) -> dict[str, Any]:
-    try:
-        found = json.loads(files.read(path, _MOST_BYTES, what))
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{shown(path)}: {what} is JSON, and this is none ({error})") from error
-    if not isinstance(found, dict):
-        raise BadInputError(f"{shown(path)}: {what} is a JSON object, and this is none")
-    return found
-
-
 def observe_image(
     wanted: Wanted,
     words: Sequence[str],
@@ -342,7 +315,7 @@ def observe_image(
     build = _Build(f"syscall-conformance-{secrets.token_hex(6)}", code)
     container: _Container = (
         _ImageContainer(wanted, words, build)
-        if wanted.program.runtime in {"docker", "podman"}
+        if wanted.program.runtime in OF_IMAGES
         else _BundleContainer(wanted, words, build)
     )
     with contextlib.ExitStack() as stack:

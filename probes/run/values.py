@@ -9,7 +9,8 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.source import BEST, RecordSource
 from probes.errors import BadInputError
-from probes.runtimes.wanted import RUNTIMES, Start
+from probes.runtimes.known import RUNTIMES
+from probes.runtimes.wanted import Start
 from probes.targets import name, words
 from probes.targets.name import BUILTIN, TargetName
 from probes.targets.words import Container

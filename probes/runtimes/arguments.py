@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from probes.errors import BadInputError
+from probes.runtimes.known import OF_IMAGES
 from probes.text import shown
 
 _TRUE: Final = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})
@@ -121,7 +122,7 @@ def read(runtime: str, words: Sequence[str], seccomp: Path | None) -> Arguments:
         BadInputError: an option is in the way, or is none.
     """
     made = _read(_GRAMMARS[runtime], runtime, words, seccomp)
-    if runtime not in _OF_IMAGES or made.values(NETWORK):
+    if runtime not in OF_IMAGES or made.values(NETWORK):
         return made
     return _made(made.options, _OF_A_NETWORK)
 
@@ -152,7 +153,7 @@ def _read(grammar: _Grammar, runtime: str, words: Sequence[str], seccomp: Path |
                 " root file system instead",
             )
     made = _made(given, grammar.left_out, grammar.taken)
-    if runtime in _OF_IMAGES:
+    if runtime in OF_IMAGES:
         _check_profiles(made, seccomp)
         _check_pod(made)
     return made
@@ -291,7 +292,6 @@ READ_ONLY: Final = "read-only"
 ENTRYPOINT: Final = "entrypoint"
 ENVIRONMENT: Final = "env"
 _POLICY: Final = "seccomp-policy"
-_OF_IMAGES: Final = frozenset({"docker", "podman"})
 _ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {"net": NETWORK, "net-alias": "network-alias"}
 )

@@ -15,7 +15,8 @@ from probes.runtimes.wanted import Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
-_CONFIGURATION: Final = "config.json"
+CONFIGURATION: Final = "config.json"
+"""The file in a bundle that the OCI runtime-spec names."""
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STANDARD_INPUT: Final = "/proc/self/fd/0"
 _NONE: Final = "no seccomp profile"
@@ -57,8 +58,7 @@ class BundleContainer:
 
     def _write(self, configuration: Mapping[str, Any]) -> None:
         self._in_force = _in_force(configuration, self._wanted)
-        self._bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
-        Path(self._bundle, _CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
+        self._bundle = written(configuration)
 
     def run(self, job: Job) -> str:
         """Makes the container and runs a command in it."""
@@ -107,22 +107,49 @@ class BundleContainer:
             shutil.rmtree(self._bundle, ignore_errors=True)
 
 
+def configuration_of(subject: str) -> dict[str, Any]:
+    """The configuration of a bundle, for a container beside it: its paths are absolute.
+
+    Args:
+        subject: the bundle's directory.
+
+    Raises:
+        BadInputError: it has none, or one without what every container needs.
+    """
+    path = Path(subject, CONFIGURATION)
+    configuration = json_object(path, "a bundle's config.json")
+    process, root = configuration.get("process"), configuration.get("root")
+    linux = configuration.setdefault("linux", {})
+    if not (isinstance(process, dict) and isinstance(root, dict) and isinstance(linux, dict)):
+        raise BadInputError(
+            f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
+        )
+    root["path"] = str(Path(subject, str(root.get("path", ""))).absolute())
+    # Else a container that runs from the same bundle could be in the way.
+    linux.pop("cgroupsPath", None)
+    return configuration
+
+
+def written(configuration: Mapping[str, Any]) -> str:
+    """A bundle of a configuration alone, whose paths are absolute; the caller removes it."""
+    bundle = tempfile.mkdtemp(prefix="syscall-conformance-")
+    try:
+        Path(bundle, CONFIGURATION).write_text(json.dumps(configuration), encoding="utf-8")
+    except BaseException:  # it is raised again: nobody else knows of the directory yet
+        shutil.rmtree(bundle, ignore_errors=True)
+        raise
+    return bundle
+
+
 def _adapted(wanted: Wanted, words: Sequence[str]) -> dict[str, Any]:
     """The bundle's configuration, with other words in place of its program.
 
     Raises:
         BadInputError: the bundle, or the profile, is not what it must be.
     """
-    bundle = Path(wanted.subject)
-    path = bundle / _CONFIGURATION
-    configuration = _json_object(path, "a bundle's config.json")
-    process = configuration.get("process")
-    root = configuration.get("root")
-    linux = configuration.setdefault("linux", {})
-    if not (isinstance(process, dict) and isinstance(root, dict) and isinstance(linux, dict)):
-        raise BadInputError(
-            f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
-        )
+    configuration = configuration_of(wanted.subject)
+    process, linux = configuration["process"], configuration["linux"]
+    path = Path(wanted.subject, CONFIGURATION)
     mounts = configuration.get("mounts") or []
     if not any(isinstance(mount, dict) and mount.get("type") == "proc" for mount in mounts):
         raise BadInputError(
@@ -131,11 +158,8 @@ def _adapted(wanted: Wanted, words: Sequence[str]) -> dict[str, Any]:
         )
     process["args"] = list(words)
     process["terminal"] = False
-    root["path"] = str((bundle / str(root.get("path", ""))).absolute())
-    # Else a container that runs from the same bundle could be in the way.
-    linux.pop("cgroupsPath", None)
     if wanted.seccomp is not None:
-        linux["seccomp"] = _json_object(wanted.seccomp, "a seccomp profile")
+        linux["seccomp"] = json_object(wanted.seccomp, "a seccomp profile")
     return configuration
 
 
@@ -161,7 +185,7 @@ def _with_mounts(wanted: Wanted, job: Job) -> Mapping[str, Any]:
     # There the places to mount at are made in memory, and not in the bundle's root file system.
     if not any(mount.get("destination") == "/dev" for mount in mounts if isinstance(mount, dict)):
         raise BadInputError(
-            f"{shown(Path(wanted.subject) / _CONFIGURATION)}: it mounts nothing at /dev, where what"
+            f"{shown(Path(wanted.subject) / CONFIGURATION)}: it mounts nothing at /dev, where what"
             " judges from inside would stand: add the mount that runc spec writes"
         )
     configuration["mounts"] = [
@@ -182,7 +206,16 @@ def _with_mounts(wanted: Wanted, job: Job) -> Mapping[str, Any]:
     return configuration
 
 
-def _json_object(path: Path, what: str) -> dict[str, Any]:
+def json_object(path: Path, what: str) -> dict[str, Any]:
+    """A file that is a JSON object.
+
+    Args:
+        path: the file.
+        what: the kind of file, for a sentence.
+
+    Raises:
+        BadInputError: it cannot be read, or is none.
+    """
     raw = files.read(path, _MOST_BYTES, what)
     try:
         found = json.loads(raw)

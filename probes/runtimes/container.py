@@ -24,6 +24,7 @@ from probes.runtimes.bubblewrap import Sandbox
 from probes.runtimes.bundles import BundleContainer
 from probes.runtimes.command import OWN_WORDS
 from probes.runtimes.images import ImageContainer
+from probes.runtimes.known import OF_IMAGES
 from probes.runtimes.wanted import Holder, InForce, Job, Wanted
 from probes.text import shown
 
@@ -223,7 +224,7 @@ def make(wanted: Wanted) -> Container:
 
 def _made(wanted: Wanted, held: Holder) -> Container:
     # The other runtimes' containers read it themselves.
-    if wanted.seccomp is not None and wanted.program.runtime in {"docker", "podman"}:
+    if wanted.seccomp is not None and wanted.program.runtime in OF_IMAGES:
         files.read(wanted.seccomp, _MOST_BYTES, "a seccomp profile")
     return _MAKERS[wanted.program.runtime](wanted, held)
 

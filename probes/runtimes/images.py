@@ -1,9 +1,7 @@
 """docker and podman: containers of images."""
 
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +15,9 @@ from probes.runtimes.wanted import Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
-_UNCONFINED: Final = "unconfined"
+UNCONFINED: Final = "unconfined"
+"""The profile that is none, as docker and podman say it."""
+
 _BUILT_IN: Final = frozenset({"", "default", "builtin"})
 _PODMANS_OWN: Final = "/usr/share/containers/seccomp.json"
 
@@ -57,7 +57,7 @@ class ImageContainer:
         volume = ("--mount", f"type=volume,target={self._folder}") if self._folder != "/" else ()
         self._make(*self._options(self._path, *volume))
         # Through the runtime and not by a mount: its daemon may see other files than this process.
-        self._wanted.program.put(self._archive(), self._id, self._folder)
+        self._wanted.program.put(self._holder.archive(), self._id, self._folder)
         self._wanted.program.run("start", self._id)
 
     @property
@@ -136,8 +136,8 @@ class ImageContainer:
             if one.startswith(("seccomp=", "seccomp:"))
         ]
         lifted = "--privileged" if host.get("Privileged") else ""
-        if named and named[-1] == _UNCONFINED:
-            return InForce("no seccomp profile", f"seccomp={_UNCONFINED}")
+        if named and named[-1] == UNCONFINED:
+            return InForce("no seccomp profile", f"seccomp={UNCONFINED}")
         if "image" in self._given.values("seccomp-policy"):
             return InForce("the profile that its image brings", lifted)
         if named:
@@ -176,15 +176,6 @@ class ImageContainer:
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""
         self._made.remove()
-
-    def _archive(self) -> bytes:
-        """The holder as tar(5) has it."""
-        made = io.BytesIO()
-        with tarfile.open(fileobj=made, mode="w") as archive:
-            entry = tarfile.TarInfo(self._holder.name)
-            entry.size, entry.mode = len(self._holder.image), 0o755
-            archive.addfile(entry, io.BytesIO(self._holder.image))
-        return made.getvalue()
 
 
 def _same(value: str, raw: bytes) -> bool:

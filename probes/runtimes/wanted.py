@@ -1,15 +1,14 @@
 """What a user asks for with a target of a container runtime."""
 
+import io
 import os
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 from probes.runtimes.command import Program
-
-RUNTIMES: Final = ("runc", "crun", "docker", "podman", "bwrap")
-"""The runtimes, by their words in ``--target``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,15 @@ class Holder:
 
     name: str
     image: bytes
+
+    def archive(self) -> bytes:
+        """The executable as tar(5) has it, for a runtime that unpacks it in a container."""
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as archive:
+            entry = tarfile.TarInfo(self.name)
+            entry.size, entry.mode = len(self.image), 0o755
+            archive.addfile(entry, io.BytesIO(self.image))
+        return made.getvalue()
 
     def in_memory(self) -> IO[bytes]:
         """The executable as a file without a name, which is closed to writing (ETXTBSY)."""

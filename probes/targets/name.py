@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from probes.errors import BadInputError
-from probes.runtimes.wanted import RUNTIMES
+from probes.runtimes.known import RUNTIMES
 from probes.text import did_you_mean, in_brackets, shown
 
 BUILTIN: Final = "builtin"

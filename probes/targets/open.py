@@ -10,7 +10,8 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.documents import policy
 from probes.errors import BadInputError
-from probes.runtimes.wanted import RUNTIMES, Start
+from probes.runtimes.known import RUNTIMES
+from probes.runtimes.wanted import Start
 from probes.targets import bpf_file, builtin
 from probes.targets.name import BPF, BUILTIN, OCI, PID, POLICY, TargetName
 from probes.targets.oci.reader import Asked

@@ -18,7 +18,7 @@ from probes.action import Profile
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.files import CASES
 from probes.runtimes import inside
-from probes.runtimes.wanted import RUNTIMES
+from probes.runtimes.known import RUNTIMES
 from probes.targets import words
 from probes.text import shown
 from reports import channel, judging, results

@@ -12,10 +12,11 @@ from probes.documents import policy, waivers
 from probes.errors import BadInputError
 from probes.observe import grants
 from probes.observe.findings import findings
-from probes.observe.image import RUNTIMES, observe_image
+from probes.observe.image import observe_image
 from probes.observe.observation import observe
 from probes.observe.watch import watch
 from probes.run.values import profiles_named
+from probes.runtimes.known import OBSERVING
 from probes.runtimes.wanted import Start
 from probes.targets import words
 from probes.text import shown
@@ -95,7 +96,7 @@ def add(commands: Subparsers) -> None:
         "--image", metavar="IMAGE", help="observe this image's program, or COMMAND in it"
     )
     one.add_argument(
-        "--runtime", default="docker", choices=RUNTIMES, help="of --image; default: docker"
+        "--runtime", default="docker", choices=OBSERVING, help="of --image; default: docker"
     )
     for option in words.START_OPTIONS:
         many = option.name == words.RUNTIME_ARG

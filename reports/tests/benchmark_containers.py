@@ -30,7 +30,8 @@ from probes.action import Profile
 from probes.errors import SuiteError
 from probes.instrument import harvest
 from probes.runtimes import container
-from probes.runtimes.wanted import RUNTIMES, Wanted
+from probes.runtimes.known import RUNTIMES
+from probes.runtimes.wanted import Wanted
 from probes.targets import container as target
 from probes.tests.support.machine import Machine, bundle, private_machine, static_root
 

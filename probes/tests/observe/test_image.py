@@ -17,7 +17,7 @@ import pytest
 
 from probes.observe import launcher
 from probes.observe.hiding import UNKNOWN
-from probes.observe.image import RUNTIMES
+from probes.runtimes.known import OBSERVING
 from probes.tests.support import observing
 from probes.tests.support.machine import Machine, need, static_root
 from probes.tests.support.oracles import require
@@ -104,7 +104,7 @@ def _counts(report: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
     return {one["call"]: (one["count"], one["processes"]) for one in report["calls"]}
 
 
-every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
+every_runtime = pytest.mark.parametrize("runtime", OBSERVING)
 
 
 @every_runtime

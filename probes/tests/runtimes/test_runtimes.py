@@ -34,7 +34,8 @@ from probes.instrument.effect import Effect
 from probes.judging import executed
 from probes.runtimes import container, holder
 from probes.runtimes.command import Program
-from probes.runtimes.wanted import RUNTIMES, Holder, Wanted
+from probes.runtimes.known import RUNTIMES
+from probes.runtimes.wanted import Holder, Wanted
 from probes.targets import StackTarget
 from probes.targets import container as target
 from probes.targets.oci import compiler

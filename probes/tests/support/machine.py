@@ -141,7 +141,7 @@ class Machine:
         Ends the test where the runtime is missing, or cannot start any on this machine.
 
         Args:
-            runtime: one of ``probes.runtimes.wanted.RUNTIMES``.
+            runtime: one of ``probes.runtimes.known.RUNTIMES``.
             root: the root file system.
             profile: as the runtime takes it: JSON, a raw program for bwrap; None for its default.
             *arguments: further words for the command that makes the container.
