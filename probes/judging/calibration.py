@@ -15,7 +15,7 @@ from probes.cell import Cause, Cell, Outcome
 from probes.instrument import effect, witness
 from probes.instrument.calls import Observation, Stage
 from probes.instrument.effect import Effect
-from probes.judging import plan, verdict
+from probes.judging import plan, sentences
 from probes.judging.plan import Case
 
 KERNELS_OWN: Final = frozenset({Action.KILL_PROCESS, Action.LOG})
@@ -123,7 +123,7 @@ def _weighed(cell: Cell, needed: frozenset[Action], unhonoured: Collection[Cell]
     if cell in unhonoured:
         text = f"this kernel does not honour {action_of(cell).name}: {cell.observed}"
         reason = f"expected {cell.expected}, but {text}"
-        sentence = f"{verdict.subject(cell.key)}: {reason}"
+        sentence = f"{sentences.subject(cell.key)}: {reason}"
         cause = Cause.NOT_IMPLEMENTED
         return replace(cell, cause=cause, sentence=sentence, observed=text, reason=reason)
     if action_of(cell) not in needed:

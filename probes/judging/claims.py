@@ -11,8 +11,12 @@ from typing import Final
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim
 from probes.instrument.calls import Route
-from probes.judging import advice, calls
+from probes.judging import advice, calls, judges
 from probes.judging.calls import Calls, CallsOf, always
+from probes.judging.sighting import Judgement, Question, Sighting
+
+Judge = Callable[[Question, Sighting], Judgement]
+"""What makes a judgement of what was seen for a cell."""
 
 
 class About(StrEnum):
@@ -45,7 +49,10 @@ class Row:
         meaning: what it says, for a reader who does not know the suite.
         advice: how a cell that failed is mended, in words.
         calls: the calls that a verdict on a cell is drawn from.
-        own_calls: whether these are chosen by the suite and known to do no harm, and not by a
+        judge: what makes a judgement of what was seen; None where no call decides, but an analysis
+            of the programs or the target alone.
+        expected: what a cell's verdict says was expected.
+        own_calls: whether the calls are chosen by the suite and known to do no harm, and not by a
             policy.
     """
 
@@ -56,6 +63,8 @@ class Row:
     meaning: str
     advice: Callable[[Cell], str]
     calls: CallsOf = calls.plain
+    judge: Judge | None = None
+    expected: Callable[[Question], str] = judges.the_words
     own_calls: bool = False
 
     @property
@@ -106,6 +115,8 @@ _TABLE: Final = (
         "A filter whose effect is known is seen for what it is.",
         advice.calibrate,
         calls.of_control,
+        judge=judges.judge_control,
+        expected=judges.the_return,
         own_calls=True,
     ),
     Row(
@@ -116,6 +127,8 @@ _TABLE: Final = (
         "A documented call ends the whole process with SIGSYS, at that call.",
         advice.refuse,
         always(Calls(route=Route.SIBLING, plainly=True)),
+        judge=judges.judge_act,
+        expected=judges.the_words,
     ),
     Row(
         Claim.ENDS_EVERY_THREAD,
@@ -125,6 +138,8 @@ _TABLE: Final = (
         "The other threads of the process end too, not only the caller.",
         advice.every_thread,
         always(Calls(route=Route.THREADS)),
+        judge=judges.judge_act,
+        expected=judges.for_all_threads,
     ),
     Row(
         Claim.IS_REPORTED,
@@ -134,6 +149,8 @@ _TABLE: Final = (
         "That end leaves an audit record with the signal, the ABI and the number.",
         advice.record,
         always(Calls(route=Route.SIBLING, records=True, plainly=True)),
+        judge=judges.judge_record,
+        expected=judges.a_record,
     ),
     Row(
         Claim.DENIES,
@@ -143,6 +160,8 @@ _TABLE: Final = (
         "A documented call does not run; the filter answers EPERM, or as documented.",
         advice.deny,
         always(Calls(plainly=True)),
+        judge=judges.judge_act,
+        expected=judges.the_words,
     ),
     Row(
         Claim.IS_SILENT,
@@ -152,6 +171,8 @@ _TABLE: Final = (
         "That denial leaves no audit record.",
         advice.silence,
         always(Calls(records=True, plainly=True)),
+        judge=judges.judge_silence,
+        expected=judges.no_record,
     ),
     Row(
         Claim.RUNS,
@@ -161,6 +182,8 @@ _TABLE: Final = (
         "A documented call runs as it does without a filter.",
         advice.refuse,
         always(Calls(free=True, control=True)),
+        judge=judges.judge_run,
+        expected=judges.a_run,
     ),
     Row(
         Claim.IS_RECORDED,
@@ -170,6 +193,8 @@ _TABLE: Final = (
         "That call leaves an audit record with the ABI and the number.",
         advice.record,
         always(Calls(witnessed=False, free=True, records=True)),
+        judge=judges.judge_record,
+        expected=judges.a_record,
     ),
     Row(
         Claim.LEAVES_THE_REST_ALONE,
@@ -179,6 +204,8 @@ _TABLE: Final = (
         "Every call that is not documented goes through, and so does one with other arguments than"
         " documented.",
         advice.allow,
+        judge=judges.judge_rest,
+        expected=judges.the_return,
     ),
     Row(
         Claim.DEFAULT_ACTION,
@@ -188,6 +215,8 @@ _TABLE: Final = (
         "A number that no table knows gets the action of the profile.",
         advice.default_action,
         calls.of_unknown_number,
+        judge=judges.judge_confined,
+        expected=judges.whole_action,
         own_calls=True,
     ),
     Row(
@@ -198,6 +227,8 @@ _TABLE: Final = (
         "Nothing that a process does takes the filter off it or its children.",
         advice.inherit,
         calls.of_way,
+        judge=judges.judge_confined,
+        expected=judges.whole_action,
     ),
     Row(
         Claim.IS_PROVED,

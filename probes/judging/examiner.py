@@ -35,13 +35,14 @@ from probes.instrument.calls import (
 )
 from probes.instrument.harmless import Preparation, probe_for
 from probes.instrument.witness import Attempt, Witness
-from probes.judging import calibration, executed, plan, proof, verdict
+from probes.judging import calibration, executed, plan, proof, proved, sentences, verdict
 from probes.judging.calls import Calls, Way
 from probes.judging.claims import About
 from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive, explaining, killed_on_its_way
 from probes.judging.plan import Case, Scope
 from probes.judging.proof import Deviation
-from probes.judging.verdict import Counterexample, Question, Sighting, Trail
+from probes.judging.proved import Counterexample
+from probes.judging.sighting import NO_TRAIL, Question, Sighting, Trail
 from probes.targets import Target, confinement
 from probes.targets.ambient import SECONDS_TO_ANSWER
 from probes.targets.confinement import Confinement
@@ -249,7 +250,7 @@ class Examiner:
         whose = self._target.description
         if not cell.key.stack or whose in cell.sentence:
             return cell
-        what = verdict.subject(cell.key)
+        what = sentences.subject(cell.key)
         return replace(cell, sentence=cell.sentence.replace(what, f"{what}, {whose}", 1))
 
     def _attempt(
@@ -399,7 +400,7 @@ class Examiner:
             self._ask(inquiry)
             return
         question = self._question(key, profile)
-        inquiry.judge = lambda _seen, _batch: [verdict.judge_difference(question, found)]
+        inquiry.judge = lambda _seen, _batch: [proved.judge_difference(question, found)]
 
     @property
     def _executed(self) -> tuple[Program, ...]:
@@ -535,7 +536,7 @@ class Examiner:
 
         def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
             if found is None:
-                return [verdict.judge_proof(question, None)]
+                return [proved.judge_proof(question, None)]
             tried = seen[0][0] if seen else None
             if len(seen) > 1 and confinement.overruling(seen[1][0]):
                 tried = None  # what this process's own confinement answers shows nothing
@@ -543,7 +544,7 @@ class Examiner:
             text = _input_words(found, _place_words(found) if elsewhere else "")
             rare = _rarely_had(found)
             example = Counterexample(found.returns, text, analysis.exact, tried, rare)
-            return [verdict.judge_proof(question, example)]
+            return [proved.judge_proof(question, example)]
 
         inquiry.judge = judge
 
@@ -643,7 +644,7 @@ class Examiner:
                 witnessed=told,
                 free=next(iter(found[_Role.FREE]), None),
                 control=next(iter(found[_Role.CONTROL]), None),
-                trail=self._found(inquiry, batch) if recipe.records else verdict.NO_TRAIL,
+                trail=self._found(inquiry, batch) if recipe.records else NO_TRAIL,
                 predicted=self._predict(case),
                 simulated=self._simulate(case, call),
                 asking=self._asking(case, recipe, next(iter(found[_Role.ASKING]), None)),

@@ -23,10 +23,10 @@ from typing import Final
 
 from probes import arch
 from probes.action import Profile
-from probes.cell import Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.cell import Cell, CellKey, Evidence, EvidenceKind, Outcome
 from probes.documents import policy
 from probes.files import SUITE
-from probes.judging import plan
+from probes.judging import claims, judges, plan
 from reports import results
 from reports.benchmarks.browser import Browser, BrowserError, find
 from reports.html import compliance
@@ -34,7 +34,6 @@ from reports.results import AuditSource, Environment, Run, Suite, TargetInfo
 
 POLICY: Final = SUITE / "cases" / "policies" / "container-restrictions.toml"
 ARCHES: Final = ("x86_64", "x32", "i386")
-_RECORDED: Final = frozenset({Claim.IS_REPORTED, Claim.IS_RECORDED})
 PATIENCE: Final = 900.0
 """Seconds for which a browser is waited for."""
 
@@ -91,7 +90,7 @@ def _cell(key: CellKey, environment: int, serial: int) -> Cell:
         Evidence(EvidenceKind.OBSERVED, "witness", observed),
         Evidence(EvidenceKind.PROVED, "simulation", "the program returns the profile's action"),
     ]
-    if key.claim in _RECORDED:
+    if claims.of(key.claim).judge is judges.judge_record:
         record = (
             f"audit(1769860800.123:{serial}): auid=4294967295 uid=0 gid=0 ses=4294967295"
             f' pid={serial} comm="p{serial}" exe="/usr/bin/python3.11" sig=31 arch=c000003e'

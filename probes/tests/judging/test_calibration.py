@@ -15,7 +15,8 @@ from probes.errors import ExitStatus
 from probes.instrument.calls import Observation, Stage
 from probes.judging import calibration, plan
 from probes.judging.calibration import Calibration
-from probes.judging.verdict import Question, Sighting, judge
+from probes.judging.sighting import Question, Sighting
+from probes.judging.verdict import judge
 from reports import results
 
 SURVIVED = Observation(Stage.ARMED, survived=True)

@@ -22,9 +22,11 @@ from probes.filters.bpf import Program
 from probes.filters.pointer import Span
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Route, Zygote
-from probes.judging import examiner, plan, proof, verdict
+from probes.judging import examiner, plan, proof
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Scope
+from probes.judging.proved import Counterexample, judge_proof
+from probes.judging.sighting import Question
 from probes.targets.stack import analyzed
 from probes.tests.support import mutants
 from probes.tests.support.entering import Entering, build
@@ -245,12 +247,12 @@ def test_the_lowest_pages_are_tried_where_that_is_possible(
 
 def test_where_they_cannot_be_had_that_is_said() -> None:
     case = plan.plan(POLICY, [Profile.ERRNO], [], [], [X86_64])[0]
-    question = verdict.Question(case.cells[0], Profile.ERRNO.returns, "the filter")
+    question = Question(case.cells[0], Profile.ERRNO.returns, "the filter")
     for rare, outcome in (("it is rare", Outcome.CANNOT_TELL), ("", Outcome.FAILED)):
-        example = verdict.Counterexample(
+        example = Counterexample(
             FilterReturn(Action.ALLOW), "x", certain=True, observation=None, rare=rare
         )
-        assert verdict.judge_proof(question, example).outcome is outcome
+        assert judge_proof(question, example).outcome is outcome
 
 
 VSYSCALLS = {"gettimeofday": 0, "time": 0x400, "getcpu": 0x800}

@@ -31,7 +31,9 @@ from probes.judging import examiner, verdict
 from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
-from probes.judging.verdict import Counterexample, Question, Sighting, Trail
+from probes.judging.proved import Counterexample, judge_proof
+from probes.judging.sentences import subject
+from probes.judging.sighting import NO_TRAIL, Question, Sighting, Trail
 from probes.tests.support.stacks import target_of
 
 EPERM, EACCES, EFAULT, ENOSYS = errno.EPERM, errno.EACCES, errno.EFAULT, errno.ENOSYS
@@ -184,7 +186,7 @@ NO_VERDICT = [SEGFAULT, EXITED, HUNG, UNMADE, UNMADE_BY_SIGSYS, RAN]
 
 def acts(right: Sequence[Observation], wrong: Sequence[Observation]) -> Iterator[Expectation]:
     """A table for a claim about what the filter does at the call, records or not."""
-    for held in (verdict.NO_TRAIL, TORN, SILENT, trail("killed")):
+    for held in (NO_TRAIL, TORN, SILENT, trail("killed")):
         yield from ((Sighting(one, trail=held), PASSED, None) for one in right)
         yield from ((Sighting(one, trail=held), FAILED, FILTER) for one in wrong)
         yield from ((Sighting(one, trail=held), BROKEN, INSTRUMENT) for one in NO_VERDICT)
@@ -384,7 +386,7 @@ AGREEING = {
 
 def prove(returns: FilterReturn, *, certain: bool, observation: Observation | None) -> Cell:
     example = Counterexample(returns, "number 0xa3", certain, observation)
-    return verdict.judge_proof(question(Claim.IS_PROVED, ERRNO), example)
+    return judge_proof(question(Claim.IS_PROVED, ERRNO), example)
 
 
 @pytest.mark.parametrize("returns", AGREEING, ids=str)
@@ -409,7 +411,7 @@ def test_the_verdict_on_a_proof(returns: FilterReturn, *, certain: bool) -> None
 
 
 def test_a_proof_without_counterexample_passes() -> None:
-    cell = verdict.judge_proof(question(Claim.IS_PROVED, ERRNO), None)
+    cell = judge_proof(question(Claim.IS_PROVED, ERRNO), None)
 
     assert (cell.outcome, cell.cause) == (PASSED, None)
     assert [one.kind for one in cell.evidence] == [EvidenceKind.PROVED]
@@ -492,15 +494,15 @@ def test_the_reason_stands_in_the_sentence() -> None:
 def test_a_number_of_another_kind_reads_as_the_kernel_writes_it() -> None:
     key = CellKey(Claim.DENIES, "errno", "x32", "acct", 0x400000A3, "fork")
 
-    assert verdict.subject(key) == "acct (0x400000a3) on x32 after fork"
-    assert verdict.subject(replace(key, number=163, variant="")) == "acct (163) on x32"
+    assert subject(key) == "acct (0x400000a3) on x32 after fork"
+    assert subject(replace(key, number=163, variant="")) == "acct (163) on x32"
 
 
 @pytest.mark.parametrize("way", list(Way))
 def test_each_way_has_its_words(way: Way) -> None:
     plain = CellKey(Claim.IS_INHERITED, "kill", "x86_64", "acct", 163)
 
-    assert verdict.subject(replace(plain, variant=way.value)) != verdict.subject(plain)
+    assert subject(replace(plain, variant=way.value)) != subject(plain)
 
 
 def test_what_was_not_judged_has_its_sentence() -> None:

@@ -21,7 +21,7 @@ from probes.filters.prover import TooComplexError
 from probes.finding import Finding
 from probes.instrument import harvest
 from probes.instrument.calls import Zygote
-from probes.judging import plan, verdict
+from probes.judging import plan, sentences
 from probes.judging.examiner import Examiner
 from probes.targets import StackTarget, builtin, supervisor
 from probes.targets.stack import FilterStack, Origin
@@ -127,7 +127,7 @@ def test_a_part_without_a_filter_fails_under_its_own_name() -> None:
     assert {cell.key.stack for cell in cells} == {1}
     for cell in cells:
         assert UNCONFINED.description in cell.sentence
-        assert cell.sentence.startswith(verdict.subject(cell.key))
+        assert cell.sentence.startswith(sentences.subject(cell.key))
 
 
 def test_the_calibration_of_one_counts_for_the_other() -> None:
