@@ -383,7 +383,7 @@ def test_zygote_that_dies_breaks_only_its_cell(tmp_path: Path) -> None:
 import os, signal
 def pytest_runtest_call(item):
     if item.name == "test_terminates[x86_64-bpf]":
-        os.kill(item.funcargs["bench"]._examiners[0]._zygote.pid, signal.SIGKILL)
+        os.kill(item.funcargs["bench"]._examiners[0]._setup.zygote.pid, signal.SIGKILL)
 """,
     )
     ended = job.run(tmp_path / "reports", *SMALL, *ALONE, plugin=plugin)

@@ -12,8 +12,9 @@ from probes.finding import all_undecided
 from probes.instrument.calls import Zygote
 from probes.judging import verdict
 from probes.judging.claims import About
-from probes.judging.examiner import Examiner, cannot_tell, sentinel_number
+from probes.judging.examiner import Examiner, cannot_tell
 from probes.judging.plan import Case
+from probes.judging.records import sentinel_number
 from probes.run.settings import Settings
 from probes.targets import confinement
 from probes.targets.confinement import ConfinedError

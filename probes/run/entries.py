@@ -8,9 +8,9 @@ from probes import arch, environment
 from probes.arch import Arch
 from probes.errors import InstrumentError
 from probes.finding import Finding, Weight
+from probes.instrument import abis as kernel_abis
 from probes.instrument.calls import Observation, Zygote
 from probes.instrument.effect import answer
-from probes.judging import examiner
 from probes.run.values import RunOptions
 from probes.targets import confinement
 from probes.targets.confinement import ConfinedError, Confinement
@@ -52,7 +52,7 @@ def entries(known: Sequence[Arch]) -> Entries:
     if said:
         return _of_confined(known, said)
     with Zygote() as zygote:
-        tried = dict(examiner.entered(zygote, known))
+        tried = dict(kernel_abis.entered(zygote, known))
     offered = tuple(one for one, trouble in tried.items() if not trouble)
     shut = {one.name: trouble for one, trouble in tried.items() if trouble}
     if own not in offered:

@@ -26,11 +26,11 @@ from probes.arch import ARCHES, Arch, Entry
 from probes.errors import ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.filters import bpf
+from probes.instrument import abis as kernel_abis
 from probes.instrument import effect, kernel, witness, zygote
 from probes.instrument.calls import Call, Observation, Request, Route, Stage, Zygote
 from probes.instrument.effect import Effect
 from probes.instrument.harmless import CATALOGUE
-from probes.judging import examiner
 
 NATIVE = arch.offered_by(os.uname().machine)[0]
 SYSCALL = kernel.ENTRY_SYSCALL
@@ -318,7 +318,7 @@ def i386_or_skip(prober: Zygote) -> Arch:
     i386 = ARCHES["i386"]
     if i386 not in arch.offered_by(os.uname().machine):
         pytest.skip("int 0x80 is an instruction of x86")
-    trouble = dict(examiner.entered(prober, [i386]))[i386]
+    trouble = dict(kernel_abis.entered(prober, [i386]))[i386]
     if trouble:
         pytest.skip(f"this kernel cannot be entered by int 0x80: {trouble}")
     return i386
@@ -330,7 +330,7 @@ ENTERABLE = [one for one in arch.offered_by(os.uname().machine) if one.entry is 
 @pytest.mark.parametrize("abi", ENTERABLE, ids=str)
 def test_a_call_enters_by_its_own_abi(prober: Zygote, abi: Arch) -> None:
     """The ABI's own number means getpid there, and seccomp sees its token and no other."""
-    trouble = dict(examiner.entered(prober, [abi]))[abi]
+    trouble = dict(kernel_abis.entered(prober, [abi]))[abi]
     if trouble:
         pytest.skip(f"this kernel cannot be entered as {abi}: {trouble}")
     entry = abi.entry.name.lower()

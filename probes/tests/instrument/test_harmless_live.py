@@ -29,10 +29,10 @@ from probes import arch, environment
 from probes.action import errno_name
 from probes.arch import Arch
 from probes.files import SUITE
+from probes.instrument import abis as kernel_abis
 from probes.instrument import kernel
 from probes.instrument.calls import Call, Request, Zygote
 from probes.instrument.harmless import CATALOGUE, Preparation, Probe
-from probes.judging import examiner
 from probes.tests.support.oracles import require
 
 ROOT = SUITE
@@ -282,7 +282,7 @@ class Run:
 @pytest.fixture(scope="module")
 def entered() -> dict[Arch, str]:
     with Zygote() as zygote:
-        return dict(examiner.entered(zygote, KERNEL))
+        return dict(kernel_abis.entered(zygote, KERNEL))
 
 
 @pytest.fixture(scope="module")

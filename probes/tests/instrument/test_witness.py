@@ -17,10 +17,10 @@ from probes.arch import ARCHES, Arch, Entry, canary
 from probes.errors import InstrumentError
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData
+from probes.instrument import abis as kernel_abis
 from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route, Stage, Standing, Zygote
 from probes.instrument.effect import Effect
-from probes.judging import examiner
 from probes.tests.instrument.test_calls import (
     children_of,
     free_descriptors,
@@ -125,7 +125,7 @@ def ask(prober: Zygote, abi: Arch, calls: tuple[Call, ...], *raw: bytes) -> list
 
 
 def enterable(prober: Zygote, abi: Arch) -> Arch:
-    trouble = dict(examiner.entered(prober, [abi]))[abi]
+    trouble = dict(kernel_abis.entered(prober, [abi]))[abi]
     if trouble:
         pytest.skip(f"this kernel cannot be entered as {abi}: {trouble}")
     return abi

@@ -20,9 +20,10 @@ from probes.files import DEFAULT_POLICY
 from probes.filters import bpf, pointer, prover
 from probes.filters.bpf import Program
 from probes.filters.pointer import Span
+from probes.instrument import abis as kernel_abis
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Route, Zygote
-from probes.judging import examiner, plan, proof
+from probes.judging import plan, proof
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Scope
 from probes.judging.proved import Counterexample, judge_proof
@@ -99,7 +100,7 @@ def judged(  # noqa: PLR0913, PLR0917 - the parts of a question
 ) -> Cell:
     """The verdict on one claim about one call or scope."""
     target = target_of("bpf", "the filter", {profile: tuple(stack)})
-    offered = tuple(one for one, trouble in examiner.entered(zygote, KERNEL) if not trouble)
+    offered = tuple(one for one, trouble in kernel_abis.entered(zygote, KERNEL) if not trouble)
     judge = Examiner(zygote, target, POLICY, offered, AuditTrail(None, "none were asked for"))
     cases = plan.plan(POLICY, [profile], [on], offered, [on])
     (case,) = [case for case in cases if case.claim is claim and case.cells[0].syscall == call]
@@ -108,7 +109,7 @@ def judged(  # noqa: PLR0913, PLR0917 - the parts of a question
 
 
 def offered_or_skip(zygote: Zygote, on: Arch) -> None:
-    if trouble := dict(examiner.entered(zygote, [on]))[on]:
+    if trouble := dict(kernel_abis.entered(zygote, [on]))[on]:
         pytest.skip(f"this kernel cannot be entered as {on}: {trouble}")
 
 

@@ -18,8 +18,9 @@ from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.filters.bpf import Program
+from probes.instrument import abis as kernel_abis
 from probes.instrument.calls import Observation, Request, Route, Stage, Zygote
-from probes.judging import examiner, obstacles
+from probes.judging import obstacles
 from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, plan
@@ -66,7 +67,7 @@ def judged(
 ) -> list[Cell]:
     """The verdicts of some claims about one call, without audit records."""
     target = target_of("bpf", "the filter", {profile: tuple(stack)}, NATIVE)
-    offered = tuple(one for one, trouble in examiner.entered(zygote, KERNEL) if not trouble)
+    offered = tuple(one for one, trouble in kernel_abis.entered(zygote, KERNEL) if not trouble)
     judge = Examiner(zygote, target, POLICY, offered, AuditTrail(None, "none were asked for"))
     cases = plan(POLICY, [profile], [on], offered, [on])
     return judge.examine([case for case in cases if case.claim in claims and about(case)])
@@ -250,7 +251,7 @@ def test_what_depends_on_arguments_is_judged_by_those_that_were_made(
 def test_abis_that_a_filter_does_not_name(profile: Profile, name: str, zygote: Zygote) -> None:
     """Of such ABIs libseccomp kills every call by KILL_THREAD, the harmless ones too."""
     on = arch.get(name)
-    if dict(examiner.entered(zygote, [on]))[on]:
+    if dict(kernel_abis.entered(zygote, [on]))[on]:
         pytest.skip(f"this kernel cannot be entered as {name}")
     action = profile.returns.value
     right = mutants.conforming(POLICY, KERNEL[:1], profile).returns[NATIVE.audit_arch]
@@ -329,7 +330,7 @@ def test_what_is_refused_by_argument_is_no_broken_instrument(  # noqa: PLR0913, 
 @pytest.mark.skipif(NATIVE.name != "x86_64", reason="the machine code is x86's")
 def test_executable_memory_is_needed_by_int_0x80_alone(zygote: Zygote) -> None:
     i386 = arch.get("i386")
-    if dict(examiner.entered(zygote, [i386]))[i386]:
+    if dict(kernel_abis.entered(zygote, [i386]))[i386]:
         pytest.skip("this kernel cannot be entered as i386")
     stack = [program(Profile.KILL, {}), refusing("mprotect", 2, bpf.JSET, 4, EPERM)]
     for one, outcome in ((NATIVE, Outcome.PASSED), (i386, Outcome.CANNOT_TELL)):

@@ -17,8 +17,9 @@ from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf, prover
 from probes.filters.bpf import Program, SeccompData
+from probes.instrument import abis as kernel_abis
 from probes.instrument.calls import Call, Request, Zygote
-from probes.judging import examiner, proof
+from probes.judging import proof
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Scope, plan
 from probes.targets import builtin
@@ -60,7 +61,7 @@ def proved(zygote: Zygote, program: Program, case: Case) -> Cell:
     assert case.profile is not None
     target = target_of("oci", "the profile", {case.profile: (program,)})
     kernel = arch.offered_by(os.uname().machine)
-    offered = tuple(one for one, trouble in examiner.entered(zygote, kernel) if not trouble)
+    offered = tuple(one for one, trouble in kernel_abis.entered(zygote, kernel) if not trouble)
     judge = Examiner(zygote, target, POLICY, offered, AuditTrail(None, "none were asked for"))
     (cell,) = judge.examine([case])
     return cell
@@ -159,7 +160,7 @@ def test_the_hole_in_libseccomps_rule_for_msgrcv_is_found(tmp_path: Path, zygote
 @on_x86_64
 def test_the_kernel_takes_the_hole_for_msgrcv(tmp_path: Path, zygote: Zygote) -> None:
     """Without a witness: the plain operation is refused, and the other one reads the queue's id."""
-    if dict(examiner.entered(zygote, [I386]))[I386]:
+    if dict(kernel_abis.entered(zygote, [I386]))[I386]:
         pytest.skip("this kernel cannot be entered as i386")
     raw = bpf.to_bytes(compiled(tmp_path))
     no_queue = (0xFFFFFFFF, 0, 0, 0, 0)

@@ -20,8 +20,8 @@ from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
 from probes.filters import bpf
 from probes.finding import Weight
+from probes.instrument import abis as kernel_abis
 from probes.instrument.calls import Zygote
-from probes.judging import examiner
 from probes.run import settings, values
 from probes.run.settings import Settings
 from probes.run.values import RunOptions
@@ -44,7 +44,7 @@ def prober() -> Iterator[Zygote]:
 @pytest.fixture(scope="module")
 def entered(prober: Zygote) -> tuple[Arch, ...]:
     """The ABIs by which this kernel can be entered."""
-    return tuple(one for one, trouble in examiner.entered(prober, KERNEL) if not trouble)
+    return tuple(one for one, trouble in kernel_abis.entered(prober, KERNEL) if not trouble)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_a_kernel_that_cannot_be_entered_is_no_finding(monkeypatch: pytest.Monke
     def shut(*_: object) -> Iterator[tuple[Arch, str]]:
         yield from ((one, "the call did not come back") for one in KERNEL)
 
-    monkeypatch.setattr(examiner, "entered", shut)
+    monkeypatch.setattr(kernel_abis, "entered", shut)
 
     with pytest.raises(InstrumentError, match="the call did not come back"):
         settings.resolve(values.read(POLICY))

@@ -133,7 +133,7 @@ def test_a_part_without_a_filter_fails_under_its_own_name() -> None:
 def test_the_calibration_of_one_counts_for_the_other() -> None:
     with Zygote() as zygote:
         examiner = Examiner(zygote, TARGET, SHIPPED, [NATIVE], AuditTrail(None, ""))
-        examiner.fault = "out of calibration"
+        examiner._setup.fault = "out of calibration"
         planned = plan.plan(SHIPPED, (ERRNO,), (NATIVE,), (NATIVE,), ())
         (case,) = plan.of_stack(planned[6:7], 1)
         (cell,) = examiner.beside(UNCONFINED).examine([case])

@@ -1,0 +1,70 @@
+"""Whether somebody is asked about a call, and what may run for finding that out."""
+
+from probes.instrument import effect
+from probes.instrument.calls import (
+    DEADLINE_SECONDS,
+    Observation,
+)
+from probes.judging import arguments
+from probes.judging.calls import Calls
+from probes.judging.inquiry import MAY_RUN, Role
+from probes.judging.plan import Case
+from probes.judging.setup import Setup
+
+UNANSWERED_SECONDS = 0.5
+"""How long a supervisor may take after a call that it did not answer."""
+
+
+def may_run(setup: Setup, role: Role) -> bool:
+    """Whether a call may run: what is asked about only if somebody is there to have it run."""
+    if role is Role.ASKING:
+        return setup.ambient is None or not setup.ambient.alone
+    return role in MAY_RUN
+
+
+def deadline(setup: Setup, *, runs: bool) -> float:
+    """How long a child may take: not long where a supervisor may never answer its call."""
+    supervised = setup.ambient is not None and setup.ambient.supervised
+    return setup.supervisors_time if runs and supervised else DEADLINE_SECONDS
+
+
+def can_ask(setup: Setup, case: Case) -> bool:
+    """Whether it is tried if somebody is asked about a call.
+
+    Where nobody is there who could be asked no call runs for it, so every one can be tried.
+    Elsewhere it may: then only one that is known to do no harm.
+    """
+    if setup.ambient is None or case.is_control:
+        return False
+    harmless = arguments.harmless_arguments(setup, case) is not None
+    return setup.ambient.alone or harmless or case.row.own_calls
+
+
+def asked_about(
+    setup: Setup, case: Case, recipe: Calls, made: Observation | None
+) -> effect.Asking | None:
+    """What is known of whoever may be asked about a case's call."""
+    ambient = setup.ambient
+    if ambient is None or recipe.control or case.is_control:
+        return None
+    if made is not None and made.timed_out:
+        setup.supervisors_time = UNANSWERED_SECONDS
+    if made is None and not ambient.supervised:
+        return None  # that nobody knows is a finding, and nothing hints at anybody
+    return effect.Asking(made, untried(setup), ambient.alone)
+
+
+def asked_about_rest(setup: Setup, made: Observation | None) -> effect.Asking | None:
+    """Likewise of a call that the document leaves alone."""
+    if setup.ambient is None or (made is None and not setup.ambient.supervised):
+        return None
+    return effect.Asking(made, untried(setup), setup.ambient.alone)
+
+
+def untried(setup: Setup) -> str:
+    """Why nobody tries whether somebody is asked about a call."""
+    who = setup.ambient.supervised if setup.ambient else ""
+    return (
+        f"whether a tracer or a supervisor is asked about it ({who}) cannot be tried, for it "
+        "might run, and it is not known to be harmless"
+    )

@@ -1,0 +1,140 @@
+"""What analysis finds to go wrong is tried on the kernel, and told in words."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from probes.arch import belongs_to, of_token, token_text
+from probes.audit.collector import Batch
+from probes.cell import Cause, Cell
+from probes.filters import bpf, pointer
+from probes.filters.prover import TooComplexError
+from probes.instrument import effect, witness
+from probes.instrument.calls import (
+    Call,
+    Observation,
+    Request,
+    Route,
+    can_place,
+)
+from probes.judging import plan, proof, proved, under_test, verdict
+from probes.judging.arguments import widest
+from probes.judging.inquiry import Inquiry, entry, profile_of
+from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive
+from probes.judging.plan import Case, Scope
+from probes.judging.proof import Deviation
+from probes.judging.proved import Counterexample
+from probes.judging.setup import Setup
+from probes.judging.sighting import Question
+from probes.targets import confinement
+
+
+def prove(setup: Setup, inquiry: Inquiry) -> None:
+    """Analyzes the programs; a counterexample is tried on the kernel, under the witness."""
+    case, profile = inquiry.case, profile_of(inquiry.case)
+    key = case.cells[0]
+    wanted = proof.expected(case, setup.policy)
+    question = Question(
+        key,
+        wanted[0],
+        setup.target.description,
+        others=wanted[1:],
+        unhonoured=under_test.not_honoured(setup, case.arch.name),
+    )
+    try:
+        analysis = setup.target.analysis(profile)
+        found = proof.deviation(case, setup.policy, analysis, wanted)
+    except TooComplexError as error:
+        reason = f"there is no proof, for {error}"
+        inquiry.judge = lambda _seen, _batch: [verdict.cannot_tell(key, Cause.INSTRUMENT, reason)]
+        return
+    trial = trial_of(setup, case, found) if found is not None else None
+    if trial is not None:
+        inquiry.requests.append(trial)
+        if setup.own is not None:
+            nonce = setup.zygote.nonce()
+            inquiry.requests.append(replace(trial, programs=trial.programs[:1], comm=nonce))
+
+    def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
+        if found is None:
+            return [proved.judge_proof(question, None)]
+        tried = seen[0][0] if seen else None
+        if len(seen) > 1 and confinement.overruling(seen[1][0]):
+            tried = None  # what this process's own confinement answers shows nothing
+        elsewhere = key.syscall == Scope.OTHER_ARCHITECTURES
+        text = _input_words(found, _place_words(found) if elsewhere else "")
+        rare = _rarely_had(found)
+        example = Counterexample(found.returns, text, analysis.exact, tried, rare)
+        return [proved.judge_proof(question, example)]
+
+    inquiry.judge = judge
+
+
+def trial_of(setup: Setup, case: Case, found: Deviation) -> Request | None:
+    """What shows this kernel an input exactly as it was found, under the witness.
+
+    None where the kernel has no such ABI, where this process cannot make the input, and for a
+    number about which it may ask no filter, so that nothing keeps the call from running.
+    """
+    # The case has the ABI as 64-bit processes enter it; a proof needs no process at all.
+    entered = next((one for one in setup.offered if one.name == case.arch.name), None)
+    if entered is None or case.cells[0].syscall == Scope.OTHER_ARCHITECTURES or setup.doubt:
+        return None
+    if not setup.observes:
+        return None
+    if plan.is_exempt_number(case.arch, found.number) or effect.is_hidden(found.value):
+        return None
+    address = found.data.instruction_pointer
+    if not can_place(address) or max(found.data.args) > widest():
+        return None
+    by_seccomp = under_test.is_prctl(setup, entered, found.number)
+    installing = BY_SECCOMP if by_seccomp else INSTALLING
+    filters = setup.target.programs(profile_of(case))
+    if decisive(filters, setup.native, Route.SIBLING, installing=installing):
+        return None
+    call = Call(found.number, found.data.args)
+    (attempt,) = witness.MARKER.one(entered, call, under_test.filters(setup, case), ())
+    return Request(
+        *(entry(entered), (call,), attempt.programs, setup.zygote.nonce(), Route.SIBLING),
+        seccomp=setup.native.numbers["seccomp"],
+        by_seccomp=by_seccomp,
+        address=address,
+    )
+
+
+def _place_words(found: Deviation) -> str:
+    """The call that a number is, where that is known, and the architecture."""
+    token, number = found.data.arch, found.number
+    names = (arch.name_of(number) for arch in of_token(token) if belongs_to(arch, number))
+    name = next(filter(None, names), "")
+    return f"{f' ({name})' if name else ''} on architecture {token_text(token)}"
+
+
+def _input_words(found: Deviation, where: str) -> str:
+    """An input in words: the number, and the arguments that are not zero."""
+    arguments = ", ".join(
+        f"args[{index}]={value:#x}" for index, value in enumerate(found.data.args) if value
+    )
+    more = f" and {found.count - 1} more numbers" if found.count > 1 else ""
+    with_them = f" with {arguments}" if arguments else ""
+    address = found.data.instruction_pointer
+    at = f" at instruction address {address:#x}" if address else ""
+    return f"number {found.number:#x}{where}{with_them}{at}{more}"
+
+
+def _rarely_had(found: Deviation) -> str:
+    """Why not every process can make an input, in words; "" where each can."""
+    address = found.data.instruction_pointer
+    narrow = not found.data.arch & _AUDIT_ARCH_64BIT and max(found.data.args) > bpf.U32
+    if narrow and max(found.data.args) > widest() and os.uname().machine != "x86_64":
+        return "only code of 64 bits has such an argument in its registers"
+    if not address or pointer.is_ordinary(address) or pointer.is_vsyscall(address):
+        return ""
+    return (
+        f"code at {address:#x} takes more than any process has (CAP_SYS_RAWIO or a lower "
+        "vm.mmap_min_addr, or page tables of five levels)"
+    )
+
+
+_AUDIT_ARCH_64BIT = 0x80000000
+"""__AUDIT_ARCH_64BIT of linux/audit.h."""

@@ -1,0 +1,64 @@
+"""What an examiner works with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from probes.action import Action, Profile
+from probes.arch import Arch
+from probes.audit.trail import AuditTrail
+from probes.documents.policy import Policy
+from probes.instrument.calls import Route, Zygote
+from probes.instrument.witness import Witness
+from probes.targets import Target
+from probes.targets.ambient import SECONDS_TO_ANSWER
+from probes.targets.confinement import Confinement
+
+RECORD_DEADLINE_SECONDS = 10.0
+"""How long a record may take to arrive; it takes about a millisecond."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """The parts of an instrument, and what has been learned by it.
+
+    Attributes:
+        zygote: the process that makes the calls.
+        target: what gives the filters.
+        policy: what says which calls are documented.
+        offered: the ABIs by which the kernel can be entered, its own one first.
+        trail: what gives the records.
+        own: what confines this process itself while it judges something else.
+        observes: whether filters can be tried here at all; elsewhere only proofs can be had.
+        ambient: the target, where it is what confines this process.
+        witness: the witness of the probed calls.
+        raw: the filters under test as the kernel takes them, by profile and whether it is about
+            the runtime's exec.
+        reached: whether a probe reaches its call without a filter under test, by ABI and route.
+        unhonoured: the actions that the kernel takes for another, each with the ABI.
+        patience: seconds to wait for a record.
+        supervisors_time: seconds that a supervisor may take.
+        fault: why no verdict counts; "" once calibrated.
+        doubt: why none can be had, for the instrument cannot be calibrated; likewise.
+    """
+
+    zygote: Zygote
+    target: Target
+    policy: Policy
+    offered: Sequence[Arch]
+    trail: AuditTrail
+    own: Confinement | None
+    observes: bool
+    ambient: Target | None
+    witness: Witness
+    raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = field(default_factory=dict)
+    reached: dict[tuple[str, Route], bool] = field(default_factory=dict)
+    unhonoured: frozenset[tuple[str, Action]] = frozenset()
+    patience: float = RECORD_DEADLINE_SECONDS
+    supervisors_time: float = SECONDS_TO_ANSWER
+    fault: str = ""
+    doubt: str = ""
+
+    @property
+    def native(self) -> Arch:
+        """The kernel's own ABI."""
+        return self.offered[0]
