@@ -18,8 +18,8 @@ _PLUGINS: Final = ("xdist", "html", "metadata")
 
 _VERDICTS: Final = frozenset({ExitStatus.CONFORMANT, ExitStatus.NOT_CONFORMANT})
 
-# Python's own status for an exception, 1, means "not conformant" here. A reader who has had enough,
-# such as head(1), takes no verdict back.
+# Python's own status for an exception, 1, means "not conformant" here. A reader who leaves too
+# early, as head(1) does, is one; who leaves at the end takes no verdict back.
 _PYTEST: Final = f"""\
 import traceback
 status = {ExitStatus.INTERNAL_ERROR.value}
