@@ -217,7 +217,7 @@ class BrowserPage:
         """Takes the session that speaks with the page."""
         self._browser = browser
         self._session = session
-        for domain in ("BrowserPage", "Runtime", "Log", "Network", "Performance"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
