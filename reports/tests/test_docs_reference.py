@@ -19,7 +19,7 @@ import pytest
 
 from probes.action import Profile
 from probes.audit import source
-from probes.cell import Cause, Claim, EvidenceKind, Outcome
+from probes.cell import Cause, EvidenceKind, Outcome
 from probes.errors import BadInputError, ExitStatus
 from probes.files import SUITE
 from probes.guest.machines import MACHINES
@@ -84,13 +84,12 @@ def said(words: Mapping[str, Iterable[str]]) -> Known:
 
 def claims() -> Known:
     """The claims, with their profiles and meanings."""
-    return said({claim: (profile_of(claim), rows.of(claim).meaning) for claim in Claim})
+    return said({claim: (profile_of(row), row.meaning) for claim, row in rows.ROWS.items()})
 
 
-def profile_of(claim: Claim) -> str:
-    """The profile under which a claim is made, by its file in ``cases``; "all" for every one."""
-    word = rows.of(claim).module.removeprefix("test_").removesuffix(".py")
-    return word if word in set(Profile) else "all"
+def profile_of(row: rows.Row) -> str:
+    """The profile under which a claim is made; "all" for every one."""
+    return str(row.profiles[0]) if len(row.profiles) == 1 else "all"
 
 
 def terms(file: str, section: str = "") -> Mapping[str, str]:
