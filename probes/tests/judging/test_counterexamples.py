@@ -28,6 +28,7 @@ from probes.judging.examiner import Examiner
 from probes.judging.plan import Scope
 from probes.judging.proved import Counterexample, judge_proof
 from probes.judging.sighting import Question
+from probes.targets import stack
 from probes.targets.stack import analyzed
 from probes.tests.support import mutants
 from probes.tests.support.entering import Entering, build
@@ -180,7 +181,7 @@ def by_address(profile: Profile, call: str, address: int, value: int) -> Program
 def test_an_address_that_no_code_has_is_left_out(
     address: int, zygote: Zygote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pointer, "_here", lambda: UserSpace(five_levels=False))
+    monkeypatch.setattr(stack, "user_space", lambda: UserSpace(five_levels=False))
     for profile, value in ((Profile.LOG, TRACE), (Profile.ERRNO, ALLOW), (Profile.KILL, LOG)):
         program = by_address(profile, "mount", address, value)
         cell = judged(zygote, [program], profile, "mount")
