@@ -1,4 +1,4 @@
-"""The vocabulary of a verdict: claims, outcomes, causes, evidence, and the cell that holds them.
+"""The vocabulary of a verdict: claims, outcomes, causes, evidence, cells, and gaps of a policy.
 
 A cell is the unit that is planned, judged, counted and reported: one claim about one number of
 one ABI under one profile. ``reports/results/results.schema.json`` publishes the same shape for
@@ -148,6 +148,49 @@ class Cell:
     environment: int = 0
     reason: str = ""
     by_program: bool = False
+
+    @property
+    def why(self) -> str:
+        """The reason; the whole sentence where no reason stands apart."""
+        return self.reason or self.sentence
+
+
+class GapState(StrEnum):
+    """Whether a call that the policy does not name gets through."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A call that gives the power of a documented one, and is not documented itself.
+
+    Attributes:
+        family: what the policy groups the documented call under.
+        syscall: the call that is not documented; for a multiplexer its name and the operation.
+        arch: the ABI's name, as in ``probes.arch``.
+        number: the number as seccomp sees it; None where the ABI has none.
+        profile: the profile under which it was looked at.
+        documented: the documented calls whose power it has.
+        state: whether it gets through.
+        sentence: what was found, as one sentence for people.
+        evidence: what that rests on.
+        reason: what was found, without the words that only name the call; "" where the sentence
+            alone says it.
+    """
+
+    family: str
+    syscall: str
+    arch: str
+    number: int | None
+    profile: str
+    documented: tuple[str, ...]
+    state: GapState
+    sentence: str
+    evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
 
     @property
     def why(self) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from probes.cell import Cell, CellKey, Claim, Outcome
-from probes.gap import Gap, GapState
+from probes.cell import Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.judging import claims
 from probes.judging.claims import About, is_about
 from probes.judging.plan import UNKNOWN

@@ -6,11 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from probes import arch, environment
-from probes.cell import Cell, CellKey
+from probes.cell import Cell, CellKey, Gap
 from probes.documents import siblings
 from probes.documents.waivers import Granted
 from probes.finding import Finding, Weight
-from probes.gap import Gap
 from probes.judging import gaps, plan, verdict
 from probes.judging.claims import About, is_about
 from probes.run.settings import Settings

@@ -11,12 +11,11 @@ from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch
-from probes.cell import Cell, Evidence, EvidenceKind, Outcome
+from probes.cell import Cell, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents.policy import Policy
 from probes.documents.siblings import Sibling, siblings
 from probes.filters.bpf import SeccompData
 from probes.filters.prover import TooComplexError
-from probes.gap import Gap, GapState
 from probes.judging.claims import About, is_about
 from probes.targets import Target
 

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from probes.cell import Outcome
+from probes.cell import Gap, GapState, Outcome
 from probes.documents.waivers import FAULTS
-from probes.gap import Gap, GapState
 from probes.text import visible
 from reports import controls, results
 from reports.formats.shared import RECORD, programs, run_by, subjects

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from probes.cell import Outcome
-from probes.gap import GapState
+from probes.cell import GapState, Outcome
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import View, digest, facts, kernel_anchor, moment, outcome_class, section
 from reports.results import SCHEMA, ChangeKind, Environment, Run, Verdict, record_digest

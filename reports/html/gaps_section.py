@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from probes.cell import Outcome
+from probes.cell import Gap, GapState, Outcome
 from probes.documents.siblings import routes
 from probes.filters.conditions import name_in
-from probes.gap import Gap, GapState
 from probes.text import spelled
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import View, capital, labelled, paragraph, section, sheet

@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final
 
-from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
-from probes.gap import Gap, GapState
 from reports.results import before_reasons, model
 from reports.results.fields import TIME_FORMAT, Fields
 from reports.results.model import (

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from probes.cell import Gap
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
-from probes.gap import Gap
 from reports.results.model import GAPS_WORST_FIRST, Run, TargetInfo, gap_key, gaps_in_order
 from reports.results.provenance import RunBy
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.cell import Cause, Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
 from probes.filters.conditions import Condition
-from probes.gap import Gap, GapState
 from reports.results.provenance import RunBy
 
 MAX_NUMBER = 0xFFFFFFFF

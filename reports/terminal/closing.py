@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from probes.cell import Cell, Claim, Outcome
+from probes.cell import Cell, Claim, GapState, Outcome
 from probes.documents.waivers import WaiverState
-from probes.gap import GapState
 from probes.judging import claims
 from probes.judging.claims import About, is_about
 from reports.results import ChangeKind, Run, count_kinds, describe, summarize, time_text

@@ -10,13 +10,12 @@ import pytest
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import ARCHES
-from probes.cell import Cell, CellKey, Claim, EvidenceKind, Outcome
+from probes.cell import Cell, CellKey, Claim, EvidenceKind, Gap, GapState, Outcome
 from probes.documents import policy, siblings
 from probes.documents.policy import DocumentedCall
 from probes.files import SUITE
 from probes.filters import bpf
 from probes.filters.conditions import Condition, Operator
-from probes.gap import Gap, GapState
 from probes.judging import gaps
 from probes.judging.gaps import ANY_FILTER
 from probes.targets import StackTarget, Target, ambient

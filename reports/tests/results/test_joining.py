@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.cell import Claim, Outcome
+from probes.cell import Claim, Gap, GapState, Outcome
 from probes.documents.waivers import WaiverState
 from probes.errors import BadInputError, ExitStatus
-from probes.gap import Gap, GapState
 from reports import results
 from reports.commands import main as cli
 from reports.results import Run, Verdict, fields

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.cell import Cause, Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.documents.waivers import WaiverState
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
-from probes.gap import Gap, GapState
 from reports import results
 from reports.results import Verdict
 from reports.results.provenance import Pipeline, RunBy

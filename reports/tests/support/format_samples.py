@@ -5,8 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
-from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
-from probes.gap import Gap, GapState
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from reports import results
 from reports.results import (
     Baseline,

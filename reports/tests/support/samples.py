@@ -12,11 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
 from probes.arch import all_names as known_names
-from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents import waivers
 from probes.documents.waivers import Waiver
 from probes.files import SUITE
-from probes.gap import Gap, GapState
 from reports.results import (
     AuditSource,
     Baseline,

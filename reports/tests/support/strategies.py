@@ -5,10 +5,9 @@ from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
 
-from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Outcome
+from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.filters.conditions import HIGHEST_VALUE, Condition, Operator
-from probes.gap import Gap, GapState
 from reports.results import (
     MAX_NUMBER,
     AuditSource,
