@@ -5,9 +5,7 @@ import sys
 from probes.arch import Arch, Entry
 from probes.filters import bpf
 from probes.filters.conditions import ARGUMENTS, example
-from probes.instrument.calls import (
-    Call,
-)
+from probes.instrument.calls import Call
 from probes.instrument.harmless import probe_for
 from probes.judging import plan, under_test
 from probes.judging.claims import About

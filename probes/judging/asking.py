@@ -1,10 +1,7 @@
 """Whether somebody is asked about a call, and what may run for finding that out."""
 
 from probes.instrument import effect
-from probes.instrument.calls import (
-    DEADLINE_SECONDS,
-    Observation,
-)
+from probes.instrument.calls import DEADLINE_SECONDS, Observation
 from probes.judging import arguments
 from probes.judging.calls import Calls
 from probes.judging.inquiry import MAY_RUN, Role
@@ -41,11 +38,11 @@ def can_ask(setup: Setup, case: Case) -> bool:
 
 
 def asked_about(
-    setup: Setup, case: Case, recipe: Calls, made: Observation | None
+    setup: Setup, case: Case, calls: Calls, made: Observation | None
 ) -> effect.Asking | None:
     """What is known of whoever may be asked about a case's call."""
     ambient = setup.ambient
-    if ambient is None or recipe.control or case.is_control:
+    if ambient is None or calls.control or case.is_control:
         return None
     if made is not None and made.timed_out:
         setup.supervisors_time = UNANSWERED_SECONDS
@@ -55,7 +52,7 @@ def asked_about(
 
 
 def asked_about_rest(setup: Setup, made: Observation | None) -> effect.Asking | None:
-    """Likewise of a call that the document leaves alone."""
+    """What is known of whoever may be asked about a call that the document leaves alone."""
     if setup.ambient is None or (made is None and not setup.ambient.supervised):
         return None
     return effect.Asking(made, untried(setup), setup.ambient.alone)

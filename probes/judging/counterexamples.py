@@ -10,13 +10,7 @@ from probes.cell import Cause, Cell
 from probes.filters import bpf, pointer
 from probes.filters.prover import TooComplexError
 from probes.instrument import effect, witness
-from probes.instrument.calls import (
-    Call,
-    Observation,
-    Request,
-    Route,
-    can_place,
-)
+from probes.instrument.calls import Call, Observation, Request, Route, can_place
 from probes.judging import plan, proof, proved, under_test, verdict
 from probes.judging.arguments import widest
 from probes.judging.inquiry import Inquiry, entry, profile_of

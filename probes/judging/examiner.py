@@ -13,12 +13,7 @@ from probes.documents.policy import Policy
 from probes.filters.conditions import name_in
 from probes.filters.prover import TooComplexError
 from probes.finding import undecided
-from probes.instrument.calls import (
-    Call,
-    Request,
-    Route,
-    Zygote,
-)
+from probes.instrument.calls import Call, Request, Route, Zygote
 from probes.judging import (
     calibration,
     counterexamples,

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from probes.arch import Arch, canary
 from probes.cell import Cause, Cell, CellKey, Outcome
 from probes.instrument import effect, witness
-from probes.instrument.calls import (
-    Call,
-    Observation,
-    Request,
-    Route,
-)
+from probes.instrument.calls import Call, Observation, Request, Route
 from probes.judging import under_test, verdict
 from probes.judging.inquiry import entry
 from probes.judging.obstacles import explaining, killed_on_its_way

@@ -8,18 +8,14 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.collector import Batch
 from probes.cell import Cell, CellKey
-from probes.instrument.calls import (
-    Observation,
-    Request,
-    Route,
-)
+from probes.instrument.calls import Observation, Request, Route
 from probes.instrument.witness import Attempt
 from probes.judging.calls import Way
 from probes.judging.plan import Case, Scope
 
 
 class Role(Enum):
-    """What a call serves for; see ``verdict.Sighting``."""
+    """What a call serves for in a ``Sighting``."""
 
     WITNESSED = auto()
     UNREAD = auto()
@@ -29,7 +25,7 @@ class Role(Enum):
     OWN = auto()
     """Without the filter under test, to see what this process's own confinement answers."""
     OWN_BELOW = auto()
-    """Likewise, of a harmless call, and what it answers below a kill."""
+    """A harmless call without the filter under test, to see what is answered below a kill."""
     ASKING = auto()
 
 
@@ -46,6 +42,7 @@ UNDER_TEST = frozenset({Role.WITNESSED, Role.UNREAD, Role.PLAIN, Role.FREE})
 """The calls that are made under the filters under test."""
 
 MAY_RUN = frozenset({Role.FREE, Role.CONTROL, Role.OWN_BELOW})
+"""The calls that the kernel may run."""
 
 
 def by_role(
@@ -69,7 +66,7 @@ class Inquiry:
         needs_records: whether the audit trail is read.
         is_open: whether a record was missing that nobody vouched for, or a call was let through
             and it was not tried if somebody is asked about it: try again.
-        again: whether this is another attempt, which tries all that; see ``is_open``.
+        again: whether this is another attempt, which tries all that ``is_open`` names.
         judge: makes the cells.
     """
 

@@ -198,7 +198,7 @@ def _judge_answers(
 
 
 def _judge_confined_run(free: Observation, control: Observation) -> Judgement:
-    """Likewise where the filter is there already, so that nothing runs without it.
+    """Whether a call answers as it must where the filter is there already.
 
     Under the control's filter SIGSYS ends what the filter under test returns LOG or ALLOW for, and
     such a call goes to the kernel as it does without a filter.

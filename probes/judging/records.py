@@ -7,23 +7,19 @@ from probes.audit.record import SeccompRecord
 from probes.audit.trail import Sentinel, emit_and_read
 from probes.cell import CellKey
 from probes.instrument import witness
-from probes.instrument.calls import (
-    Call,
-    Request,
-)
+from probes.instrument.calls import Call, Request
 from probes.judging import calibration, under_test
 from probes.judging.inquiry import Inquiry, entry, is_by_exec
 from probes.judging.plan import Case
 from probes.judging.setup import RECORD_DEADLINE_SECONDS, Setup
 from probes.judging.sighting import Trail
-from probes.judging.under_test import known_filter
 from probes.targets import Target
 from probes.targets.confinement import Confinement
 
 SILENT_SECONDS = 1.0
-"""Likewise after one that did not arrive."""
+"""How long a record may take to arrive after one that did not."""
 _RECORDED_ACTIONS = frozenset({Action.KILL_PROCESS, Action.KILL_THREAD, Action.LOG})
-"""What the kernel records unasked; see ``seccomp_log()`` in kernel/seccomp.c."""
+"""What the kernel records unasked (``seccomp_log()`` in kernel/seccomp.c)."""
 
 
 def vouch(setup: Setup, inquiry: Inquiry) -> None:
@@ -37,7 +33,7 @@ def vouch(setup: Setup, inquiry: Inquiry) -> None:
     if returns is None or judge is None or not inquiry.needs_records:
         return
     arch, number = canary_on(setup, case.arch)
-    raw = known_filter(arch, number, returns)
+    raw = witness.marker(arch, number, returns.value)
     route = case.row.calls(case.cells[0]).route
     before, after = (
         Request(entry(arch), (Call(number),), (raw,), setup.zygote.nonce(), route, runs=False)

@@ -10,12 +10,7 @@ from probes.cell import Cause, Cell, Outcome
 from probes.filters import bpf
 from probes.filters.conditions import name_in
 from probes.instrument import effect, witness
-from probes.instrument.calls import (
-    Call,
-    Observation,
-    Request,
-    Route,
-)
+from probes.instrument.calls import Call, Observation, Request, Route
 from probes.instrument.harmless import Preparation, probe_for
 from probes.instrument.witness import Attempt
 from probes.judging import arguments, asking, hindrance, records, under_test, verdict

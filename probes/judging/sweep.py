@@ -9,12 +9,7 @@ from probes.cell import Cause, Cell, CellKey
 from probes.filters.conditions import ARGUMENTS, example
 from probes.finding import undecided
 from probes.instrument import witness
-from probes.instrument.calls import (
-    Call,
-    Observation,
-    Request,
-    Route,
-)
+from probes.instrument.calls import Call, Observation, Request, Route
 from probes.instrument.witness import Attempt
 from probes.judging import hindrance, plan, under_test, verdict
 from probes.judging.asking import asked_about_rest

@@ -8,9 +8,8 @@ from probes.filters import bpf
 from probes.filters.bpf import Program, SeccompData
 from probes.filters.comparison import run
 from probes.filters.prover import Analysis, TooComplexError
-from probes.instrument.calls import (
-    Call,
-)
+from probes.instrument import witness
+from probes.instrument.calls import Call
 from probes.judging import verdict
 from probes.judging.inquiry import UNDER_TEST, Try, is_by_exec, number_of, profile_of
 from probes.judging.plan import Case
@@ -65,7 +64,7 @@ def filters(setup: Setup, case: Case) -> tuple[bytes, ...]:
     if case.profile is None:
         key = case.cells[0]
         returns = verdict.expected_of(None, case.claim, key.variant)
-        return (known_filter(case.arch, number_of(key), returns),)
+        return (witness.marker(case.arch, number_of(key), returns.value),)
     which = (case.profile, is_by_exec(case))
     if which not in setup.raw:
         setup.raw[which] = tuple(
@@ -149,11 +148,3 @@ def is_prctl(setup: Setup, arch: Arch, number: int) -> bool:
     """
     same = arch.audit_arch == setup.native.audit_arch and setup.ambient is None
     return same and number == setup.native.number("prctl")
-
-
-def known_filter(arch: Arch, number: int, returns: FilterReturn) -> bytes:
-    """A filter with one rule, which allows everything else."""
-    allow = FilterReturn(Action.ALLOW).value
-    parts = bpf.ranges({number}, returns.value, allow)
-    program = bpf.dispatch({arch.audit_arch: parts}, allow)
-    return bpf.to_bytes(program, big_endian=arch.big_endian)
