@@ -22,7 +22,7 @@ from probes.filters.bdd import TooLargeError
 from probes.filters.conditions import AnyOf, Outside, Restriction, Where
 from probes.targets import builtin
 from probes.text import visible
-from reports.filters.argument_rules import Rule, Rules, as_oci, rules
+from reports.filters.argument_rules import OciRule, Rules, as_oci, rules
 
 
 class ExportFormat(StrEnum):
@@ -162,7 +162,7 @@ class CallRules:
     found: Rules
 
 
-def argument_rules_of(request: ExportRequest) -> tuple[tuple[CallRules, Rule], ...]:
+def argument_rules_of(request: ExportRequest) -> tuple[tuple[CallRules, OciRule], ...]:
     """Every rule of a profile besides the one for what is allowed always.
 
     Raises:
@@ -171,7 +171,7 @@ def argument_rules_of(request: ExportRequest) -> tuple[tuple[CallRules, Rule], .
     return tuple((one, rule) for one in _call_rules(request) for rule in one.found.rules)
 
 
-def _rule_as_oci(pair: tuple[CallRules, Rule]) -> dict[str, object]:
+def _rule_as_oci(pair: tuple[CallRules, OciRule]) -> dict[str, object]:
     one, rule = pair
     said: dict[str, object] = {"names": [one.name], "action": one.returns.action.scmp}
     if one.returns.action is Action.ERRNO:
@@ -283,7 +283,7 @@ def spo_yaml(request: ExportRequest) -> str:
     )
 
 
-def _rule_as_yaml(one: CallRules, rule: Rule) -> Iterator[str]:
+def _rule_as_yaml(one: CallRules, rule: OciRule) -> Iterator[str]:
     """A rule of a SeccompProfile, which has the words of the runtime-spec but for the errno.
 
     Raises:

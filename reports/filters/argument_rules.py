@@ -43,7 +43,7 @@ _OPPOSITES: Final = {
     Operator.LE: Operator.GT,
 }
 
-Rule = tuple[Comparison, ...]
+OciRule = tuple[Comparison, ...]
 """Comparisons that hold together, at most one an argument."""
 
 
@@ -57,7 +57,7 @@ class Rules:
             the set, for libseccomp compares 32 bits there.
     """
 
-    rules: tuple[Rule, ...]
+    rules: tuple[OciRule, ...]
     stricter: tuple[str, ...]
 
 
@@ -89,7 +89,7 @@ def rules(sets: Mapping[Arch, Where]) -> Rules | None:
     return best
 
 
-def _said(candidate: Sequence[Rule], arch: Arch, diagrams: Diagrams) -> int:
+def _said(candidate: Sequence[OciRule], arch: Arch, diagrams: Diagrams) -> int:
     """The arguments that rules pick on an ABI, as libseccomp compiles them."""
     bits = HIGHEST_VALUE if is_wide(arch) and arch.name not in _COMPARED_BY_HALVES else _LOW
     found = FALSE
@@ -103,7 +103,7 @@ def _cut(one: Comparison, bits: int) -> Comparison:
     return Comparison(one.index, one.operator, one.mask & bits, one.value & bits)
 
 
-def _candidates(sets: Mapping[Arch, Where], diagrams: Diagrams) -> Iterator[tuple[Rule, ...]]:
+def _candidates(sets: Mapping[Arch, Where], diagrams: Diagrams) -> Iterator[tuple[OciRule, ...]]:
     """Rules that may describe the set, the plainest first."""
     for where in dict.fromkeys(sets.values()):
         yield from _plain(where)
@@ -114,10 +114,10 @@ def _candidates(sets: Mapping[Arch, Where], diagrams: Diagrams) -> Iterator[tupl
             yield halved
 
 
-def _plain(where: Where) -> Iterator[tuple[Rule, ...]]:
+def _plain(where: Where) -> Iterator[tuple[OciRule, ...]]:
     """The comparisons themselves, or their opposites, where a profile has them."""
     if isinstance(where, Restriction):
-        found: tuple[Rule, ...] = (where.comparisons,)
+        found: tuple[OciRule, ...] = (where.comparisons,)
     elif isinstance(where, Outside) and len(where.restrictions) == 1:
         found = tuple(
             (Comparison(one.index, _OPPOSITES[one.operator], one.mask, one.value),)
@@ -129,7 +129,7 @@ def _plain(where: Where) -> Iterator[tuple[Rule, ...]]:
         yield found
 
 
-def _can_be_said(rule: Rule) -> bool:
+def _can_be_said(rule: OciRule) -> bool:
     """Whether a profile can hold it: one comparison an argument, and masks only for equality."""
     indexes = [one.index for one in rule]
     return len(set(indexes)) == len(indexes) and all(
@@ -137,9 +137,9 @@ def _can_be_said(rule: Rule) -> bool:
     )
 
 
-def _by_bits(node: int, diagrams: Diagrams) -> tuple[Rule, ...]:
+def _by_bits(node: int, diagrams: Diagrams) -> tuple[OciRule, ...]:
     """One rule for each way through the bits; one more than MOST where there are more."""
-    found: list[Rule] = []
+    found: list[OciRule] = []
     for member in diagrams.members(node):
         found.append(tuple(_equalities(member)))
         if len(found) > MOST:
@@ -160,7 +160,7 @@ def _equalities(member: Mapping[int, bool]) -> Iterator[Comparison]:
             yield Comparison(index, Operator.EQ, mask, value)
 
 
-def _by_halves(where: Where, diagrams: Diagrams) -> tuple[Rule, ...] | None:
+def _by_halves(where: Where, diagrams: Diagrams) -> tuple[OciRule, ...] | None:
     """The rules of a set in which a high half counts only by whether it is zero.
 
     ``> 0xffffffff`` says that it is not on an ABI of 64 bits, and never holds on one of 32, so that
@@ -179,7 +179,7 @@ def _by_halves(where: Where, diagrams: Diagrams) -> tuple[Rule, ...] | None:
             together = diagrams.both(together, node)
         found = diagrams.any_of(found, together)
     node = diagrams.complement(found) if isinstance(where, Outside) else found
-    rules_found: list[Rule] = []
+    rules_found: list[OciRule] = []
     for rule in _by_bits(node, diagrams):
         whole = [_whole(one) for one in rule]
         if None in whole:
@@ -215,7 +215,7 @@ def _whole(one: Comparison) -> Comparison | None:
     return None
 
 
-def as_oci(rule: Rule) -> list[dict[str, object]]:
+def as_oci(rule: OciRule) -> list[dict[str, object]]:
     """The ``args`` of a rule in a profile."""
     return [
         {"index": one.index, "value": one.value, "op": one.operator.value}

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from probes.cell import Cell, Outcome
 from probes.judging import claims
 from probes.text import spelled
-from reports.advice import mend
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
 from reports.html.view import (
@@ -18,6 +17,7 @@ from reports.html.view import (
     paragraph,
     section,
 )
+from reports.mending import mend
 from reports.reproduce import command_elsewhere
 from reports.results import CallInfo
 from reports.summary import Group, by_place, by_reason, cells_text, gathered

@@ -28,7 +28,7 @@ _PLAIN = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})
 _CROWD = 50
 """More undecided cells than this with one reason in one place are shown by number."""
 
-Place = tuple[Claim, str, str, int]
+PlaceKey = tuple[Claim, str, str, int]
 """A claim, a profile, an ABI and a stack of the target's filters."""
 
 
@@ -84,7 +84,7 @@ class View:
     others: tuple[Cell, ...]
     families: dict[str, list[CallInfo]]
     calls: dict[str, tuple[AlikeCells, ...]]
-    places: dict[Place, PlaceView]
+    places: dict[PlaceKey, PlaceView]
     anchors: dict[tuple[CellKey, int], str]
 
     def anchor(self, cell: Cell) -> str:
@@ -164,7 +164,7 @@ def _ranged(cells: Iterable[Cell]) -> frozenset[tuple[CellKey, int]]:
     return frozenset((cell.key, cell.environment) for cell in (*plain, *crowds))
 
 
-def place_of(cell: Cell) -> Place:
+def place_of(cell: Cell) -> PlaceKey:
     """The claim, profile, ABI and stack of a cell."""
     return (cell.key.claim, cell.key.profile, cell.key.arch, cell.key.stack)
 

@@ -19,9 +19,9 @@ from probes.judging import advice, claims, judges, plan, verdict
 from probes.judging.calls import Calls, always
 from probes.judging.claims import About, Row
 from probes.judging.sighting import Question, Sighting
-from reports.advice import mend
 from reports.formats import hdf, oscal
 from reports.html.compliance import render
+from reports.mending import mend
 from reports.reproduce import test_of as reproduced
 from reports.results import codec
 from reports.tests.support import samples

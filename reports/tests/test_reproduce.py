@@ -12,7 +12,7 @@ from probes.finding import Finding, Weight
 from probes.judging import plan
 from probes.run import settings, values
 from reports import results
-from reports.advice import mend
+from reports.mending import mend
 from reports.reproduce import command_elsewhere, test_name, test_of
 from reports.tests.support import samples
 

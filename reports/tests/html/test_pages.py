@@ -20,9 +20,9 @@ from probes.cell import Outcome
 from probes.files import SUITE
 from probes.tests.support import oracles
 from reports import results
-from reports.advice import mend
 from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
 from reports.html.compliance import render
+from reports.mending import mend
 from reports.results import Run
 from reports.summary import documented
 from reports.tests.support import job, samples
