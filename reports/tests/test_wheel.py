@@ -136,6 +136,41 @@ def test_a_wheel_that_is_made_otherwise(
     assert entry_points(made) != OUR_ENTRY_POINTS
 
 
+COPIED = "reports/summary.py", "reports/summary_again.py"
+
+
+@pytest.mark.parametrize(
+    ("change", "linter"),
+    [
+        (None, ""),
+        (("authors = ", "# authors = "), "Your package does not have author data"),
+        (('readme = "README.md"', 'readme = "bad.rst"'), "long_description"),
+        (COPIED, "W002"),
+    ],
+    ids=["nothing", "pyroma", "twine", "check-wheel-contents"],
+)
+def test_lint_reads_what_is_published(
+    change: tuple[str, str] | None, linter: str, source: Path, tmp_path: Path
+) -> None:
+    """It finds nothing, and finds what a mutant has wrong."""
+    mutant = tmp_path / "source"
+    shutil.copytree(source, mutant)
+    (mutant / "bad.rst").write_text("Title\n==\n\n.. nothing:: `\n")
+    if change == COPIED:
+        shutil.copy(mutant / COPIED[0], mutant / COPIED[1])
+    elif change is not None:
+        settings = mutant / "pyproject.toml"
+        text = settings.read_text(encoding="utf-8")
+        assert text.count(change[0]) == 1
+        settings.write_text(text.replace(*change), encoding="utf-8")
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = ran(["sh", ".ci/packages"], cwd=mutant, variables={"PATH": tools})
+    if "No matching distribution" in done.stderr:
+        unavailable("needs an index: pyroma builds in an environment of its own")
+    assert (done.returncode == 0) == (not linter), done.stdout + done.stderr
+    assert linter in done.stdout + done.stderr
+
+
 def test_a_source_distribution_has_what_the_repository_has(tmp_path: Path) -> None:
     with tarfile.open(wheel.built(tmp_path, "sdist")) as archive:
         members = [PurePosixPath(one.name) for one in archive if one.isfile()]
