@@ -18,16 +18,15 @@ from probes.tests.support.machine import need
 from probes.tests.support.oracles import require, unavailable
 from probes.version import VERSION
 from reports.tests.support import wheel
-from reports.tests.support.job import CHECKOUT, SMALL, is_root
+from reports.tests.support.job import CHECKOUT, SMALL
 from reports.tests.support.wheel import IMPORT_PACKAGE, Installed, ran
 
 LARGEST_WHEEL = 1_200_000
 GOOD = {0, 6}
 """What the main job comes to on a kernel that holds, with and without audit records."""
 
-starts_containers = pytest.mark.skipif(
-    not is_root or os.uname().machine != "x86_64", reason="needs root: starts containers"
-)
+starts_containers = pytest.mark.containers(machine="x86_64")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -142,6 +142,7 @@ def start(
         )
 
 
+@pytest.mark.slow
 def test_reports_go_to_a_folder_of_that_name(tmp_path: Path) -> None:
     done = start("run", *SMALL, "-kcontrols", "-n0", cwd=tmp_path)
     assert done.returncode in {0, 5, 6}, done.stdout + done.stderr
@@ -214,6 +215,7 @@ complete -C $argv[1]
 SHELLS = {"bash": (BASH, ["bash"]), "zsh": (ZSH, ["zsh"]), "fish": (FISH, ["fish"])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "expected"), COMPLETED)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion(shell: str, line: str, expected: set[str], tmp_path: Path) -> None:
@@ -237,6 +239,7 @@ def test_completion(shell: str, line: str, expected: set[str], tmp_path: Path) -
     assert said - {"", "-h", "--help"} == expected, done.stderr
 
 
+@pytest.mark.slow
 def test_a_shell_s_variables_end_no_command_that_has_words(tmp_path: Path) -> None:
     """They would end it with 0; pytest heeds them, too, where argcomplete is installed."""
     variables = {"_ARGCOMPLETE": "1", "COMP_LINE": "syscall-conformance ", "COMP_POINT": "20"}
