@@ -116,6 +116,7 @@ def _run(
         check(cells, mutant, resolved.policy, records=has_records(bench))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", list(Profile))
 @pytest.mark.parametrize(
     "make", [mutants.wrong_actions, mutants.too_many_blocked, mutants.structural]
@@ -126,6 +127,7 @@ def test_mutants_are_caught(
     _run(make, bench, resolved, profile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", list(Profile))
 def test_every_dropped_rule_is_caught(
     profile: Profile, bench: tuple[Zygote, AuditTrail], resolved: Settings
