@@ -89,6 +89,7 @@ def records(draw: st.DrawFn) -> tuple[str, SeccompRecord]:
     return text, record
 
 
+@pytest.mark.slow
 @settings(deadline=None, database=None)
 @given(
     records(),

@@ -774,6 +774,7 @@ def test_any_change_of_a_small_policy_loads_or_is_refused(scratch: Path, text: s
     assert_loads_whole_or_refuses(scratch, text.encode())
 
 
+@pytest.mark.slow
 @given(text=mutations(SHIPPED.read_text()))
 def test_any_change_of_the_shipped_policy_loads_or_is_refused(scratch: Path, text: str) -> None:
     assert_loads_whole_or_refuses(scratch, text.encode())

@@ -285,6 +285,7 @@ def test_the_kernel_finds_out_a_wrong_simulator(
     )
 
 
+@pytest.mark.slow
 def test_the_kernel_finds_out_swapped_halves(answered: list[tuple[Pairs, list[Seen]]]) -> None:
     assert any(
         (seen.effect, seen.errno) != wanted(made_up.simulated(pairs.stack, data, big_endian=True))

@@ -95,6 +95,7 @@ def test_a_guest_that_does_its_job(tmp_path: Path) -> None:
     assert (tmp_path / "home/results.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
@@ -185,6 +186,7 @@ def test_a_guest_can_be_called_off(tmp_path: Path) -> None:
     assert is_gone(pid_of(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_emulator_ends_with_whoever_started_it(tmp_path: Path) -> None:
     """Also where there was no time for anything: SIGKILL."""
     code = f"""

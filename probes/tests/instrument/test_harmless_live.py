@@ -351,6 +351,7 @@ def allowed(row: Probe, done: Run) -> frozenset[str]:
     return row.answers(root=done.privileged) if done.native else frozenset({"ENOSYS"})
 
 
+@pytest.mark.slow
 def test_only_x32_can_be_switched_off(runs: Runs) -> None:
     for abi in (abi for abi in KERNEL if abi.name != "x32" and abi.entry.name != "NONE"):
         assert runs(abi, NONE).native

@@ -194,6 +194,7 @@ def test_what_is_seen_is_not_judged_by_such_an_address(zygote: Zygote) -> None:
     assert cell.outcome is Outcome.PASSED, cell.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [2, 3, 0x800, 0xFFF, 0x1000, 0x1001], ids=hex)
 @pytest.mark.parametrize("on", [X86_64, X32, I386], ids=str)
 def test_code_is_put_where_a_filter_looks_for_it(

@@ -165,6 +165,7 @@ def test_a_filter_that_traps_is_seen_although_no_handler_returns(zygote: Zygote)
     assert "TRAP" in cell.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [EPERM, SUCCESS, KILL, TRACE, USER_NOTIF])
 def test_a_stack_that_cannot_be_installed_is_judged_by_proof_alone(
     value: int, zygote: Zygote

@@ -144,6 +144,7 @@ def test_profiles_and_abis_only_add_up(machine: str) -> None:
     assert set().union(*parts) == whole
 
 
+@pytest.mark.slow
 def test_the_order_is_the_same_in_every_process() -> None:
     """Test workers plan on their own; their hashes of strings differ."""
     script = (

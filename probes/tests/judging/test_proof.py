@@ -95,6 +95,7 @@ def test_no_architecture_is_overlooked() -> None:
     assert found.data.arch >= 0xD0000000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aarch64", "riscv64", "i386"])
 def test_the_builtin_filter_of_another_machine_is_proved(name: str) -> None:
     arches = arch.offered_by(ARCHES[name].machine)

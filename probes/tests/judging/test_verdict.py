@@ -598,6 +598,7 @@ RIGHT: Mapping[Action, Callable[[Observation], bool]] = {
 """What must be seen under a witness if a filter did that; written apart from the judge."""
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(asked=st.sampled_from(QUESTIONS), sighting=sightings)
 def test_the_judge_always_has_one_line_and_never_passes_what_is_wrong(

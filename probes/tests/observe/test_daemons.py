@@ -142,6 +142,7 @@ def test_an_address_is_read_as_the_kernel_has_it() -> None:
         assert parsed(nobody) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(arch.ARCHES))
 def test_whatever_the_registers_hold_is_no_trouble(name: str) -> None:
     """As a workload may put anything there: what cannot be read names nobody."""

@@ -114,6 +114,7 @@ def _observe(folder: Path, *words: str | Path, **options: Any) -> Told:  # noqa:
 # Every way to reach somebody.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [
@@ -137,6 +138,7 @@ def test_a_daemon_is_recognized_however_it_is_reached(
     assert told.said.startswith("CANNOT TELL: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["tcp", "mapped", "fastopen"])
 def test_a_daemon_is_recognized_by_the_program_behind_a_port(
     tools: Path, tmp_path: Path, way: str
@@ -148,6 +150,7 @@ def test_a_daemon_is_recognized_by_the_program_behind_a_port(
     assert f":{daemon.port}, ssh ({tmp_path}/sshd), which starts commands on" in told.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["udp", "udp-connect"])
 @pytest.mark.parametrize(
     ("daemon_words", "told"),
@@ -193,6 +196,7 @@ def test_a_client_anywhere_in_the_tree_is_seen(tools: Path, tmp_path: Path) -> N
 # Wherever the path leads.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["relative", "link", "descriptor", "renamed"])
 def test_a_path_is_followed_as_the_client_has_it(tools: Path, tmp_path: Path, form: str) -> None:
     real = tmp_path / "real"
@@ -262,6 +266,7 @@ def test_half_of_a_pair_is_no_daemon(tmp_path: Path) -> None:
     assert (told.status, told.works) == (0, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     ["docker.sock", "systemd/private", "podman/podman.sock", "lxd/unix.socket", "supervisor.sock"],
@@ -279,6 +284,7 @@ def test_a_path_tells_who_is_behind_a_relay(tools: Path, tmp_path: Path, place: 
 # Daemons that nobody knows.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "told_of"),
     [
@@ -304,6 +310,7 @@ def test_an_unknown_daemon_is_told_by_what_it_does(
     assert told.status == (0 if told_of == ["none seen"] else 6), told.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "work", "status"),
     [("nscd/socket", "none", 0), (".s.PGSQL.5432", "none", 0), ("nscd/socket", "fork", 6)],
@@ -389,6 +396,7 @@ _HIDING = {
 _SHOWING = {"trace": 0x7FF00000, "log": 0x7FFC0000, "allow": _ALLOW}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "action"),
     [
@@ -486,6 +494,7 @@ def test_a_refused_listener_leaves_it_open(tools: Path, tmp_path: Path) -> None:
     assert "filters of its own were installed" not in told.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["null", "nowhere", "strict", "empty", "invalid", "available"])
 def test_to_ask_what_the_kernel_can_do_installs_nothing(
     tools: Path, tmp_path: Path, what: str

@@ -253,6 +253,7 @@ def test_a_shell_makes_the_calls_that_strace_shows(tmp_path: Path) -> None:
     _agree(seen, traced, "setsid", "unshare", "mount", "umount2", "sethostname")
 
 
+@pytest.mark.slow
 def test_multiprocessing_makes_the_calls_that_strace_shows(tmp_path: Path) -> None:
     script = (
         "import multiprocessing, os\n"
@@ -283,6 +284,7 @@ def test_nginx_makes_the_calls_that_strace_shows(tmp_path: Path) -> None:
 # Nothing is lost.
 
 
+@pytest.mark.slow
 def test_every_call_of_fifty_processes_is_counted(tmp_path: Path) -> None:
     storm = _compiled(tmp_path, _STORM)
     seen = run(tmp_path, [storm, "50", "1000"])
@@ -291,6 +293,7 @@ def test_every_call_of_fifty_processes_is_counted(tmp_path: Path) -> None:
     assert seen.cut_short == 0
 
 
+@pytest.mark.slow
 def test_an_alarm_neither_adds_a_call_nor_changes_an_answer(tmp_path: Path) -> None:
     seen = run(tmp_path, [_compiled(tmp_path, _INTERRUPTED), "3000"])
     assert seen.status == 0, seen.output
@@ -460,6 +463,7 @@ def test_a_signal_from_outside_reaches_the_command(tmp_path: Path) -> None:
     assert observer.returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "ending", "status"),
     [

@@ -46,6 +46,7 @@ def helped(*command: str) -> str:
     return ended.stdout + ended.stderr
 
 
+@starts_containers
 @of_images
 def test_the_options_that_take_no_value(runtime: str) -> None:
     """By the types that pflag shows behind an option's name, and the letters before it."""
@@ -60,6 +61,7 @@ def test_the_options_that_take_no_value(runtime: str) -> None:
     assert letters.items() <= grammar.letters.items()
 
 
+@starts_containers
 def test_the_values_that_bwrap_takes() -> None:
     grammar = arguments._GRAMMARS["bwrap"]
     found = re.findall(
@@ -72,6 +74,7 @@ def test_the_values_that_bwrap_takes() -> None:
         assert count == 0 or grammar.counts[name] == count, name
 
 
+@starts_containers
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
 def test_the_options_of_bundles(runtime: str) -> None:
     grammar = arguments._GRAMMARS[runtime]

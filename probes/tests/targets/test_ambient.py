@@ -281,6 +281,7 @@ def test_what_is_closed_to_the_witness_is_never_judged_wrong(name: str, value: i
     assert {outcome for outcome, _ in told.controls.values()} == {Outcome.PASSED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [EPERM, KILL_PROCESS], ids=["refused", "killed"])
 def test_without_executable_memory_only_int_0x80_cannot_be_told(value: int) -> None:
     told = confined.judged(raw(blocking(no_executable_memory(value))), "errno")
@@ -341,6 +342,7 @@ def test_what_python_needs_is_not_taken_for_a_pass() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGSYS, b"")
 
 
+@pytest.mark.slow
 def test_no_filter_is_told_as_such() -> None:
     told = confined.judged((), "errno")
 
@@ -351,6 +353,7 @@ def test_no_filter_is_told_as_such() -> None:
     assert "no seccomp filter is installed" in told.description
 
 
+@pytest.mark.slow
 def test_filters_are_counted() -> None:
     stack = (conforming(Profile.ERRNO).program(), rule(ALLOW, "getpid"))
 
@@ -359,6 +362,7 @@ def test_filters_are_counted() -> None:
     assert "(2 filters)" in told.description
 
 
+@pytest.mark.slow
 def test_a_supervisor_is_asked_about_nothing_that_could_do_harm() -> None:
     """It lets everything run: so only calls of which that is known reach it, and none of the rest.
 
@@ -453,6 +457,7 @@ def run(stack: Sequence[bpf.Program], folder: Path, *options: str, by: Sequence[
     return Job(done.returncode, (done.stdout + done.stderr).decode(errors="replace"), folder)
 
 
+@pytest.mark.slow
 def test_the_main_job_in_a_confined_process_passes(tmp_path: Path) -> None:
     stack = (conforming(Profile.KILL).program(),)
 
@@ -473,6 +478,7 @@ def test_the_main_job_where_nothing_can_be_told(tmp_path: Path) -> None:
     assert "lets it install no filter of its own" in " ".join(ended.output.split())
 
 
+@pytest.mark.slow
 def test_the_main_job_where_no_filter_is_installed(tmp_path: Path) -> None:
     ended = run((), tmp_path, "--profile=errno", "--audit-source=none", "-k", "acct or controls")
 
@@ -480,6 +486,7 @@ def test_the_main_job_where_no_filter_is_installed(tmp_path: Path) -> None:
     assert "no seccomp filter" in " ".join(ended.output.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -36,6 +36,7 @@ def test_all_formats_by_default(
     assert said.err == ""
 
 
+@pytest.mark.slow
 def test_reports_go_to_the_record_where_no_folder_is_named(record: Path, tmp_path: Path) -> None:
     """The record itself stays as it was."""
     here = tmp_path / "results.json"
@@ -171,6 +172,7 @@ def test_record_that_was_edited_is_refused(record: Path, tmp_path: Path) -> None
     assert cli.run(["report", str(path)]) == ExitStatus.USAGE
 
 
+@pytest.mark.slow
 def test_folder_that_cannot_be_written_is_refused(
     record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

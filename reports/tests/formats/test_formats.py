@@ -134,6 +134,7 @@ MUTANTS: dict[str, tuple[str, Callable[[str], str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_validator_can_complain(mutant: str) -> None:
     """Each of these validators sees a fault of its own kind, or its silence would say nothing."""

@@ -112,6 +112,7 @@ def test_a_broken_profile_is_compiled_or_refused(place: Path, profile: Json) -> 
     assert all(finding.isprintable() for finding in result.findings)
 
 
+@pytest.mark.slow
 @made(150)
 @given(text=st.text(max_size=60) | st.from_regex(r"[\[\]{}\":, 0-9a-z\\]{0,40}", fullmatch=True))
 def test_any_text_is_refused_in_a_sentence(place: Path, text: str) -> None:
