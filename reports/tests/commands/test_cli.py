@@ -161,6 +161,7 @@ def test_a_terminal_gets_lines_of_its_width() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status"),
     [

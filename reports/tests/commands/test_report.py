@@ -81,6 +81,7 @@ def test_status_is_that_of_the_rendering_unless_the_verdict_is_asked_for(
     assert cli.run([*words, "--verdict"]) == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status"),
     [("passing", ExitStatus.INTERRUPTED), ("failing", ExitStatus.NOT_CONFORMANT)],

@@ -59,6 +59,7 @@ def test_passing_run_of_a_container_supports_every_control() -> None:
     assert set(states(deployed(samples.passing())).values()) == {State.SUPPORTED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["builtin", "oci", "bpf"])
 def test_filter_that_no_container_is_under_says_nothing_about_one(kind: str) -> None:
     """The default run tests the suite's own filter: no statement about any container."""

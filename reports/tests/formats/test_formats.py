@@ -235,6 +235,7 @@ def test_another_process_elsewhere_renders_the_same(tmp_path: Path) -> None:
 # No gate opens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_no_format_looks_like_success_unless_the_run_passed(name: str) -> None:
     """A machine that reads any of them comes to the verdict of the record."""
