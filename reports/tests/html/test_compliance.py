@@ -117,6 +117,7 @@ def test_what_proofs_cover_has_rows() -> None:
         assert f"is proved: {scope}" in text
 
 
+@pytest.mark.slow
 @given(RUNS)
 @settings(deadline=None)
 def test_any_run_renders_safely(run: results.Run) -> None:
