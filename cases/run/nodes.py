@@ -23,7 +23,7 @@ from cases.run.carried import carried_by
 from cases.run.node import BEGUN, ORDER, OUTPUT, Begun
 from cases.run.node_run import NodeRun, loss, why_lost, why_unreachable
 from cases.run.scheduling import EachOnItsOwn
-from cases.run.silence import Watch, at_most
+from cases.run.silence import SilenceWatch, at_most
 from probes.cell import Cell
 from probes.errors import ExitStatus
 from probes.run.order import Order
@@ -60,7 +60,7 @@ class Nodes:
         self._reached: set[str] = set()
         self._controllers: dict[str, Any] = {}
         self._session: pytest.Session | None = None
-        self._watch = Watch(silence, self._runs, self._controllers)
+        self._watch = SilenceWatch(silence, self._runs, self._controllers)
         # A node that is lost has lost its kernel, too: what is started anew is another run.
         config.option.maxworkerrestart = "0"
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from cases.run import ending, junit
+from cases.run import ending, pytest_junit
 from cases.run.asked import Asked
 from cases.run.ending import Ending
 from cases.run.follower import Follower
@@ -202,7 +202,7 @@ class Recorder:
         """Puts what nobody judged into pytest's own XML."""
         tested = {cell.key for nodeid in self.tests for cell in self.cells_of(nodeid)}
         untested = [cell for cell in summary.not_all_judged(run) if cell.key not in tested]
-        junit.tell(self._config.pluginmanager.get_plugins(), untested)
+        pytest_junit.tell(self._config.pluginmanager.get_plugins(), untested)
 
     def pytest_unconfigure(self) -> None:
         """Takes a journal away in which nothing stands, for the run never began."""

@@ -32,7 +32,7 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class Watch:
+class SilenceWatch:
     """Gives nodes up that say nothing for too long, in a thread of its own."""
 
     def __init__(

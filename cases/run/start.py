@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from cases.run import options
+from cases.run import command_line
 from cases.run.account import Account
 from cases.run.asked import Asked
 from cases.run.follower import LocalRun
@@ -46,7 +46,7 @@ _JUDGES_NOTHING: Final = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Tells pytest of the options."""
-    options.add(parser)
+    command_line.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if _any_of(config, _ASKS_NOTHING) or not _judges_cases(config):
         return
     try:
-        options.check_blanks(config)
+        command_line.check_blanks(config)
         if _each_on_its_own(config):
             _give_order(config)
             return
@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _plan(config: pytest.Config) -> None:
     """Plans the run, and starts to make its reports where its tests are heard of."""
     given = getattr(config, "workerinput", {})
-    resolved = settings.resolve(options.read(config), given.get(_HANDED))
+    resolved = settings.resolve(command_line.read(config), given.get(_HANDED))
     started = datetime.now(UTC)
     granted = _granted(config, started.date())
     config.stash[PLANNED] = Planned(resolved, granted)
@@ -92,9 +92,9 @@ def _plan(config: pytest.Config) -> None:
 def _asked(config: pytest.Config, started: datetime, granted: Granted) -> Asked:
     return Asked(
         started=started,
-        folder=Path(options.path(config, "report_dir")),
+        folder=Path(command_line.path(config, "report_dir")),
         granted=granted,
-        baseline=options.path_or_none(config, "baseline"),
+        baseline=command_line.path_or_none(config, "baseline"),
         anonymous=config.getoption("anonymous"),
     )
 
@@ -111,7 +111,7 @@ def _give_order(config: pytest.Config) -> None:
     Raises:
         BadInputError: an option has no meaning on any kernel, or names no file.
     """
-    wanted = options.read(config)
+    wanted = command_line.read(config)
     started = datetime.now(UTC)
     granted = _granted(config, started.date())
     asked = _asked(config, started, granted)
@@ -160,7 +160,7 @@ def _granted(config: pytest.Config, today: date) -> Granted:
     handed = getattr(config, "workerinput", {}).get(_HANDED_WAIVERS)
     if handed is not None:
         return Granted.from_plain(handed)
-    path = options.path_or_none(config, "waivers")
+    path = command_line.path_or_none(config, "waivers")
     try:
         loaded = () if path is None else waivers.load(path)
     except BadInputError as error:

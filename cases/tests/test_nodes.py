@@ -31,7 +31,7 @@ from probes.run import order, values
 from probes.run.values import RunOptions
 from probes.runtimes.wanted import Start
 from probes.targets.name import TargetName
-from probes.targets.words import Container
+from probes.targets.words import ContainerOptions
 from probes.tests.support import mutants
 from reports import results
 from reports.results import journal
@@ -448,7 +448,7 @@ def test_order_survives_the_way(tmp_path: Path) -> None:
     (tmp_path / "one.bpf").write_bytes(b"1")
     (tmp_path / "two.bpf").write_bytes(b"2")
     start = Start(tmp_path / "one.bpf", ("-x",), ("podman", "-y"))
-    container = Container("all", "6.1", "podman", "crun")
+    container = ContainerOptions("all", "6.1", "podman", "crun")
     words = RunOptions(
         policy=POLICY,
         profiles=(Profile.KILL,),

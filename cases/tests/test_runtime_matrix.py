@@ -30,14 +30,14 @@ from probes.filters.bpf import Program
 from probes.instrument.calls import Zygote
 from probes.instrument.harmless import probe_for
 from probes.judging import claims, plan
-from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
+from probes.judging.needed_calls import Way
 from probes.judging.plan import Case
 from probes.runtimes import container, inside
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Wanted
 from probes.targets import StackTarget, builtin
-from probes.targets import container as target
+from probes.targets import started_container as target
 from probes.targets.oci import compiler
 from probes.targets.stack import FilterStack, Origin
 from probes.tests.support.emitter import sharing_records

@@ -289,10 +289,10 @@ def content(package: Path) -> Iterator[tarfile.TarFile]:
             stream.close()
 
 
-Wanted = Callable[[str], bool]
+NeededPackage = Callable[[str], bool]
 
 
-def unpack(package: Path, root: Path, wanted: Wanted) -> None:
+def unpack(package: Path, root: Path, wanted: NeededPackage) -> None:
     """Unpacks the files of a package that are wanted, and every folder and link on their way.
 
     Where a package has a folder and the root a symbolic link to one, the link stays: Debian's

@@ -248,7 +248,7 @@ class Shadow(_Confined):
         return only
 
 
-class Order(_Confined):
+class FilterOrder(_Confined):
     """See the module."""
 
     marks = False
@@ -299,6 +299,6 @@ def killed_at_call(observation: Observation) -> bool:
 
 
 MARKER: Final = Marker()
-ORDER: Final = Order()
+ORDER: Final = FilterOrder()
 WITNESSES: Final[dict[Standing, Witness]] = {Standing.LISTENER: Shadow(), Standing.ORDER: ORDER}
 """The witnesses of a confined process."""

@@ -2,9 +2,9 @@
 
 from probes.instrument import effect
 from probes.instrument.calls import DEADLINE_SECONDS, Observation
-from probes.judging import arguments
-from probes.judging.calls import Calls
+from probes.judging import call_arguments
 from probes.judging.inquiry import MAY_RUN, Role
+from probes.judging.needed_calls import Calls
 from probes.judging.plan import Case
 from probes.judging.setup import Setup
 
@@ -33,7 +33,7 @@ def can_ask(setup: Setup, case: Case) -> bool:
     """
     if setup.ambient is None or case.is_control:
         return False
-    harmless = arguments.harmless_arguments(setup, case) is not None
+    harmless = call_arguments.harmless_arguments(setup, case) is not None
     return setup.ambient.alone or harmless or case.row.own_calls
 
 

@@ -11,8 +11,8 @@ from typing import Final
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim
 from probes.instrument.calls import Route
-from probes.judging import advice, calls, judges
-from probes.judging.calls import Calls, CallsOf, always
+from probes.judging import advice, judges, needed_calls
+from probes.judging.needed_calls import Calls, CallsOf, always
 from probes.judging.sighting import Judgement, Question, Sighting
 
 Judge = Callable[[Question, Sighting], Judgement]
@@ -62,7 +62,7 @@ class Row:
     profiles: tuple[Profile, ...]
     meaning: str
     advice: Callable[[Cell], str]
-    calls: CallsOf = calls.plain
+    calls: CallsOf = needed_calls.plain
     judge: Judge | None = None
     expected: Callable[[Question], str] = judges.the_words
     own_calls: bool = False
@@ -114,7 +114,7 @@ _TABLE: Final = (
         (),
         "A filter whose effect is known is seen for what it is.",
         advice.calibrate,
-        calls.of_control,
+        needed_calls.of_control,
         judge=judges.judge_control,
         expected=judges.the_return,
         own_calls=True,
@@ -214,7 +214,7 @@ _TABLE: Final = (
         _EVERY_PROFILE,
         "A number that no table knows gets the action of the profile.",
         advice.default_action,
-        calls.of_unknown_number,
+        needed_calls.of_unknown_number,
         judge=judges.judge_confined,
         expected=judges.whole_action,
         own_calls=True,
@@ -226,7 +226,7 @@ _TABLE: Final = (
         _EVERY_PROFILE,
         "Nothing that a process does takes the filter off it or its children.",
         advice.inherit,
-        calls.of_way,
+        needed_calls.of_way,
         judge=judges.judge_confined,
         expected=judges.whole_action,
     ),

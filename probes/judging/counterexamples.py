@@ -12,7 +12,7 @@ from probes.filters.prover import TooComplexError
 from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route, can_place
 from probes.judging import plan, proof, proved, under_test, verdict
-from probes.judging.arguments import widest
+from probes.judging.call_arguments import widest
 from probes.judging.inquiry import Inquiry, entry, profile_of
 from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive
 from probes.judging.plan import Case, Scope

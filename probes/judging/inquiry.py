@@ -10,7 +10,7 @@ from probes.audit.collector import Batch
 from probes.cell import Cell, CellKey
 from probes.instrument.calls import Observation, Request, Route
 from probes.instrument.witness import Attempt
-from probes.judging.calls import Way
+from probes.judging.needed_calls import Way
 from probes.judging.plan import Case, Scope
 
 

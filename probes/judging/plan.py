@@ -17,8 +17,8 @@ from probes.filters.conditions import ARGUMENTS, Outside, example
 from probes.finding import Finding, weighty
 from probes.instrument.harmless import rows_for
 from probes.judging import claims
-from probes.judging.calls import Way
 from probes.judging.claims import About, Row
+from probes.judging.needed_calls import Way
 from probes.targets import Canary
 
 NO_PROFILE: Final = "none"

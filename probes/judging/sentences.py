@@ -6,8 +6,8 @@ from typing import Final
 from probes.cell import Cause, CellKey, Outcome, call_words
 from probes.filters.conditions import name_in
 from probes.instrument.effect import Effect
-from probes.judging.calls import Way
 from probes.judging.claims import About, is_about
+from probes.judging.needed_calls import Way
 from probes.judging.plan import ANY_ARCH
 from probes.judging.sighting import Judgement, Question
 

@@ -13,11 +13,11 @@ from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route
 from probes.instrument.harmless import Preparation, probe_for
 from probes.instrument.witness import Attempt
-from probes.judging import arguments, asking, hindrance, records, under_test, verdict
-from probes.judging.arguments import arguments_words, widest
-from probes.judging.calls import Calls, Way
+from probes.judging import asking, call_arguments, hindrance, records, under_test, verdict
+from probes.judging.call_arguments import arguments_words, widest
 from probes.judging.hindrance import Made
 from probes.judging.inquiry import Inquiry, Role, Try, by_role, entry, number_of
+from probes.judging.needed_calls import Calls, Way
 from probes.judging.obstacles import decisive
 from probes.judging.plan import Case
 from probes.judging.setup import Setup
@@ -50,7 +50,7 @@ def ask(setup: Setup, inquiry: Inquiry) -> None:
     """Plans up to three calls for a case of one cell, and how their answers are judged."""
     case = inquiry.case
     key, made = case.cells[0], case.row.calls(case.cells[0])
-    harmless = arguments.harmless_arguments(setup, case)
+    harmless = call_arguments.harmless_arguments(setup, case)
     if harmless is None and made.free and not case.row.own_calls:
         reason = (
             f"the catalogue has no arguments for {key.syscall} that are known to be harmless; "
@@ -62,7 +62,7 @@ def ask(setup: Setup, inquiry: Inquiry) -> None:
     if reason := decisive(programs, setup.native, made.route, later=later):
         inquiry.judge = lambda _seen, _batch: [verdict.cannot_tell(key, Cause.FILTER, reason)]
         return
-    values = arguments.any_arguments(setup, case) if harmless is None else harmless
+    values = call_arguments.any_arguments(setup, case) if harmless is None else harmless
     call = Call(number_of(key), tuple(one & widest(case.arch) for one in values))
     planned = _planned(setup, inquiry, made, call)
     inquiry.requests += planned.requests
@@ -81,7 +81,7 @@ _RECORDED: Final = frozenset({Role.WITNESSED, Role.FREE})
 
 def _planned(setup: Setup, inquiry: Inquiry, made: Calls, call: Call) -> _Plan:
     twice = made.plainly and not made.records
-    other = arguments.with_unread_bits(setup, inquiry.case, call) if twice else None
+    other = call_arguments.with_unread_bits(setup, inquiry.case, call) if twice else None
     tries = tuple(tries_for(setup, inquiry, made, call, other))
     requests = tuple(_request(setup, inquiry.case, one, call) for one in tries)
     return _Plan(made, call, other, tries, requests)

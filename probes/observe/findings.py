@@ -12,7 +12,7 @@ from probes.instrument import harmless
 from probes.observe.caller import Process
 from probes.observe.limits import limits
 from probes.observe.observation import WorkloadObservation
-from probes.observe.supervisor import Ending
+from probes.observe.supervisor import ObservationEnd
 from probes.observe.tally import TallyKey, TallyRow
 from probes.observe.watch import Kind
 
@@ -139,9 +139,9 @@ def exit_status(observation: WorkloadObservation, found: Sequence[SeenCalls]) ->
     """
     if any(one.stopped_by for one in found):
         return ExitStatus.NOT_CONFORMANT
-    if observation.outcome.ending is Ending.INTERRUPTED:
+    if observation.outcome.ending is ObservationEnd.INTERRUPTED:
         return ExitStatus.INTERRUPTED
-    failed = observation.outcome.ending is Ending.ITSELF and observation.outcome.status != 0
+    failed = observation.outcome.ending is ObservationEnd.ITSELF and observation.outcome.status != 0
     if failed or observation.hidden is None or observation.hidden or weighty(limits(observation)):
         return ExitStatus.CANNOT_TELL
     return ExitStatus.CONFORMANT

@@ -42,7 +42,7 @@ _ENDING: Final = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signa
 WATCHED_SIGNALS: Final = frozenset({*_PASSED_ON, signal.SIGCHLD})
 
 
-class Ending(Enum):
+class ObservationEnd(Enum):
     """Why an observation ended."""
 
     ITSELF = "itself"
@@ -64,7 +64,7 @@ class WorkloadEnd:
     """
 
     status: int
-    ending: Ending
+    ending: ObservationEnd
     nanoseconds: int
 
 
@@ -231,10 +231,10 @@ class _Family:
         self._typed = self._typed or typed
 
     @property
-    def came_to(self) -> Ending:
+    def came_to(self) -> ObservationEnd:
         """Why it ended: by itself, too, if it took Ctrl-C for something else, as a shell does."""
         failed = self._typed and self.status != 0
-        return Ending.INTERRUPTED if self.told or failed else Ending.ITSELF
+        return ObservationEnd.INTERRUPTED if self.told or failed else ObservationEnd.ITSELF
 
     def end(self) -> None:
         """Asks all of them to end, now or, where that was done already, for good."""
@@ -295,7 +295,7 @@ def supervise(
                         events.unregister(workload.listener)
                 if deadline is not None and time.monotonic() >= deadline:
                     deadline = None
-                    ending = Ending.DEADLINE
+                    ending = ObservationEnd.DEADLINE
                     say(f"the deadline of {timeout:g} s has passed: ending the command")
                     family.end()
                 family.end_late_ones()

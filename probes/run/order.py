@@ -20,7 +20,7 @@ from probes.run.settings import Settings
 from probes.run.values import RunOptions, profile_words, profiles_named
 from probes.runtimes.wanted import Start
 from probes.targets import name
-from probes.targets.words import SECCOMP, Container, arches_named
+from probes.targets.words import SECCOMP, ContainerOptions, arches_named
 
 _LARGEST_FILE: Final = 16 << 20
 _PACKAGES: Final = ("cases", "probes", "reports")
@@ -76,7 +76,7 @@ class Order:
             arches=arches_named(plain["arch"]),
             target=name.read_of_run(plain["target"]),
             audit_source=source.read(plain["audit_source"]),
-            container=Container(*plain["container"]),
+            container=ContainerOptions(*plain["container"]),
             start=Start(seccomp, tuple(plain["arguments"]), tuple(plain["command"])),
         )
         granted = Granted.from_plain(plain["granted"])

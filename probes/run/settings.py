@@ -14,7 +14,7 @@ from probes.documents import policy
 from probes.documents.policy import Policy
 from probes.judging import plan
 from probes.judging.plan import Case
-from probes.run import abis, entries, opening
+from probes.run import entries, judged_abis, opening
 from probes.run.entries import Entries
 from probes.run.values import RunOptions
 from probes.targets import StackTarget, Target, ambient, words
@@ -118,7 +118,7 @@ def _of_filters(options: RunOptions, documented: Policy, handed: dict[str, Any] 
     known = arch.of_this_process()
     found = entries.entries(known)
     elsewhere = where is not None and where.native.machine != known[0].machine
-    arches = () if elsewhere else abis.judged(options, found.offered, found.prevented)
+    arches = () if elsewhere else judged_abis.judged(options, found.offered, found.prevented)
     emulation = entries.emulation()
     if handed is not None:
         target = StackTarget.from_plain(handed)
@@ -177,8 +177,8 @@ def _with_limits(
 def _proved(options: RunOptions, part: Target, where: Surroundings | None) -> tuple[Arch, ...]:
     """The ABIs that are proved of a stack of filters."""
     if where is None:
-        return abis.asked(options, abis.named(part, options.profiles))
-    return abis.proved(options, part, where)
+        return judged_abis.asked(options, judged_abis.named(part, options.profiles))
+    return judged_abis.proved(options, part, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ def _left_out(
         dict.fromkeys(
             one
             for part, chosen in zip(target.members, proved, strict=True)
-            for one in abis.named(part, profiles)
+            for one in judged_abis.named(part, profiles)
             if chosen and one not in chosen
         )
     )
@@ -240,7 +240,7 @@ def _ambient(options: RunOptions, documented: Policy, handed: dict[str, Any] | N
     else:
         target = ambient.explore(known)
     offered = tuple(one for one in known if one.name not in target.shut)
-    arches = abis.judged(options, offered)
+    arches = judged_abis.judged(options, offered)
     cases = (
         *plan.plan(documented, profiles, arches, offered, ()),
         *plan.all_judged(profiles, known[0], target.findings),

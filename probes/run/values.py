@@ -13,10 +13,10 @@ from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import name, words
 from probes.targets.name import BUILTIN, TargetName
-from probes.targets.words import Container
+from probes.targets.words import ContainerOptions
 from probes.text import did_you_mean, in_brackets, shown
 
-_NO_CONTAINER: Final = Container()
+_NO_CONTAINER: Final = ContainerOptions()
 _NO_START: Final = Start()
 _PROFILE_NAMES: Final = tuple(profile.value for profile in Profile)
 
@@ -40,7 +40,7 @@ class RunOptions:
     arches: tuple[Arch, ...] = ()
     target: TargetName = field(default_factory=TargetName)
     audit_source: RecordSource = BEST
-    container: Container = field(default_factory=Container)
+    container: ContainerOptions = field(default_factory=ContainerOptions)
     start: Start = field(default_factory=Start)
 
     def asks_for(self, one: Arch) -> bool:
@@ -100,7 +100,7 @@ def read(  # noqa: PLR0913 - as many as a run has
     arch: str = "",
     target: str = BUILTIN,
     audit_source: RecordSource = BEST,
-    container: Container = _NO_CONTAINER,
+    container: ContainerOptions = _NO_CONTAINER,
     start: Start = _NO_START,
 ) -> RunOptions:
     """Takes the options of a run apart.

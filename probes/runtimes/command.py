@@ -36,7 +36,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class RuntimeCommand:
     """A runtime's command line program.
 
     Attributes:

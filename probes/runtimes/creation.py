@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from probes.errors import BadInputError, InstrumentError
-from probes.runtimes.command import PULL_SECONDS, Program
+from probes.runtimes.command import PULL_SECONDS, RuntimeCommand
 from probes.text import shown
 
 ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +28,7 @@ class Creation:
         id: the container's; "" until it is made.
     """
 
-    def __init__(self, program: Program, name: str) -> None:
+    def __init__(self, program: RuntimeCommand, name: str) -> None:
         """Nothing is made yet.
 
         Args:

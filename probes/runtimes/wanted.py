@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from probes.runtimes.command import Program
+from probes.runtimes.command import RuntimeCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Start:
 
     def wanted(self, runtime: str, subject: str) -> "Wanted":
         """A container of an image, a bundle or a root file system under a runtime."""
-        program = Program(runtime, self.command or (runtime,))
+        program = RuntimeCommand(runtime, self.command or (runtime,))
         return Wanted(program, subject, self.seccomp, self.arguments)
 
 
@@ -42,7 +42,7 @@ class Wanted:
         arguments: words of the user's for the command that makes the container.
     """
 
-    program: Program
+    program: RuntimeCommand
     subject: str
     seccomp: Path | None = None
     arguments: tuple[str, ...] = ()

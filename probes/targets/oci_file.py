@@ -20,13 +20,13 @@ from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.compiler import Compiled
 from probes.targets.oci.profile import Source, UnclearError, UnconfinedError
-from probes.targets.oci.reader import Asked, Engine, Reader, Release, Runtime, newest
+from probes.targets.oci.reader import AskedReaders, Engine, Reader, Release, Runtime, newest
 from probes.targets.oci.resolve import listed
 from probes.targets.stack import LOG_FLAG, FilterStack
 
 
 def readers(
-    asked: Asked,
+    asked: AskedReaders,
     installed: Callable[[Engine | Runtime], Release | None],
     *,
     is_bundle: bool,
@@ -96,7 +96,7 @@ class Document:
 def load(
     path: Path,
     container: ProfiledContainer,
-    asked: Asked,
+    asked: AskedReaders,
     document: Callable[[], Document],
     installed: Callable[[Engine | Runtime], Release | None] = oci_installed.installed,
 ) -> FilterStack:
@@ -192,7 +192,7 @@ def _reading(
 def _introduction(
     path: str,
     reader: Reader,
-    asked: Asked,
+    asked: AskedReaders,
     library: str,
     installed: Callable[[Engine | Runtime], Release | None],
 ) -> Iterator[str]:

@@ -14,7 +14,7 @@ from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import bpf_file, builtin
 from probes.targets.name import BPF, BUILTIN, OCI, PID, POLICY, TargetName
-from probes.targets.oci.reader import Asked
+from probes.targets.oci.reader import AskedReaders
 from probes.targets.stack import FilterStack
 from probes.text import shown
 
@@ -40,7 +40,7 @@ class Surroundings:
     native: Arch
     capabilities: frozenset[str]
     kernel: tuple[int, int]
-    asked: Asked = field(default_factory=Asked)
+    asked: AskedReaders = field(default_factory=AskedReaders)
     arches: tuple[Arch, ...] = ()
     start: Start = field(default_factory=Start)
     everything: bool = False
@@ -120,7 +120,7 @@ def _pid(rest: str, where: Surroundings) -> FilterStack:
 
 def _container(runtime: str) -> Callable[[str, Surroundings], FilterStack]:
     def opened(rest: str, where: Surroundings) -> FilterStack:
-        from probes.targets import container as containers  # noqa: PLC0415 - see above
+        from probes.targets import started_container as containers  # noqa: PLC0415 - see above
 
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
         return containers.load(where.start.wanted(runtime, rest))

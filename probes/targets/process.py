@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from probes.finding import Finding, Weight, advice
 from probes.instrument import harvest
 from probes.instrument.harvest import Harvest, ThreadFilters
-from probes.targets import supervisor
+from probes.targets import sandbox_kernel
 from probes.targets.stack import FilterStack
 from probes.targets.threads import alike, named, stack_of, together, told_apart
 
@@ -45,7 +45,7 @@ def _findings(description: str, found: Harvest, stacks: Sequence[FilterStack]) -
             Weight.LIMITS,
             "threads that come and go",
         )
-    if kind := supervisor.of_process(found.pid):
+    if kind := sandbox_kernel.of_process(found.pid):
         yield Finding(
             f"{description} is the supervisor of a sandbox ({kind}): its own filter is there to"
             " protect the host, and is not what confines the programs in the sandbox: judge these"

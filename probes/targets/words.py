@@ -17,14 +17,14 @@ from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.runtimes.wanted import Start
 from probes.targets.oci.capability import capability_set
-from probes.targets.oci.reader import Asked, Engine, Release, Runtime, release
+from probes.targets.oci.reader import AskedReaders, Engine, Release, Runtime, release
 from probes.targets.oci.resolve import kernel_version
 from probes.targets.open import Surroundings
 from probes.text import did_you_mean, in_brackets, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class TargetOption:
     """An option of ``oci:FILE``.
 
     Attributes:
@@ -39,14 +39,14 @@ class Option:
 
 
 OPTIONS: Final = (
-    Option(
+    TargetOption(
         "cap",
         "NAMES",
         "the container's capabilities, comma-separated, or all, none, docker's or podman's default "
         "set; default: docker",
     ),
-    Option("kernel", "RELEASE", "the container's kernel, such as 6.1; default: this one"),
-    Option(
+    TargetOption("kernel", "RELEASE", "the container's kernel, such as 6.1; default: this one"),
+    TargetOption(
         "engine",
         "ENGINE",
         "who reads the file: docker, podman, containerd, cri-o, or bundle for the runtime itself; "
@@ -54,7 +54,7 @@ OPTIONS: Final = (
         "where none is, the newest; without the option all of them read it, and a documented call "
         "about which they do not agree cannot be told",
     ),
-    Option(
+    TargetOption(
         "runtime",
         "RUNTIME",
         "who compiles it, runc or crun, also with @VERSION, as in runc@1.1.5; runc answers ENOSYS "
@@ -69,18 +69,18 @@ RUNTIME_ARG: Final = "runtime-arg"
 RUNTIME_COMMAND: Final = "runtime-command"
 
 START_OPTIONS: Final = (
-    Option(
+    TargetOption(
         SECCOMP,
         "FILE",
         "the profile that the container gets, as its runtime takes it; default: the runtime's own",
     ),
-    Option(
+    TargetOption(
         RUNTIME_ARG,
         "ARG",
         "a further argument of the command that makes the container, such as --cap-add=SYS_ADMIN; "
         "may be given several times",
     ),
-    Option(
+    TargetOption(
         RUNTIME_COMMAND,
         "WORDS",
         "how the runtime's program is called, such as 'podman --cgroup-manager cgroupfs'; default: "
@@ -106,7 +106,7 @@ def start(seccomp: Path | None, arguments: Sequence[str], command: str) -> Start
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class ContainerOptions:
     """The words of ``OPTIONS`` as they were given; "" means the default."""
 
     cap: str = ""
@@ -116,7 +116,7 @@ class Container:
 
 
 def surroundings(
-    policy: Path, profile: Profile, wanted: Sequence[Arch], container: Container
+    policy: Path, profile: Profile, wanted: Sequence[Arch], container: ContainerOptions
 ) -> Surroundings:
     """Reads what targets depend on.
 
@@ -130,7 +130,7 @@ def surroundings(
         BadInputError: a word has no meaning.
     """
     machine = wanted[0].machine if wanted else arch.machine_here()
-    asked = Asked(
+    asked = AskedReaders(
         _release("engine", container.engine, Engine),
         _release("runtime", container.runtime, Runtime),
     )

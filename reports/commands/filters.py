@@ -10,7 +10,7 @@ from probes.arch import Arch
 from probes.files import DEFAULT_POLICY
 from probes.targets import words
 from probes.targets.open import Surroundings
-from probes.targets.words import Container
+from probes.targets.words import ContainerOptions
 
 
 def add_surroundings(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def surroundings(options: argparse.Namespace, wanted: Sequence[Arch]) -> Surroun
     Raises:
         BadInputError: a word has no meaning.
     """
-    container = Container(options.cap, options.kernel, options.engine, options.runtime)
+    container = ContainerOptions(options.cap, options.kernel, options.engine, options.runtime)
     found = words.surroundings(policy_path(options), Profile(options.profile), wanted, container)
     seccomp = Path(options.seccomp) if options.seccomp else None
     start = words.start(seccomp, options.runtime_arg, options.runtime_command)

@@ -19,7 +19,7 @@ from probes.observe.findings import SeenCalls, exit_status
 from probes.observe.hiding import UNKNOWN
 from probes.observe.limits import limits
 from probes.observe.observation import WorkloadObservation
-from probes.observe.supervisor import Ending, WorkloadEnd
+from probes.observe.supervisor import ObservationEnd, WorkloadEnd
 from probes.observe.watch import Kind
 from probes.text import visible
 
@@ -134,9 +134,9 @@ def _ending(outcome: WorkloadEnd) -> str:
         else f"was ended by {status['signal']}"
     )
     why = {
-        Ending.ITSELF: "",
-        Ending.DEADLINE: ", at the deadline",
-        Ending.INTERRUPTED: ", when it was interrupted",
+        ObservationEnd.ITSELF: "",
+        ObservationEnd.DEADLINE: ", at the deadline",
+        ObservationEnd.INTERRUPTED: ", when it was interrupted",
     }
     return f"the command {how} {seconds}{why[outcome.ending]}"
 
@@ -247,7 +247,7 @@ def notes(report: ObservationReport) -> list[str]:
     if (
         report.status is ExitStatus.CANNOT_TELL
         and outcome.status
-        and outcome.ending is Ending.ITSELF
+        and outcome.ending is ObservationEnd.ITSELF
     ):
         said.append(
             "the command failed, so it may not have come to the calls that it makes when it works"

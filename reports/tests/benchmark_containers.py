@@ -32,7 +32,7 @@ from probes.instrument import harvest
 from probes.runtimes import container
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Wanted
-from probes.targets import container as target
+from probes.targets import started_container as target
 from probes.tests.support.machine import Machine, bundle, private_machine, static_root
 
 TURNS: Final = 5

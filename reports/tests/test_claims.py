@@ -16,8 +16,8 @@ from probes.documents import policy
 from probes.files import DEFAULT_POLICY, SUITE
 from probes.instrument.calls import Observation, Route, Stage
 from probes.judging import advice, claims, judges, plan, verdict
-from probes.judging.calls import Calls, always
 from probes.judging.claims import About, Row
+from probes.judging.needed_calls import Calls, always
 from probes.judging.sighting import Question, Sighting
 from reports.formats import hdf, oscal
 from reports.html.compliance import render

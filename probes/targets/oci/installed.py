@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from probes.errors import SuiteError
-from probes.runtimes.command import Program
+from probes.runtimes.command import RuntimeCommand
 from probes.targets.oci.reader import OLDEST, Engine, Release, Runtime, Version, version_of
 
 _SECONDS: Final = 5.0
@@ -36,7 +36,7 @@ def installed(name: Engine | Runtime) -> Release | None:
     """
     for program, *arguments in _QUESTIONS.get(name, ()):
         try:
-            said = Program(program, (program,)).run(*arguments, seconds=_SECONDS)
+            said = RuntimeCommand(program, (program,)).run(*arguments, seconds=_SECONDS)
         except SuiteError:
             continue
         # podman-docker answers as docker, with podman's version.

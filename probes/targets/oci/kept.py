@@ -16,7 +16,7 @@ from probes.action import FilterReturn
 from probes.arch import Arch
 from probes.filters import bpf
 from probes.filters.bpf import Program, SeccompData
-from probes.targets.oci.profile import ARGUMENTS, Condition, Operator
+from probes.targets.oci.profile import ARGUMENTS, SeccompArg, SeccompOperator
 from probes.targets.oci.resolve import Resolved, ResolvedRule, listed, repeats
 
 _U64: Final = (1 << 64) - 1
@@ -107,17 +107,17 @@ def _possible(
     return tuple(dict.fromkeys(matching)) or (default,)
 
 
-def _holds(condition: Condition, argument: int) -> bool:
+def _holds(condition: SeccompArg, argument: int) -> bool:
     value = condition.value
-    if condition.operator is Operator.MASKED_EQ:
+    if condition.operator is SeccompOperator.MASKED_EQ:
         return argument & value == condition.value_two
     return {
-        Operator.NE: argument != value,
-        Operator.LT: argument < value,
-        Operator.LE: argument <= value,
-        Operator.EQ: argument == value,
-        Operator.GE: argument >= value,
-        Operator.GT: argument > value,
+        SeccompOperator.NE: argument != value,
+        SeccompOperator.LT: argument < value,
+        SeccompOperator.LE: argument <= value,
+        SeccompOperator.EQ: argument == value,
+        SeccompOperator.GE: argument >= value,
+        SeccompOperator.GT: argument > value,
     }[condition.operator]
 
 
@@ -146,12 +146,12 @@ def _edges(rules: Sequence[ResolvedRule], width: int) -> Iterator[tuple[int, ...
     yield from itertools.product(*(tuple(values.get(i, (0,))) for i in range(ARGUMENTS)))
 
 
-def _near(condition: Condition, width: int) -> tuple[int, ...]:
+def _near(condition: SeccompArg, width: int) -> tuple[int, ...]:
     """Values at the edge of a condition, whole and cut to 32 bits."""
     value, second = condition.value, condition.value_two
     near = (
         (second, second ^ (value & -value), ~value)
-        if condition.operator is Operator.MASKED_EQ
+        if condition.operator is SeccompOperator.MASKED_EQ
         else (value, value - 1, value + 1)
     )
     return tuple(word & mask for word in near for mask in (width, bpf.U32))

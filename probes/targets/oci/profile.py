@@ -35,7 +35,7 @@ ARGUMENTS: Final = 6
 """How many arguments a system call has."""
 
 
-class Operator(IntEnum):
+class SeccompOperator(IntEnum):
     """How an argument is compared: ``enum scmp_compare`` of libseccomp's seccomp.h.in."""
 
     NE = 1
@@ -57,8 +57,8 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
 )
 """The actions by their names in profiles."""
 
-OPERATORS: Mapping[str, Operator] = MappingProxyType(
-    {operator.scmp: operator for operator in Operator}
+OPERATORS: Mapping[str, SeccompOperator] = MappingProxyType(
+    {operator.scmp: operator for operator in SeccompOperator}
 )
 
 ARCHITECTURES: Mapping[str, int] = MappingProxyType(
@@ -100,7 +100,7 @@ FLAGS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class SeccompArg:
     """A condition on an argument.
 
     Attributes:
@@ -111,7 +111,7 @@ class Condition:
     """
 
     index: int
-    operator: Operator
+    operator: SeccompOperator
     value: int
     value_two: int
 
@@ -132,7 +132,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SyscallRule:
     """An entry of ``syscalls``.
 
     Attributes:
@@ -151,13 +151,13 @@ class Rule:
     action: Action
     errno_ret: int | None = None
     errno: str = ""
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[SeccompArg, ...] = ()
     includes: Circumstances = Circumstances()
     excludes: Circumstances = Circumstances()
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class SeccompProfile:
     """A profile as it is written.
 
     Attributes:
@@ -186,7 +186,7 @@ class Profile:
     arch_map: tuple[tuple[str, tuple[str, ...]], ...] = ()
     flags: tuple[str, ...] = ()
     listener: bool = False
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[SyscallRule, ...] = ()
     raw: bytes | None = None
     knows_all_calls: bool = False
     findings: tuple[str, ...] = ()
@@ -229,7 +229,7 @@ def load(path: Path) -> Source:
     return Source(document.path, _parsed(path, document))
 
 
-def decode(source: Source, dialect: Dialect) -> Profile:
+def decode(source: Source, dialect: Dialect) -> SeccompProfile:
     """What a reader makes of a file.
 
     Raises:
@@ -259,7 +259,7 @@ def decode(source: Source, dialect: Dialect) -> Profile:
     )
 
 
-def read(path: Path) -> Profile:
+def read(path: Path) -> SeccompProfile:
     """Reads a profile or a bundle's ``config.json`` with every key that some reader knows.
 
     Raises:
@@ -314,7 +314,7 @@ def _decoded(written: "_Object", encoded: str) -> bytes:
 
 def _replaced(
     document: "_Document", seccomp: "_Object | None", annotations: _Annotations
-) -> Profile:
+) -> SeccompProfile:
     """What crun installs where an annotation has the program: the rules do not count, flags do."""
     document.find(
         f"annotations.{_RAW}", "holds the program that crun installs; no rule of the file counts"
@@ -322,7 +322,7 @@ def _replaced(
     flags: tuple[str, ...] = ()
     if seccomp is not None:
         flags = seccomp.choices("flags", FLAGS, "flag that runtimes know")
-    return Profile(
+    return SeccompProfile(
         path=document.path,
         bundle=True,
         default_action=Action.ALLOW,
@@ -609,7 +609,7 @@ def _quoted(text: str) -> str:
     return f"'{shown(short)}'"
 
 
-def _profile(seccomp: _Object) -> Profile:
+def _profile(seccomp: _Object) -> SeccompProfile:
     document, dialect = seccomp.document, seccomp.document.dialect
     rules = seccomp.children("syscalls")
     if not seccomp.text("defaultAction"):
@@ -636,7 +636,7 @@ def _profile(seccomp: _Object) -> Profile:
             "has both architectures and archMap, which Docker and Podman refuse; keep one of them",
         )
     action = _action(seccomp, "defaultAction")
-    profile = Profile(
+    profile = SeccompProfile(
         path=document.path,
         bundle=not dialect.is_conditional,
         default_action=action,
@@ -699,7 +699,7 @@ def _errno_ret(owner: _Object, key: str, action: Action) -> int | None:
     return value
 
 
-def _rule(entry: _Object) -> Rule:
+def _rule(entry: _Object) -> SyscallRule:
     dialect = entry.document.dialect
     names = entry.texts("names")
     if dialect.is_exact and entry.get("names") is None:
@@ -715,7 +715,7 @@ def _rule(entry: _Object) -> Rule:
         _check_name(entry, "name", name)
         names = (name,)
     action = _action(entry, "action")
-    rule = Rule(
+    rule = SyscallRule(
         place=entry.place,
         names=names,
         action=action,
@@ -740,7 +740,7 @@ def _check_name(entry: _Object, key: str, name: str) -> None:
         raise entry.refusal(key, f"is {_quoted(name)}, which is no system call's name; mend it")
 
 
-def _condition(entry: _Object) -> Condition:
+def _condition(entry: _Object) -> SeccompArg:
     operator = entry.text("op")
     if not operator:
         raise entry.refusal("op", f"is missing; add one of {', '.join(OPERATORS)}")
@@ -748,7 +748,7 @@ def _condition(entry: _Object) -> Condition:
     index = entry.whole("index") or 0
     if index >= ARGUMENTS:
         raise entry.refusal("index", f"is {index}, but arguments are counted from 0 to 5")
-    condition = Condition(
+    condition = SeccompArg(
         index=index,
         operator=OPERATORS[operator],
         value=entry.whole("value") or 0,

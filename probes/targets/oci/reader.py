@@ -340,7 +340,7 @@ def newest_reader(engine: Engine = Engine.DOCKER, runtime: Runtime = Runtime.RUN
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedReaders:
     """Who was said to read a profile.
 
     Attributes:

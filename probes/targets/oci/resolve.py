@@ -21,7 +21,7 @@ from probes.action import DATA_MASK, MAX_ERRNO, Action, FilterReturn
 from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.targets.oci.capability import CAPABILITIES
-from probes.targets.oci.profile import Condition, Profile, Rule, UnclearError
+from probes.targets.oci.profile import SeccompArg, SeccompProfile, SyscallRule, UnclearError
 from probes.targets.oci.reader import Engine, Reader, Runtime, newest_reader
 from probes.text import shown
 
@@ -59,7 +59,7 @@ class ResolvedRule:
 
     name: str
     returns: FilterReturn
-    conditions: tuple[Condition, ...]
+    conditions: tuple[SeccompArg, ...]
     place: str
 
 
@@ -116,7 +116,7 @@ _N32_NAMES: Final = frozenset({"mipsel64n32", "mips3l64n32"})
 
 
 def resolve(
-    profile: Profile,
+    profile: SeccompProfile,
     native: Arch,
     capabilities: Collection[str],
     kernel: tuple[int, int],
@@ -184,7 +184,7 @@ class _Picked:
     rules: tuple[ResolvedRule, ...]
 
 
-def _pick(profile: Profile, container: _Container) -> _Picked:
+def _pick(profile: SeccompProfile, container: _Container) -> _Picked:
     default_errno_ret = _errno_of(
         profile, "defaultErrno", profile.default_errno_ret, profile.default_errno, container
     )
@@ -205,7 +205,7 @@ def _pick(profile: Profile, container: _Container) -> _Picked:
     return _Picked(default, default_errno_ret, architectures, rules)
 
 
-def _counts(rule: Rule, container: _Container) -> bool:
+def _counts(rule: SyscallRule, container: _Container) -> bool:
     """Whether a rule's includes and excludes let it count."""
     asks, bars = rule.includes, rule.excludes
     docker = container.engine is Engine.DOCKER
@@ -223,7 +223,7 @@ def _counts(rule: Rule, container: _Container) -> bool:
     return asks.min_kernel is None or container.kernel >= asks.min_kernel
 
 
-def _returns(profile: Profile, rule: Rule, container: _Container) -> FilterReturn:
+def _returns(profile: SeccompProfile, rule: SyscallRule, container: _Container) -> FilterReturn:
     data = _errno_of(profile, f"{rule.place}.errno", rule.errno_ret, rule.errno, container)
     return _filter_return(rule.action, data)
 
@@ -327,7 +327,7 @@ _SAME_EVERYWHERE: Final = 34
 
 
 def _errno_of(
-    profile: Profile, place: str, number: int | None, name: str, container: _Container
+    profile: SeccompProfile, place: str, number: int | None, name: str, container: _Container
 ) -> int | None:
     """What Podman makes of a number and a name for the same; Docker sees only the number."""
     if not name or container.engine is Engine.DOCKER:
@@ -358,7 +358,7 @@ def _machine() -> str:
     return os.uname().machine
 
 
-def _check_words(profile: Profile, picked: _Picked, reader: Reader) -> None:
+def _check_words(profile: SeccompProfile, picked: _Picked, reader: Reader) -> None:
     """Refuses actions, architectures and flags that the runtime does not know."""
     words = [
         *(("the architecture", name) for name in picked.architectures),
@@ -373,7 +373,7 @@ def _check_words(profile: Profile, picked: _Picked, reader: Reader) -> None:
             )
 
 
-def _check_errnos(profile: Profile, picked: _Picked, reader: Reader) -> None:
+def _check_errnos(profile: SeccompProfile, picked: _Picked, reader: Reader) -> None:
     """Refuses what crun refuses: an errno beside an action that has none."""
     if reader.runtime.name is not Runtime.CRUN:
         return
@@ -391,7 +391,7 @@ def _check_errnos(profile: Profile, picked: _Picked, reader: Reader) -> None:
             )
 
 
-def _check_notifications(profile: Profile, picked: _Picked, reader: Reader) -> None:
+def _check_notifications(profile: SeccompProfile, picked: _Picked, reader: Reader) -> None:
     """Refuses what runc refuses of SCMP_ACT_NOTIFY, and crun does not.
 
     Without a listener the kernel answers ENOSYS, and under crun so do such rules.
@@ -417,7 +417,7 @@ def _check_notifications(profile: Profile, picked: _Picked, reader: Reader) -> N
         )
 
 
-def _words_without_meaning(profile: Profile) -> Iterator[str]:
+def _words_without_meaning(profile: SeccompProfile) -> Iterator[str]:
     """Findings about capabilities and architectures that no container ever has."""
     arches = {*_GO_NAMES.values(), *_DOCKER_NAMES.values(), *_OTHER_NAMES, *_N32_NAMES}
     for rule in profile.rules:
@@ -444,7 +444,7 @@ def _effect(what: str, effect: str, words: Sequence[str], known: Collection[str]
     return effect
 
 
-def _joined_by_or(picked: _Picked, profile: Profile) -> Iterator[str]:
+def _joined_by_or(picked: _Picked, profile: SeccompProfile) -> Iterator[str]:
     """Findings about conditions that look like a conjunction and are none."""
     seen: set[str] = set()
     for rule in picked.rules:
@@ -461,7 +461,7 @@ def repeats(rule: ResolvedRule) -> bool:
     return max(Counter(each.index for each in rule.conditions).values(), default=0) > 1
 
 
-def _without_effect(picked: _Picked, profile: Profile) -> Iterator[str]:
+def _without_effect(picked: _Picked, profile: SeccompProfile) -> Iterator[str]:
     """Findings about rules that an unconditional rule for the same call makes void.
 
     In libseccomp the first unconditional rule of a call beats all others, whatever their order.

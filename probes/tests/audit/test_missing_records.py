@@ -22,8 +22,8 @@ from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Zygote
-from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
+from probes.judging.needed_calls import Way
 from probes.judging.plan import Case
 from probes.tests.support.oracles import require
 from probes.tests.support.stacks import target_of

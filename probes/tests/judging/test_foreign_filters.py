@@ -21,8 +21,8 @@ from probes.filters.bpf import Program
 from probes.instrument import abis as kernel_abis
 from probes.instrument.calls import Observation, Request, Route, Stage, Zygote
 from probes.judging import obstacles
-from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
+from probes.judging.needed_calls import Way
 from probes.judging.plan import Case, plan
 from probes.tests.support import mutants
 from probes.tests.support.stacks import target_of

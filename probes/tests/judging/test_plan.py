@@ -16,7 +16,7 @@ from probes.cell import CellKey, Claim
 from probes.documents import policy
 from probes.files import SUITE
 from probes.judging import claims, plan, verdict
-from probes.judging.calls import Way
+from probes.judging.needed_calls import Way
 from probes.judging.plan import Case
 
 ROOT = SUITE

@@ -28,8 +28,8 @@ from probes.instrument.calls import Observation, Stage, Zygote
 from probes.instrument.effect import Effect
 from probes.instrument.witness import ERRNOS, MARKER_ERRNO
 from probes.judging import examiner, verdict
-from probes.judging.calls import Way
 from probes.judging.examiner import Examiner
+from probes.judging.needed_calls import Way
 from probes.judging.plan import Case
 from probes.judging.proved import Counterexample, judge_proof
 from probes.judging.sentences import subject

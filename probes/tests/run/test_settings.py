@@ -27,7 +27,7 @@ from probes.run.settings import Settings
 from probes.run.values import RunOptions
 from probes.runtimes.wanted import Start
 from probes.targets import builtin
-from probes.targets.words import Container, start
+from probes.targets.words import ContainerOptions, start
 
 POLICY = str(SUITE / "cases" / "policies" / "container-restrictions.toml")
 KERNEL = arch.offered_by(os.uname().machine)
@@ -249,21 +249,25 @@ BAD_TARGETS = [
         "--target",
         "no process 4194305",
     ),
-    (asked(container=Container(cap="all")), "--cap", "--target=oci:FILE"),
+    (asked(container=ContainerOptions(cap="all")), "--cap", "--target=oci:FILE"),
     (
         partial(
-            values.read, POLICY, target="pid:1", profile="kill", container=Container(kernel="6.1")
+            values.read,
+            POLICY,
+            target="pid:1",
+            profile="kill",
+            container=ContainerOptions(kernel="6.1"),
         ),
         "--kernel",
         "oci:FILE",
     ),
     (
-        asked(container=Container(engine="podman")),
+        asked(container=ContainerOptions(engine="podman")),
         "--engine",
         "name a profile",
     ),
     (
-        asked(container=Container(runtime="crun")),
+        asked(container=ContainerOptions(runtime="crun")),
         "--runtime",
         "name a profile",
     ),
@@ -274,13 +278,13 @@ BAD_TARGETS = [
             hint,
         )
         for container, option, hint in [
-            (Container(cap="sys_admim"), "--cap", "did you mean CAP_SYS_ADMIN?"),
-            (Container(cap=","), "--cap", "capabilities(7)"),
-            (Container(kernel="six"), "--kernel", "6.1"),
-            (Container(engine="Podman"), "--engine", "did you mean podman?"),
-            (Container(engine="lxc"), "--engine", "podman, containerd, cri-o or bundle"),
-            (Container(runtime="rune"), "--runtime", "did you mean runc?"),
-            (Container(runtime="x"), "--runtime", "runc or crun"),
+            (ContainerOptions(cap="sys_admim"), "--cap", "did you mean CAP_SYS_ADMIN?"),
+            (ContainerOptions(cap=","), "--cap", "capabilities(7)"),
+            (ContainerOptions(kernel="six"), "--kernel", "6.1"),
+            (ContainerOptions(engine="Podman"), "--engine", "did you mean podman?"),
+            (ContainerOptions(engine="lxc"), "--engine", "podman, containerd, cri-o or bundle"),
+            (ContainerOptions(runtime="rune"), "--runtime", "did you mean runc?"),
+            (ContainerOptions(runtime="x"), "--runtime", "runc or crun"),
         ]
     ),
 ]

@@ -14,7 +14,7 @@ from probes.filters import bpf
 from probes.filters.comparison import compare
 from probes.runtimes import arguments, container
 from probes.runtimes.wanted import Wanted
-from probes.targets import container as target
+from probes.targets import started_container as target
 from probes.tests.support import machine as machines
 from probes.tests.support.machine import Machine, bundle, need, private_machine, static_root
 from probes.tests.support.oracles import require

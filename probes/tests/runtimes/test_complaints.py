@@ -4,7 +4,7 @@ import pytest
 
 from probes.errors import BadInputError
 from probes.runtimes import complaints
-from probes.runtimes.command import Program
+from probes.runtimes.command import RuntimeCommand
 
 CGROUPS_V1 = (
     'time="2026-01-01T00:00:00Z" level=warning msg="Using cgroups-v1 which is deprecated in favor'
@@ -109,7 +109,9 @@ def test_what_an_error_means(meant: str, said: str) -> None:
 
 
 def test_warnings_are_none_of_its_words() -> None:
-    program = Program("podman", ("sh", "-c", f"echo '{CGROUPS_V1}' >&2; echo no >&2; exit 125"))
+    program = RuntimeCommand(
+        "podman", ("sh", "-c", f"echo '{CGROUPS_V1}' >&2; echo no >&2; exit 125")
+    )
     with pytest.raises(BadInputError) as caught:
         program.run("create")
     assert str(caught.value).endswith(" create: its own words: no")
@@ -118,11 +120,13 @@ def test_warnings_are_none_of_its_words() -> None:
 def test_an_error_on_standard_output_counts_beside_a_warning() -> None:
     words = ("sh", "-c", f"echo '{CGROUPS_V1}' >&2; echo 'Error: seccomp: no'; exit 125")
     with pytest.raises(BadInputError, match=f"{SECCOMP}; its own words: Error: seccomp: no"):
-        Program("podman", words).run("create")
+        RuntimeCommand("podman", words).run("create")
 
 
 def test_a_word_of_the_user_s_names_no_reason() -> None:
-    program = Program("docker", ("sh", "-c", 'echo "Error: $3: nothing here" >&2; exit 1', "x"))
+    program = RuntimeCommand(
+        "docker", ("sh", "-c", 'echo "Error: $3: nothing here" >&2; exit 1', "x")
+    )
     with pytest.raises(BadInputError) as caught:
         program.run("create", "--name", "my-seccomp-and-cgroup")
     assert " create: its own words: Error: my-seccomp-and-cgroup" in str(caught.value)

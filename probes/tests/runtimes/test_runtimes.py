@@ -33,11 +33,11 @@ from probes.instrument.calls import Call, Zygote
 from probes.instrument.effect import Effect
 from probes.judging import executed
 from probes.runtimes import container, holder
-from probes.runtimes.command import Program
+from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Holder, Wanted
 from probes.targets import StackTarget
-from probes.targets import container as target
+from probes.targets import started_container as target
 from probes.targets.oci import compiler
 from probes.tests.support import replay
 from probes.tests.support.emitter import wait_for
@@ -426,7 +426,7 @@ def test_an_exec_that_forgets_the_filter(machine: Machine, root: Path, tmp_path:
     script.write_text(EXEC_WITHOUT_A_FILTER)
     script.chmod(0o755)
     right = machine.wanted("runc", root, CUSTOM)
-    wrong = replace(right, program=Program("runc", machine.words(str(script))))
+    wrong = replace(right, program=RuntimeCommand("runc", machine.words(str(script))))
 
     good, bad = target.load(right), target.load(wrong)
 
@@ -583,7 +583,7 @@ def test_a_daemon_that_cannot_be_reached(machine: Machine, root: Path) -> None:
     need("docker")
     wanted = machine.wanted("docker", root)
     words = (*wanted.program.words[:-1], "DOCKER_HOST=unix:///run/none.sock", "docker")
-    sentence = refusal(replace(wanted, program=Program("docker", words)))
+    sentence = refusal(replace(wanted, program=RuntimeCommand("docker", words)))
     assert "its daemon cannot be reached: start it, or say where it is (DOCKER_HOST)" in sentence
     assert "unix:///run/none.sock" in sentence
     # It is what went wrong first, although the container cannot be removed for the same reason.
@@ -594,7 +594,9 @@ def test_a_daemon_that_cannot_be_reached(machine: Machine, root: Path) -> None:
 @pytest.mark.parametrize("runtime", ["docker", "podman"])
 def test_a_profile_that_is_not_there(runtime: str) -> None:
     """It is said before the runtime is asked for anything."""
-    sentence = refusal(Wanted(Program(runtime, ("false",)), "image", Path("/no/such/file.json")))
+    sentence = refusal(
+        Wanted(RuntimeCommand(runtime, ("false",)), "image", Path("/no/such/file.json"))
+    )
     assert sentence == (
         "/no/such/file.json: a seccomp profile cannot be read from there (No such file or"
         " directory); check the path and its permissions"
@@ -615,7 +617,7 @@ def test_a_container_that_cannot_be_removed(tmp_path: Path) -> None:
     script.write_text(UNREMOVABLE)
     script.chmod(0o755)
     root = static_root(tmp_path, PROGRAM)
-    sentence = refusal(Wanted(Program("runc", (str(script),)), str(bundle(tmp_path, root))))
+    sentence = refusal(Wanted(RuntimeCommand("runc", (str(script),)), str(bundle(tmp_path, root))))
     assert f"{script} create: its own words: no room left; nor can the" in sentence
     assert sentence.endswith("delete: its own words: device busy")
 
@@ -646,7 +648,7 @@ def test_a_profile_under_which_nothing_can_run(runtime: str, machine: Machine, r
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_runtime_that_is_not_installed(runtime: str, root: Path) -> None:
     subject = str(bundle(Path(tempfile.mkdtemp(dir=root.parent)), root))
-    wanted = Wanted(Program(runtime, ("/no/such/program",)), subject)
+    wanted = Wanted(RuntimeCommand(runtime, ("/no/such/program",)), subject)
     assert refusal(wanted) == (
         f"{runtime} cannot be started here: /no/such/program: No such file or directory: install "
         f"{runtime}, or put it on PATH"
@@ -666,13 +668,13 @@ BAD_BUNDLES = {
 def test_a_bundle_that_is_none(text: str | None, words: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "config.json").write_text(text)
-    sentence = refusal(Wanted(Program("runc", ("runc",)), str(tmp_path)))
+    sentence = refusal(Wanted(RuntimeCommand("runc", ("runc",)), str(tmp_path)))
     assert f"{tmp_path}/config.json: " in sentence
     assert words in sentence
 
 
 def test_a_root_file_system_that_is_none(tmp_path: Path) -> None:
-    sentence = refusal(Wanted(Program("bwrap", ("bwrap",)), str(tmp_path / "none")))
+    sentence = refusal(Wanted(RuntimeCommand("bwrap", ("bwrap",)), str(tmp_path / "none")))
     assert "no root file system can be read there (No such file or directory)" in sentence
 
 
@@ -691,7 +693,7 @@ SAID = {
 
 @pytest.mark.parametrize(("said", "words"), SAID.values(), ids=SAID)
 def test_what_a_runtime_says(said: str, words: str) -> None:
-    fake = Program("fake", ("sh", "-c", f"echo '{said}' >&2; exit 125"))
+    fake = RuntimeCommand("fake", ("sh", "-c", f"echo '{said}' >&2; exit 125"))
     with pytest.raises(BadInputError) as caught:
         fake.run("create")
     assert words.removeprefix("fake create: ") in str(caught.value)
@@ -703,7 +705,7 @@ def test_a_runtime_that_does_not_answer(tmp_path: Path) -> None:
     script.write_text("#!/bin/sh\nsleep 50 & echo $! >$0.pid; wait\n")
     script.chmod(0o755)
     with pytest.raises(InstrumentError, match="hangs create: no end after 1 s"):
-        Program("runc", (str(script),)).run("create", seconds=1.0)
+        RuntimeCommand("runc", (str(script),)).run("create", seconds=1.0)
     child = int((tmp_path / "hangs.pid").read_text())
     wait_for(lambda: not Path(f"/proc/{child}/exe").exists(), "what it started goes on")
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from probes.errors import SuiteError
 from probes.runtimes import container
-from probes.runtimes.command import Program
+from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.wanted import Wanted
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.oracles import require, unavailable
@@ -172,7 +172,7 @@ class Machine:
     def _wanted(
         self, runtime: str, root: Path, profile: Path | None, arguments: Sequence[str]
     ) -> Wanted:
-        program = Program(runtime, self.words(runtime))
+        program = RuntimeCommand(runtime, self.words(runtime))
         parent = (f"--cgroup-parent=/{self.name}",) if runtime in {"docker", "podman"} else ()
         return Wanted(program, self.subject(runtime, root), profile, (*parent, *arguments))
 

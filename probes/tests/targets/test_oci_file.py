@@ -15,7 +15,7 @@ from probes.filters import bpf
 from probes.filters.bpf import SeccompData, statement
 from probes.finding import Finding, Weight, undecided
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
-from probes.targets.oci.reader import Asked, Engine, Release, Runtime
+from probes.targets.oci.reader import AskedReaders, Engine, Release, Runtime
 from probes.targets.oci_file import Document, ProfiledContainer, load
 from probes.targets.stack import FilterStack
 
@@ -32,8 +32,8 @@ RELEASES: Final[Mapping[str, Release]] = {
         Release(Runtime.CRUN, (1, 8, 1)),
     )
 }
-RUNC: Final = Asked(runtime=Runtime.RUNC)
-CRUN: Final = Asked(runtime=Runtime.CRUN)
+RUNC: Final = AskedReaders(runtime=Runtime.RUNC)
+CRUN: Final = AskedReaders(runtime=Runtime.CRUN)
 
 Json = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def bundle(profile: Json | None, **annotations: object) -> Json:
 def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one of them
     directory: Path,
     content: Json | str,
-    asked: Asked | None = None,
+    asked: AskedReaders | None = None,
     arches: Sequence[Arch] = X86[:1],
     calls: tuple[str, ...] = CALLS,
     *,
@@ -67,7 +67,7 @@ def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one 
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     container = ProfiledContainer(X86[0], DOCKER_CAPABILITIES, (6, 1))
     document = Document(calls, tuple(arches), others, everything)
-    return load(path, container, asked or Asked(), lambda: document, RELEASES.get)
+    return load(path, container, asked or AskedReaders(), lambda: document, RELEASES.get)
 
 
 def limit(found: FilterStack) -> Finding:
@@ -160,7 +160,7 @@ def test_a_call_about_which_readers_do_not_agree_is_undecided(name: str, tmp_pat
 @pytest.mark.parametrize("name", UNDECIDED)
 @pytest.mark.parametrize("engine", Engine)
 def test_a_named_reader_decides(name: str, engine: Engine, tmp_path: Path) -> None:
-    asked = Asked(engine, Runtime.RUNC)
+    asked = AskedReaders(engine, Runtime.RUNC)
     assert is_decided(read(tmp_path, UNDECIDED[name][0], asked))
 
 
@@ -214,7 +214,7 @@ def test_a_call_that_is_left_alone_by_some_readers_only_is_undecided(tmp_path: P
     assert "do not agree about sysfs, which the policy leaves alone: containerd" in undecided(
         found.findings, "sysfs"
     )
-    named = read(tmp_path, content, Asked(Engine.DOCKER), others=("getpid", "sysfs"))
+    named = read(tmp_path, content, AskedReaders(Engine.DOCKER), others=("getpid", "sysfs"))
     assert undecided(named.findings, "sysfs") == ""
 
 
@@ -230,7 +230,7 @@ def test_that_readers_differ_elsewhere_is_a_limit_where_all_is_asked(tmp_path: P
         if differs:
             assert "where containerd 1.6.20" in limit(found).text
             assert limit(found).calls == ()
-        named = read(tmp_path, DECIDED[name], Asked(Engine.DOCKER), everything=True)
+        named = read(tmp_path, DECIDED[name], AskedReaders(Engine.DOCKER), everything=True)
         assert is_decided(named), name
 
 
@@ -248,7 +248,7 @@ def test_who_reads_is_told(tmp_path: Path) -> None:
     assert "libseccomp " in found.description
     told = "".join(map(str, found.findings))
     assert "as docker 20.10.24 (installed here) and runc 1.1.5 (installed here)" in told
-    asked = Asked(Release(Engine.CRI_O, (1, 36)), Release(Runtime.CRUN, (1, 28)))
+    asked = AskedReaders(Release(Engine.CRI_O, (1, 36)), Release(Runtime.CRUN, (1, 28)))
     found = read(tmp_path, allowing(rule("acct")), asked)
     assert "(cri-o@1.36, crun@1.28, " in found.description
     assert "as cri-o 1.36 (as asked for) and crun 1.28 (as asked for)" in str(found.findings[0])
@@ -263,7 +263,7 @@ def test_a_reader_that_refuses_starts_no_container(tmp_path: Path) -> None:
     told = "no container starts with it under docker 20.10.24, podman 4.3.1, cri-o 1.30.0: "
     assert any(str(one).startswith(told) for one in found.findings)
     with pytest.raises(BadInputError, match="has both name and names"):
-        read(tmp_path, allowing(both), Asked(Engine.DOCKER))
+        read(tmp_path, allowing(both), AskedReaders(Engine.DOCKER))
 
 
 def test_what_every_reader_refuses_is_refused(tmp_path: Path) -> None:
@@ -274,13 +274,13 @@ def test_what_every_reader_refuses_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "starts"),
     [
-        (Asked(Release(Engine.DOCKER, (28, 0)), Release(Runtime.RUNC, (1, 3, 6))), True),
-        (Asked(Release(Engine.DOCKER, (28, 0)), Release(Runtime.RUNC, (1, 1, 5))), False),
-        (Asked(Engine.BUNDLE, Runtime.RUNC), False),
-        (Asked(Engine.BUNDLE, Runtime.CRUN), True),
+        (AskedReaders(Release(Engine.DOCKER, (28, 0)), Release(Runtime.RUNC, (1, 3, 6))), True),
+        (AskedReaders(Release(Engine.DOCKER, (28, 0)), Release(Runtime.RUNC, (1, 1, 5))), False),
+        (AskedReaders(Engine.BUNDLE, Runtime.RUNC), False),
+        (AskedReaders(Engine.BUNDLE, Runtime.CRUN), True),
     ],
 )
-def test_flags_by_release(asked: Asked, tmp_path: Path, *, starts: bool) -> None:
+def test_flags_by_release(asked: AskedReaders, tmp_path: Path, *, starts: bool) -> None:
     content = allowing(rule("acct"), flags=["SECCOMP_FILTER_FLAG_LOG"])
     if starts:
         assert read(tmp_path, content, asked).logged == (True,)
@@ -291,7 +291,7 @@ def test_flags_by_release(asked: Asked, tmp_path: Path, *, starts: bool) -> None
 
 def test_a_flag_that_some_readers_drop(tmp_path: Path) -> None:
     content = allowing(rule("acct"), flags=["SECCOMP_FILTER_FLAG_LOG"])
-    assert read(tmp_path, content, Asked(Engine.DOCKER)).logged == (False,)
+    assert read(tmp_path, content, AskedReaders(Engine.DOCKER)).logged == (False,)
     one = limit(read(tmp_path, content))
     assert set(one.calls) == set(CALLS)
     assert "SECCOMP_FILTER_FLAG_LOG" in one.text
@@ -300,8 +300,8 @@ def test_a_flag_that_some_readers_drop(tmp_path: Path) -> None:
 def test_a_listener_that_an_old_docker_drops(tmp_path: Path) -> None:
     content = allowing(rule("acct", action="NOTIFY"), listenerPath="/run/agent.sock")
     with pytest.raises(BadInputError, match="without which runc starts no container"):
-        read(tmp_path, content, Asked(Engine.DOCKER))
-    found = read(tmp_path, content, Asked(Release(Engine.DOCKER, (28, 0))))
+        read(tmp_path, content, AskedReaders(Engine.DOCKER))
+    found = read(tmp_path, content, AskedReaders(Release(Engine.DOCKER, (28, 0))))
     assert answer(found, "acct") == str(FilterReturn(Action.USER_NOTIF))
 
 
@@ -326,7 +326,7 @@ def test_the_part_for_newer_calls_without_architectures(
         "syscalls": [rule("read", "mount", action="ALLOW")],
     }
     for named, has in (([], stub), (["SCMP_ARCH_X86_64"], runtime.name is Runtime.RUNC)):
-        asked = Asked(Engine.DOCKER, runtime)
+        asked = AskedReaders(Engine.DOCKER, runtime)
         found = read(tmp_path, {**content, "architectures": named}, asked)
         value = FilterReturn.decode(bpf.simulate(found.programs[0], LATER))
         assert value == FilterReturn(Action.ERRNO, 38 if has else 1)
@@ -397,8 +397,8 @@ def test_crun_may_be_told_to_know_every_call(value: str, tmp_path: Path, *, refu
 def test_a_bundle_is_read_by_no_engine(tmp_path: Path) -> None:
     content = bundle(allowing(rule("acct")))
     with pytest.raises(BadInputError, match="which its runtime reads and no engine does"):
-        read(tmp_path, content, Asked(Engine.CONTAINERD))
-    assert is_decided(read(tmp_path, content, Asked(Engine.BUNDLE)))
+        read(tmp_path, content, AskedReaders(Engine.CONTAINERD))
+    assert is_decided(read(tmp_path, content, AskedReaders(Engine.BUNDLE)))
 
 
 def doubled(key: str) -> str:
@@ -429,22 +429,22 @@ def test_a_doubled_key_with_an_effect_is_refused(key: str, tmp_path: Path) -> No
 
 
 def test_a_doubled_key_that_a_reader_does_not_know(tmp_path: Path) -> None:
-    found = read(tmp_path, doubled("includes"), Asked(Engine.CONTAINERD))
+    found = read(tmp_path, doubled("includes"), AskedReaders(Engine.CONTAINERD))
     assert answer(found, "acct") == "ERRNO(EPERM)"
 
 
 def test_an_old_runc_takes_no_rule_with_the_default_action(tmp_path: Path) -> None:
     content = allowing(rule("acct", action="ALLOW"), rule("nonsense", action="ALLOW"))
     with pytest.raises(BadInputError, match=r"runc 1\.0\.1 refuses that"):
-        read(tmp_path, content, Asked(Engine.BUNDLE, Release(Runtime.RUNC, (1, 0, 1))))
+        read(tmp_path, content, AskedReaders(Engine.BUNDLE, Release(Runtime.RUNC, (1, 0, 1))))
     unknown = allowing(rule("nonsense", action="ALLOW"))
     assert is_decided(
-        read(tmp_path, unknown, Asked(Engine.BUNDLE, Release(Runtime.RUNC, (1, 0, 1))))
+        read(tmp_path, unknown, AskedReaders(Engine.BUNDLE, Release(Runtime.RUNC, (1, 0, 1))))
     )
 
 
 def test_crun_refuses_an_errno_without_use(tmp_path: Path) -> None:
     content = allowing(rule("acct", action="LOG", errnoRet=5))
     with pytest.raises(BadInputError, match=r"crun 1\.8\.1 refuses that"):
-        read(tmp_path, content, Asked(Engine.PODMAN))
-    assert answer(read(tmp_path, content, Asked(Engine.DOCKER)), "acct") == "LOG"
+        read(tmp_path, content, AskedReaders(Engine.PODMAN))
+    assert answer(read(tmp_path, content, AskedReaders(Engine.DOCKER)), "acct") == "LOG"

@@ -17,7 +17,7 @@ from probes.filters import bpf
 from probes.filters.bpf import SeccompData, statement
 from probes.targets import name
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
-from probes.targets.oci.reader import Asked, Engine, Release, Runtime
+from probes.targets.oci.reader import AskedReaders, Engine, Release, Runtime
 from probes.targets.open import Surroundings
 from probes.targets.open import open_target as open_named
 from probes.targets.stack import FilterStack
@@ -69,8 +69,8 @@ def test_a_profile_with_its_findings(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(profile))
     docker = Release(Engine.DOCKER, (28, 0))
-    runc = replace(WHERE, asked=Asked(docker, Release(Runtime.RUNC, (1, 3, 6))))
-    crun = replace(WHERE, asked=Asked(docker, Release(Runtime.CRUN, (1, 28))))
+    runc = replace(WHERE, asked=AskedReaders(docker, Release(Runtime.RUNC, (1, 3, 6))))
+    crun = replace(WHERE, asked=AskedReaders(docker, Release(Runtime.CRUN, (1, 28))))
     with_stub = open_target(f"oci:{path}", runc)
     without = open_target(f"oci:{path}", crun)
     later = SeccompData(300, ACCT.arch)

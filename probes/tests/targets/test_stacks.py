@@ -23,7 +23,7 @@ from probes.instrument import harvest
 from probes.instrument.calls import Zygote
 from probes.judging import plan, sentences
 from probes.judging.examiner import Examiner
-from probes.targets import StackTarget, builtin, supervisor
+from probes.targets import StackTarget, builtin, sandbox_kernel
 from probes.targets.stack import FilterStack, Origin
 from probes.tests.support import random_programs as made_up
 from probes.tests.support.emitter import wait_for
@@ -205,7 +205,7 @@ def test_sandboxes_are_known_by_their_programs(name: str, kind: str, tmp_path: P
     with subprocess.Popen([program, "60"]) as process:
         try:
             wait_for(lambda: has_begun(process.pid, name), "no exec")
-            assert supervisor.of_process(process.pid) == kind
+            assert sandbox_kernel.of_process(process.pid) == kind
         finally:
             process.kill()
 
@@ -215,7 +215,7 @@ def test_a_sandbox_that_starts_itself_anew_goes_by_what_it_is_called() -> None:
     with subprocess.Popen(["runsc-sandbox", "60"], executable="/bin/sleep") as process:
         try:
             wait_for(lambda: has_begun(process.pid, "sleep"), "no exec")
-            assert supervisor.of_process(process.pid) == "gVisor"
+            assert sandbox_kernel.of_process(process.pid) == "gVisor"
         finally:
             process.kill()
 

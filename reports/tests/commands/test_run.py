@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cases.run import options as plugin
+from cases.run import command_line as plugin
 from probes import isolation, main_job
 from probes.errors import BadInputError
 from probes.files import CASES, SUITE

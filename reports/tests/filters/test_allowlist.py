@@ -33,7 +33,7 @@ from probes.files import SUITE
 from probes.filters import bpf, partition
 from probes.filters.bpf import Program
 from probes.filters.comparison import Pair, StackComparison, compare, effect, run
-from probes.targets import builtin, container
+from probes.targets import builtin, started_container
 from probes.tests.support import oracles
 from probes.tests.support.machine import Machine, need, private_machine, static_root
 from reports.filters import allowlist
@@ -281,7 +281,7 @@ def test_containers_run_confined_by_the_profile(
     request = request_for(profile)
     exported = json.loads(allowlist.oci_json(request))
     root = static_root(tmp_path, "int main(void) { return 0; }")
-    harvested = container.load(machine.wanted(runtime, root, exported)).programs
+    harvested = started_container.load(machine.wanted(runtime, root, exported)).programs
     comparison = compare((program_of(request),), harvested)
     assert comparison.exact
     returns = profile.returns

@@ -26,7 +26,7 @@ from probes.observe.findings import Grants, findings
 from probes.observe.observation import WorkloadObservation, refuse_old_kernel
 from probes.observe.own_filters import InstalledFilters
 from probes.observe.spools import SpooledFile
-from probes.observe.supervisor import Ending, WorkloadEnd
+from probes.observe.supervisor import ObservationEnd, WorkloadEnd
 from probes.observe.tally import TallyKey, TallyRow
 from probes.observe.watch import Kind
 from probes.tests.support import observing
@@ -67,7 +67,7 @@ def _report(
     rows: dict[TallyKey, TallyRow],
     *,
     status: int = 0,
-    ending: Ending = Ending.ITSELF,
+    ending: ObservationEnd = ObservationEnd.ITSELF,
     granted: Grants = _nobody,
     confined: bool = False,
 ) -> ObservationReport:
@@ -141,11 +141,11 @@ def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(observing.validator().schema)
 
 
-@pytest.mark.parametrize("ending", list(Ending))
+@pytest.mark.parametrize("ending", list(ObservationEnd))
 @pytest.mark.parametrize("status", [0, 9 << 8, 11, 64])
 @pytest.mark.parametrize("hidden", [None, {}, {"x86_64": {"mount": "ERRNO(EPERM)"}}])
 def test_the_document_obeys_its_schema(
-    ending: Ending, status: int, hidden: Mapping[str, Mapping[str, str]] | None
+    ending: ObservationEnd, status: int, hidden: Mapping[str, Mapping[str, str]] | None
 ) -> None:
     report = _report(ROWS, status=status, ending=ending, granted=lambda *_: "by A")
     seen = replace(report.observation, hidden=hidden)
@@ -218,17 +218,27 @@ def test_names_from_outside_cannot_act_on_the_terminal() -> None:
 @pytest.mark.parametrize(
     ("rows", "status", "ending", "expected", "word"),
     [
-        ({}, 0, Ending.ITSELF, ExitStatus.CONFORMANT, "PASS"),
-        ({FSOPEN: ROWS[FSOPEN]}, 0, Ending.ITSELF, ExitStatus.CONFORMANT, "PASS"),
-        ({}, 1 << 8, Ending.ITSELF, ExitStatus.CANNOT_TELL, "CANNOT TELL"),
-        ({}, 11, Ending.ITSELF, ExitStatus.CANNOT_TELL, "CANNOT TELL"),
-        ({}, 15, Ending.DEADLINE, ExitStatus.CONFORMANT, "PASS"),
-        ({}, 2, Ending.INTERRUPTED, ExitStatus.INTERRUPTED, "CANNOT TELL"),
-        ({UNKNOWN: ROWS[UNKNOWN]}, 2, Ending.INTERRUPTED, ExitStatus.NOT_CONFORMANT, "FAIL"),
+        ({}, 0, ObservationEnd.ITSELF, ExitStatus.CONFORMANT, "PASS"),
+        ({FSOPEN: ROWS[FSOPEN]}, 0, ObservationEnd.ITSELF, ExitStatus.CONFORMANT, "PASS"),
+        ({}, 1 << 8, ObservationEnd.ITSELF, ExitStatus.CANNOT_TELL, "CANNOT TELL"),
+        ({}, 11, ObservationEnd.ITSELF, ExitStatus.CANNOT_TELL, "CANNOT TELL"),
+        ({}, 15, ObservationEnd.DEADLINE, ExitStatus.CONFORMANT, "PASS"),
+        ({}, 2, ObservationEnd.INTERRUPTED, ExitStatus.INTERRUPTED, "CANNOT TELL"),
+        (
+            {UNKNOWN: ROWS[UNKNOWN]},
+            2,
+            ObservationEnd.INTERRUPTED,
+            ExitStatus.NOT_CONFORMANT,
+            "FAIL",
+        ),
     ],
 )
 def test_the_exit_status_says_what_was_seen(
-    rows: dict[TallyKey, TallyRow], status: int, ending: Ending, expected: ExitStatus, word: str
+    rows: dict[TallyKey, TallyRow],
+    status: int,
+    ending: ObservationEnd,
+    expected: ExitStatus,
+    word: str,
 ) -> None:
     report = _report(rows, status=status, ending=ending)
     assert report.status is expected
@@ -290,7 +300,7 @@ def test_what_was_not_seen_keeps_it_open(said: str) -> None:
     # What was seen outweighs what was not, and what was interrupted stays so.
     seen = _limited(_report({SETSID: ROWS[SETSID]}), **LIMITS[said])
     assert seen.status is ExitStatus.NOT_CONFORMANT
-    stopped = _limited(_report({}, ending=Ending.INTERRUPTED), **LIMITS[said])
+    stopped = _limited(_report({}, ending=ObservationEnd.INTERRUPTED), **LIMITS[said])
     assert stopped.status is ExitStatus.INTERRUPTED
 
 

@@ -27,7 +27,7 @@ from probes.runtimes import container
 from probes.targets.oci import compiler
 from probes.targets.oci.capability import DOCKER_CAPABILITIES
 from probes.targets.oci.installed import installed
-from probes.targets.oci.reader import Asked, Engine, Runtime
+from probes.targets.oci.reader import AskedReaders, Engine, Runtime
 from probes.targets.oci_file import Document, ProfiledContainer, load
 from probes.targets.stack import FilterStack
 from probes.tests.support.emitter import wait_for
@@ -152,7 +152,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return static_root(tmp_path_factory.mktemp("scratch"), PROGRAM)
 
 
-def reading(path: Path, asked: Asked) -> FilterStack:
+def reading(path: Path, asked: AskedReaders) -> FilterStack:
     kernel = compiler.kernel_version(os.uname().release)
     document = Document(CALLS, (NATIVE,))
     return load(
@@ -183,7 +183,7 @@ def check(found: FilterStack, said: str) -> None:
             assert not 41 <= errno <= 94, (name, said)
 
 
-def hold(run: Callable[[Path], str], path: Path, asked: Asked) -> None:
+def hold(run: Callable[[Path], str], path: Path, asked: AskedReaders) -> None:
     """Holds a reader against our reading; where we refuse, it must start no container."""
     try:
         found = reading(path, asked)
@@ -291,7 +291,7 @@ def test_what_an_engine_makes_of_a_profile(
 ) -> None:
     path = machine.file(PROFILES[name])
     run = {Engine.DOCKER: by_docker, Engine.PODMAN: by_podman}[engine](machine, root)
-    hold(run, path, Asked(engine))
+    hold(run, path, AskedReaders(engine))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -299,7 +299,7 @@ def test_what_containerd_makes_of_a_profile(
     name: str, machine: Machine, containerd: Engines
 ) -> None:
     path = machine.file(PROFILES[name])
-    hold(containerd, path, Asked(Engine.CONTAINERD))
+    hold(containerd, path, AskedReaders(Engine.CONTAINERD))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -308,12 +308,12 @@ def test_what_a_runtime_makes_of_a_profile(
     runtime: Runtime, name: str, machine: Machine, root: Path
 ) -> None:
     path = machine.file(PROFILES[name])
-    hold(by_runtime(machine, root, runtime), path, Asked(Engine.BUNDLE, runtime))
+    hold(by_runtime(machine, root, runtime), path, AskedReaders(Engine.BUNDLE, runtime))
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_these_profiles_tell_readers_apart(name: str, machine: Machine) -> None:
-    found = reading(machine.file(FORMS[name]), Asked())
+    found = reading(machine.file(FORMS[name]), AskedReaders())
     undecided = [one for one in found.findings if one.weight is Weight.LIMITS]
     # A reader that starts no container with a profile disagrees with nobody.
     refused = {"capitals", "an errno that Podman lacks"}
@@ -362,7 +362,7 @@ def test_what_a_runtime_makes_of_annotations(
     path.write_text(json.dumps(content))
     wanted = replace(machine.wanted(runtime, root), subject=str(made))
     try:
-        found = reading(path, Asked(runtime=runtime))
+        found = reading(path, AskedReaders(runtime=runtime))
     except SuiteError as error:
         if "nothing confines" in str(error):
             assert container.hold(wanted).first == ()

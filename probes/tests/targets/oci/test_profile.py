@@ -17,16 +17,16 @@ from probes.targets.oci.profile import (
     FLAGS,
     MAX_PROFILE_BYTES,
     OPERATORS,
-    Condition,
-    Operator,
-    Profile,
+    SeccompArg,
+    SeccompOperator,
+    SeccompProfile,
 )
 
 RULE: Mapping[str, Any] = {"names": ["acct"], "action": "SCMP_ACT_ERRNO"}
 SMALLEST: Mapping[str, Any] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [RULE]}
 
 
-def read(directory: Path, content: object) -> Profile:
+def read(directory: Path, content: object) -> SeccompProfile:
     """Reads a profile: text, bytes, or what JSON can hold."""
     path = directory / "profile.json"
     if isinstance(content, bytes):
@@ -87,8 +87,8 @@ def test_docker_s_form_with_arch_map(tmp_path: Path) -> None:
     )
     assert first.names == ("personality", "acct")
     assert first.conditions == (
-        Condition(5, Operator.MASKED_EQ, 7, 2),
-        Condition(0, Operator.NE, 0, 0),
+        SeccompArg(5, SeccompOperator.MASKED_EQ, 7, 2),
+        SeccompArg(0, SeccompOperator.NE, 0, 0),
     )
     assert first.includes.capabilities == ("CAP_SYS_PACCT",)
     assert first.includes.arches == ("amd64",)

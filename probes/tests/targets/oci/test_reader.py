@@ -6,7 +6,7 @@ from probes.errors import BadInputError
 from probes.targets.oci.reader import (
     NEWEST,
     OLDEST,
-    Asked,
+    AskedReaders,
     Engine,
     Reader,
     Release,
@@ -127,7 +127,7 @@ def test_what_a_runtime_refuses(
 
 
 def test_without_a_word_everybody_may_read_a_profile() -> None:
-    found = readers(Asked(), HERE.get, is_bundle=False)
+    found = readers(AskedReaders(), HERE.get, is_bundle=False)
     assert [one.words for one in found[:3]] == [
         "docker@20.10.24, runc@1.1.5",
         f"docker@20.10.24, {newest(Runtime.CRUN).word}",
@@ -140,26 +140,26 @@ def test_without_a_word_everybody_may_read_a_profile() -> None:
 
 
 def test_where_nothing_is_installed_the_newest_releases_count() -> None:
-    found = readers(Asked(), lambda _name: None, is_bundle=False)
+    found = readers(AskedReaders(), lambda _name: None, is_bundle=False)
     assert found[0] == newest_reader()
     assert found[2] == newest_reader(Engine.PODMAN, Runtime.CRUN)
     assert found[6] == newest_reader(Engine.CRI_O, Runtime.CRUN)
 
 
 def test_old_cri_o_has_runc() -> None:
-    asked = Asked(Release(Engine.CRI_O, (1, 30, 0)))
+    asked = AskedReaders(Release(Engine.CRI_O, (1, 30, 0)))
     (one,) = readers(asked, lambda _name: None, is_bundle=False)
     assert one.runtime == newest(Runtime.RUNC)
 
 
 def test_who_was_named_is_the_only_one() -> None:
-    asked = Asked(Release(Engine.DOCKER, (28, 0)), Runtime.RUNC)
+    asked = AskedReaders(Release(Engine.DOCKER, (28, 0)), Runtime.RUNC)
     (one,) = readers(asked, HERE.get, is_bundle=False)
     assert one.words == "docker@28.0, runc@1.1.5"
 
 
 def test_of_a_bundle_the_runtimes_are_the_readers() -> None:
-    found = readers(Asked(), HERE.get, is_bundle=True)
+    found = readers(AskedReaders(), HERE.get, is_bundle=True)
     assert [one.runtime.name for one in found] == [Runtime.RUNC, Runtime.CRUN]
-    (one,) = readers(Asked(runtime=Runtime.CRUN), HERE.get, is_bundle=True)
+    (one,) = readers(AskedReaders(runtime=Runtime.CRUN), HERE.get, is_bundle=True)
     assert one.words == f"bundle, {newest(Runtime.CRUN).word}"

@@ -18,7 +18,7 @@ from probes.targets.words import (
     RUNTIME_ARG,
     RUNTIME_COMMAND,
     SECCOMP,
-    Container,
+    ContainerOptions,
     start,
 )
 
@@ -44,7 +44,7 @@ def read(config: pytest.Config) -> RunOptions:
         arch=config.getoption("arch"),
         target=config.getoption("target"),
         audit_source=_audit_source(config),
-        container=Container(*(config.getoption(option.name) for option in OPTIONS)),
+        container=ContainerOptions(*(config.getoption(option.name) for option in OPTIONS)),
         start=start(
             Path(path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
             config.getoption(RUNTIME_ARG.replace("-", "_")),
