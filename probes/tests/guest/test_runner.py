@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from probes import main_job
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.guest import runner
@@ -68,8 +69,7 @@ def guest(folder: Path, body: str, limits: Limits) -> Guest:
 def tree(folder: Path) -> Path:
     for name in ("cases", "probes", "reports"):
         (folder / "tree" / name).mkdir(parents=True, exist_ok=True)
-    for name in ("conftest.py", "pyproject.toml"):
-        (folder / "tree" / name).touch()
+    (folder / "tree" / main_job.CONFIGURATION).touch()
     return folder / "tree"
 
 
