@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from probes.guest import boot
 from probes.run.order import suite_digest
 from probes.tests.support.machine import need
 from probes.tests.support.oracles import require, unavailable
@@ -370,3 +371,18 @@ def test_the_editable_installation_is_the_checkout() -> None:
     assert Path(done.stdout.strip()).is_relative_to(CHECKOUT / "reports/launcher")
     version = ran([sys.executable, "-m", IMPORT_PACKAGE, "--version"], cwd=Path("/"))
     assert version.stdout == f"syscall-conformance {VERSION}\n"
+
+
+def test_a_guest_gets_the_same_suite_from_a_wheel_as_from_a_checkout(installed: Installed) -> None:
+    """But for the launcher, by which a checkout is told from a wheel there, too."""
+    userland = boot.Userland((), (), (sys.executable, "-I", "-S"))
+
+    def judging(tree: Path) -> dict[str, bytes]:
+        members = boot.tree_layer(tree, "suite", userland)
+        return {one.name: one.data for one in members if one.name.endswith((".py", ".toml"))}
+
+    theirs, ours = judging(installed.suite), judging(CHECKOUT)
+    launcher = {name for name in ours if name.startswith("suite/reports/launcher/")}
+    assert launcher
+    assert theirs == {name: data for name, data in ours.items() if name not in launcher}
+    assert theirs["suite/pyproject.toml"] == theirs["suite/reports/judging.toml"]
