@@ -235,7 +235,15 @@ def prober() -> Iterator[Zygote]:
         yield started
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+_MARKS: Final = {
+    **dict.fromkeys(set(SUBJECTS) - {"sshd", "chromium"}, (pytest.mark.containers,)),
+    "chromium": (pytest.mark.browser,),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_MARKS.get(name, ())) for name in SUBJECTS]
+)
 def test_the_proof_is_exact_and_the_kernel_agrees(
     name: str, prober: Zygote, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
