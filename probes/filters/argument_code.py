@@ -17,7 +17,7 @@ _HALF: Final = 32
 
 
 class _To(Enum):
-    """Where a jump of a comparison leads."""
+    """The target of a comparison's jump, before it has a distance."""
 
     NEXT = auto()
     HOLDS = auto()
@@ -26,7 +26,7 @@ class _To(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """An instruction whose jumps are still names."""
+    """An instruction whose jumps lead to a ``_To`` and have no distance yet."""
 
     code: int
     k: int
@@ -35,7 +35,7 @@ class _Step:
 
 
 def decision(answers: Iterable[tuple[Restriction, int]], *, big_endian: bool) -> Program:
-    """Returns what belongs to the first restriction that holds, and ALLOW where none does.
+    """Assembles code that returns the answer of the first restriction that holds, else ALLOW.
 
     Args:
         answers: restrictions, each with the raw value to return where it holds.
@@ -52,7 +52,7 @@ def decision(answers: Iterable[tuple[Restriction, int]], *, big_endian: bool) ->
 
 
 def compared(one: Comparison, skipped: int, *, big_endian: bool) -> Program:
-    """Runs on where a comparison holds, and else jumps over what follows.
+    """Assembles code that continues if a comparison holds, and else skips what follows.
 
     Args:
         one: the comparison.
@@ -102,7 +102,7 @@ _Halves = tuple[list[_Step], list[_Step]]
 
 
 def _differing(loads: _Halves, value: tuple[int, int]) -> list[_Step]:
-    """Holds where one of the halves differs."""
+    """Steps that hold if one of the halves differs from the value."""
     halves = [pair for pair in zip(loads, value, strict=True) if pair[0]]
     if not halves:
         return [_Step(bpf.JA, 0, yes=_To.FAILS)]
@@ -114,7 +114,7 @@ def _differing(loads: _Halves, value: tuple[int, int]) -> list[_Step]:
 
 
 def _ordered(operator: Operator, loads: _Halves, value: tuple[int, int]) -> list[_Step]:
-    """Holds where a number is above another, or, the other way round, where it is not."""
+    """Steps that compare an argument with a value by one of ``<``, ``<=``, ``>`` and ``>=``."""
     upward = operator in {Operator.GT, Operator.GE}
     above, below = (_To.HOLDS, _To.FAILS) if upward else (_To.FAILS, _To.HOLDS)
     code = bpf.JGT if operator in {Operator.GT, Operator.LE} else bpf.JGE
@@ -130,7 +130,7 @@ def _ordered(operator: Operator, loads: _Halves, value: tuple[int, int]) -> list
 
 
 def _loaded(index: int, mask: int, *, upper: bool, big_endian: bool) -> list[_Step]:
-    """What loads the bits of half an argument that count; nothing where none does."""
+    """Steps that load the compared bits of one half of an argument; none if none is compared."""
     if not mask:
         return []
     offset = bpf.OFFSET_ARGS + 8 * index + (4 if upper != big_endian else 0)

@@ -85,13 +85,13 @@ class Diagrams:
         memory[key] = found
 
     def either_way(self, variable: int) -> int:
-        """The set in which the variable is yes."""
+        """The set of all assignments in which the variable is yes."""
         return self.node(variable, FALSE, TRUE)
 
     # The next three are written out, each with its own memory, because they are most of a proof.
 
     def both(self, a: int, b: int) -> int:
-        """What is in both sets."""
+        """The intersection of two sets."""
         if a > b:
             a, b = b, a
         if a <= TRUE or a == b:
@@ -111,7 +111,7 @@ class Diagrams:
         return found
 
     def any_of(self, a: int, b: int) -> int:
-        """What is in at least one of the sets."""
+        """The union of two sets."""
         if a > b:
             a, b = b, a
         if a <= TRUE or a == b:
@@ -131,7 +131,7 @@ class Diagrams:
         return found
 
     def without(self, a: int, b: int) -> int:
-        """What is in the first set and not in the second."""
+        """The difference of two sets: what is in the first and not in the second."""
         if FALSE in {a, b}:
             return a
         if b in {a, TRUE}:
@@ -151,7 +151,7 @@ class Diagrams:
         return found
 
     def complement(self, a: int) -> int:
-        """Everything that is not in the set."""
+        """The complement of the set."""
         return self.without(TRUE, a)
 
     def choose(self, condition: int, a: int, b: int) -> int:
@@ -185,7 +185,7 @@ class Diagrams:
         return node, node
 
     def different(self, a: int, b: int) -> int:
-        """What is in exactly one of the sets."""
+        """The symmetric difference: what is in exactly one of the two sets."""
         return self.choose(a, self.complement(b), b)
 
     def member(self, a: int) -> dict[int, bool] | None:

@@ -111,7 +111,7 @@ Program = tuple[Instruction, ...]
 
 @dataclass(frozen=True, slots=True)
 class SeccompData:
-    """What a filter sees of a call: ``struct seccomp_data``."""
+    """The data of a call that a filter sees: ``struct seccomp_data``."""
 
     nr: int
     arch: int
@@ -131,12 +131,12 @@ class SeccompData:
 
 
 def statement(code: int, k: int = 0) -> Instruction:
-    """BPF_STMT()."""
+    """Makes an instruction that does not jump, as BPF_STMT() of linux/filter.h does."""
     return Instruction(code, 0, 0, k)
 
 
 def jump(code: int, k: int, jt: int, jf: int) -> Instruction:
-    """BPF_JUMP()."""
+    """Makes a conditional jump, as BPF_JUMP() of linux/filter.h does."""
     return Instruction(code, jt, jf, k)
 
 
@@ -292,7 +292,7 @@ def is_jump(code: int) -> bool:
 
 
 def targets(index: int, instruction: Instruction) -> tuple[int, ...]:
-    """The instructions to which one leads; none for a return."""
+    """The indices of the instructions that may follow one; none for a return."""
     code = instruction.code
     if code in {RET_K, RET_A}:
         return ()
@@ -304,7 +304,7 @@ def targets(index: int, instruction: Instruction) -> tuple[int, ...]:
 
 
 def compute(operation: int, a: int, operand: int) -> int:
-    """What an arithmetic opcode, without its source bit, makes of A; division by zero gives 0."""
+    """The result of an arithmetic opcode, without its source bit; division by zero gives 0."""
     shift = operand & (_SHIFT_LIMIT - 1)  # eBPF masks the count of a shift by X
     results = {
         "add": a + operand,
@@ -359,7 +359,8 @@ class Range:
         first: the lowest number.
         last: the highest number.
         returns: what a filter returns for them.
-        code: what decides in its place where arguments matter; it ends in a return on every way.
+        code: instructions that run in place of a plain return, where arguments matter; every path
+            through them ends in a return.
     """
 
     first: int
@@ -381,7 +382,7 @@ def ranges_from(
     Args:
         returns: what some numbers return.
         otherwise: what all others return.
-        code: what decides about numbers of which arguments matter.
+        code: the instructions for each number whose arguments matter.
     """
     by_arguments = code or {}
     found: list[Range] = []

@@ -18,13 +18,13 @@ from probes.filters.prover import ALLOWED, NODE_LIMIT, RECORDED, Analysis, TooCo
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What two stacks of filters do about the same call.
+    """The effects of two stacks of filters on the same call.
 
     Attributes:
         left: what the first one does.
         right: what the second one does.
         left_recorded: whether the kernel records that because the first one's filter says so.
-        right_recorded: likewise for the second one.
+        right_recorded: whether the kernel records that because the second one's filter says so.
     """
 
     left: FilterReturn
@@ -39,7 +39,7 @@ class Pair:
 
     @property
     def words(self) -> tuple[str, str]:
-        """What the two do, as people read it."""
+        """Both effects in words: that of the first stack, then that of the second."""
         return _in_words(self.left, self.left_recorded), _in_words(self.right, self.right_recorded)
 
 
@@ -61,7 +61,7 @@ class StackComparison:
 
     @property
     def exact(self) -> bool:
-        """Whether every difference that is told is one."""
+        """Whether every difference that is reported is a real one."""
         return self.analysis.exact
 
     @property
@@ -71,7 +71,7 @@ class StackComparison:
 
 
 def effect(value: int) -> FilterReturn:
-    """What the kernel makes of a raw return value; equal effects cannot be told apart.
+    """What a raw return value makes the kernel do; equal effects cannot be told apart.
 
     The data counts where somebody sees it: the errno, clamped as the kernel clamps it, the si_errno
     of TRAP's signal, and the message of TRACE's event. Nobody sees it for any other action.
@@ -106,7 +106,7 @@ def outcome(
     *,
     big_endian: bool = False,
 ) -> tuple[FilterReturn, bool]:
-    """What a stack of filters does about a call, and whether a filter's flag has it recorded.
+    """The effect of a stack of filters on a call, and whether a filter's flag has it recorded.
 
     Args:
         programs: the filters, the oldest first.
@@ -138,7 +138,7 @@ def compare(
     Args:
         left: the first stack, its oldest filter first; each must pass ``bpf.check``.
         right: the second stack.
-        logged: the flags of both.
+        logged: for the filters of each stack whether they have SECCOMP_FILTER_FLAG_LOG.
         big_endian: the byte order of the machine.
         limit: how many nodes the diagrams may have.
 
@@ -173,7 +173,7 @@ _APART: Final = 1 << 24
 
 
 def _copied(analysis: Analysis, store: Diagrams, *, apart: int) -> dict[int, int]:
-    """An analysis' outcomes in another store."""
+    """The outcomes of an analysis, copied into another store of diagrams."""
     source = analysis._diagrams
     reached: set[int] = set()
     waiting = list(analysis.outcomes.values())
@@ -196,7 +196,7 @@ def _rank(pair: Pair) -> tuple[int, int, bool, bool]:
 
 
 def _effect(value: int) -> tuple[FilterReturn, bool]:
-    """What a value does, and whether it is on record for the filter's flag alone."""
+    """The effect of a return value, and whether only the filter's flag has it recorded."""
     return effect(value & ~RECORDED), bool(value & RECORDED)
 
 

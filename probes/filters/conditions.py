@@ -46,7 +46,7 @@ class Operator(StrEnum):
 
     @property
     def sign(self) -> str:
-        """The sign that people write."""
+        """The operator as a sign: ``==``, ``<=``."""
         return _SIGNS[self]
 
 
@@ -85,18 +85,18 @@ class Condition:
 
 
 def label(name: str, conditions: Sequence[Condition]) -> str:
-    """What a call under conditions goes by: ``socket[0==38]``; without any, by its name."""
+    """The label of a call under conditions: ``socket[0==38]``; without any, its plain name."""
     return f"{name}[{','.join(map(str, conditions))}]" if conditions else name
 
 
 def name_in(label_of_call: str) -> str:
-    """The name of the call in what it goes by."""
+    """The name of the call in a label that ``label`` made."""
     return label_of_call.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A condition as one ABI's kernel takes it: what of the argument counts, and with what.
+    """A condition as it is compared on one ABI, in the bits that the kernel reads there.
 
     Attributes:
         index: which argument.
@@ -159,7 +159,7 @@ class Comparison:
 
 
 def comparison(condition: Condition, call: str, arch: Arch) -> Comparison:
-    """A condition on a call's argument as an ABI's kernel takes it.
+    """Turns a condition on a call's argument into a comparison of the bits that an ABI reads.
 
     Where registers have 32 bits, a negative number of 64 bits is meant as the one of 32.
     """
@@ -186,7 +186,7 @@ class Where(Protocol):
     """A set of arguments."""
 
     def inputs(self, diagrams: Diagrams) -> int:
-        """The set as a diagram.
+        """The set as a decision diagram.
 
         Raises:
             TooLargeError: the diagrams are full.
@@ -198,7 +198,8 @@ class Restriction:
     """The arguments for which a documented call is restricted on one ABI.
 
     Attributes:
-        comparisons: what all must hold; none where every argument counts.
+        comparisons: those that must all hold; empty where the call is restricted whatever its
+            arguments.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -208,7 +209,7 @@ class Restriction:
         return all(one.holds(args) for one in self.comparisons)
 
     def inputs(self, diagrams: Diagrams) -> int:
-        """See ``Where``."""
+        """The diagram of the arguments that meet all comparisons."""
         found = TRUE
         for one in self.comparisons:
             found = diagrams.both(found, one.inputs(diagrams))
@@ -216,7 +217,7 @@ class Restriction:
 
 
 def restriction(conditions: Sequence[Condition], call: str, arch: Arch) -> Restriction:
-    """What conditions on a call mean on an ABI."""
+    """Turns conditions on a call into comparisons of what the kernel reads on an ABI."""
     return Restriction(tuple(comparison(one, call, arch) for one in conditions))
 
 
@@ -225,7 +226,7 @@ class Outside:
     """The arguments for which none of some restrictions holds.
 
     Attributes:
-        restrictions: those.
+        restrictions: those of which none may hold.
     """
 
     restrictions: tuple[Restriction, ...]
@@ -235,7 +236,7 @@ class Outside:
         return not any(one.holds(args) for one in self.restrictions)
 
     def inputs(self, diagrams: Diagrams) -> int:
-        """See ``Where``."""
+        """The diagram of the arguments that meet none of the restrictions."""
         return diagrams.complement(AnyOf(self.restrictions).inputs(diagrams))
 
 
@@ -244,13 +245,13 @@ class AnyOf:
     """The arguments for which at least one of some restrictions holds.
 
     Attributes:
-        restrictions: those.
+        restrictions: those of which one has to hold.
     """
 
     restrictions: tuple[Restriction, ...]
 
     def inputs(self, diagrams: Diagrams) -> int:
-        """See ``Where``."""
+        """The diagram of the arguments that meet at least one restriction."""
         found = FALSE
         for one in self.restrictions:
             found = diagrams.any_of(found, one.inputs(diagrams))
@@ -262,13 +263,13 @@ class Common:
     """The arguments that are in every one of some sets.
 
     Attributes:
-        sets: those.
+        sets: the sets to intersect.
     """
 
     sets: tuple[Where, ...]
 
     def inputs(self, diagrams: Diagrams) -> int:
-        """See ``Where``."""
+        """The diagram of the intersection of the sets."""
         found = TRUE
         for one in self.sets:
             found = diagrams.both(found, one.inputs(diagrams))

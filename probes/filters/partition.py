@@ -1,4 +1,4 @@
-"""How an analysis divides architectures, numbers and arguments, in a form that people read. Pure.
+"""Divides an analysis into ranges of architectures, numbers and arguments that people read. Pure.
 
 ``probes.filters.prover`` answers for one architecture and number; here are the whole spaces: which
 tokens are treated alike, where the numbers change, and the arguments of an outcome as comparisons.
@@ -66,7 +66,7 @@ def token_classes(analysis: Analysis) -> tuple[TokenClass, ...]:
 
 
 def unnamed_tokens(analysis: Analysis) -> tuple[int, ...]:
-    """A token for each way in which architectures are treated that the filters do not name.
+    """One token from each class of architectures that the filters do not name.
 
     Together they stand for every token but those of ``Analysis.tokens``.
     """
@@ -170,7 +170,7 @@ class Alternatives:
 
     Attributes:
         alternatives: the first of them; they do not overlap.
-        complete: whether that is all.
+        complete: whether there are no others.
     """
 
     alternatives: tuple[Alternative, ...]
@@ -196,10 +196,10 @@ def condition(
 ) -> Alternatives | None:
     """The arguments with which a number returns one of the values, spelled out.
 
-    Ranges of the arguments are told if that is no longer than masks.
+    Spelled out as ranges of values if that takes no more words than comparisons under masks.
 
     Args:
-        analysis: what is read.
+        analysis: the analysis of the filters.
         token: the architecture.
         number: the number.
         values: raw return values, taken together.

@@ -40,7 +40,7 @@ class Pointers:
 
     Attributes:
         spans: those of code.
-        calls: those of the page of vsyscalls, each with the architecture token and the number that
+        calls: those of the vsyscall page, each with the architecture token and the number that
             the kernel shows with it.
     """
 
@@ -74,7 +74,7 @@ _ORDINARY_FIRST: Final = 1 << 16
 def possible(tokens: Iterable[int], here: UserSpace) -> Pointers:
     """The addresses that filters can meet that name these architectures.
 
-    Which machine they are for is told by what they name; where that is none, they are for this one.
+    The architectures tell for which machines the filters are; without any they are for this one.
 
     Args:
         tokens: the architecture tokens.

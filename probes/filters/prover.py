@@ -27,7 +27,7 @@ NODE_LIMIT: Final = 1_000_000
 """The bound on the analysis, about 300 MB; the profiles of container runtimes need half of it."""
 
 RANGE_LIMIT: Final = 1 << 16
-"""How many ranges of numbers or tokens are told apart; beyond, a table of them serves nobody."""
+"""How many ranges of numbers or tokens are told apart; a longer table is of no use."""
 
 WORD_BITS: Final = 32
 _ARCH_BASE: Final = 0
@@ -38,7 +38,7 @@ _UNKNOWN_BASE: Final = _POINTER_BASE + 2 * WORD_BITS
 _ARGUMENTS: Final = 6
 _MOST_COMPUTED_RETURNS: Final = 256
 _COUNT_BITS: Final = 5
-"""Of the count of a shift: more of them have no effect."""
+"""The bits of a shift's count that have an effect: the kernel shifts by 0 to 31."""
 
 ALLOWED: Final = FilterReturn(Action.ALLOW).value
 """What the kernel does where no filter says anything else."""
@@ -73,7 +73,7 @@ class NumberRange:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What is known at an instruction."""
+    """What A, X and the scratch words hold at an instruction."""
 
     condition: int
     a: Word
@@ -119,7 +119,7 @@ class Analysis:
 
     @property
     def exact(self) -> bool:
-        """Whether every return that is claimed to be possible is."""
+        """Whether each return value that the analysis holds possible is really possible."""
         return not self.inexact
 
     def tokens(self) -> tuple[int, ...]:
@@ -180,7 +180,7 @@ class Analysis:
         return found
 
     def met_from(self, pointers: Pointers) -> "Analysis":
-        """The analysis of those inputs alone whose instruction address can be had.
+        """Narrows the analysis to inputs whose instruction address a process can have.
 
         Raises:
             TooComplexError: it outgrew the bound.
@@ -266,7 +266,7 @@ class Analysis:
     def swayed(
         self, token: int, number: int, argument: int, bits: range
     ) -> Iterator[tuple[int, int, SeccompData]]:
-        """Where some bits of an argument, 0 the lowest, change what a number returns.
+        """Finds inputs for which some bits of an argument, 0 the lowest, change the return value.
 
         Args:
             token: the architecture.
@@ -311,7 +311,7 @@ class Analysis:
         return known[node]
 
     def condition(self, token: int, number: int, value: int, most: int = 8) -> tuple[str, ...]:
-        """In words, the arguments with which a number returns a value.
+        """The arguments with which a number returns a value, in words.
 
         Args:
             token: the architecture.
@@ -344,7 +344,7 @@ class Analysis:
         return frozenset(found)
 
     def _rest(self, node: int, data: SeccompData) -> int:
-        """What is left of a set for one call: a set of instruction addresses."""
+        """The instruction addresses that a set holds for one call."""
         rest = self._at(self._at(node, data.arch, _ARCH_BASE), data.nr, _NR_BASE)
         for index, argument in enumerate((*data.args, *(0,) * _ARGUMENTS)[:_ARGUMENTS]):
             base = _ARGS_BASE + 2 * WORD_BITS * index
@@ -353,7 +353,7 @@ class Analysis:
         return rest
 
     def _at(self, node: int, value: int, base: int) -> int:
-        """What is left of a set once a word has a value; words before it are gone already."""
+        """Restricts a set to one value of a word; earlier words must be decided already."""
         while (place := self._diagrams.variable_of(node) - base) < WORD_BITS:
             no, yes = self._diagrams.branches(node)
             node = yes if value >> (WORD_BITS - 1 - place) & 1 else no
@@ -472,7 +472,7 @@ def analyze(
 
 
 def _add(diagrams: Diagrams, outcomes: dict[int, int], more: Mapping[int, int], where: int) -> None:
-    """Adds what is returned in a part of the inputs."""
+    """Adds outcomes, cut down to a part of the inputs, to those found so far."""
     for value, inputs in more.items():
         part = diagrams.both(where, inputs)
         outcomes[value] = diagrams.any_of(outcomes.get(value, FALSE), part)
@@ -552,7 +552,7 @@ class _Prover:
         self.inexact: list[str] = []
 
     def stack(self, older: Mapping[int, int], newer: Mapping[int, int]) -> dict[int, int]:
-        """Two layers together: the lowest precedence wins, the newer one's data among equals."""
+        """Combines the outcomes of two filters: the lowest precedence wins; on a tie, the newer."""
         combined: dict[int, int] = {}
         for new_value, new_set in newer.items():
             for old_value, old_set in older.items():
@@ -616,7 +616,7 @@ class _Prover:
     def _step(
         self, index: int, instruction: Instruction, state: _State, outcomes: dict[int, int]
     ) -> list[tuple[int, _State]]:
-        """Where an instruction leads, and with what."""
+        """Runs an instruction: the instructions that follow it, each with its state."""
         code, k = instruction.code, instruction.k
         operation = code & ~bpf.SOURCE_X
         if code == bpf.JA:
@@ -683,7 +683,7 @@ class _Prover:
         return base + (WORD_BITS if low else 0)
 
     def _merged(self, one: _State | None, other: _State) -> _State:
-        """Two ways to the same place; no input takes both."""
+        """Merges the states of two paths that meet; no input takes both paths."""
         if one is None or one.condition == FALSE:
             return other
         if other.condition == FALSE:
@@ -721,7 +721,7 @@ class _Prover:
         return same
 
     def _not_less(self, one: Word, other: Word, *, equal: bool) -> int:
-        """Where one word is greater than another, or equal to it if that counts."""
+        """The inputs for which one word is greater than another, or equal if that counts."""
         choose = self._diagrams.choose
         found = TRUE if equal else FALSE
         for a, b in zip(reversed(one), reversed(other), strict=True):
@@ -758,7 +758,7 @@ class _Prover:
         return self._scaled(index, operation, a, operand)
 
     def _shift(self, index: int, word: Word, count: Word, *, left: bool) -> Word:
-        """A shift by X or a constant."""
+        """The word shifted by X or by a constant."""
         if self._is_tangled(word, count):
             return self._unknown(index, "shift")
         return self._shifted(word, count, left=left)
@@ -772,7 +772,7 @@ class _Prover:
         return last >= first
 
     def _shifted(self, word: Word, count: Word, *, left: bool) -> Word:
-        """A shift; the kernel masks the count of a shift by X to five bits."""
+        """The shifted word; the kernel uses the low five bits of X as the count."""
         for stage in range(_COUNT_BITS):
             by = 1 << stage
             moved = (*word[by:], *_ZERO[:by]) if left else (*_ZERO[:by], *word[:-by])
@@ -850,7 +850,7 @@ def _without_dead_words(state: _State, alive: int) -> _State:
 
 
 def recorded(value: int) -> int:
-    """What a filter with SECCOMP_FILTER_FLAG_LOG returns: the kernel records these actions, too.
+    """Marks a return value that the kernel records for a filter's SECCOMP_FILTER_FLAG_LOG alone.
 
     Kills and LOG are on record whatever the flag, and ALLOW never is (``seccomp_log()`` in
     kernel/seccomp.c).
@@ -859,7 +859,7 @@ def recorded(value: int) -> int:
 
 
 def _winner(older: int, newer: int) -> int:
-    """Which of two return values the kernel heeds (seccomp_run_filters() in kernel/seccomp.c)."""
+    """The one of two return values that the kernel acts on (``seccomp_run_filters()``)."""
     return older if _rank(older) < _rank(newer) else newer
 
 

@@ -16,7 +16,7 @@ _JUMPS: Final = frozenset({bpf.JEQ, bpf.JGT, bpf.JGE, bpf.JSET})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One instruction that a call comes by.
+    """One instruction on the path of a call.
 
     Attributes:
         index: its place in the program.
@@ -68,7 +68,7 @@ def steps(program: Program, data: SeccompData, *, big_endian: bool = False) -> I
 
 
 def _skipped(instruction: Instruction, held: Program, data: SeccompData) -> int:
-    """How many instructions a call skips at one."""
+    """How many instructions a jump skips for a call."""
     if instruction.code == bpf.JA:
         return instruction.k
     if instruction.code & ~bpf.SOURCE_X not in _JUMPS:

@@ -19,7 +19,7 @@ from probes.finding import Finding
 from probes.widths import REGISTER_BITS, is_wide, width
 
 _MOST: Final = 20
-"""How many findings are told; a filter that has more of them has one fault throughout."""
+"""How many findings are reported; a filter that has more of them has one fault throughout."""
 
 _HALF: Final = 32
 _SHOWS_HIGH_HALVES: Final = frozenset({"i386"})
@@ -28,7 +28,7 @@ _SHOWS_HIGH_HALVES: Final = frozenset({"i386"})
 
 @dataclass(frozen=True, slots=True)
 class _Sway:
-    """An argument whose unread bits decide.
+    """An argument of which bits that the kernel does not read change the filter's answer.
 
     Attributes:
         call: the call.
@@ -49,9 +49,9 @@ class _Sway:
 
 
 def findings(analysis: Analysis, native: Arch) -> tuple[Finding, ...]:
-    """What the filters decide by bits that the kernel does not read, as advice.
+    """Advice about decisions that the filters make by bits that the kernel does not read.
 
-    Of an analysis that is not exact nothing is said.
+    Empty for an analysis that is not exact.
 
     Args:
         analysis: what the filters return.
@@ -76,7 +76,7 @@ def findings(analysis: Analysis, native: Arch) -> tuple[Finding, ...]:
 
 
 def _of(analysis: Analysis, arch: Arch) -> Iterator[tuple[_Sway, SeccompData]]:
-    """What is found on one ABI, each with an input."""
+    """The arguments of one ABI's calls that are treated so, each with an input."""
     top = REGISTER_BITS if is_wide(arch) or arch.name in _SHOWS_HIGH_HALVES else _HALF
     for name, number in arch.numbers.items():
         if len(analysis.returns(arch.audit_arch, number)) == 1:
