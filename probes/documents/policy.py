@@ -66,11 +66,11 @@ class DocumentedCall:
 
     @property
     def label(self) -> str:
-        """What cells and reports call it: its name, and its conditions: ``socket[0==38]``."""
+        """The label in cells and reports: the name with its conditions, ``socket[0==38]``."""
         return conditions.label(self.name, self.args)
 
     def restriction(self, arch: Arch) -> Restriction:
-        """The arguments for which it is restricted on an ABI."""
+        """The arguments for which the call is restricted on an ABI."""
         return conditions.restriction(self.args, self.name, arch)
 
     def number(self, arch: Arch) -> int | None:
@@ -128,7 +128,7 @@ class Policy:
         raise KeyError(label)
 
     def entries(self, name: str) -> tuple[DocumentedCall, ...]:
-        """All that is documented about the call of this name, in the document's order."""
+        """Every entry for the call of this name, in the document's order."""
         return tuple(call for call in self.calls if call.name == name)
 
     def rest(self, name: str, arch: Arch) -> Outside | None:
@@ -265,7 +265,7 @@ def _check_call(
 
 
 _MOST_CONDITIONS: Final = 16
-"""How many one call may have; no document needs as many."""
+"""The most entries that one call may have; no document needs as many."""
 
 
 def _call(table: Mapping[str, Any], whose: str) -> DocumentedCall:
@@ -299,7 +299,7 @@ def _call(table: Mapping[str, Any], whose: str) -> DocumentedCall:
 
 
 def _condition(table: Mapping[str, Any], call: str, whose: str) -> Condition:
-    """One entry of ``args``.
+    """Reads one entry of ``args``.
 
     Raises:
         BadInputError: it is no condition, or not one on this call.
@@ -330,7 +330,7 @@ def _condition(table: Mapping[str, Any], call: str, whose: str) -> Condition:
 def _value_and_mask(
     table: Mapping[str, Any], operator: Operator, whose: str
 ) -> tuple[int, int | None]:
-    """What an argument is compared with, and of SCMP_CMP_MASKED_EQ in which bits."""
+    """The value that an argument is compared with, and the mask of SCMP_CMP_MASKED_EQ."""
     given = [key for key in ("mask", "valueTwo") if key in table]
     if operator is not Operator.MASKED_EQ:
         if given:
@@ -392,7 +392,7 @@ def _check_together(calls: Sequence[DocumentedCall], lines: Mapping[str, str], p
 
     Raises:
         BadInputError: one has conditions and another none, or they ask for different errnos of the
-            same arguments, or they are too many to tell.
+            same arguments, or they are too many to compare.
     """
     by_name: dict[str, list[DocumentedCall]] = {}
     for call in calls:
@@ -439,10 +439,10 @@ def _errnos(call: DocumentedCall) -> tuple[str, ...]:
 
 
 def _check_intricacy(name: str, entries: Sequence[DocumentedCall]) -> None:
-    """Finds out whether what is left of a call can be told at all.
+    """Checks that the unrestricted arguments of a call can be computed.
 
     Raises:
-        TooLargeError: it cannot.
+        TooLargeError: the conditions are too intricate for that.
     """
     for arch in ARCHES.values():
         if arch.number(name) is not None and entries[0].args:

@@ -1,4 +1,4 @@
-"""Ways round a policy: calls with the power of documented ones that are not documented themselves.
+"""Siblings: calls with the power of documented ones, which a policy may fail to document.
 
 ``siblings.toml`` says which there are; it is about the kernel and about no policy. Whether a target
 lets one through is found in ``probes.judging.gaps``. Of a documented call that the table does not
@@ -27,7 +27,7 @@ class Sibling:
         gives: the calls whose power it has.
         whole: whether it does all that they do, rather than a part.
         how: the rest of a sentence that begins with its name.
-        arguments: calls by which the power is used; empty where no argument matters.
+        arguments: argument lists by which the power is used; empty where no argument matters.
         since: the first kernel release with it.
         always: whether it weakens every filter.
         everyday: whether most programs make it, so that it says little about one of them.
@@ -49,7 +49,7 @@ class Sibling:
         return f"{self.name} {self.operation}".rstrip()
 
     def concerns(self, policy: Policy) -> tuple[str, ...] | None:
-        """The documented calls whose power it has; None where the policy need not care."""
+        """The documented calls whose power it has; None where it is no gap of this policy."""
         documented = set(policy.names)
         if any(not call.args for call in policy.entries(self.name)):
             return None
@@ -119,7 +119,7 @@ def _single() -> tuple[Sibling, ...]:
 
 @cache
 def _reviewed() -> frozenset[str]:
-    """The calls of which the table says who gives their power, be it nobody."""
+    """The calls whose siblings the table lists, or of which it says that there are none."""
     powers = (*(one.gives for one in siblings()), *(one.gives for one in routes()))
     given = (name for power in powers for name in power)
     members = (name for row in _data()["family"] for name in (*row["calls"], *row.get("less", ())))
@@ -127,13 +127,13 @@ def _reviewed() -> frozenset[str]:
 
 
 def unknown_for(policy: Policy) -> tuple[str, ...]:
-    """The documented calls of which it is not known which others give their power."""
+    """The documented calls that the table of siblings does not know."""
     return tuple(name for name in dict.fromkeys(policy.names) if name not in _reviewed())
 
 
 @cache
 def routes() -> tuple[UnseenWay, ...]:
-    """Every known way past all filters."""
+    """Every known way to a call's power that no filter can see."""
     return tuple(
         UnseenWay(row["name"], tuple(row["gives"]), row["how"]) for row in _data()["route"]
     )

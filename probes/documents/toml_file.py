@@ -39,7 +39,7 @@ class KeyRule:
 
 
 def parse(path: Path, data: bytes, what: str) -> tuple[str, dict[str, Any]]:
-    """The text of a file and what it says.
+    """Decodes and parses a TOML file: its text, and the table that it holds.
 
     Args:
         path: the file, for the sentences.
@@ -86,10 +86,10 @@ def check_keys(
     """Refuses unknown and missing keys and values of the wrong kind.
 
     Args:
-        table: what the file says.
-        keys: what it may say.
-        whose: how the sentences begin: the file, the line, the table.
-        mend: what to do about a missing key.
+        table: the table as it was parsed.
+        keys: the keys that it may have, with their rules.
+        whose: the start of each sentence: the file, and the line or the table.
+        mend: the advice about a missing key.
 
     Raises:
         BadInputError: something is wrong.
@@ -140,7 +140,7 @@ def _kind_name(kind: type) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """How a sentence about an unknown word ends: with the known word that it may stand for."""
+    """The end of a sentence about an unknown word: the known word that may be meant, or ""."""
     hint = did_you_mean(name, known, "check its spelling", alike=0.7, quote="'")
     return f"; {hint}"
 
@@ -148,7 +148,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def table_places(text: str, name: str, count: int) -> list[str]:
     """Names the place of each ``[[name]]`` table: its line, or its rank where that is unclear.
 
-    tomllib keeps no lines. The headers are told by their looks, so where their number is not
+    tomllib keeps no lines. The headers are searched for in the text, so where their number is not
     that of the tables (headers inside texts, tables written inline), no line is claimed.
     """
     header = re.compile(rf"""[ \t]*\[\[[ \t]*({name}|"{name}"|'{name}')[ \t]*\]\]""")

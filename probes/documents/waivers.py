@@ -1,4 +1,4 @@
-"""Waivers: failures that somebody accepts, for a reason and for a time. Pure but for the reading.
+"""Waivers: failures that somebody accepts, for a reason and for a time. Pure, but for ``load``.
 
 A waiver names one call on one ABI of the targets that it is for, who asked for it and who granted
 it, and its last day. It turns *failed* into *waived* and nothing else: neither a control, nor a
@@ -78,7 +78,7 @@ class Waiver:
     claim: Claim | None = None
 
     def names(self, key: CellKey) -> bool:
-        """Whether it is for this cell, whatever the target and the day."""
+        """Whether the waiver is for this cell, whatever the target and the day."""
         return (
             key.claim is not Claim.CONTROLS
             and (key.syscall, key.arch) == (self.call, self.arch)
@@ -87,17 +87,17 @@ class Waiver:
         )
 
     def is_for(self, target: str) -> bool:
-        """Whether it is for this target, given as the word of ``--target``."""
+        """Whether the waiver is for this target, given as the word of ``--target``."""
         return fnmatchcase(target, self.target)
 
     def __str__(self) -> str:
-        """What it is for, in a few words."""
+        """The call, ABI and whatever else the waiver is for, in a few words."""
         narrower = ", ".join(filter(None, (self.claim, self.profile)))
         return f"{self.call} on {self.arch}{f' ({narrower})' if narrower else ''}"
 
 
 class WaiverState(StrEnum):
-    """What came of a waiver in a run."""
+    """The state of a waiver after a run."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -113,11 +113,11 @@ FAULTS: Final = frozenset({WaiverState.EXPIRED, WaiverState.UNUSED, WaiverState.
 
 @dataclass(frozen=True, slots=True)
 class JudgedWaiver:
-    """A waiver and what came of it in a run.
+    """A waiver and its state after a run.
 
     Attributes:
         waiver: the waiver.
-        state: what came of it.
+        state: its state.
         days_left: full days from the run's start to its last day: 0 on that day, less than 0
             after it.
         waived: how many failures it turned into *waived*.
@@ -133,7 +133,7 @@ class JudgedWaiver:
 
 @dataclass(frozen=True, slots=True)
 class WaiverScope:
-    """What a run can say about waivers.
+    """The facts of a run by which waivers are judged.
 
     Attributes:
         target: the word of ``--target``.
@@ -290,7 +290,7 @@ class Granted:
         arches: Collection[str],
         cells: Iterable[Cell],
     ) -> tuple[JudgedWaiver, ...]:
-        """What came of each waiver.
+        """Finds the state of each waiver.
 
         Args:
             planned: the cells of the whole job under its options, whether selected or not.
@@ -316,7 +316,7 @@ class Granted:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """In types that can be sent to another process; see ``from_plain``."""
+        """Turns the waivers into built-in types that can be sent to another process."""
         return {
             "waivers": [
                 {
@@ -333,7 +333,7 @@ class Granted:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """What ``to_plain`` was given for."""
+        """Rebuilds the waivers from what ``to_plain`` returned."""
         waivers = tuple(
             Waiver(
                 **{
@@ -351,12 +351,12 @@ class Granted:
 def judge(
     waivers: Sequence[Waiver], scope: WaiverScope, cells: Iterable[Cell]
 ) -> tuple[JudgedWaiver, ...]:
-    """What came of each waiver.
+    """Finds the state of each waiver.
 
     Args:
-        waivers: the file's.
-        scope: what the run can say.
-        cells: what was judged, after ``waive``.
+        waivers: the waivers of the file.
+        scope: the facts of the run.
+        cells: the judged cells, after ``waive``.
     """
     found: defaultdict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -381,7 +381,7 @@ def judge(
 def _state(
     waiver: Waiver, scope: WaiverScope, mine: Sequence[Cell], waived: int
 ) -> tuple[WaiverState, str]:
-    """The state and how its sentence goes on. What concerns the file comes before the cells."""
+    """The state and the end of its sentence; faults of the file come before those of cells."""
     if standing := _standing(waiver, scope):
         return standing
     named = sum(waiver.names(key) for key in scope.planned)
@@ -396,7 +396,7 @@ def _state(
 
 
 def _standing(waiver: Waiver, scope: WaiverScope) -> tuple[WaiverState, str] | None:
-    """Of a waiver that could cover nothing in this job, whatever its cells came to."""
+    """The state of a waiver that can cover no cell of this job; None if it can cover some."""
     if not waiver.is_for(scope.target):
         return WaiverState.OUT_OF_SCOPE, f"is for other targets: {shown(waiver.target)}"
     if scope.today > waiver.expires:
@@ -421,7 +421,7 @@ def _stranger(waiver: Waiver, scope: WaiverScope) -> str:
 
 
 def _not_asked(waiver: Waiver, scope: WaiverScope) -> str:
-    """What the waiver narrows itself to and no cell of the job has."""
+    """The ABI, profile and claim of the waiver that no cell of the job has."""
     asked = {
         waiver.arch: any(key.arch == waiver.arch for key in scope.planned),
         waiver.profile: any(key.profile == waiver.profile for key in scope.planned),
@@ -431,7 +431,7 @@ def _not_asked(waiver: Waiver, scope: WaiverScope) -> str:
 
 
 def _idle(mine: Sequence[Cell], named: int) -> tuple[WaiverState, str]:
-    """Of a valid waiver that was credited with nothing."""
+    """The state of a valid waiver that covered no failure."""
     if any(cell.outcome is Outcome.WAIVED for cell in mine):
         return WaiverState.UNUSED, "covers nothing that an earlier one does not cover: remove it"
     decided = sum(cell.outcome in {Outcome.PASSED, Outcome.NOT_APPLICABLE} for cell in mine)
