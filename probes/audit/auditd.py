@@ -68,7 +68,7 @@ class _LogFile:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What stays the same when the file is renamed."""
+        """The device and inode of the file, which a rename does not change."""
         return _identity(os.fstat(self.descriptor))
 
     def skip(self) -> bytes:
@@ -87,7 +87,7 @@ class _LogFile:
         return os.pread(self.descriptor, len(self.anchor), start) == self.anchor
 
     def restart(self) -> None:
-        """Goes back to the beginning."""
+        """Has the next reading start at the beginning of the file."""
         self.offset, self.partial, self.anchor = 0, b"", b""
 
     def lines(self) -> Iterator[bytes]:
@@ -99,7 +99,7 @@ class _LogFile:
             yield from whole
 
     def rest(self) -> Iterator[bytes]:
-        """Likewise, of a file to which nothing is added any more: its last line has no end."""
+        """The lines that were added to a file that is complete: its last line may lack its end."""
         yield from self.lines()
         if self.partial:
             yield self.partial
@@ -145,7 +145,7 @@ class AuditdCollector(SequencedCollector):
         self._control.close()
 
     def _read(self, timeout: float) -> tuple[Event, ...]:
-        """Reads what was added; where nothing was, waits a little."""
+        """Reads the events that were added; waits a little if there are none."""
         events = list(self._added())
         if events:
             self._pause = _SHORTEST_PAUSE
@@ -247,12 +247,12 @@ class AuditdCollector(SequencedCollector):
 
 
 def _events(lines: Iterable[bytes]) -> Iterator[Event]:
-    """Reads lines."""
+    """Turns lines of the log into events."""
     return (read_event(_text(line)) for line in lines)
 
 
 def _text(line: bytes) -> str:
-    """A line as the parser wants it."""
+    """A line as text; undecodable bytes become surrogate escapes."""
     return line.decode("utf-8", "surrogateescape")
 
 
@@ -270,7 +270,7 @@ def _last_serial(tail: bytes) -> int | None:
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
-    """What tells a file from every other one that exists."""
+    """The device and inode, which tell a file from every other one that exists."""
     return status.st_dev, status.st_ino
 
 

@@ -1,4 +1,4 @@
-"""What every collector of audit records promises, and the part that they share.
+"""The interface of collectors of audit records, and the implementation that they share.
 
 The absence of a record proves something only if nothing was lost. So a batch of records ends with
 a *sentinel*, a record emitted after everything of interest, and is complete only if all of this
@@ -58,7 +58,7 @@ class Collector(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it: ``netlink``, ``auditd:FILE``."""
+        """The name of the collector in reports: ``netlink``, ``auditd:FILE``."""
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """Reads up to the first record that carries the sentinel's name.
@@ -155,7 +155,7 @@ class SequencedCollector(ABC):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name of the collector in reports."""
         return self._name
 
     @abstractmethod
@@ -171,7 +171,7 @@ class SequencedCollector(ABC):
         """Why nothing arrives, in one clause that follows a colon."""
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
-        """See ``Collector.read_until``."""
+        """Reads up to the sentinel's record, and says whether a record may be missing before it."""
         end = time.monotonic() + deadline
         scanned = 0
         place: int | None = None
@@ -218,7 +218,7 @@ class SequencedCollector(ABC):
         return Batch(records, complete=not reason, reason=reason)
 
     def _gap(self, place: int) -> str:
-        """What the serial numbers say about the events before the one at ``place``."""
+        """Why events before the one at ``place`` may be missing, by their serial numbers."""
         if self._ledger.base is None:
             return (
                 f"This is the first sentinel by {self._name}, so nothing shows whether an event "
@@ -230,7 +230,7 @@ class SequencedCollector(ABC):
         return f"{missing} audit event(s) before the sentinel never reached {self._name}."
 
     def _take(self, place: int | None) -> list[Event]:
-        """The events of the batch; what belongs to the next one stays."""
+        """Takes the events of the batch, and leaves those of the next one."""
         if place is None:
             taken, self._events = self._events, []
             return taken
@@ -244,7 +244,7 @@ class SequencedCollector(ABC):
         return taken
 
     def _newly_lost(self) -> str:
-        """What the kernel's counter says about the time since the last batch."""
+        """Why records since the last batch may be lost, by the kernel's counter of lost records."""
         if self._lost_before is None:
             return ""
         before, self._lost_before = self._lost_before, self._lost()
@@ -299,7 +299,7 @@ def why_unwritten(root: Path = Path("/")) -> str:
 
 
 def why_silent(root: Path = Path("/")) -> str:
-    """Why no SECCOMP record arrives from the kernel's multicast group, likewise.
+    """Why no SECCOMP record arrives from the kernel's multicast group, as far as files can tell.
 
     Args:
         root: the directory that holds ``proc``.
@@ -400,7 +400,7 @@ def _read_text(path: Path) -> str | None:
 
 
 def _link(path: Path) -> str | None:
-    """A symbolic link's target; None likewise."""
+    """A symbolic link's target; None where it is missing or may not be read."""
     try:
         return str(path.readlink())
     except OSError:

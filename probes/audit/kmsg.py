@@ -29,7 +29,7 @@ KMSG = Path("/dev/kmsg")
 _LONGEST_RECORD = 8192
 _MESSAGE = re.compile(r"[^;]*;(?:audit: )(type=\d+ audit\(\d+\.\d{3}:\d+\): [^\n]*)")
 _SHARE = 2
-"""Of the records that the kernel lets through, this part is left to all others: one in two."""
+"""The divisor of the kernel's rate limit: half of the records are left to all other writers."""
 
 
 class KmsgCollector(SequencedCollector):
@@ -83,7 +83,7 @@ class KmsgCollector(SequencedCollector):
         self._control.close()
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
-        """See ``Collector.read_until``; then it waits, so that the next ones fit the limit."""
+        """Reads up to the sentinel's record, then waits until the rate limit allows more."""
         batch = super().read_until(sentinel, deadline)
         # A whole interval is enough, however much others have written.
         self._sleep(self._pause * min(max(len(batch.records), 1), self._burst))
@@ -126,7 +126,7 @@ class KmsgCollector(SequencedCollector):
 
 
 def _setting(path: Path, default: int) -> int:
-    """A number that the kernel shows; its own default where it does not."""
+    """The value of a kernel setting; the kernel's default where it cannot be read."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -59,7 +59,7 @@ _REPLY_DEADLINE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class AuditStatus:
-    """What the kernel answers to AUDIT_GET, as ``auditctl -s`` shows it.
+    """The kernel's answer to AUDIT_GET, as ``auditctl -s`` shows it.
 
     Attributes:
         enabled: 0 off, 1 on, 2 locked; SECCOMP records are written whatever it is.
@@ -105,7 +105,7 @@ class AuditControl:
             return None
 
     def lost(self) -> int | None:
-        """The counter of lost records, likewise."""
+        """The kernel's counter of lost records; None where this process may not ask."""
         status = self.status()
         return status.lost if status is not None else None
 
@@ -192,7 +192,7 @@ class NetlinkCollector(SequencedCollector):
         return tuple(events)
 
     def _silence(self) -> str:
-        """See ``why_silent``."""
+        """Why the group delivers nothing, as a clause that follows a colon."""
         return why_silent(self._root)
 
 
@@ -308,7 +308,7 @@ _CAP_AUDIT_READ = 37
 
 
 def _passed(fileno: int) -> socket.socket:
-    """The caller's socket, duplicated and looked at."""
+    """Duplicates the caller's socket, and checks that it reads audit records."""
     try:
         duplicate = os.dup(fileno)
     except OSError as problem:
@@ -337,7 +337,7 @@ def _passed(fileno: int) -> socket.socket:
 
 
 def _tell_losses(own: socket.socket) -> None:
-    """Has an overflow raise ENOBUFS; whoever opened the socket may have asked for silence."""
+    """Turns NETLINK_NO_ENOBUFS off, so that an overflow raises ENOBUFS."""
     with contextlib.suppress(OSError):  # the serial numbers show a loss, too
         own.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 0)
 

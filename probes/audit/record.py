@@ -53,7 +53,8 @@ class SeccompRecord:
         pid: the process (thread group) in the initial pid namespace.
         uid: its real user id in the initial user namespace.
         comm: the thread's name; bytes that are not UTF-8 as surrogate escapes.
-        exe: the executable's path likewise; ``(null)`` where there is none.
+        exe: the executable's path, with surrogate escapes as in ``comm``; ``(null)`` where there
+            is none.
         signal: the signal sent: SIGSYS for the KILL actions, 0 for LOG.
         arch: the AUDIT_ARCH token.
         syscall: the number as ``seccomp_data.nr``, unsigned 32 bits; x32 keeps its bit.

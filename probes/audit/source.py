@@ -1,4 +1,4 @@
-"""The word of ``--audit-source``: where records shall come from."""
+"""The value of ``--audit-source``: where audit records are read from."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from probes.errors import BadInputError
 
 
 class SourceKind(StrEnum):
-    """What records are read from."""
+    """The kinds of sources of audit records."""
 
     BEST = "best"
     NETLINK = "netlink"
@@ -24,7 +24,7 @@ class RecordSource:
 
     Attributes:
         kind: what records are read from.
-        argument: the file of auditd's, or the number of the descriptor; "" of any other kind.
+        argument: the path of auditd's log, or the number of the descriptor; "" for other kinds.
     """
 
     kind: SourceKind
@@ -36,7 +36,7 @@ class RecordSource:
 
     @property
     def is_for_one_process(self) -> bool:
-        """Whether several processes would take records from each other."""
+        """Whether only one process can read from it: several would take each other's records."""
         return self.kind in {SourceKind.KMSG, SourceKind.DESCRIPTOR}
 
 

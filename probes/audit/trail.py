@@ -28,11 +28,11 @@ CANARY_DEADLINE_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class AuditTrail:
-    """Where audit records come from.
+    """The source of a run's audit records.
 
     Attributes:
         collector: what reads them; None where nothing does.
-        reason: why this one, or why there is none and what would help.
+        reason: why this source was chosen, or why there is none and what would help.
     """
 
     collector: Collector | None
@@ -50,11 +50,11 @@ class AuditTrail:
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """A call whose record ends what was read.
+    """A call that leaves a record for sure, made last: once its record arrives, all others have.
 
     Attributes:
         native: the kernel's own ABI, by which the call enters.
-        number: its number; no other filter has a say about it.
+        number: the call's number; no filter but the one that records it restricts it.
     """
 
     native: Arch
@@ -86,7 +86,7 @@ def open_trail(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Audi
 
 
 def _candidates() -> list[RecordSource]:
-    """The sources of which the best is the first that works."""
+    """The sources to try, the best one first."""
     found = [source.NETLINK]
     if os.path.lexists(AUDITD_LOG):  # unlike Path.exists() it refuses nobody
         found.append(RecordSource(SourceKind.AUDITD, str(AUDITD_LOG)))
