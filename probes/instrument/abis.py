@@ -1,4 +1,4 @@
-"""By which of its ABIs a kernel can be entered."""
+"""Finds the ABIs by which this kernel can be entered."""
 
 import errno
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The measuring instrument, seen from a test worker: requests to a zygote, and what it saw."""
+"""The zygote's client, which a test worker uses: requests, and the observations they give."""
 
 import io
 import itertools
@@ -22,11 +22,11 @@ COMM_BYTES: Final = 15
 
 
 _MOST_ERRANDS: Final = 20
-"""More than a confined zygote has things to try."""
+"""An upper bound of the number of things that a confined zygote tries."""
 
 
 def can_place(address: int) -> bool:
-    """Whether a call by an instruction that ends at an address can be tried by this process."""
+    """Whether this process can make a call by an instruction that ends there; 0 is anywhere."""
     return address == 0 or kernel.has_stubs()
 
 
@@ -39,7 +39,7 @@ class Stage(IntEnum):
 
 
 class Route(StrEnum):
-    """Who makes the call, in relation to the process that installed the filters."""
+    """The thread or process that makes the call, in relation to the one that has the filters."""
 
     DIRECT = "direct"
     SIBLING = "sibling"
@@ -61,7 +61,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a zygote is asked to do.
+    """A request to a zygote: a child with filters, and the calls that it makes.
 
     Attributes:
         entry: how the kernel is entered, a value of ``probes.arch.Entry``.
@@ -76,7 +76,8 @@ class Request:
         logged: for each of the programs, by its place, whether it is installed with
             SECCOMP_FILTER_FLAG_LOG; () where none is.
         seccomp: the number of seccomp(2), which takes that flag.
-        by_seccomp: whether all of them are installed by that call: prctl(2) is what is asked about.
+        by_seccomp: whether all filters are installed by seccomp(2), because prctl(2) is the probed
+            call.
         address: where the instruction that makes the calls ends, which is what filters see of it;
             0 for wherever it is.
     """
@@ -114,7 +115,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen of one probed call.
+    """The outcome of one probed call, as the zygote saw it.
 
     Attributes:
         stage: ARMED is written right before the call, RETURNED right after it.
@@ -168,7 +169,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """How a confined zygote shall witness calls.
+    """The parts from which a confined zygote builds its witness.
 
     Attributes:
         number: the number of seccomp(2).
@@ -199,18 +200,18 @@ class Orders:
 
 
 class Standing(StrEnum):
-    """How a confined zygote can witness calls."""
+    """The kinds of witness that a confined zygote can have."""
 
     LISTENER = zygote.WITNESS_LISTENER
-    """It answers marked calls itself."""
+    """The zygote answers marked calls at a listener."""
     ORDER = zygote.WITNESS_ORDER
-    """Only filters can be installed: their order of precedence must tell."""
+    """No listener can be had: two filters of different precedence show what became of a call."""
     NONE = ""
-    """Not at all."""
+    """No filter can be installed, so there is no witness."""
 
 
 class Zygote:
-    """A zygote process of one's own; a context manager.
+    """A zygote process and the connection to it; a context manager.
 
     Not for use by several threads at once. Every worker of a test run has its own.
     """
@@ -251,7 +252,7 @@ class Zygote:
         self._run = os.urandom(4).hex()
 
     def __enter__(self) -> Self:
-        """Gives the zygote itself."""
+        """Returns this object; the process runs already."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -264,11 +265,11 @@ class Zygote:
         return self._process.pid
 
     def nonce(self) -> str:
-        """A name that no other process has: for ``Request.comm``."""
+        """Makes a name that no other process has, for ``Request.comm``."""
         return f"{self._run}-{next(self._nonces):x}"[:COMM_BYTES]
 
     def run(self, requests: Sequence[Request]) -> list[list[Observation]]:
-        """Has the requests carried out in order; one observation for each call of each request.
+        """Carries out the requests in order; one observation for each call of each request.
 
         Raises:
             InstrumentError: the zygote is gone.
@@ -280,7 +281,7 @@ class Zygote:
         return [[Observation.from_plain(seen) for seen in answer] for answer in answers]
 
     def put_up_witness(self, orders: Orders) -> tuple[Standing, Mapping[str, str]]:
-        """Has a confined zygote find out what its confinement leaves it; ask once, first of all.
+        """Finds out what a confined zygote can do, and installs its witness; call it once, first.
 
         Returns:
             How calls can be witnessed, and what is prevented

@@ -1,4 +1,4 @@
-"""What became of a probed call: an observation, read. Pure; no I/O.
+"""Tells from an observation what became of a probed call. Pure; no I/O.
 
 Never by errno or by SIGSYS alone: EPERM comes from a missing capability too, and SIGSYS from a
 filter that kills something else. A refusal counts when the witness would have answered otherwise,
@@ -17,7 +17,7 @@ from probes.instrument.calls import Observation, Stage
 
 
 class Effect(StrEnum):
-    """What became of a probed call."""
+    """The effects that a filter can have on a probed call."""
 
     KILLED_PROCESS = "SIGSYS ended the process at the call"
     KILLED_THREAD = "only the thread that made the call ended; its process lived on"
@@ -32,13 +32,13 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An observation, read.
+    """The effect that an observation shows.
 
     Attributes:
         effect: what became of the call.
         detail: the effect in words, with its numbers.
         errno: the error of a refusal.
-        by_program: whether the program says it, and the kernel did not show it.
+        by_program: whether the effect follows from an analysis of the filter program alone.
     """
 
     effect: Effect
@@ -49,13 +49,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Whether somebody is asked about a call that a confined process is let make.
+    """Whether a supervisor or a tracer is asked about a call that a confinement lets through.
 
     Attributes:
         observation: the call under a filter that kills what is let through (``witness.asking``);
             None where it was not made.
         reason: why it was not.
-        alone: whether nobody is there who could be asked: such a call gets ENOSYS.
+        alone: whether there is no supervisor and no tracer, so that such a call gets ENOSYS.
     """
 
     observation: Observation | None
@@ -67,7 +67,7 @@ STOPPED: Final = frozenset({Effect.FAULT, Effect.ENDED_OTHERWISE})
 
 
 def read(observation: Observation) -> Seen:  # noqa: PLR0911 - one return for each effect
-    """What became of a call that was made under a witness."""
+    """The effect on a call that was made under a witness."""
     if observation.fault:
         return Seen(Effect.FAULT, observation.fault)
     if observation.timed_out:
@@ -102,7 +102,7 @@ def _ending(observation: Observation) -> str:
 
 
 def is_stopped(observation: Observation) -> bool:
-    """Whether the child came to its end otherwise than by what the filter did at the call."""
+    """Whether the child ended for another reason than what the filter did at the call."""
     return read(observation).effect in STOPPED
 
 
@@ -112,7 +112,7 @@ def reached(observation: Observation) -> bool:
 
 
 def asked(seen: Seen, asking: Asking) -> Seen:
-    """What became of a call that the witness answered, which hides that somebody is asked."""
+    """Refines the effect on a call that the witness answered: a supervisor may have been asked."""
     made = asking.observation
     if made is None:
         return Seen(Effect.ASKED, asking.reason)
@@ -129,7 +129,7 @@ def asked(seen: Seen, asking: Asking) -> Seen:
 
 
 def is_never_answered(made: Observation) -> bool:
-    """Whether a call came to no end before its child's deadline."""
+    """Whether a call had not returned when its child's deadline passed."""
     return made.stage is Stage.ARMED and made.timed_out
 
 

@@ -32,7 +32,7 @@ _NOT_IMPLEMENTED = "ENOSYS"
 
 
 class Preparation(Enum):
-    """What the child does before the filter under test is installed."""
+    """The preparations of a child, before it installs the filter under test."""
 
     NONE = auto()
     """Nothing. The child must not lead a process group: a forked child does not."""
@@ -57,7 +57,7 @@ class Probe:
         absent: when the kernel answers ENOSYS instead; None for a call that is always there and
             for one that never is, whose only answer is ENOSYS.
         varies: what decides between several answers; None where there is one.
-        prepare: what the child does before the filter.
+        prepare: the preparation of the child.
         free: the arguments that may be anything without doing harm, by their index.
     """
 

@@ -165,23 +165,23 @@ def _harvest(pid: int, until: float) -> Harvest:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one look at every thread came to.
+    """The result of reading every thread of a process once.
 
     Attributes:
         threads: those that could be read.
-        whole: no thread came or went meanwhile.
+        whole: whether no thread started or ended meanwhile.
     """
 
     threads: tuple[ThreadFilters, ...]
     whole: bool
 
     def agrees_with(self, other: "_Reading") -> bool:
-        """Whether both saw the same threads under the same filters, and missed none."""
+        """Whether both readings have the same threads with the same filters, and missed none."""
         return self.whole and other.whole and self.filters == other.filters
 
     @property
     def filters(self) -> list[tuple[int, tuple[bytes, ...], tuple[bool, ...]]]:
-        """What must agree: a thread may change its name."""
+        """The parts that two readings must agree on: all but names, which a thread may change."""
         return [(one.tid, one.programs, one.logged) for one in self.threads]
 
 
@@ -196,7 +196,7 @@ def _read_once(name: str, pid: int, until: float) -> _Reading:
 
 
 def _refuse_what_has_no_filters(pid: int) -> str:
-    """What a sentence calls the process, if there is one that can have filters to read."""
+    """Checks that a process can have filters to read; returns its name for sentences."""
     if pid <= 0:
         raise BadInputError(f"{pid} is no process id: they start at 1")
     if pid == os.getpid():
@@ -311,7 +311,7 @@ def _refusal_to_tell(name: str, index: int, error: OSError) -> BadInputError | I
 
 @contextmanager
 def _stopped(name: str, tid: int, until: float) -> Iterator[None]:
-    """Holds a thread still, and lets it go whatever happens.
+    """Stops a thread for as long as the context lasts, and lets it go whatever happens.
 
     Raises:
         ProcessLookupError: it has ended.
@@ -381,7 +381,7 @@ def _refusal_to_attach(name: str, tid: int) -> Exception:
 
 
 def _ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> int:
-    """ptrace(2).
+    """Calls ptrace(2).
 
     Raises:
         OSError: what the kernel answered.
@@ -400,7 +400,7 @@ def _thread_ids(pid: int) -> list[int]:
 
 
 def _status(tid: int) -> dict[str, str] | None:
-    """proc_pid_status(5), or None where there is none to see."""
+    """The text of proc_pid_status(5), or None where it cannot be read."""
     path = Path(f"/proc/{tid}/status")
     text = _read(lambda: path.read_text(encoding="utf-8", errors="replace"))
     if text is None:
@@ -439,7 +439,7 @@ def _comm(tid: int) -> str:
 
 
 def _read(reading: Callable[[], _T]) -> _T | None:
-    """What a file in /proc holds, or None where its process has ended or is hidden from us."""
+    """The content of a file in /proc; None where its process has ended or is hidden from us."""
     try:
         return reading()
     except (FileNotFoundError, ProcessLookupError, PermissionError):

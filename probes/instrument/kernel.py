@@ -1,4 +1,4 @@
-"""The system-call surface: the only module that touches ctypes.
+"""The raw system calls of the suite: the only module that uses ctypes.
 
 It runs in the lean interpreter that forks the probing children (``probes.instrument.zygote``):
 every module that is imported here makes each fork slower, so there are few, and typing is not among
@@ -99,7 +99,7 @@ class Header(ctypes.Structure):
 
 
 class Slot(ctypes.Structure):
-    """What is known of one probed call."""
+    """The shared record of one probed call: its stage, result and errno."""
 
     _fields_ = (
         ("stage", ctypes.c_uint32),
@@ -124,7 +124,7 @@ class SharedPage:
         self.slots = (Slot * count).from_buffer(memory, HEADER_SIZE)
 
     def step(self, doing: str) -> None:
-        """Leaves word of what the child is about to do, for the case that it goes no further."""
+        """Writes down what the child is about to do, for the report if it ends there."""
         self.header.step = doing.encode(errors="replace")[: _STEP_SIZE - 1]
 
 
@@ -145,7 +145,7 @@ def _prctl(option: int, *arguments: int) -> None:
 
 
 def _error() -> OSError:
-    """What the last call through libc failed with."""
+    """The OSError of the last failed call through libc."""
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number))
 
@@ -157,7 +157,7 @@ def set_name(comm: str) -> None:
 
 
 def write_name(comm: str) -> None:
-    """Likewise by proc_pid_comm(5), which needs no call of its own.
+    """Sets the calling thread's ``comm`` by a write to proc_pid_comm(5), without prctl(2).
 
     Raises:
         OSError: there is no /proc, or it may not be written.
@@ -167,7 +167,7 @@ def write_name(comm: str) -> None:
 
 
 def ignore_interrupts() -> None:
-    """Has SIGINT pass this process and its children by."""
+    """Ignores SIGINT in this process and in its children."""
     _libc.signal(_SIGINT, _SIG_IGN)
 
 
@@ -247,8 +247,9 @@ def install_listener(prepared: Filter, number: int, flags: int = 0) -> int:
         The descriptor at which the supervisor listens (seccomp_unotify(2)); execve(2) closes it.
 
     Raises:
-        OSError: likewise; EBUSY where a filter of the thread has a listener already, EINVAL where
-            the kernel has none (before Linux 5.0).
+        OSError: EBUSY where a filter of the thread has a listener already; EINVAL where the
+            kernel refuses the program or has no listeners (before Linux 5.0); EACCES where the
+            thread may install no filter.
     """
     return _seccomp(number, SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, prepared)
 
@@ -262,13 +263,13 @@ def _seccomp(number: int, flags: int, prepared: Filter) -> int:
 
 
 class _Notification(ctypes.Structure):
-    """struct seccomp_notif; what it says of the call is not needed."""
+    """The kernel's ``struct seccomp_notif``; only its id is read."""
 
     _fields_ = (("id", ctypes.c_uint64), ("rest", ctypes.c_uint8 * 72))
 
 
 class _Reply(ctypes.Structure):
-    """struct seccomp_notif_resp."""
+    """The kernel's ``struct seccomp_notif_resp``."""
 
     _fields_ = (
         ("id", ctypes.c_uint64),
@@ -317,7 +318,7 @@ def _gone_meanwhile() -> bool:
 
 
 def own_status(field: str) -> str | None:
-    """What proc_pid_status(5) says about this process, such as ``TracerPid``; None if nothing."""
+    """One field of this process's proc_pid_status(5), such as ``TracerPid``; None if missing."""
     try:
         with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - pathlib is not lean
             lines = status.read().splitlines()
@@ -478,10 +479,10 @@ def prepare_call(entry: str, number: int, arguments: Sequence[int]) -> Callable[
 def prepare_call_at(
     entry: str, number: int, arguments: Sequence[int], address: int
 ) -> Callable[[], int]:
-    """Likewise, by an instruction that ends at an address, which is what the kernel shows a filter.
+    """Prepares a call by an instruction that ends at an address, which a filter sees.
 
-    Puts the instruction there, for good: for a child that lives no longer than its call. In the
-    page of vsyscalls the kernel itself stands in for the instruction.
+    The instruction stays there, so this is for a child that ends after its call. In the vsyscall
+    page the kernel itself emulates the instruction.
 
     Raises:
         OSError: no code can be had there (EEXIST: there is something already).
@@ -505,7 +506,7 @@ def has_stubs() -> bool:
 def _stubbed(
     entry: str, number: int, six: Sequence[int], instruction: int | None
 ) -> Callable[[], int]:
-    """A call by the stub of an entry, and by an instruction at an address instead of its own."""
+    """Prepares a call by an entry's machine code; None stands for the code's own instruction."""
     enter, own = _stub(entry)
     registers = (ctypes.c_uint64 * 6)(*six)
     at = ctypes.c_void_p(own if instruction is None else instruction)
@@ -546,7 +547,7 @@ def _make_executable(address: int, size: int) -> None:
 
 
 def no_call() -> int:
-    """Goes the way of a prepared call, but into a library function that enters no kernel."""
+    """Does as a prepared call does, but calls a library function that enters no kernel."""
     return int(_libc.labs(*_NOTHING))
 
 
@@ -584,7 +585,7 @@ def _stub(entry: str) -> tuple[Callable[..., int], int]:
 
 
 def _as_libc_would(answer: int) -> int:
-    """The kernel's -errno, told the way libc's syscall() tells it."""
+    """Turns the kernel's -errno into -1 with errno set, as libc's syscall() does."""
     if -_MAX_ERRNO <= answer < 0:
         ctypes.set_errno(-answer)
         return -1

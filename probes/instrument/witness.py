@@ -18,7 +18,7 @@ witnesses:
     A filter hands marked calls to a listener, at which the zygote answers with such an errno:
     USER_NOTIF ranks below the refusals and above TRACE, LOG and ALLOW.
 
-``ORDER``, likewise where there can be no listener
+``ORDER``, where the process is confined already and can have no listener
     Two calls. Under a marker on top of the filter under test only a kill and TRAP show through.
     Under an unknown action that ranks below ERRNO, a refusal does too, and what was let through
     is killed.
@@ -39,8 +39,8 @@ _UNDEFINED: Final = range(1000, MAX_ERRNO)
 """Below the kernel's highest errno, and far above the highest that Linux defines (133)."""
 
 MARKER_ERRNO, SHADOW_ERRNO = random.SystemRandom().sample(_UNDEFINED, 2)
-"""Of the marker and of the listener; drawn anew by each process, for a filter that was made for
-the purpose could answer with one that it knows."""
+"""The errnos of the marker and of the listener. Each process draws its own at random, for a filter
+could imitate a fixed one."""
 
 ERRNOS: Final = frozenset({MARKER_ERRNO, SHADOW_ERRNO})
 """The errnos by which a call is known to have been let through."""
@@ -49,7 +49,7 @@ SWEEP_MAGIC: Final = 0x5EEDED5E
 """The sixth argument by which a witness of many numbers knows the probed calls."""
 
 ASKING_MAGIC: Final = 0x5EEDED5F
-"""Likewise, of calls that no witness answers but a filter that ranks below TRACE kills."""
+"""The sixth argument by which ``asking_many`` knows the probed calls."""
 
 BELOW_ERRNO: Final = 0x7F000000
 """No action: it kills, unless another filter kills, traps or answers with an errno."""
@@ -108,7 +108,7 @@ def marked(call: Call, magic: int = SWEEP_MAGIC) -> Call:
 
 
 def orders(native: Arch, canaries: Sequence[int]) -> Orders:
-    """How a confined zygote puts up a shadow.
+    """The parts from which a confined zygote builds the witness ``SHADOW``.
 
     Args:
         native: the kernel's own ABI.
@@ -126,12 +126,12 @@ def orders(native: Arch, canaries: Sequence[int]) -> Orders:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a child does for a witness.
+    """The filters and calls of one child, by which a witness tests calls.
 
     Attributes:
         calls: the calls that it makes.
         programs: its filters, the oldest first.
-        before: how many of these stand before the filters under test.
+        before: how many of the programs are installed before the filters under test.
     """
 
     calls: tuple[Call, ...]
@@ -151,10 +151,10 @@ class Witness(Protocol):
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """How one call is put to the test.
+        """The attempts that put one call to the test.
 
         Args:
-            arch: by which the call enters.
+            arch: the ABI by which the call enters.
             call: the call.
             filters: the filters under test that are still to install, the oldest first.
             later: filters that a confined process installs.
@@ -163,51 +163,51 @@ class Witness(Protocol):
     def sweep(
         self, arch: Arch, calls: Sequence[Call], filters: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """How many calls are put to the test by one child; each has SWEEP_MAGIC."""
+        """The attempts that each test all of the calls in one child; each call has SWEEP_MAGIC."""
 
     def told(self, observations: Sequence[Observation]) -> Observation:
-        """What the attempts together say about a call, as the marker would have said it."""
+        """Combines what the attempts saw of a call into what the marker would have seen."""
 
     def control(self, arch: Arch, call: Call) -> Attempt:
-        """How a harmless call is made that shows what the kernel answers without a filter.
+        """The attempt that shows what the kernel answers to a harmless call without a filter.
 
         In a confined process there is no such call. There, one that SIGSYS ends shows that
         nothing but the kernel answers it: the confinement's action is LOG or ALLOW.
         """
 
     def unasked(self, arch: Arch, call: Call) -> Attempt:
-        """How a call is made that shows whether the kernel asks filters about it at all."""
+        """The attempt that shows whether the kernel asks filters about a call at all."""
 
 
 class Marker:
-    """See the module."""
+    """The witness ``MARKER``: a marker that is installed before the filter under test."""
 
     marks = False
 
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """See ``Witness.one``."""
+        """One attempt: the marker for the call's number comes first."""
         return (Attempt((call,), (marker(arch, call.number), *filters, *later), before=1),)
 
     def sweep(
         self, arch: Arch, calls: Sequence[Call], filters: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """See ``Witness.sweep``."""
+        """One attempt: a marker for every marked call comes first."""
         return (Attempt(tuple(map(marked, calls)), (sweeping_marker(arch), *filters), before=1),)
 
     def told(self, observations: Sequence[Observation]) -> Observation:
-        """See ``Witness.told``."""
+        """The only observation: it is the marker's own."""
         (only,) = observations
         return only
 
     def control(self, arch: Arch, call: Call) -> Attempt:
-        """See ``Witness.control``."""
+        """The call, in a child without any filter."""
         del arch
         return Attempt((call,), ())
 
     def unasked(self, arch: Arch, call: Call) -> Attempt:
-        """See ``Witness.unasked``: it answers as with a filter."""
+        """The marked call without any filter, to be compared with the same call under filters."""
         return self.control(arch, marked(call))
 
 
@@ -215,48 +215,48 @@ class _Confined:
     """What the witnesses of a confined process have in common."""
 
     def control(self, arch: Arch, call: Call) -> Attempt:
-        """See ``Witness.control``."""
+        """The call, in a child where SIGSYS ends what the confinement lets through."""
         return asking(arch, call)
 
     def unasked(self, arch: Arch, call: Call) -> Attempt:
-        """See ``Witness.unasked``: no marker answers it, nor does a filter kill it."""
+        """The call under a marker; if no filter is asked, the marker does not answer it."""
         return Attempt((call,), (marker(arch, call.number),))
 
 
 class Shadow(_Confined):
-    """See the module."""
+    """The witness ``SHADOW``: the zygote answers marked calls at a listener."""
 
     marks = True
 
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """See ``Witness.one``."""
+        """One attempt: the marked call under the filters under test."""
         del arch  # the listener serves them all
         return (Attempt((marked(call),), (*filters, *later)),)
 
     def sweep(
         self, arch: Arch, calls: Sequence[Call], filters: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """See ``Witness.sweep``."""
+        """One attempt: all marked calls under the filters under test."""
         del arch
         return (Attempt(tuple(map(marked, calls)), filters),)
 
     def told(self, observations: Sequence[Observation]) -> Observation:
-        """See ``Witness.told``."""
+        """The only observation, whose errno is the listener's if the call was let through."""
         (only,) = observations
         return only
 
 
 class FilterOrder(_Confined):
-    """See the module."""
+    """The witness ``ORDER``: two attempts, under filters of different precedence."""
 
     marks = False
 
     def one(
         self, arch: Arch, call: Call, filters: tuple[bytes, ...], later: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """See ``Witness.one``."""
+        """Two attempts: under a marker on top, and under an action that ranks below ERRNO."""
         return tuple(
             Attempt((call,), (*filters, *later, marker(arch, call.number, returns)))
             for returns in (_MARK, BELOW_ERRNO)
@@ -265,7 +265,7 @@ class FilterOrder(_Confined):
     def sweep(
         self, arch: Arch, calls: Sequence[Call], filters: tuple[bytes, ...]
     ) -> tuple[Attempt, ...]:
-        """See ``Witness.sweep``."""
+        """Two attempts with all marked calls, under filters as in ``one``."""
         every = tuple(map(marked, calls))
         return tuple(
             Attempt(every, (*filters, sweeping_marker(arch, returns)))
@@ -273,7 +273,7 @@ class FilterOrder(_Confined):
         )
 
     def told(self, observations: Sequence[Observation]) -> Observation:
-        """See ``Witness.told``."""
+        """The first attempt shows kills and TRAP, the second one refusals."""
         above, below = observations
         if above.stage is not Stage.RETURNED or above.errno != MARKER_ERRNO or above.trapped:
             return above
@@ -288,7 +288,7 @@ def asking(arch: Arch, call: Call) -> Attempt:
 
 
 def asking_many(arch: Arch, calls: Sequence[Call]) -> Attempt:
-    """Likewise for many calls."""
+    """How many calls are made that run only if a supervisor or a tracer has them run."""
     every = tuple(marked(call, ASKING_MAGIC) for call in calls)
     return Attempt(every, (sweeping_marker(arch, BELOW_TRACE, ASKING_MAGIC),))
 

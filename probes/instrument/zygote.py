@@ -51,7 +51,7 @@ _LENGTH_BYTES = 4
 
 
 class _Machine:
-    """The zygote's own things: one page of shared memory, used by one child at a time.
+    """The state of the zygote, with its page of shared memory, which one child uses at a time.
 
     Attributes:
         trouble: the errands of ``ERRANDS`` that the zygote's confinement prevents, and how.
@@ -108,7 +108,7 @@ def send(stream: BinaryIO, message: Any) -> None:  # noqa: ANN401 - plain data o
 
 
 def _reply(stream: BinaryIO, message: Any) -> None:  # noqa: ANN401 - plain data of any shape
-    """Answers; where nobody listens any more, it ends without a word."""
+    """Sends an answer; ends this process where the other side has closed the socket."""
     try:
         send(stream, message)
     except BrokenPipeError:
@@ -127,9 +127,9 @@ def serve(fd: int) -> None:
 
 
 def serve_confined(fd: int) -> None:
-    """Likewise, in a process whose confinement may prevent what a zygote does for itself.
+    """Answers requests as ``serve`` does, where a confinement may keep a zygote from its own calls.
 
-    The first message says how to witness calls, if that is wanted; its answer, what of that is
+    The first message gives the parts of a witness, if one is wanted; its answer says what is
     possible here.
     """
     kernel.ignore_interrupts()  # a session of its own, out of Ctrl-C's reach, may be forbidden
@@ -210,7 +210,7 @@ WITNESS_LISTENER, WITNESS_ORDER = "listener", "order"
 
 
 def _scout_errands(deadline: float) -> dict[str, str]:
-    """Has scouts try every errand; a child may be killed for what would have killed the zygote."""
+    """Tries every errand in a child of its own, which may be killed in the zygote's place."""
     trouble: dict[str, str] = {}
     for errand, attempt in ERRANDS.items():
         failure = _scout(attempt, deadline)
@@ -230,11 +230,11 @@ def _choose_installer(machine: _Machine, orders: Request) -> None:
 
 
 def _put_up_witness(machine: _Machine, orders: Request) -> str:
-    """Finds out how calls can be witnessed here, and makes ready.
+    """Finds out which witness this confinement allows, and installs it.
 
     Returns:
         WITNESS_LISTENER where marked calls are answered by this process, WITNESS_ORDER where only
-        filters can be installed, "" where not even those. ``trouble`` says why not more.
+        filters can be installed, "" where none can. ``trouble`` gets the reasons.
     """
     trouble, number, deadline = machine.trouble, orders["number"], orders["deadline"]
     if "prctl" in trouble and "seccomp" in trouble:
@@ -250,10 +250,10 @@ def _put_up_witness(machine: _Machine, orders: Request) -> str:
 
 
 def _try_to_supervise(marking: kernel.Filter, orders: Request) -> None:
-    """Does once all that the witness does: installs the filter and answers a child's call.
+    """Tries the witness once: installs the filter and answers a child's call.
 
     Raises:
-        OSError: something of it is refused, or none of the canary calls arrives.
+        OSError: a step is refused, or no canary call arrives.
     """
     listener = kernel.install_listener(marking, orders["number"])
     poll = select.poll()
@@ -275,7 +275,7 @@ def _try_to_supervise(marking: kernel.Filter, orders: Request) -> None:
 
 
 def _scout(attempt: Callable[[], None], deadline: float) -> str:
-    """Has a child try something; "" if that went well, else what happened."""
+    """Tries something in a child; "" if that succeeds, else the reason why not."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -310,7 +310,7 @@ _UNKNOWN_ERROR = 255
 
 
 def _probe(machine: _Machine, request: Request) -> list[Sighting]:
-    """Has children make the calls, one after the other; a dead child is followed by the next."""
+    """Makes the calls of a request in a child; if a call ends it, another child makes the rest."""
     count = len(request["calls"])
     sightings: list[Sighting] = []
     machine.clear(count)
@@ -351,7 +351,7 @@ def _unseen(fault: str) -> Sighting:
 def _harvest(
     child: _Child, header: kernel.Header, pid: int, end: tuple[int, bool]
 ) -> list[Sighting]:
-    """What one child has left: its returned calls, and the one at which it ended, if any."""
+    """Reads from the shared page which calls of a child returned, and which one ended it."""
     status, timed_out = end
     count = len(child.calls)
     found: list[Sighting] = []
@@ -422,7 +422,7 @@ def _wait(machine: _Machine, pid: int, deadline: float) -> tuple[int, bool]:
 
 
 def _look_for_end(machine: _Machine, pid: int, until: float) -> tuple[int, bool]:
-    """Likewise where no descriptor tells that a child has ended, so that it is looked for."""
+    """Waits for the child as ``_wait`` does, by polling: for where pidfd_open(2) is refused."""
     pause = _POLL_INTERVAL
     poll = select.poll()
     if machine.listener is not None:
@@ -442,7 +442,7 @@ def _look_for_end(machine: _Machine, pid: int, until: float) -> tuple[int, bool]
 
 
 def _reap_strays(machine: _Machine, deadline: float) -> None:
-    """Waits until no descendant is left; each asked to be killed when its parent ends."""
+    """Waits until no descendant is left; each has asked to be killed when its parent ends."""
     until = time.monotonic() + deadline
     poll = select.poll()
     if machine.listener is not None:
@@ -461,7 +461,7 @@ def _reap_strays(machine: _Machine, deadline: float) -> None:
 
 
 def _live(child: _Child) -> NoReturn:
-    """The life of a probing child."""
+    """Runs a probing child, from the fork to its end."""
     page = child.page
     try:
         child.prepare()
@@ -477,7 +477,7 @@ def _live(child: _Child) -> NoReturn:
 
 
 class _Child:
-    """What a probing child does; made before the fork, lived after it."""
+    """A probing child: prepared before the fork, run after it."""
 
     def __init__(self, machine: _Machine, request: Request) -> None:
         self.machine = machine
@@ -545,7 +545,7 @@ class _Child:
         kernel.end_process()
 
     def note_survivor(self) -> None:
-        """Leaves word that the process lives on although the calling thread has ended."""
+        """Notes in the shared page that the process outlived the thread that called."""
         if self.page.slots[self.first].stage == kernel.ARMED:
             self.page.header.survived = 1
 
@@ -589,7 +589,7 @@ def _direct(child: _Child) -> None:
 
 
 def _sibling(child: _Child) -> None:
-    """A second thread is confined and calls; the first one is free and sees who is left."""
+    """A second thread is confined and calls; the first, free, sees whether the process survives."""
     child.confine()
     failure: list[OSError] = []
 
@@ -678,7 +678,7 @@ def _execve(child: _Child) -> None:
 
 
 def after_exec(words: str) -> None:
-    """What the fresh interpreter does: maps the page again and makes the call."""
+    """Runs in the fresh interpreter: maps the shared page again and makes the call."""
     memory_fd, request, trouble = marshal.loads(bytes.fromhex(words))  # noqa: S302 - from our own process
     page = kernel.SharedPage(mmap.mmap(memory_fd, 0))
     if "core" not in trouble:
