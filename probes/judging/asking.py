@@ -1,4 +1,4 @@
-"""Whether somebody is asked about a call, and what may run for finding that out."""
+"""Whether a supervisor or a tracer is asked about a call, and how that may be tried."""
 
 from probes.instrument import effect
 from probes.instrument.calls import DEADLINE_SECONDS, Observation
@@ -13,23 +13,23 @@ UNANSWERED_SECONDS = 0.5
 
 
 def may_run(setup: Setup, role: Role) -> bool:
-    """Whether a call may run: what is asked about only if somebody is there to have it run."""
+    """Whether the kernel may run a call of this purpose."""
     if role is Role.ASKING:
         return setup.ambient is None or not setup.ambient.alone
     return role in MAY_RUN
 
 
 def deadline(setup: Setup, *, runs: bool) -> float:
-    """How long a child may take: not long where a supervisor may never answer its call."""
+    """The seconds that a child may take; few where a supervisor may never answer its call."""
     supervised = setup.ambient is not None and setup.ambient.supervised
     return setup.supervisors_time if runs and supervised else DEADLINE_SECONDS
 
 
 def can_ask(setup: Setup, case: Case) -> bool:
-    """Whether it is tried if somebody is asked about a call.
+    """Whether to try if a supervisor or a tracer is asked about a call.
 
-    Where nobody is there who could be asked no call runs for it, so every one can be tried.
-    Elsewhere it may: then only one that is known to do no harm.
+    Without a supervisor and a tracer the call cannot run, so every call is tried. With one it may
+    run, so only a call that is known to do no harm is tried.
     """
     if setup.ambient is None or case.is_control:
         return False
@@ -40,7 +40,7 @@ def can_ask(setup: Setup, case: Case) -> bool:
 def asked_about(
     setup: Setup, case: Case, calls: Calls, made: Observation | None
 ) -> effect.Asking | None:
-    """What is known of whoever may be asked about a case's call."""
+    """What is known about a supervisor or a tracer that may be asked about a case's call."""
     ambient = setup.ambient
     if ambient is None or calls.control or case.is_control:
         return None
@@ -52,14 +52,14 @@ def asked_about(
 
 
 def asked_about_rest(setup: Setup, made: Observation | None) -> effect.Asking | None:
-    """What is known of whoever may be asked about a call that the document leaves alone."""
+    """What is known about a supervisor or a tracer of a call that the policy does not restrict."""
     if setup.ambient is None or (made is None and not setup.ambient.supervised):
         return None
     return effect.Asking(made, untried(setup), setup.ambient.alone)
 
 
 def untried(setup: Setup) -> str:
-    """Why nobody tries whether somebody is asked about a call."""
+    """The reason not to try whether a supervisor or a tracer is asked about a call."""
     who = setup.ambient.supervised if setup.ambient else ""
     return (
         f"whether a tracer or a supervisor is asked about it ({who}) cannot be tried, for it "

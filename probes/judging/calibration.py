@@ -1,4 +1,4 @@
-"""What the controls say about the instrument, and what they say about the kernel. Pure.
+"""Weighs the failed controls: is the instrument wrong, or the kernel? Pure.
 
 A control is a filter of which all is known, so where the kernel does not do what it says, either
 the instrument does not see it or the kernel does not do it. The second is a verdict on the
@@ -24,12 +24,12 @@ KERNELS_OWN: Final = frozenset({Action.KILL_PROCESS, Action.LOG})
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What came of the controls.
+    """The result of calibrating the instrument by the controls.
 
     Attributes:
-        cells: the controls, with what they turned out to say.
+        cells: the controls, with their final verdicts.
         fault: why no verdict counts; "" where the instrument is right.
-        doubt: why none can be had; likewise.
+        doubt: why no verdict can be had, for the controls could not be judged; "" where they could.
         unhonoured: the actions that the kernel takes for another, each with the name of an ABI.
     """
 
@@ -45,7 +45,7 @@ def action_of(cell: Cell) -> Action:
 
 
 def action_of_case(case: Case) -> Action:
-    """Likewise, of a planned control."""
+    """The action of the known filter of a control that is not judged yet."""
     return Action[case.cells[0].variant]
 
 
@@ -82,7 +82,7 @@ def is_unhonoured(action: Action, seen: Sequence[Observation]) -> bool:
 def weigh(
     cells: Sequence[Cell], profiles: Iterable[Profile], unhonoured: Collection[Cell]
 ) -> Calibration:
-    """Says what the controls come to.
+    """Draws the conclusion from the controls.
 
     Args:
         cells: the judged controls.

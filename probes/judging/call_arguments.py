@@ -31,7 +31,7 @@ def harmless_arguments(setup: Setup, case: Case) -> tuple[int, ...] | None:
 
 
 def any_arguments(setup: Setup, case: Case) -> tuple[int, ...]:
-    """Arguments of a call that cannot run: such as the document restricts it for."""
+    """Arguments for a call that cannot run, because the witness answers it: restricted ones."""
     documented = under_test.documented_call(setup, case.cells[0])
     if documented is None or not documented.args:
         return ()
@@ -39,7 +39,7 @@ def any_arguments(setup: Setup, case: Case) -> tuple[int, ...]:
 
 
 def with_unread_bits(setup: Setup, case: Case, call: Call) -> Call | None:
-    """The same call to the kernel, with bits in the registers that it does not read.
+    """The same call with the bits set that the kernel does not read, so that it sees no difference.
 
     None where a document's conditions are on nothing but whole registers.
     """
@@ -55,7 +55,7 @@ def with_unread_bits(setup: Setup, case: Case, call: Call) -> Call | None:
 
 
 def widest(arch: Arch | None = None) -> int:
-    """The highest argument that a process has in its registers: this one, or one of an ABI."""
+    """The highest argument that fits a register of this process, or of an ABI's if given."""
     narrow = sys.maxsize <= bpf.U32 or (arch is not None and arch.entry is Entry.INT80)
     return bpf.U32 if narrow else ALL_ONES
 

@@ -1,4 +1,4 @@
-"""The claims, one row each: which calls it takes, what judges it, and what people are told of it.
+"""The table of claims: the calls, the judge and the words of each.
 
 Plan, examiner, verdict, pages, formats and commands ask the row. Pure.
 """
@@ -20,7 +20,7 @@ Judge = Callable[[Question, Sighting], Judgement]
 
 
 class About(StrEnum):
-    """What the cells of a claim are about, by which they are planned and named."""
+    """The kinds of things that a claim's cells are about, by which they are planned and named."""
 
     CONTROL = "a known filter"
     DOCUMENTED_CALL = "each documented call"
@@ -39,19 +39,19 @@ _BY_VARIANT: Final = frozenset({About.CONTROL, About.WAY})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Everything that is said once about a claim.
+    """A claim's row in the table.
 
     Attributes:
         claim: the claim; the words of its test function.
         module: the file in ``cases`` that holds the test function.
         about: what its cells are about.
-        profiles: under which profiles it is made; none for what does not depend on them.
-        meaning: what it says, for a reader who does not know the suite.
-        advice: how a cell that failed is mended, in words.
+        profiles: the profiles under which it is judged; empty where it does not depend on them.
+        meaning: the claim in a sentence, for a reader who does not know the suite.
+        advice: gives the advice for a failed cell.
         calls: the calls that a verdict on a cell is drawn from.
-        judge: what makes a judgement of what was seen; None where no call decides, but an analysis
-            of the programs or the target alone.
-        expected: what a cell's verdict says was expected.
+        judge: turns what was seen into a judgement; None where no call decides, but an analysis of
+            the programs or the target alone.
+        expected: gives the expectation in words, for the verdict of a cell.
         own_calls: whether the calls are chosen by the suite and known to do no harm, and not by a
             policy.
     """
@@ -74,12 +74,12 @@ class Row:
 
     @property
     def of_documented(self) -> bool:
-        """Whether it is made anew about every documented call."""
+        """Whether the claim is judged for each documented call."""
         return self.about in _DOCUMENTED
 
     @property
     def observed(self) -> bool:
-        """Whether the kernel is asked: nothing else shows that a restriction holds on it."""
+        """Whether calls to the kernel decide it, which an analysis of programs cannot replace."""
         return self.about not in _UNOBSERVED
 
     @property
@@ -254,16 +254,16 @@ ROWS: Final = {row.claim: row for row in _TABLE}
 
 
 def of(claim: Claim) -> Row:
-    """What is said about a claim."""
+    """The row of a claim."""
     return ROWS[claim]
 
 
 def about(kinds: Sequence[About], profile: Profile | None = None) -> tuple[Row, ...]:
-    """The claims about some things, in order.
+    """The rows of the claims about some kinds of things, in the order of the table.
 
     Args:
-        kinds: what they are about.
-        profile: the profile under which they are made; every one unless given.
+        kinds: the kinds of things that the claims are about.
+        profile: only claims that are judged under this profile; all of them unless given.
     """
     return tuple(
         row
@@ -273,7 +273,7 @@ def about(kinds: Sequence[About], profile: Profile | None = None) -> tuple[Row, 
 
 
 def documented(profile: Profile) -> tuple[Claim, ...]:
-    """The claims that a profile makes about every documented call, by what the kernel does."""
+    """The rows of a profile that ask the kernel about every documented call."""
     return tuple(row.claim for row in about([About.DOCUMENTED_CALL], profile))
 
 
@@ -283,7 +283,7 @@ def is_about(key: CellKey, *kinds: About) -> bool:
 
 
 def parameters(key: CellKey) -> tuple[tuple[str, str], ...]:
-    """What the test of a cell takes, by name."""
+    """The parameters of a cell's test, by name."""
     values = {
         "profile": key.profile,
         "arch": key.arch,

@@ -1,4 +1,4 @@
-"""What analysis finds to go wrong is tried on the kernel, and told in words."""
+"""Proofs: the programs are analyzed, and each counterexample is tried on the kernel."""
 
 import os
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def prove(setup: Setup, inquiry: Inquiry) -> None:
 
 
 def trial_of(setup: Setup, case: Case, found: Deviation) -> Request | None:
-    """What shows this kernel an input exactly as it was found, under the witness.
+    """A request that shows this kernel a counterexample exactly as it was found, under the witness.
 
     None where the kernel has no such ABI, where this process cannot make the input, and for a
     number about which it may ask no filter, so that nothing keeps the call from running.
@@ -97,7 +97,7 @@ def trial_of(setup: Setup, case: Case, found: Deviation) -> Request | None:
 
 
 def _place_words(found: Deviation) -> str:
-    """The call that a number is, where that is known, and the architecture."""
+    """The name of a number's call, where it is known, and of the architecture."""
     token, number = found.data.arch, found.number
     names = (arch.name_of(number) for arch in of_token(token) if belongs_to(arch, number))
     name = next(filter(None, names), "")
@@ -117,7 +117,7 @@ def _input_words(found: Deviation, where: str) -> str:
 
 
 def _rarely_had(found: Deviation) -> str:
-    """Why not every process can make an input, in words; "" where each can."""
+    """The reason why not every process can make this input; "" where each can."""
     address = found.data.instruction_pointer
     narrow = not found.data.arch & _AUDIT_ARCH_64BIT and max(found.data.args) > bpf.U32
     if narrow and max(found.data.args) > widest() and os.uname().machine != "x86_64":

@@ -91,7 +91,7 @@ class Examiner:
         return self._setup.doubt
 
     def beside(self, target: Target) -> "Examiner":
-        """One that judges another part of the target by the same instrument, once calibrated."""
+        """An examiner of another part of the target, by the same calibrated instrument."""
         other = copy(self)
         # The raw filters are those of the target.
         other._setup = replace(self._setup, target=target, raw={})  # noqa: SLF001 - of this class
@@ -102,8 +102,8 @@ class Examiner:
     ) -> list[Cell]:
         """Judges the controls; unless those pass that matter, every later verdict is *broken*.
 
-        Where a confinement keeps controls from being judged, what it keeps cannot be told. Where
-        the kernel does something else than Linux, that is what later verdicts say.
+        If a confinement prevents controls, later verdicts are *cannot tell*. If the kernel does
+        something else than Linux, later verdicts blame the kernel.
 
         Args:
             arches: the ABIs that are judged.
@@ -160,7 +160,7 @@ class Examiner:
         return [self._of_part(cell) for cells, _ in verdicts for cell in cells]
 
     def _of_part(self, cell: Cell) -> Cell:
-        """The cell; where the target has several parts, its sentence says which one it is about."""
+        """Names the part of the target in a cell's sentence, where the target has several."""
         whose = self._setup.target.description
         if not cell.key.stack or whose in cell.sentence:
             return cell
@@ -172,8 +172,8 @@ class Examiner:
     ) -> list[tuple[list[Cell], bool]]:
         """The cells of each case, and whether it takes another attempt.
 
-        That is so where records were lost, and where one was missing or a call let through: few
-        cases have need of what makes these a verdict.
+        A case is tried again where records were lost, where a record was missing, and where a call
+        was let through: these take more calls to decide, and few cases need them.
 
         Args:
             cases: what is judged.
@@ -235,7 +235,7 @@ class Examiner:
         return inquiry
 
     def _undecided(self, case: Case) -> str:
-        """Why a finding about the target leaves the case's call open; "" where none does."""
+        """Why a finding leaves the case's call undecided; "" where none does."""
         key = case.cells[0]
         findings = self._setup.target.findings
         if case.row.about is About.PROOF and key.syscall == Scope.OTHER_CALLS:
@@ -249,7 +249,7 @@ class Examiner:
         )
 
     def _compare(self, inquiry: Inquiry) -> None:
-        """Compares what the runtime's exec confines by; where that is the same, a call is made."""
+        """Compares the filters of exec with the container's own; if equal, makes a call."""
         case, profile = inquiry.case, profile_of(inquiry.case)
         key = case.cells[0]
         first, other = (

@@ -1,4 +1,4 @@
-"""What confines a process that a runtime's exec starts, against the container's first one. Pure.
+"""Compares the filters of a runtime's exec with those of the container's first process. Pure.
 
 Runtimes have got it wrong: the first process is confined when the container is made, and others
 later, by other code. The same bytes are not asked for, since runtimes write down the rules of one
@@ -23,7 +23,7 @@ def _comparison(
     logged: tuple[tuple[bool, ...], tuple[bool, ...]],
     big_endian: bool,  # noqa: FBT001 - a key of the cache
 ) -> StackComparison:
-    """The comparison, which serves every ABI and takes a second."""
+    """The comparison, kept because it takes a second and serves every ABI."""
     return compare(first, executed, logged=logged, big_endian=big_endian)
 
 
@@ -41,7 +41,7 @@ def difference(
 
     Args:
         first: the filters of the first process, the oldest first.
-        executed: those of a process that exec started.
+        executed: the filters of a process that exec started, the oldest first.
         arch: the ABI.
         big_endian: the byte order of the machine.
         logged: for each filter of both whether it has SECCOMP_FILTER_FLAG_LOG; () where none has.

@@ -25,11 +25,11 @@ ANY_FILTER: Final = "any filter"
 _SUPERVISED = frozenset({Action.USER_NOTIF, Action.TRACE})
 
 Swept = Mapping[tuple[str, str, int], Outcome]
-"""What the claim *leaves the rest alone* came to, by profile, ABI and number."""
+"""The outcomes of the claim *leaves the rest alone*, by profile, ABI and number."""
 
 
 def swept(cells: Iterable[Cell]) -> Swept:
-    """What a run has seen of the calls that its policy does not document."""
+    """The outcomes of a run's cells about calls that its policy does not document."""
     return MappingProxyType(
         {
             (cell.key.profile, cell.key.arch, cell.key.number): cell.outcome
@@ -56,7 +56,7 @@ def find(
         target: the filters under test.
         profiles: those that were judged.
         arches: the ABIs that were judged.
-        seen: what the calls that are not documented came to.
+        seen: the outcomes of the calls that are not documented.
     """
     by_label: dict[str, list[Sibling]] = {}
     for one in siblings():
@@ -77,7 +77,7 @@ def find(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a sibling was looked at."""
+    """The profile, ABI and number under which a sibling is looked at."""
 
     profile: Profile
     arch: Arch
@@ -96,7 +96,7 @@ _GRAVEST_FIRST: Final = (GapState.OPEN, GapState.UNKNOWN, GapState.CLOSED)
 
 
 def _gap(policy: Policy, place: _Place, answers: Sequence[tuple[Sibling, _Answer]]) -> Gap:
-    """One call's gap, whose gravest state counts where it is a sibling of several kinds."""
+    """Makes the gap of one call; the gravest state counts if the call has several entries."""
     state = min((answer[0] for _, answer in answers), key=_GRAVEST_FIRST.index)
     found = [(sibling, answer) for sibling, answer in answers if answer[0] is state]
     (first, (_, kind, words)), *_ = found
@@ -128,7 +128,7 @@ _SOURCES = {EvidenceKind.PROVED: "analysis", EvidenceKind.OBSERVED: "sweep"}
 
 
 def _predicted(target: Target, profile: Profile, arch: Arch, sibling: Sibling) -> _Answer | None:
-    """What the programs say; None where they are not to be had or too complex."""
+    """The answer by the programs; None where they are not available or too complex."""
     number = arch.numbers[sibling.name]
     decided = target.predict(profile, arch, number)
     if decided is not None:

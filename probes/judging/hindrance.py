@@ -1,4 +1,4 @@
-"""What kept a probe from its call: the filter under test, or what confines this process."""
+"""Why a probe could not make its call: the filter under test, or this process's confinement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from probes.targets import confinement
 def answered(
     setup: Setup, key: CellKey, route: Route, alone: Sequence[Observation], sighting: Sighting
 ) -> str:
-    """Why what was seen may be by this process's own confinement; "" where it cannot.
+    """Why this process's own confinement may have caused what was seen; "" where it cannot have.
 
     Args:
         setup: the instrument.
         key: the cell.
         route: who made the calls under the filter under test.
-        alone: what came of the calls without it.
-        sighting: what was seen with it.
+        alone: the same calls without the filter under test.
+        sighting: what was seen under the filter under test.
     """
     if setup.own is None or not alone:
         return ""
@@ -43,12 +43,12 @@ def answered(
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was made for a cell.
+    """The probes of a cell, and what was seen of them.
 
     Attributes:
         route: who made the probed calls.
         sighting: what was seen.
-        again: the requests of the probes, to see whether the same comes of them.
+        again: the same requests once more, to see whether the result is stable.
     """
 
     route: Route
@@ -57,19 +57,19 @@ class Made:
 
     @property
     def stopped(self) -> list[Observation]:
-        """The probes that came to their end otherwise than by what a filter did at the call."""
+        """The probes that ended for another reason than what the filter did at the call."""
         made = (self.sighting.witnessed, self.sighting.free)
         return [one for one in made if one is not None and effect.is_stopped(one)]
 
 
 def explained(setup: Setup, case: Case, made: Made, cell: Cell) -> Cell:
-    """The cell; where the filter under test kept its probe from being made, it says so.
+    """Corrects a broken cell to *cannot tell* where the filter under test stopped its probe.
 
     Args:
         setup: the instrument.
         case: the case.
-        made: what the verdict rests on.
-        cell: the verdict on that.
+        made: the probes that the verdict rests on.
+        cell: the verdict.
     """
     stopped, programs = made.stopped, under_test.programs_of(setup, case)
     if cell.outcome is not Outcome.BROKEN or not stopped or not programs:
@@ -100,7 +100,7 @@ def can_be_made(setup: Setup, arch: Arch, route: Route) -> bool:
 
 
 def prevented(setup: Setup, cell: Cell) -> Cell:
-    """The cell of a probe that reaches no call even without the filter under test."""
+    """The cell for a probe that does not reach its call even without the filter under test."""
     if setup.own is None:
         return cell
     return verdict.cannot_tell(cell.key, Cause.PRIVILEGE, setup.own.prevents(cell.observed))

@@ -1,4 +1,4 @@
-"""What a case asks of the kernel: its children, and what makes cells of their answers."""
+"""The calls that a case makes, and the function that turns their results into cells."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from probes.judging.plan import Case, Scope
 
 
 class Role(Enum):
-    """What a call serves for in a ``Sighting``."""
+    """The purposes of calls in a ``Sighting``."""
 
     WITNESSED = auto()
     UNREAD = auto()
@@ -31,7 +31,7 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One child for a cell: what it serves for, what it does, and who of it makes the call."""
+    """One child for a cell: its purpose, its calls and filters, and who makes the calls."""
 
     role: Role
     attempt: Attempt
@@ -48,14 +48,14 @@ MAY_RUN = frozenset({Role.FREE, Role.CONTROL, Role.OWN_BELOW})
 def by_role(
     tries: Sequence[Try], seen: Sequence[Observation]
 ) -> dict[Role, tuple[Observation, ...]]:
-    """What was seen, by what it serves for."""
+    """The observations by the purpose of their calls."""
     pairs = list(zip(tries, seen, strict=True))
     return {role: tuple(made for one, made in pairs if one.role is role) for role in Role}
 
 
 @dataclass(slots=True)
 class Inquiry:
-    """One case's requests, and what makes cells of their answers.
+    """The requests of one case, and the function that turns their results into cells.
 
     Attributes:
         case: what is judged.
@@ -86,7 +86,7 @@ def is_by_exec(case: Case) -> bool:
 
 
 def entry(arch: Arch) -> str:
-    """The word by which a child is told how to enter the kernel."""
+    """The name of an ABI's entry, as a request to the zygote has it."""
     return arch.entry.name.lower()
 
 

@@ -1,4 +1,4 @@
-"""The judges: what the kernel did at a call, held against what a claim asks for. Pure."""
+"""The judges: each compares what the kernel did at a call with what a claim asks for. Pure."""
 
 import signal
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def act(question: Question, seen: Seen, returns: FilterReturn | None = None) -> 
 
 
 def is_unhonoured(question: Question, seen: Seen, returns: FilterReturn) -> bool:
-    """Whether the kernel ended but a thread for a filter that asked it for something else."""
+    """Whether the kernel killed for an action that, by the controls, it does not honor."""
     wanted = returns.action in question.unhonoured
     return wanted and seen.effect in {Effect.KILLED_THREAD, Effect.KILLED_PROCESS}
 
@@ -74,7 +74,7 @@ EFFECTS: Final[Mapping[Action, Effect]] = {
 
 
 def witnessed(sighting: Sighting) -> Seen:
-    """What was seen of the call under the witness, with what is known besides."""
+    """The effect seen under the witness, refined by the filter program or by another call."""
     if sighting.witnessed is None:
         return Seen(Effect.FAULT, "no witnessed call was made")
     seen = read(sighting.witnessed)
@@ -134,7 +134,7 @@ def _signal_of(returns: FilterReturn) -> int:
 
 
 def _absence(trail: Trail) -> Judgement | None:
-    """Why a missing record means nothing; None where it means that there was none."""
+    """The verdict where a missing record proves nothing; None where it proves silence."""
     if not trail.source:
         return Judgement(Outcome.CANNOT_TELL, Cause.PRIVILEGE, trail.reason)
     if not trail.complete:
@@ -214,7 +214,7 @@ def _judge_confined_run(free: Observation, control: Observation) -> Judgement:
 
 
 def _judge_run_and_record(question: Question, sighting: Sighting) -> Judgement:
-    """What LOG must do where one cell stands for all of it."""
+    """Whether a call under LOG both runs and is recorded, where one cell judges both."""
     ran = judge_run(question, sighting)
     return ran if ran.outcome is not Outcome.PASSED else judge_record(question, sighting)
 
@@ -279,37 +279,37 @@ def judge_control(question: Question, sighting: Sighting) -> Judgement:
 
 
 def whole_action(question: Question) -> str:
-    """What is expected of a call that has the action of its profile, to its end."""
+    """The profile's action, in words; for LOG with the run and the record."""
     logs = question.returns.action is Action.LOG
     return "LOG, so that it runs and is recorded" if logs else question.words
 
 
 def the_return(question: Question) -> str:
-    """What is expected of a filter that has one answer only."""
+    """The one answer that the filter must give, in words."""
     return str(question.returns)
 
 
 def the_words(question: Question) -> str:
-    """What is expected of a filter that may have several answers."""
+    """Every answer that the filter may give, in words."""
     return question.words
 
 
 def for_all_threads(question: Question) -> str:
-    """What is expected of a call whose end is that of every thread."""
+    """The action with the words "for all threads"."""
     return f"{question.returns} for all threads"
 
 
 def a_record(question: Question) -> str:
-    """What is expected of a call that is to leave an audit record."""
+    """The audit record that the call must leave, in words."""
     code, sent = question.returns.value, _signal_of(question.returns)
     return f"an audit record with sig={sent} code={code:#x}"
 
 
 def no_record(_: Question) -> str:
-    """What is expected of a call that is to be denied silently."""
+    """A denial without an audit record, in words."""
     return "a denial that leaves no audit record"
 
 
 def a_run(_: Question) -> str:
-    """What is expected of a call that is to run."""
+    """A call that runs, in words."""
     return "that it runs as without a filter"

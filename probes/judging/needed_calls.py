@@ -1,4 +1,4 @@
-"""Which calls a claim about a cell asks the kernel for. Pure."""
+"""The calls that each claim needs for a verdict on a cell. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from probes.instrument.calls import Route
 
 
 class Way(StrEnum):
-    """The ways in which a confined process might come loose, each a variant of a cell."""
+    """The ways in which a confined process might escape its filter, each a variant of a cell."""
 
     FORK = "fork"
     THREAD = "thread"
@@ -27,13 +27,13 @@ class Calls:
     """The calls from which a verdict on one cell is drawn.
 
     Attributes:
-        witnessed: one under the witness, so that it cannot run.
-        free: one under the filter alone, so that it runs if the filter lets it.
-        control: one without any filter.
-        route: who makes the first two.
+        witnessed: whether a call is made under the witness, so that it cannot run.
+        free: whether a call is made under the filter alone, so that it runs if it is let through.
+        control: whether a call is made without any filter.
+        route: who makes the first two calls.
         records: whether the audit trail is read.
-        plainly: whether the first one is made again where the witness marks it: a filter could
-            refuse marked calls only.
+        plainly: whether the witnessed call is also made without the witness's mark, where the
+            witness has one: a filter could refuse marked calls only.
     """
 
     witnessed: bool = True
@@ -57,7 +57,7 @@ def always(calls: Calls) -> CallsOf:
     """The same calls for every cell.
 
     Args:
-        calls: these.
+        calls: the calls for each cell.
     """
     return lambda _: calls
 
@@ -74,7 +74,7 @@ def of_unknown_number(key: CellKey) -> Calls:
 
 
 def of_way(key: CellKey) -> Calls:
-    """The calls that show whether a process has come loose by one of the ways."""
+    """The calls that show whether a process has escaped its filter by one of the ways."""
     return _of_profile(key, _ROUTES.get(Way(key.variant)) or _route(key))
 
 

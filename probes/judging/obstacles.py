@@ -1,4 +1,4 @@
-"""What a probing child still has to do once it is confined, and what of it a filter prevents. Pure.
+"""The calls of a confined child besides the probed one, and which a filter prevents. Pure.
 
 A filter under test may be anybody's. One that kills or answers the calls by which a probe changes
 its user, starts a thread or a program, or installs the next filter of a stack leaves no verdict
@@ -18,7 +18,7 @@ from probes.filters.prover import Analysis
 from probes.instrument.calls import Observation, Route, Stage
 
 _SOMEWHERE: Final = 0x7F0000001000
-"""For a pointer, to data or to code; which one it will be nobody knows."""
+"""Stands for a pointer to data or to code, whose value is not known beforehand."""
 _NOBODY: Final = 65534
 _MOST_NAMES: Final = 4
 
@@ -29,8 +29,8 @@ class Need:
 
     Attributes:
         call: its name; on an ABI without it nothing is needed.
-        arguments: those that a filter is likely to look at.
-        purpose: what the probe does by it.
+        arguments: the arguments that a filter is likely to compare.
+        purpose: what the probe uses the call for.
     """
 
     call: str
@@ -160,7 +160,7 @@ def decisive(
     later: bool = False,
     installing: Need = INSTALLING,
 ) -> str:
-    """Why nothing can be told by a route, in words; "" where nothing is known to be in its way.
+    """The filter's refusals that make a route impossible, in words; "" where none is known.
 
     Args:
         programs: the filters under test, the oldest first.
@@ -178,13 +178,13 @@ def decisive(
 def explaining(
     programs: Sequence[Program], native: Arch, route: Route, analysis: Analysis | None = None
 ) -> str:
-    """What may have kept a child from its call, in words; "" where no filter is known to.
+    """The filter's refusals that may have stopped a child before its call, in words; "" for none.
 
     Args:
         programs: the filters under test, the oldest first.
         native: the ABI of the process that probes.
         route: who makes the probed call.
-        analysis: of the filters, for calls that are refused with other arguments than is known.
+        analysis: the analysis of the filters, for refusals of arguments that are not listed here.
     """
     names = dict.fromkeys((*_HELPFUL.get(route, ()), *_ANYWHERE))
     needs = (
@@ -232,7 +232,7 @@ def _words(refusals: Iterable[_Refusal]) -> str:
 
 
 def _grouped(refusals: Sequence[_Refusal]) -> Iterator[str]:
-    """Refusals that are alike are told together."""
+    """Joins refusals of the same kind into one clause."""
     alike: dict[tuple[FilterReturn, str], list[str]] = {}
     for one in refusals:
         calls = alike.setdefault((one.returns, one.need.purpose), [])

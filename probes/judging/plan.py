@@ -1,4 +1,4 @@
-"""What is to be judged: from a policy, profiles and ABIs to test cases and their cells. Pure.
+"""Plans the cases and cells of a run, from a policy, profiles and ABIs. Pure.
 
 The plan is made before anything is asked of the kernel, by every test worker and by the process
 that collects their verdicts alike, so that a verdict which never came is noticed.
@@ -72,12 +72,12 @@ class Case:
 
     @property
     def stack(self) -> int:
-        """Which of the target's stacks of filters it judges; see ``CellKey``."""
+        """Which of the target's stacks of filters the case judges, counted from 0."""
         return self.cells[0].stack
 
     @property
     def row(self) -> Row:
-        """What is said about the claim."""
+        """The row of the claim in the table of claims."""
         return claims.of(self.claim)
 
     @property
@@ -87,12 +87,12 @@ class Case:
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:
-        """What the test function takes, by name."""
+        """The parameters of the test function, by name."""
         return claims.parameters(self.cells[0])
 
     @property
     def is_control(self) -> bool:
-        """Whether it is about the instrument, and not about the target."""
+        """Whether the case judges the instrument, and not the target."""
         return self.row.about is About.CONTROL
 
     @property
@@ -108,7 +108,7 @@ def id_of(key: CellKey) -> str:
 
 
 def test_word(value: str) -> str:
-    """A parameter as the name of a test has it, in which pytest's -k takes few signs.
+    """Spells a parameter for the name of a test with signs that pytest's -k accepts.
 
     ``clone[0&0x10000000==0x10000000]`` becomes ``clone[0.mask.0x10000000.eq.0x10000000]``.
     """
@@ -188,7 +188,7 @@ def _cases(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A claim under a profile on an ABI, and what its cells are planned by."""
+    """A claim under a profile on an ABI, and the facts by which its cells are planned."""
 
     claim: Claim
     profile: Profile
@@ -197,16 +197,16 @@ class _Place:
     offered: tuple[Arch, ...]
 
     def key(self, syscall: str, number: int | None, variant: str = "") -> CellKey:
-        """A cell about a call there."""
+        """The key of a cell about a call, under this claim, profile and ABI."""
         return CellKey(self.claim, self.profile.value, self.arch.name, syscall, number, variant)
 
     def case(self, *cells: CellKey) -> Case:
-        """The test that judges some cells there."""
+        """The case that judges some cells, under this claim, profile and ABI."""
         return Case(self.claim, self.arch, cells, self.profile)
 
 
 def controls(arch: Arch) -> Iterator[Case]:
-    """The calibration of the instrument on one ABI."""
+    """The cases that calibrate the instrument on one ABI."""
     name, number = canary(arch)
     for row in claims.about([About.CONTROL]):
         for returns in CONTROLS:
@@ -252,7 +252,7 @@ def sample_call(policy: Policy, arch: Arch) -> DocumentedCall | None:
 def harmless_arguments(call: DocumentedCall, arch: Arch) -> tuple[int, ...] | None:
     """Arguments that meet a documented call's conditions and do no harm; None where none are known.
 
-    Without conditions they are those of the catalogue, as they stand there.
+    Without conditions they are those of ``probes.instrument.harmless``.
     """
     for row in rows_for(call.name):
         if not call.args:
@@ -275,7 +275,7 @@ def _multithreaded(place: _Place) -> Iterator[Case]:
 
 
 def rest_of(policy: Policy, arch: Arch) -> dict[int, str]:
-    """The numbers of an ABI that the document leaves alone, at least for some arguments."""
+    """The numbers of an ABI that the policy does not restrict, or only for some arguments."""
     restricted = {call.name for call in policy.calls} - {
         arch.name_of(number) for number in partly_restricted(policy, arch)
     }
@@ -283,7 +283,7 @@ def rest_of(policy: Policy, arch: Arch) -> dict[int, str]:
 
 
 def partly_restricted(policy: Policy, arch: Arch) -> dict[int, Outside]:
-    """The numbers that the document restricts for some arguments only, with the other ones."""
+    """The numbers that are restricted for some arguments only, with the other arguments."""
     return {
         number: rest
         for name in dict.fromkeys(call.name for call in policy.calls if call.args)
@@ -303,7 +303,7 @@ def is_exempt(key: CellKey) -> bool:
 
 
 def is_exempt_number(arch: Arch, number: int) -> bool:
-    """Whether some kernels let the number through without asking any filter; see ``is_exempt``."""
+    """Whether ``is_exempt`` holds for the call that has this number on the ABI."""
     return _is_exempt(arch.name, arch.name_of(number))
 
 
@@ -345,7 +345,7 @@ def _default(place: _Place) -> Iterator[Case]:
 
 
 class Scope(StrEnum):
-    """What a proof covers besides single documented calls; stands in place of a call's name."""
+    """The subjects of proofs besides single documented calls, in place of a call's name."""
 
     OTHER_CALLS = "every other call"
     UNKNOWN_NUMBERS = "every unknown number"
@@ -373,7 +373,7 @@ def _proof(
 
 
 def left_out(policy: Policy, case: Case, tokens: Container[int]) -> tuple[Case, ...]:
-    """What a proof about every other architecture covers on the ABIs that are named and not judged.
+    """The cases that "every other architecture" covers on ABIs that are named and not judged.
 
     That is what nobody may get by entering there: the documented calls, and numbers that no table
     knows. Whether every other call goes through is for a run that judges the ABI.
@@ -381,7 +381,7 @@ def left_out(policy: Policy, case: Case, tokens: Container[int]) -> tuple[Case, 
     Args:
         policy: what must hold.
         case: the proof.
-        tokens: those that the filters name.
+        tokens: the architecture tokens that the filters name.
     """
     if case.profile is None:
         raise ValueError(f"{case.id} has no profile")
@@ -400,14 +400,14 @@ def left_out(policy: Policy, case: Case, tokens: Container[int]) -> tuple[Case, 
 def all_judged(
     profiles: Sequence[Profile], native: Arch, findings: Iterable[Finding]
 ) -> tuple[Case, ...]:
-    """The cases about what a target names and nobody judged, one for each finding with weight.
+    """The cases about parts of a target that nobody judged, one for each finding with weight.
 
     They belong to every run that judges the target, whichever of its tests are selected.
 
     Args:
         profiles: the profiles to judge.
         native: the native ABI of the machine that the filters are for.
-        findings: those of the target.
+        findings: the findings about the target.
     """
     return tuple(
         Case(row.claim, native, (_all_judged(row.claim, profile, one),), profile)

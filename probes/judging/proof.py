@@ -1,4 +1,4 @@
-"""Claims that an analysis of the programs decides: for all arguments, all numbers, all tokens."""
+"""Claims that an analysis of the programs decides, for all arguments, numbers and tokens."""
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,12 +38,12 @@ class Deviation:
 
     @property
     def returns(self) -> FilterReturn:
-        """What they return, as the kernel takes it."""
+        """The returned value, taken apart as the kernel does."""
         return FilterReturn.decode(self.value)
 
 
 def expected(case: Case, policy: Policy) -> tuple[FilterReturn, ...]:
-    """What the programs may return for everything that a case covers, the best answer first."""
+    """The values that the programs may return for all that a case covers, the best one first."""
     if case.cells[0].syscall == Scope.OTHER_CALLS:
         return (FilterReturn(Action.ALLOW),)
     profile, call = _profile_of(case), _documented(case, policy)
@@ -58,10 +58,10 @@ def deviation(
     A number about which some kernels ask no filter stands for others only if there are none.
 
     Args:
-        case: says what is covered.
-        policy: says for which arguments.
-        analysis: what the programs return.
-        wanted: what they may return.
+        case: the proof, which covers one or many calls.
+        policy: the policy, which says for which arguments a call is restricted.
+        analysis: the analysis of the programs.
+        wanted: the values that they may return.
 
     Raises:
         TooComplexError: there is no proof.
@@ -116,7 +116,7 @@ class _Suspect:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A call's form as an operation of another one.
+    """The form of a call as an operation of a multiplexer, such as ``ipc`` or ``socketcall``.
 
     Attributes:
         call: the call that stands for several.
@@ -144,7 +144,7 @@ _FORMS: Final = {"msgrcv": _Form("ipc", 12, 0xFFFF)}
 
 
 def _other_form(case: Case, analysis: Analysis, wanted: Sequence[FilterReturn]) -> Deviation | None:
-    """A way to make a call by its other form that a filter misses which knows that form.
+    """An input by which a call's other form evades a filter that restricts this form.
 
     A filter that says nothing about the form lets it through knowingly or not: that is a gap of the
     document (``probes.documents.siblings``), and not a rule that does not hold.
@@ -180,7 +180,7 @@ def _in_form(  # noqa: PLR0913, PLR0917 - the last one is what its caller varies
 def _placed(
     analysis: Analysis, found_in: Callable[[Span | None], SeccompData | None]
 ) -> SeccompData | None:
-    """An input whose instruction address, if it matters, is one where code is easily had."""
+    """An input with an instruction address, if it matters, where code is easily placed."""
     for span in (*pointer.PREFERRED, None):
         data = found_in(span)
         if data is not None:
@@ -244,7 +244,7 @@ def _agrees_with_any(value: int, wanted: Sequence[FilterReturn]) -> bool:
 def _covered(
     case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
 ) -> Iterator[tuple[int, int, int]]:
-    """Tokens and numbers to look at, each with how many numbers it stands for."""
+    """The tokens and numbers to check, each with how many numbers it stands for."""
     key, arch = case.cells[0], case.arch
     token = arch.audit_arch
     if key.syscall == Scope.OTHER_CALLS:
@@ -292,7 +292,7 @@ def _tokens_without_a_table(analysis: Analysis) -> tuple[int, ...]:
 
 
 def unjudged(analysis: Analysis, wanted: FilterReturn) -> tuple[Finding, ...]:
-    """The architectures that filters name and about which nobody can tell whether they hold.
+    """The architectures that the filters name and for which no verdict is possible.
 
     Without a table of an ABI's calls it is not known which number is a documented one's. So all is
     well where every number gets what a documented call must get, and nothing is where one does not
@@ -333,7 +333,7 @@ def _unjudged(token: int, found: Sequence[tuple[int, int]]) -> Finding:
 def _deviating(
     analysis: Analysis, token: int, wanted: Sequence[FilterReturn]
 ) -> tuple[tuple[int, int], ...]:
-    """The runs of a token's numbers that may return something else, first and last."""
+    """The runs of a token's numbers that may return something else, as first and last number."""
     return tuple(
         (part.first, part.last)
         for part in analysis.numbers(token)
@@ -344,7 +344,7 @@ def _deviating(
 def _cut(
     runs: Iterable[tuple[int, int]], ranges: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """What some runs of numbers have in common with some ranges."""
+    """The intersection of runs of numbers with ranges of numbers."""
     for first, last in runs:
         for low, high in ranges:
             if first <= high and low <= last:

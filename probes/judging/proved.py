@@ -1,4 +1,4 @@
-"""Verdicts by analysis of the programs, and what the kernel says to a counterexample. Pure."""
+"""Verdicts by analysis of the programs, with what the kernel did on a counterexample. Pure."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ from probes.judging.sighting import Judgement, Question
 
 @dataclass(frozen=True, slots=True)
 class Counterexample:
-    """An input that a proof found to go wrong, and what came of it.
+    """An input for which the programs return a wrong value, and what the kernel did with it.
 
     Attributes:
         returns: what the programs return for it, by the analysis.
         text: the input, in words.
         certain: whether the analysis is exact.
         observation: what the kernel did with it; None where it could not be tried here.
-        rare: why not every process can make it, in words, so that it counts only if this one can;
-            "" where each can.
+        rare: why not every process can make the input, in words, so that it counts only if this
+            process can; "" where each can.
     """
 
     returns: FilterReturn

@@ -1,4 +1,4 @@
-"""The audit records of a case: waiting for them, vouching for them, and telling whose they are."""
+"""The audit records of a case: waits for them, finds whose they are and why one may be missing."""
 
 from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, canary
@@ -17,13 +17,13 @@ from probes.targets import Target
 from probes.targets.confinement import Confinement
 
 SILENT_SECONDS = 1.0
-"""How long a record may take to arrive after one that did not."""
+"""The seconds to wait for a record, once an earlier one has not arrived."""
 _RECORDED_ACTIONS = frozenset({Action.KILL_PROCESS, Action.KILL_THREAD, Action.LOG})
-"""What the kernel records unasked (``seccomp_log()`` in kernel/seccomp.c)."""
+"""The actions recorded without SECCOMP_FILTER_FLAG_LOG (``seccomp_log()``, kernel/seccomp.c)."""
 
 
 def vouch(setup: Setup, inquiry: Inquiry) -> None:
-    """Has a known filter leave a record before and after the case's own, in the same way.
+    """Adds a known filter's record before and after the case's own, as proof that records arrive.
 
     What keeps the kernel from writing one, an action that kernel.seccomp.actions_logged lacks
     or an audit rule, keeps it from writing the other.
@@ -46,7 +46,7 @@ def vouch(setup: Setup, inquiry: Inquiry) -> None:
 
 
 def canary_on(setup: Setup, arch: Arch) -> tuple[Arch, int]:
-    """A call about which no other filter has a say, on an ABI or on the kernel's own."""
+    """A call that no other filter restricts, on this ABI, else on the kernel's own ABI."""
     if setup.ambient is not None:
         found = setup.ambient.canaries.get(arch.name)
         if found is not None and found.returns.action is Action.ALLOW:
@@ -71,7 +71,7 @@ def read(setup: Setup) -> Batch | None:
 
 
 def trail_of(setup: Setup, inquiry: Inquiry, batch: Batch | None) -> Trail:
-    """What the audit trail holds about a case's call."""
+    """The audit records of a case's call, and whether one may be missing."""
     if batch is None:
         return Trail("", reason=setup.trail.reason)
     key = inquiry.case.cells[0]
@@ -87,7 +87,7 @@ def trail_of(setup: Setup, inquiry: Inquiry, batch: Batch | None) -> Trail:
 
 
 def doubt_of(setup: Setup, inquiry: Inquiry, batch: Batch) -> str:
-    """Why a record may be missing that the action should have left; "" where it should be here.
+    """Why the kernel may not have written the action's record; "" where it must have.
 
     A kernel that was told otherwise meanwhile does not say so: so a known filter has to have
     left such records before and after.
@@ -113,7 +113,7 @@ def doubt_of(setup: Setup, inquiry: Inquiry, batch: Batch) -> str:
 
 
 def may_log(setup: Setup, case: Case) -> bool:
-    """Whether a filter may be installed so that the kernel records more than its own wont."""
+    """Whether a filter may have SECCOMP_FILTER_FLAG_LOG, so that more actions are recorded."""
     if setup.ambient is not None:
         return True
     return case.profile is not None and any(under_test.flags_of(setup, by_exec=is_by_exec(case)))
@@ -136,7 +136,7 @@ def _leaving_records(case: Case) -> Action | None:
 
 
 def _recorded(case: Case) -> FilterReturn | None:
-    """What a known filter returns that has to leave the record that a case asks for; None if none.
+    """The return value of the known filter that must leave a record as the case's; None if none.
 
     Of a control the filter is the known one, and where none may be left nothing is missing.
     """

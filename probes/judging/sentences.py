@@ -1,4 +1,4 @@
-"""The words of a verdict: what it is about, and why it is what it is. Pure."""
+"""Writes the sentence of a verdict: its subject and its reason. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -13,7 +13,7 @@ from probes.judging.sighting import Judgement, Question
 
 
 def subject(key: CellKey) -> str:
-    """What a sentence is about: ``acct (163) on x86_64 after fork``."""
+    """The subject of a sentence: ``acct (163) on x86_64 after fork``."""
     part = f" in {key.part}" if key.part else ""
     if key.arch == ANY_ARCH:
         return f"{key.syscall}{part}"
@@ -42,7 +42,7 @@ def sentence(question: Question, expected: str, found: Judgement) -> str:
 
 
 def reason(question: Question, expected: str, found: Judgement) -> str:
-    """Why a verdict is what it is, without the words that only name the cell."""
+    """The reason of a verdict, without the words that name the cell."""
     if found.outcome is Outcome.PASSED:
         return f"{found.observed}, as expected"
     if found.outcome in {Outcome.CANNOT_TELL, Outcome.BROKEN}:

@@ -1,4 +1,4 @@
-"""What an examiner works with."""
+"""The parts and the state that all modules of the examiner share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ RECORD_DEADLINE_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Setup:
-    """The parts of an instrument, and what has been learned by it.
+    """The parts of the measuring instrument, and what has been learned with them.
 
     Attributes:
         zygote: the process that makes the calls.
-        target: what gives the filters.
-        policy: what says which calls are documented.
+        target: the target, which has the filters under test.
+        policy: the policy, which documents calls.
         offered: the ABIs by which the kernel can be entered, its own one first.
-        trail: what gives the records.
+        trail: the source of audit records.
         own: what confines this process itself while it judges something else.
         observes: whether filters can be tried here at all; elsewhere only proofs can be had.
         ambient: the target, where it is what confines this process.
@@ -38,7 +38,7 @@ class Setup:
         patience: seconds to wait for a record.
         supervisors_time: seconds that a supervisor may take.
         fault: why no verdict counts; "" once calibrated.
-        doubt: why none can be had, for the instrument cannot be calibrated; likewise.
+        doubt: why no verdict can be had, for the instrument cannot be calibrated; "" where it can.
     """
 
     zygote: Zygote

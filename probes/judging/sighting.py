@@ -1,4 +1,4 @@
-"""What is asked about one cell, what was seen for it, and what that is judged to be. Pure."""
+"""The types between a probe and its verdict: question, sighting and judgement. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +12,7 @@ from probes.instrument.effect import Asking, Effect
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """What the audit trail holds about one probe.
+    """The audit records about one probe, and whether one may be missing.
 
     Attributes:
         source: the collector's name; "" where there is none.
@@ -45,8 +45,8 @@ class Sighting:
         predicted: what the program returns for the number, by simulation, where that is certain.
         simulated: the raw value that the filters under test return for the very call; none where
             they are not known, and several where they decide by the address of its code.
-        asking: whether somebody is asked about a call that the witness was asked about; None where
-            the filters are known, or nothing is known of anybody.
+        asking: whether a supervisor or a tracer is asked about a call that reached the witness;
+            None where the filters are known, or nothing hints at a supervisor or a tracer.
     """
 
     witnessed: Observation | None = None
@@ -59,7 +59,7 @@ class Sighting:
 
     @property
     def returns(self) -> FilterReturn | None:
-        """What the filters return for the very call, where that is known."""
+        """The return value of the filters for this very call, where it is known."""
         if self.predicted is None and len(self.simulated) == 1:
             return FilterReturn.decode(self.simulated[0])
         return self.predicted
@@ -67,7 +67,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about one cell.
+    """The question about one cell: the returns that the filter must give, and the setting.
 
     Attributes:
         key: the cell.
@@ -99,11 +99,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict before it becomes a cell.
+    """A verdict without its sentence and evidence, which make it a cell.
 
     Attributes:
-        outcome: what it is.
-        cause: what made it so.
+        outcome: the outcome.
+        cause: the kind of reason for the outcome.
         observed: what was seen, in words.
         effect: what became of the call, where that was judged.
         by_program: whether it rests on what the program returns, which the kernel did not show.

@@ -1,4 +1,4 @@
-"""A case about one call: the children that make it, and what comes of them."""
+"""Cases about one call: plans the children that make it, and judges what they saw."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,14 +29,14 @@ _EVERYTHING_ALLOWED: Final = bpf.dispatch({}, FilterReturn(Action.ALLOW).value)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is made for a cell.
+    """The plan of a cell's probes.
 
     Attributes:
-        calls: which calls that takes.
+        calls: the calls that the claim needs.
         call: the probed call.
-        other: the same call to the kernel with bits that it does not read, if any.
-        tries: what the children do.
-        requests: the same as the zygote takes it, in the same order.
+        other: the same call with bits that the kernel does not read, if there are any.
+        tries: the children, with what they do.
+        requests: the same children as requests to the zygote, in the same order.
     """
 
     calls: Calls
@@ -112,7 +112,7 @@ def _judged(
     seen: Sequence[Sequence[Observation]],
     batch: Batch | None,
 ) -> Cell:
-    """The verdict on what came of the calls."""
+    """The verdict on the observations of a case."""
     case, made = inquiry.case, planned.calls
     key = case.cells[0]
     found = by_role(planned.tries, [answer[0] for answer in seen])
@@ -156,7 +156,7 @@ def _with_other(setup: Setup, case: Case, other: Call, sighting: Sighting) -> Ce
 
 
 def _again(setup: Setup, planned: _Plan) -> tuple[Request, ...]:
-    """The requests of the probes once more."""
+    """The requests of the probes, to make them again under new names."""
     return tuple(
         replace(request, comm=setup.zygote.nonce())
         for one, request in zip(planned.tries, planned.requests, strict=True)
@@ -167,7 +167,7 @@ def _again(setup: Setup, planned: _Plan) -> tuple[Request, ...]:
 def tries_for(
     setup: Setup, inquiry: Inquiry, made: Calls, call: Call, other: Call | None
 ) -> Iterator[Try]:
-    """What is tried for one cell."""
+    """The children for one cell."""
     case = inquiry.case
     stack = under_test.filters(setup, case)
     later = (
@@ -194,16 +194,16 @@ def tries_for(
 
 
 def tries_of_its_own(setup: Setup, case: Case, made: Calls, call: Call) -> Iterator[Try]:
-    """What shows what this process's own confinement answers, where another is judged."""
+    """The children that show what this process's own confinement does with the call, if any."""
     if setup.own is not None:
         yield from _alone(case, made, call)
 
 
 def told_by(setup: Setup, found: Mapping[Role, Sequence[Observation]]) -> Observation | None:
-    """What became of the call under the witness; of the marked and the plain one, the worse.
+    """The observation under the witness; the worse one, if the call was made marked and unmarked.
 
-    For the plain one a filter answers every call of that number, those of the probe's own, too;
-    where that keeps it from being made, the marked one counts alone.
+    For the unmarked call the witness answers every call of that number, the probe's own included.
+    Where that stops the probe, the marked call counts alone.
     """
     watched, plain = found[Role.WITNESSED], found[Role.PLAIN]
     if not watched:
@@ -217,7 +217,7 @@ def told_by(setup: Setup, found: Mapping[Role, Sequence[Observation]]) -> Observ
 
 
 def _alone(case: Case, made: Calls, call: Call) -> Iterator[Try]:
-    """What shows a call under this process's own confinement alone."""
+    """The children that make a call under this process's own confinement alone."""
     yield Try(Role.OWN, confinement.above(case.arch, call), Route.SIBLING)
     if made.free or case.is_control:
         for attempt in confinement.below(case.arch, call):

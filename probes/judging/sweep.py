@@ -1,4 +1,4 @@
-"""The calls that a document leaves alone: one child makes them all."""
+"""Probes the calls that a policy does not restrict: one child makes them all."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ from probes.targets import confinement
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """The calls of one sweep.
+    """The plan of one sweep.
 
     Attributes:
         case: the case.
         calls: the call of each cell.
-        untold: the cells for which there is none, with the reason.
+        untold: the cells for which no call can be made, with the reason.
         exempt: the cells about which some kernels ask no filter; each has a child of its own.
         swept: the others, whose calls one child makes.
-        attempts: what the children do under the filters under test: those of ``swept``, then those
-            of each exempt cell.
+        attempts: the calls and filters of the children that have the filters under test: first
+            those of ``swept``, then those of each exempt cell.
     """
 
     case: Case
@@ -46,13 +46,13 @@ class _Sweep:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What came of the calls, by cell.
+    """The observations of a sweep, by cell.
 
     Attributes:
-        witnessed: under the filters under test and the witness.
-        controls: of the exempt ones, without the filters under test.
-        asked: under a filter that shows whether somebody is asked.
-        own: under nothing but what confines this process itself.
+        witnessed: those under the filters under test and the witness.
+        controls: those of exempt cells without the filters under test.
+        asked: those under a filter that shows whether a supervisor or a tracer is asked.
+        own: those under this process's own confinement alone.
     """
 
     witnessed: Mapping[CellKey, Observation]
@@ -62,7 +62,7 @@ class _Answers:
 
 
 def sweep(setup: Setup, inquiry: Inquiry) -> None:
-    """One child makes all the calls, none of which can run; others make the exempt ones."""
+    """Plans a sweep: one child makes all calls, none of which can run, others the exempt ones."""
     case = inquiry.case
     if reason := decisive(under_test.programs_of(setup, case), setup.native, Route.DIRECT):
         inquiry.judge = lambda _seen, _batch: [
@@ -96,7 +96,7 @@ def _planned(setup: Setup, case: Case) -> _Sweep:
 
 
 def _attempts(setup: Setup, planned: _Sweep) -> Iterator[Attempt]:
-    """What all children do, in the order in which ``_answers`` reads what came of it."""
+    """The attempts of all children, in the order in which ``_answers`` reads them."""
     arch = planned.case.arch
     yield from chain.from_iterable(planned.attempts)
     yield from (setup.witness.unasked(arch, Call(number_of(key))) for key in planned.exempt)
@@ -108,9 +108,9 @@ def _attempts(setup: Setup, planned: _Sweep) -> Iterator[Attempt]:
 
 
 def _can_ask(setup: Setup) -> bool:
-    """Whether it can be tried if somebody is asked about a call.
+    """Whether to try if a supervisor or a tracer is asked about a call.
 
-    Where somebody is there who could be, nobody knows which calls do no harm.
+    Only where there is none: it could let the call run, and few calls are known to do no harm.
     """
     return setup.ambient is not None and setup.ambient.alone
 
@@ -150,7 +150,7 @@ def _cell(setup: Setup, planned: _Sweep, answers: _Answers, key: CellKey) -> Cel
 
 
 def _alone(answers: _Answers, key: CellKey) -> list[Observation]:
-    """What came of a call under this process's own confinement alone, where that tells anything."""
+    """The observation of a call under this process's own confinement, where it is conclusive."""
     own = answers.own.get(key)
     # About an exempt call this kernel may ask no filter, and so no marker either.
     if own is None or (plan.is_exempt(key) and not confinement.is_shut(own)):
@@ -159,7 +159,7 @@ def _alone(answers: _Answers, key: CellKey) -> list[Observation]:
 
 
 def left_alone(setup: Setup, case: Case) -> tuple[dict[CellKey, Call], dict[CellKey, str]]:
-    """The calls of a sweep, and the cells for which there is none, with the reason.
+    """The calls of a sweep, and the cells for which no call can be made, with the reason.
 
     A call that is restricted for some arguments is made with others, as near as can be.
     """

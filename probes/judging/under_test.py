@@ -32,7 +32,7 @@ def executed_programs(setup: Setup) -> tuple[Program, ...]:
 
 
 def question_about(setup: Setup, key: CellKey, profile: Profile | None) -> Question:
-    """What is asked about a cell."""
+    """The question about a cell."""
     program = setup.target.description if profile is not None else "a known filter"
     returns = verdict.expected_of(profile, key.claim, key.variant)
     if profile is None and setup.ambient is not None:
@@ -84,7 +84,7 @@ def programs_of(setup: Setup, case: Case) -> tuple[Program, ...]:
 
 
 def logged(setup: Setup, case: Case, one: Try) -> tuple[bool, ...]:
-    """Which of a try's filters log what they do, whatever their actions: by their places."""
+    """For each filter of a child whether it has SECCOMP_FILTER_FLAG_LOG."""
     if one.role not in UNDER_TEST or case.profile is None:
         return ()
     flags = flags_of(setup, by_exec=is_by_exec(case))
@@ -94,7 +94,7 @@ def logged(setup: Setup, case: Case, one: Try) -> tuple[bool, ...]:
 
 
 def flags_of(setup: Setup, *, by_exec: bool) -> tuple[bool, ...]:
-    """Which of the filters under test log what they do; () where none does."""
+    """For each filter under test whether it has SECCOMP_FILTER_FLAG_LOG; () where none has."""
     target = setup.target
     if not by_exec:
         return target.logged
@@ -127,7 +127,7 @@ def simulate(setup: Setup, case: Case, call: Call) -> tuple[int, ...]:
 
 
 def predict(setup: Setup, case: Case) -> FilterReturn | None:
-    """What the filter under test returns for a case's one number, where that is certain."""
+    """The filter's return value for a case's one number, where the program makes it certain."""
     if case.profile is None or is_by_exec(case):
         return None
     return setup.target.predict(case.profile, case.arch, number_of(case.cells[0]))

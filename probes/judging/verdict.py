@@ -1,4 +1,4 @@
-"""The judge: what was expected, what was seen, and what that means. Pure; no I/O.
+"""Verdicts: compares what was expected with what was seen. Pure; no I/O.
 
 An observation is read by ``probes.instrument.effect``, never by errno or by SIGSYS alone.
 """
@@ -43,7 +43,7 @@ def judge(question: Question, sighting: Sighting) -> Cell:
 
 
 def _narrowed(sighting: Sighting) -> Sighting:
-    """Without those of several values that the witness would have shown."""
+    """Removes simulated values that the witness would have shown, where there are several."""
     made = sighting.witnessed
     if len(sighting.simulated) < 2 or made is None or not reached(made):  # noqa: PLR2004 - several
         return sighting
@@ -59,7 +59,7 @@ _BELOW_THE_WITNESS: Final = frozenset({Action.USER_NOTIF, Action.TRACE, Action.L
 
 
 def _by_address(sighting: Sighting) -> Judgement | None:
-    """What cannot be told because the filter looks where a call's code is."""
+    """The verdict where the filter decides by the address of a call's code; None elsewhere."""
     if sighting.witnessed is None or not reached(sighting.witnessed):
         return None
     returns = dict.fromkeys(str(FilterReturn.decode(one)) for one in sighting.simulated)
@@ -73,7 +73,7 @@ def _by_address(sighting: Sighting) -> Judgement | None:
 
 
 def _hidden(question: Question, sighting: Sighting) -> Judgement | None:
-    """What is judged by the program alone, for the witness outranks an action that nobody knows.
+    """The verdict on an unknown action, which the witness outranks, so that the program decides.
 
     The kernel ends the process for it (since Linux 4.14; SECCOMP_RET_KILL_PROCESS in seccomp(2)),
     which is no claim's wording but the one that it must be terminated.
@@ -90,7 +90,7 @@ def _hidden(question: Question, sighting: Sighting) -> Judgement | None:
 
 
 def _prevented(sighting: Sighting) -> Judgement | None:
-    """What kept a probe from being made: in a confined process that is its confinement."""
+    """The verdict of a confined process on a probe that could not be made; None if all were."""
     for one in (sighting.witnessed, sighting.free, sighting.control):
         if one is not None and (seen := read(one)).effect is Effect.FAULT:
             text = f"this process's confinement keeps the probe from being made: {seen.detail}"
@@ -99,14 +99,14 @@ def _prevented(sighting: Sighting) -> Judgement | None:
 
 
 def all_judged(case: Case, findings: Iterable[Finding]) -> list[Cell]:
-    """The verdicts on what a target names and nobody judged.
+    """The verdicts on parts of a target that nobody judged.
 
     Args:
-        case: of the claim "is all judged".
-        findings: those of the target; one is about the case's cell.
+        case: a case of the claim "is all judged".
+        findings: the findings about the target; one is about the case's cell.
 
     Raises:
-        KeyError: none is.
+        KeyError: no finding is about the case's cell.
     """
     by_name = {one.about: one for one in weighty(findings)}
     return [_of_finding(key, by_name[key.syscall]) for key in case.cells]
@@ -213,7 +213,7 @@ _CONFINED_CONTROL: Final = "under a filter that kills where no other one answers
 
 
 def expected_of(profile: Profile | None, claim: Claim, variant: str) -> FilterReturn:
-    """What a filter must return for the number of a cell."""
+    """The return value that a filter must give for the number of a cell."""
     if profile is None:
         action = Action[variant]
         return Profile.ERRNO.returns if action is Action.ERRNO else FilterReturn(action)
