@@ -134,7 +134,7 @@ _MIPS_ERRNOS = {
 
 
 class Profile(StrEnum):
-    """The three ways in which the document lets a platform handle a call that is not allowed."""
+    """How a filter answers a call that the document restricts: kill, errno or log."""
 
     KILL = "kill"
     ERRNO = "errno"

@@ -300,12 +300,12 @@ def token_text(token: int) -> str:
 
 
 def of_token(token: int) -> tuple[Arch, ...]:
-    """The ABIs with a token of which the suite has a table: two for x86_64's, none for most."""
+    """The ABIs with this architecture token; two for x86_64's, none for a token not known here."""
     return tuple(arch for arch in _ALL if arch.audit_arch == token)
 
 
 def canary(arch: Arch) -> tuple[str, int]:
-    """The call of the controls on an ABI, and its number."""
+    """The name and the number of the call that the controls make on an ABI."""
     for name in (CANARY, "getpid", "gettid"):
         number = arch.number(name)
         if number is not None:
@@ -364,7 +364,7 @@ def _merged(name: str, table: Mapping[str, int], legacy: Mapping[str, int]) -> M
 
 @cache
 def _legacy() -> Mapping[str, Mapping[str, int]]:
-    """Our own file: the numbers by ABI."""
+    """The content of ``legacy-numbers.toml``: call numbers by name, by ABI."""
     with _LEGACY_FILE.open("rb") as file:
         return {name: section["numbers"] for name, section in tomllib.load(file).items()}
 

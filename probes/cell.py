@@ -30,7 +30,7 @@ class Claim(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a judged cell came to."""
+    """The verdict on a cell."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 
 class Cause(StrEnum):
-    """What made the outcome what it is."""
+    """The reason for an outcome, by kind, for programs that read results."""
 
     FILTER = "filter"
     CAPABILITY = "capability"
@@ -55,7 +55,7 @@ class Cause(StrEnum):
 
 
 class EvidenceKind(StrEnum):
-    """The three kinds of evidence, which a report never mixes up."""
+    """The kinds of evidence: the kernel's behavior, an audit record, an analysis of the program."""
 
     OBSERVED = "observed"
     RECORDED = "recorded"
@@ -112,7 +112,7 @@ class CellKey:
 
 
 def call_words(key: CellKey) -> str:
-    """The call that a cell is about, in words: ``acct (163) on x86_64``."""
+    """A cell's call with its number and ABI: ``acct (163) on x86_64``."""
     number = "" if key.number is None else f" ({spelled(key.number)})"
     return f"{key.syscall}{number} on {key.arch}"
 
@@ -123,16 +123,16 @@ class Cell:
 
     Attributes:
         key: what was judged.
-        outcome: what it came to.
-        cause: what made it so; None for a plain pass.
+        outcome: the verdict.
+        cause: the kind of reason for the outcome; None for a plain pass.
         sentence: the verdict as one sentence for people.
         expected: what the claim asks for, in a few words.
         observed: what was seen, in a few words.
         evidence: what the verdict rests on.
-        reason: why it came to its outcome, without the words that only name the cell, so that cells
-            with one reason can stand together; "" where the sentence alone says it.
-        by_program: whether it rests on what the program returns, which the kernel alone would not
-            have shown.
+        reason: the verdict's reason without the words that name the cell, so that cells with the
+            same reason can be grouped; "" where only the sentence gives it.
+        by_program: whether the outcome rests on an analysis of the filter program, because the
+            kernel's behavior alone would not have shown it.
         waiver: for *waived*, which of the run's waivers accepts the failure, counted from 0.
         environment: which of the record's environments it was judged in, counted from 0.
     """
@@ -177,8 +177,8 @@ class Gap:
         state: whether it gets through.
         sentence: what was found, as one sentence for people.
         evidence: what that rests on.
-        reason: what was found, without the words that only name the call; "" where the sentence
-            alone says it.
+        reason: what was found, without the words that name the call; "" where only the sentence
+            says it.
     """
 
     family: str

@@ -14,7 +14,7 @@ from probes.arch import machine_here
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A fingerprint of where a run took place.
+    """The kernel and the confinement under which a run took place.
 
     Attributes:
         kernel: release and version of the running kernel.
@@ -58,7 +58,7 @@ def read(root: Path = Path("/")) -> Fingerprint:
 
 
 def seccomp_mode(root: Path = Path("/")) -> int | None:
-    """The seccomp mode of this process; see ``Fingerprint.seccomp``.
+    """The seccomp mode of this process: 0 none, 1 strict, 2 filter; None if the kernel shows none.
 
     Args:
         root: the directory that holds ``proc``.
@@ -67,7 +67,7 @@ def seccomp_mode(root: Path = Path("/")) -> int | None:
 
 
 def emulation(machine: str, root: Path = Path("/")) -> str:
-    """What shows that this process is emulated, so that it has another kernel than it is told.
+    """The evidence that this process runs under an emulator, so that uname(2) misnames its kernel.
 
     An emulator of programs, such as qemu-user, pretends to be another machine in uname(2), and
     hands the files of proc(5) through: ``/proc/sys/kernel/arch`` (Linux 6.1) has the kernel's own.
@@ -87,11 +87,11 @@ def emulation(machine: str, root: Path = Path("/")) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UserSpace:
-    """On what the instruction addresses of an x86_64 kernel's processes depend.
+    """The properties of an x86_64 kernel that decide which instruction addresses are possible.
 
     Attributes:
-        five_levels: whether its page tables have five levels, and user space 56 bits.
-        vsyscalls: whether it has the page of vsyscalls.
+        five_levels: whether page tables have five levels, which gives user space 56 bits.
+        vsyscalls: whether the vsyscall page is mapped.
     """
 
     five_levels: bool = True
@@ -100,7 +100,7 @@ class UserSpace:
 
 @cache
 def user_space() -> UserSpace:
-    """This kernel's user space; what the kernel does not say is taken for possible."""
+    """Reads the properties of this kernel; whatever the kernel does not say counts as possible."""
     if machine_here() != "x86_64":
         return UserSpace()
     return UserSpace(
@@ -140,7 +140,7 @@ def _family(machine: str) -> str:
 
 
 def tracer(root: Path = Path("/")) -> int:
-    """The process that traces this one; 0 for none.
+    """The process id of this process's tracer; 0 for none.
 
     Args:
         root: the directory that holds ``proc``.

@@ -1,4 +1,4 @@
-"""Reading files that a user names: whatever they are, one sentence and never a hang."""
+"""Reads files that a user names: a file of the wrong kind is refused and never hangs the run."""
 
 import os
 import stat

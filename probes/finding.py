@@ -1,4 +1,4 @@
-"""What is to be said of a target besides its verdicts, and whether a verdict may ignore it."""
+"""Findings: remarks about a target, each with a weight that says whether it affects a verdict."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final, Self
 
 
 class Weight(StrEnum):
-    """What a finding does to a run.
+    """The effect of a finding on the result of a run.
 
     ``ADVICE``: nothing; no verdict depends on it. ``LIMITS``: something that the target names was
     not judged or cannot be decided, so that the run can at best end as *cannot tell*.
@@ -52,7 +52,7 @@ class Finding:
     everything: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what no report could show."""
+        """Checks that ``weight`` and the other fields fit together."""
         if self.weight is not Weight.ADVICE and not self.about:
             raise ValueError(f"a finding with weight has to say what it is about: {self.text}")
         contradicts = self.weight is Weight.CONTRADICTS
@@ -65,16 +65,16 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """The sentence behind a word for what it does to a verdict."""
+        """The sentence, after a word for its effect on the verdict."""
         return f"{_WORDS[self.weight]}: {self.text}"
 
     def to_plain(self) -> list[object]:
-        """The finding in types that can be sent to another process; see ``from_plain``."""
+        """Turns the finding into built-in types that can be sent to another process."""
         return [self.text, self.weight.value, self.about, list(self.calls), self.everything]
 
     @classmethod
     def from_plain(cls, plain: Iterable[object]) -> Self:
-        """The finding that ``to_plain`` was given."""
+        """Rebuilds a finding from what ``to_plain`` returned."""
         text, weight, about, calls, everything = plain
         if not isinstance(calls, Iterable):
             raise TypeError(f"the calls of a finding are a list, and not {calls!r}")

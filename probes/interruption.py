@@ -1,4 +1,4 @@
-"""An orderly end: who ends a run by a signal finds nothing of it left behind.
+"""Cleans up when a signal ends a run: no container and no temporary file is left behind.
 
 Ctrl-C raises KeyboardInterrupt in Python, and every context puts away what it has made. SIGTERM,
 by which build systems cancel a job and docker stops a container, and SIGHUP, which comes when a
@@ -17,7 +17,7 @@ ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def orderly() -> Iterator[None]:
-    """Has SIGTERM and SIGHUP interrupt as Ctrl-C does, for as long as the context lasts.
+    """Turns SIGTERM and SIGHUP into KeyboardInterrupt for as long as the context lasts.
 
     Only the first of them does: what is being put away is not disturbed. Signals that somebody
     ignores (nohup(1)) or handles already stay as they are.

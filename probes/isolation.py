@@ -1,4 +1,4 @@
-"""How a Python starts that judges: with the suite's own modules, whatever surrounds its user.
+"""Starts Python with the suite's own modules alone, whatever the environment of its user.
 
 Python takes modules, options and more from its environment and from the working directory, where a
 file of any name may stand: one called ``shlex.py`` would be run in place of the standard library's.
@@ -43,7 +43,7 @@ sys.exit(main.run(sys.argv[1:]))
 
 
 def python(program: str, *words: str) -> list[str]:
-    """The command of a Python that runs a program with the suite's own modules alone.
+    """The command line of a Python that imports the suite's own modules and no others of the user.
 
     Its environment has to be ``environment()``, too, for the sake of the processes that it starts.
 
@@ -59,7 +59,7 @@ def python(program: str, *words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process' variables, without those by which Python or pytest would do something else."""
+    """This process' environment variables without those that change what Python or pytest does."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -70,7 +70,7 @@ def environment() -> dict[str, str]:
 
 
 def ensure() -> None:
-    """Starts this process anew, as the command that it is, where its modules may be others'.
+    """Executes this process' command again, isolated, if it may have loaded modules of others.
 
     Its environment stays: a workload that it starts has a right to it.
     """
@@ -88,7 +88,7 @@ def ensure() -> None:
 
 
 def become_node(words: list[str]) -> None:
-    """Goes on as an interpreter that runs a program in the suite's folder: a node of xdist's.
+    """Becomes an interpreter that runs an xdist node's program in the suite's folder.
 
     Args:
         words: ``-c`` and the program, as execnet starts an interpreter.
@@ -104,7 +104,7 @@ def root() -> str:
 
 
 def _first_of_others() -> str | None:
-    """Where modules are looked for first, but for the suite's own."""
+    """The first entry of Python's module path that is not the suite's folder."""
     return next(iter(sys.path[1:] if sys.path[:1] == [root()] else sys.path), None)
 
 
@@ -117,7 +117,7 @@ def _here() -> str:
 
 
 def _is_of_a_user() -> bool:
-    """Whether something that is needed is installed for this user alone."""
+    """Whether a package that the suite needs is installed in this user's site-packages only."""
     site = sys.modules.get("site")
     base = getattr(site, "USER_SITE", None) if site is not None else None
     if not base or not getattr(site, "ENABLE_USER_SITE", False):

@@ -29,7 +29,7 @@ _REPORTS_OF_CHECKOUT: Final = "reports/out"
 
 
 def words(suite: PurePath = SUITE) -> tuple[str, ...]:
-    """What tells pytest to be the suite's alone.
+    """The options that make pytest load the suite's configuration and nothing else.
 
     Args:
         suite: the suite's folder, where pytest will run.
@@ -38,22 +38,22 @@ def words(suite: PurePath = SUITE) -> tuple[str, ...]:
 
 
 def for_nodes(given: Sequence[str]) -> list[str]:
-    """Words for pytest as nodes of xdist's need them, which start in their own suite's folder.
+    """The options of pytest for xdist's nodes, each of which starts in the folder of its own suite.
 
     Args:
-        given: those of the pytest that starts the nodes.
+        given: the options of the pytest that starts the nodes.
     """
     theirs = dict(zip(words(), words(PurePath()), strict=True))
     return [theirs.get(word, word) for word in given if word != str(CASES)]
 
 
 def node(spec: str) -> str:
-    """The words by which xdist (``--tx``) reaches a node, with the folder of the suite there.
+    """The specification of a node for xdist (``--tx``), completed with the suite's folder there.
 
     Where the user names none it is that of the suite which the node's Python has installed.
 
     Args:
-        spec: the words as they were given, such as ``ssh=root@host//python=/opt/sc/bin/python``.
+        spec: the node as the user wrote it, such as ``ssh=root@host//python=/opt/sc/bin/python``.
     """
     times, star, rest = spec.rpartition("*")
     parts = rest.split("//")

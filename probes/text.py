@@ -27,7 +27,7 @@ def visible(text: str) -> str:
 def did_you_mean(
     word: str, known: Iterable[str], otherwise: str = "", *, alike: float = 0.6, quote: str = ""
 ) -> str:
-    """Asks whether somebody who wrote a word that means nothing meant a similar one.
+    """A question that proposes the known word most similar to an unknown one.
 
     Args:
         word: what was written; its case does not matter.
@@ -42,7 +42,7 @@ def did_you_mean(
 
 
 def in_brackets(said: str) -> str:
-    """What a sentence says by the way; nothing of nothing."""
+    """The text in brackets, after a blank; "" for an empty text."""
     return f" ({said})" if said else ""
 
 
