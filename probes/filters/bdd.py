@@ -15,7 +15,7 @@ _LAST: Final = 1 << 30
 
 
 _MEMORIES: Final = 4
-"""How many results of an operation are kept for each node that there may be."""
+"""The most cached results of an operation, for each node that the store may hold."""
 
 _Key = TypeVar("_Key", bound=tuple[int, ...])
 

@@ -17,7 +17,7 @@ SECCOMP_DATA_SIZE: Final = 64
 """sizeof(struct seccomp_data): nr, arch, instruction_pointer, args[6]."""
 
 SCRATCH_WORDS: Final = 16
-"""BPF_MEMWORDS."""
+"""The size of the scratch memory in words: BPF_MEMWORDS of linux/filter.h."""
 
 OFFSET_NR: Final = 0
 OFFSET_ARCH: Final = 4

@@ -169,7 +169,7 @@ def compare(
 
 
 _APART: Final = 1 << 24
-"""Added to what one analysis does not track, so that the other one's unknowns are not the same."""
+"""Added to the unknown words of one analysis, so that they differ from those of the other."""
 
 
 def _copied(analysis: Analysis, store: Diagrams, *, apart: int) -> dict[int, int]:

@@ -19,7 +19,7 @@ ARGUMENTS: Final = 6
 """How many arguments a filter sees (``struct seccomp_data``)."""
 
 HIGHEST_VALUE: Final = (1 << REGISTER_BITS) - 1
-"""All bits of one."""
+"""The highest value of an argument."""
 
 _FIRST_VARIABLE: Final = 64
 _NODES: Final = 1 << 18

@@ -72,13 +72,13 @@ _ORDINARY_FIRST: Final = 1 << 16
 
 
 def possible(tokens: Iterable[int], here: UserSpace) -> Pointers:
-    """The addresses that filters can meet that name these architectures.
+    """The instruction addresses that filters which name these architectures can meet.
 
     The architectures tell for which machines the filters are; without any they are for this one.
 
     Args:
         tokens: the architecture tokens.
-        here: what is known of an x86_64 kernel.
+        here: the properties of an x86_64 kernel that limit its addresses.
     """
     named = set(tokens)
     machines = {one.machine for one in ARCHES.values() if one.audit_arch in named}
@@ -110,4 +110,4 @@ PREFERRED: Final = (
     Span(_ORDINARY_FIRST + _PAGE, _FOUR_LEVELS - _PAGE),
     Span(_ORDINARY_FIRST, _FOUR_LEVELS),
 )
-"""Where code is best put to try an address: far from all that a process has, if that will do."""
+"""The addresses for code, the best first: far from all that a process usually has."""

@@ -27,7 +27,7 @@ NODE_LIMIT: Final = 1_000_000
 """The bound on the analysis, about 300 MB; the profiles of container runtimes need half of it."""
 
 RANGE_LIMIT: Final = 1 << 16
-"""How many ranges of numbers or tokens are told apart; a longer table is of no use."""
+"""The most ranges of numbers or tokens that are told apart; a longer table is of no use."""
 
 WORD_BITS: Final = 32
 _ARCH_BASE: Final = 0
@@ -44,7 +44,7 @@ ALLOWED: Final = FilterReturn(Action.ALLOW).value
 """What the kernel does where no filter says anything else."""
 
 RECORDED: Final = 1 << 32
-"""Stands above the 32 bits of a return value that is on record for the filter's flag alone."""
+"""The bit above a 32-bit return value that is recorded only for the filter's flag."""
 
 _RECORDED_BY_FLAG: Final = {Action.TRAP, Action.ERRNO, Action.USER_NOTIF, Action.TRACE}
 

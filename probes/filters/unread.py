@@ -19,7 +19,7 @@ from probes.finding import Finding
 from probes.widths import REGISTER_BITS, is_wide, width
 
 _MOST: Final = 20
-"""How many findings are reported; a filter that has more of them has one fault throughout."""
+"""The most findings that are reported; a filter with more repeats one fault everywhere."""
 
 _HALF: Final = 32
 _SHOWS_HIGH_HALVES: Final = frozenset({"i386"})
