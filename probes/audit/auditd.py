@@ -30,7 +30,7 @@ _LONGEST_PAUSE = 0.020
 _MOST_ROTATED = 999
 """auditd.conf(5): the largest num_logs."""
 _ROTATION_DEADLINE = 1.0
-"""Seconds after which names that lead nowhere are no rotation under way any more."""
+"""Seconds after which missing file names no longer count as a rotation under way."""
 _ANCHOR = 256
 _LONGEST_LINE = 1 << 16
 _CHUNK = 1 << 20

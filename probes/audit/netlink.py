@@ -29,7 +29,7 @@ from probes.audit.collector import (
 from probes.audit.record import SECCOMP_MESSAGE_TYPE, MalformedRecordError, kernel_serial
 
 RECEIVE_BUFFER = 16 * 1024 * 1024
-"""Bytes asked for: some 20,000 records."""
+"""The receive buffer in bytes; it holds some 20,000 records."""
 
 # socket has no names for these. include/uapi/linux/netlink.h, audit.h, asm-generic/socket.h
 _NETLINK_AUDIT = 9

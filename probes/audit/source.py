@@ -41,7 +41,7 @@ class RecordSource:
 
 
 BEST: Final = RecordSource(SourceKind.BEST)
-"""The best that works here."""
+"""The default: the best source that works here."""
 
 NETLINK: Final = RecordSource(SourceKind.NETLINK)
 NONE: Final = RecordSource(SourceKind.NONE)

@@ -20,10 +20,10 @@ AUDITD_LOG = Path("/var/log/audit/audit.log")
 """Where auditd writes unless auditd.conf(5) says otherwise."""
 
 CANARIES: Final = 3
-"""How many canaries are sent: a log that has no record of the kernel's yet shows no first one."""
+"""The number of canaries; a log without an earlier record of the kernel misses the first one."""
 
 CANARY_DEADLINE_SECONDS: Final = 2.0
-"""How long a canary's record may take, before it is taken not to arrive at all."""
+"""Seconds to wait for a canary's record before the source counts as not working."""
 
 
 @dataclass(frozen=True, slots=True)
