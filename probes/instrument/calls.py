@@ -15,7 +15,7 @@ from probes.errors import InstrumentError
 from probes.instrument import kernel, zygote
 
 DEADLINE_SECONDS: Final = 10.0
-"""How long one probing child may take; a probe takes about a millisecond."""
+"""The seconds that a probing child may take; a probe takes about a millisecond."""
 
 COMM_BYTES: Final = 15
 """TASK_COMM_LEN without its closing zero: the longest name that a thread can have."""

@@ -35,9 +35,9 @@ class Preparation(Enum):
     """The preparations of a child, before it installs the filter under test."""
 
     NONE = auto()
-    """Nothing. The child must not lead a process group: a forked child does not."""
+    """None. The child must not lead a process group, which a forked child does not."""
     NEW_SESSION = auto()
-    """setsid(2), so that the child has no controlling terminal that could be hung up."""
+    """The child calls setsid(2), so that it has no controlling terminal that could be hung up."""
 
 
 @dataclass(frozen=True, slots=True)

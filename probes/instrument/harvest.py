@@ -26,13 +26,13 @@ from typing import Final, TypeVar
 from probes.errors import BadInputError, InstrumentError
 
 DEADLINE_SECONDS: Final = 10.0
-"""How long reading one process may take; a thread takes about a millisecond."""
+"""The seconds that reading a process may take; a thread takes about a millisecond."""
 
 MOST_READINGS: Final = 8
-"""How often a process is read until two readings agree."""
+"""The most readings of a process; it is read until two of them agree."""
 
 FIRST_PAUSE_SECONDS: Final = 0.01
-"""How long its threads have to come to rest before the next reading; it doubles each time."""
+"""The seconds before the second reading, which threads may use; doubles with each reading."""
 
 # linux/ptrace.h
 PTRACE_DETACH: Final = 17
@@ -51,10 +51,10 @@ _MODE_DISABLED, _MODE_STRICT, _MODE_FILTER = "0", "1", "2"
 _PF_KTHREAD: Final = 0x00200000
 _PF_IO_WORKER, _PF_USER_WORKER = 0x00000010, 0x00004000
 _WORKERS_SINCE: Final = {_PF_IO_WORKER: (5, 12), _PF_USER_WORKER: (6, 4)}
-"""The kernels since which these flags mean that, and such workers are threads of a process."""
+"""The first kernels whose workers are threads of a process and have these flags."""
 # linux/capability.h
 _CAP_SYS_PTRACE: Final = 19
-# Documentation/admin-guide/LSM/Yama.rst: from here on nobody may attach, whatever he may do else
+# Documentation/admin-guide/LSM/Yama.rst: from here on nobody may attach, whatever the capability
 _YAMA_NO_ATTACH: Final = 3
 
 _YAMA_SCOPE: Final = Path("/proc/sys/kernel/yama/ptrace_scope")

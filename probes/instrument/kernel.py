@@ -67,7 +67,7 @@ _SIGSET_SIZE = 128  # sizeof(sigset_t) of the C library, not of the kernel
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _holding = ctypes.PyDLL(None)
-"""Keeps Python's lock while it calls."""
+"""The C library, called without giving Python's lock away."""
 _libc.syscall.restype = ctypes.c_long
 _libc.pthread_self.restype = ctypes.c_void_p
 _libc.signal.restype = ctypes.c_void_p
@@ -448,7 +448,7 @@ _RETURN = bytes.fromhex("c3")
 _LOADERS = {ENTRY_INT80: _INT80_CODE, ENTRY_SYSCALL: _SYSCALL_CODE}
 
 VSYSCALL_PAGE = 0xFFFFFFFFFF600000
-"""asm/vsyscall.h: a jump there is a call, which the kernel shows filters with that very address."""
+"""The vsyscall page (asm/vsyscall.h): a jump into it is a call, at the address jumped to."""
 
 
 def prepare_call(entry: str, number: int, arguments: Sequence[int]) -> Callable[[], int]:

@@ -36,7 +36,7 @@ from probes.filters import bpf
 from probes.instrument.calls import Call, Observation, Orders, Stage, Standing
 
 _UNDEFINED: Final = range(1000, MAX_ERRNO)
-"""Below the kernel's highest errno, and far above the highest that Linux defines (133)."""
+"""Errnos that Linux does not define: its highest is 133, and 4095 is the kernel's limit."""
 
 MARKER_ERRNO, SHADOW_ERRNO = random.SystemRandom().sample(_UNDEFINED, 2)
 """The errnos of the marker and of the listener. Each process draws its own at random, for a filter

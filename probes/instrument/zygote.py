@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     Sighting = dict[str, Any]
 
 GONE = "gone"
-"""The key of the last word of a zygote that cannot go on: what refused it a call of its own."""
+"""The key in the last message of a zygote that cannot go on; its value is the error."""
 
 MAX_CALLS = 4096
-"""Calls in one request: as many slots as the shared page has."""
+"""The most calls in one request: the number of slots in the shared page."""
 
 NOBODY = 65534
 """The overflow user id (kernel.overflowuid): no file is worth protecting from it."""
@@ -201,10 +201,10 @@ ERRANDS: dict[str, Callable[[], None]] = {
     "capabilities": kernel.drop_capabilities,
     "stub": kernel.prepare_int80,
 }
-"""What a zygote and its children do for themselves, each as something that a scout can try."""
+"""The errands: what a zygote and its children do besides the probed call, for scouts to try."""
 
 _DISPENSABLE = ("orphans", "core", "privileges", "limit", "memory", "process")
-"""The errands of a zygote alone, not all of which every kernel has; calls can be probed without."""
+"""The errands that probing can do without; some kernels lack the calls that they make."""
 
 WITNESS_LISTENER, WITNESS_ORDER = "listener", "order"
 
