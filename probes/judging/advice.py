@@ -14,7 +14,7 @@ _SCMP_ACTIONS = {
     "errno": "SCMP_ACT_ERRNO with errnoRet 1",
     "log": "SCMP_ACT_LOG",
 }
-"""How an OCI profile asks for a profile's action; SCMP_ACT_KILL ends but one thread."""
+"""The actions in an OCI profile, by the suite's profile; SCMP_ACT_KILL ends only one thread."""
 
 _LOGGED_WORDS = {"kill": "kill_process", "log": "log"}
 """The words of ``/proc/sys/kernel/seccomp/actions_logged``."""
@@ -34,14 +34,14 @@ def _action(cell: Cell) -> str:
 
 
 def refuse(cell: Cell) -> str:
-    """Have the call answered as the profile says."""
+    """Advice that the filter must answer the call as the profile says."""
     scmp = _SCMP_ACTIONS.get(cell.key.profile, "")
     oci = f" (in an OCI profile {scmp})" if scmp else ""
     return f"Have the filter answer {_action(cell)}{oci} to {call_words(cell.key)}. {_CAUSES}"
 
 
 def deny(cell: Cell) -> str:
-    """Have the call answered with the errno that is documented for it."""
+    """Advice that the filter must answer the call with the errno that is documented for it."""
     if cell.expected in {"", str(Profile.ERRNO.returns)}:
         return refuse(cell)
     return f"Have the filter answer {cell.expected} to {call_words(cell.key)}. {_CAUSES}"
@@ -54,7 +54,7 @@ _CAUSES = (
 
 
 def every_thread(cell: Cell) -> str:
-    """Have the whole process ended."""
+    """Advice that the filter must end the whole process."""
     call = call_words(cell.key)
     return (
         f"Have the filter answer KILL_PROCESS (in an OCI profile SCMP_ACT_KILL_PROCESS) to"
@@ -63,7 +63,7 @@ def every_thread(cell: Cell) -> str:
 
 
 def record(cell: Cell) -> str:
-    """Have the record written."""
+    """Advice that the audit record must be written."""
     word = _LOGGED_WORDS.get(cell.key.profile, cell.key.profile)
     return (
         f"Have the filter answer {_action(cell)} to {call_words(cell.key)};"
@@ -73,7 +73,7 @@ def record(cell: Cell) -> str:
 
 
 def silence(cell: Cell) -> str:
-    """Have the refusal leave no record."""
+    """Advice that the refusal must leave no audit record."""
     return (
         f"Have the filter refuse {call_words(cell.key)} by ERRNO, and load it without"
         " SECCOMP_FILTER_FLAG_LOG, which makes the kernel record every refusal."
@@ -81,7 +81,7 @@ def silence(cell: Cell) -> str:
 
 
 def allow(cell: Cell) -> str:
-    """Have the call allowed."""
+    """Advice that the filter must allow the call."""
     call = call_words(cell.key)
     return (
         f"Allow {call} without a condition: the policy does not restrict it, so programs may"
@@ -91,7 +91,7 @@ def allow(cell: Cell) -> str:
 
 
 def default_action(cell: Cell) -> str:
-    """Have the action be the default one."""
+    """Advice that the profile's action must be the filter's default one."""
     return (
         f"Make {_action(cell)} the filter's default action and list what is allowed: a filter that"
         " lists what is refused lets through every call that a newer kernel adds."
@@ -99,7 +99,7 @@ def default_action(cell: Cell) -> str:
 
 
 def inherit(cell: Cell) -> str:
-    """Have the filter put on early."""
+    """Advice that the filter must be installed before the process starts others."""
     return (
         "Put the filter on the first process, before it starts others, and let it answer"
         f" {_action(cell)} there; the kernel hands it on and never takes it off."
@@ -107,7 +107,7 @@ def inherit(cell: Cell) -> str:
 
 
 def prove(cell: Cell) -> str:
-    """Have the rule hold for all arguments."""
+    """Advice that the rule must hold for all arguments."""
     call = call_words(cell.key)
     if name_in(cell.key.syscall) != cell.key.syscall:
         return (
@@ -121,10 +121,10 @@ def prove(cell: Cell) -> str:
 
 
 def judge_all(_: Cell) -> str:
-    """Have all of the target judged."""
+    """Advice that every part of the target must be judged."""
     return "Confine all of it alike, or name the part that is meant: the sentence says how."
 
 
 def calibrate(_: Cell) -> str:
-    """Have the instrument looked after."""
+    """Advice about an instrument whose controls fail."""
     return "No verdict of this run counts: find out what else acts on the calls, and run it again."

@@ -9,7 +9,7 @@ from probes.judging.plan import Case
 from probes.judging.setup import Setup
 
 UNANSWERED_SECONDS = 0.5
-"""How long a supervisor may take after a call that it did not answer."""
+"""The seconds that a supervisor may take, once it has left a call unanswered."""
 
 
 def may_run(setup: Setup, role: Role) -> bool:

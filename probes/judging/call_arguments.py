@@ -15,7 +15,7 @@ from probes.widths import width
 
 ALL_ONES = (1 << 64) - 1
 UNKNOWN_ARGUMENTS = (ALL_ONES,) * 6
-"""For numbers that no table knows: no valid pointer, descriptor or flag, should a kernel know."""
+"""For numbers that no table knows: no valid pointer, descriptor or flag, if there is a call."""
 
 
 def harmless_arguments(setup: Setup, case: Case) -> tuple[int, ...] | None:

@@ -16,7 +16,7 @@ from probes.judging.needed_calls import Calls, CallsOf, always
 from probes.judging.sighting import Judgement, Question, Sighting
 
 Judge = Callable[[Question, Sighting], Judgement]
-"""What makes a judgement of what was seen for a cell."""
+"""Turns what was seen for a cell into a judgement."""
 
 
 class About(StrEnum):

@@ -35,7 +35,7 @@ from probes.targets import Target
 from probes.targets.confinement import Confinement
 
 FURTHER_ATTEMPTS = 2
-"""How often a case is tried again whose records were lost: other processes fill the trail too."""
+"""The most further attempts at a case whose records were lost in those of other processes."""
 
 _EXEMPT: Final = (
     "newer kernels ask no filter about {}, whoever makes it (seccomp_uprobe_exception() in "

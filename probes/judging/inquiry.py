@@ -23,7 +23,7 @@ class Role(Enum):
     FREE = auto()
     CONTROL = auto()
     OWN = auto()
-    """Without the filter under test, to see what this process's own confinement answers."""
+    """A call without the filter under test, to see what this process's own confinement answers."""
     OWN_BELOW = auto()
     """A harmless call without the filter under test, to see what is answered below a kill."""
     ASKING = auto()

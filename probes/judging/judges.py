@@ -89,7 +89,7 @@ def witnessed(sighting: Sighting) -> Seen:
 
 
 _HANDED_ON: Final = {Action.TRACE: "a tracer", Action.USER_NOTIF: "a supervisor"}
-"""These rank below the witness; with nobody there the call answers ENOSYS (seccomp(2))."""
+"""Actions that rank below the witness; without a tracer or supervisor they give ENOSYS."""
 
 
 def judge_act(question: Question, sighting: Sighting) -> Judgement:

@@ -45,7 +45,7 @@ class Calls:
 
 
 CallsOf = Callable[[CellKey], Calls]
-"""What gives the calls for a cell."""
+"""Gives the calls that a cell needs."""
 
 
 def plain(_: CellKey) -> Calls:
@@ -95,4 +95,4 @@ _ROUTES: Final = {
     Way.LATER_FILTER: Route.DIRECT,
     Way.REMOVAL: Route.REMOVAL,
 }
-"""Who makes the call after each way; the runtime's exec is no way of this process."""
+"""Who makes the call after each way; ``RUNTIME_EXEC`` is none that this process could go."""

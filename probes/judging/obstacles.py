@@ -39,7 +39,7 @@ class Need:
 
 
 INSTALLING: Final = Need("prctl", (22, 2, _SOMEWHERE), "installs a filter on top of it")
-"""PR_SET_SECCOMP, SECCOMP_MODE_FILTER."""
+"""The installing of a filter by prctl(2): PR_SET_SECCOMP with SECCOMP_MODE_FILTER."""
 
 _FORK_FLAGS: Final = 0x01200011  # CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD
 _THREAD_FLAGS: Final = 0x003D0F00  # CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | ... | CLONE_SETTLS
@@ -56,7 +56,7 @@ _DECISIVE: Final = {
     Route.EXECVE: (Need("execve", (_SOMEWHERE,), "starts another program"),),
     Route.SETUID: (Need("setresuid", (_NOBODY,) * 3, "changes its user"),),
 }
-"""Without these nothing was tried, whatever else was seen."""
+"""The calls without which a route tries nothing, whatever was seen."""
 
 _OF_A_PROGRAM: Final = (
     *("access", "arch_prctl", "brk", "capset", "close", "execve", "fcntl", "fstat", "futex"),
@@ -75,7 +75,7 @@ _HELPFUL: Final = {
     Route.SETUID: ("prctl", "capset", "openat", "read", "close"),
     Route.REMOVAL: ("prctl", "openat", "newfstatat", "ioctl", "lseek", "read", "close"),
 }
-"""What else a probe may do on its way. Many a refusal does no harm, so they only explain one."""
+"""Other calls that a probe may make. Most can be refused without harm, so they only explain."""
 
 _AT_FDCWD: Final = 0xFFFFFF9C
 _NO_FILE: Final = 0xFFFFFFFF
@@ -149,7 +149,7 @@ _ANYWHERE: Final = ("brk", "mmap", "munmap", "futex", "rt_sigreturn", "prctl", "
 
 
 BY_SECCOMP: Final = Need("seccomp", (1, 0, _SOMEWHERE), "installs a filter on top of it")
-"""SECCOMP_SET_MODE_FILTER without flags."""
+"""The installing of a filter by seccomp(2): SECCOMP_SET_MODE_FILTER without flags."""
 
 
 def decisive(

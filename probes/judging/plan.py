@@ -461,4 +461,4 @@ _PLANNERS: Final[Mapping[About, Callable[[_Place], Iterator[Case]]]] = {
     About.UNKNOWN_NUMBER: _default,
     About.WAY: _inherited,
 }
-"""What is planned once for an ABI under a profile."""
+"""Plans the cases of an ABI under a profile, by what their claim is about."""

@@ -14,7 +14,7 @@ from probes.targets.ambient import SECONDS_TO_ANSWER
 from probes.targets.confinement import Confinement
 
 RECORD_DEADLINE_SECONDS = 10.0
-"""How long a record may take to arrive; it takes about a millisecond."""
+"""The seconds that a record may take to arrive; it takes about a millisecond."""
 
 
 @dataclass(slots=True)
