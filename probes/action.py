@@ -130,7 +130,7 @@ _MIPS_ERRNOS = {
     )
     for offset, name in enumerate(names.split())
 } | {"ENOTSUP": 122}
-"""Those that have other numbers on MIPS (arch/mips/include/uapi/asm/errno.h)."""
+"""The errnos whose numbers differ on MIPS (arch/mips/include/uapi/asm/errno.h)."""
 
 
 class Profile(StrEnum):

@@ -32,14 +32,14 @@ _LEGACY_FILE = Path(__file__).with_name("legacy-numbers.toml")
 
 
 class Entry(Enum):
-    """How a process of the kernel's native ABI makes a call through an ABI."""
+    """The ways in which a process of the kernel's native ABI calls through another ABI."""
 
     SYSCALL = auto()
     """The C library's syscall(2), with the ABI's number."""
     INT80 = auto()
     """The instruction ``int 0x80``, which an x86_64 process may execute too."""
     NONE = auto()
-    """Not at all: it takes a program of that ABI."""
+    """No such way: only a process of that ABI can make its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ _PACKAGE_NAMES = {
     "mipsel": "mipso32",
     "mipsel64n32": "mips64n32",
 }
-"""What ``system-calls`` calls an ABI, where it differs. Byte order does not change numbers."""
+"""The names of ABIs in ``system-calls``, where they differ. Byte order does not change numbers."""
 
 _NAMES_ELSEWHERE = {
     "amd64": "x86_64",
@@ -156,7 +156,7 @@ _NAMES_ELSEWHERE = {
     "powerpc": "ppc",
     "powerpc64": "ppc64",
 }
-"""What Debian, Go and others call an ABI; only for suggestions."""
+"""The names of ABIs in Debian, Go and elsewhere; only for suggestions."""
 
 
 def get(name: str) -> Arch:

@@ -131,7 +131,7 @@ _FAMILIES: Final = {
     "s390": "s390",
     "sparc": "sparc",
 }
-"""What machines are called whose kernels run each other's programs, by how the names begin."""
+"""Families of machines whose kernels run each other's programs, by the start of their names."""
 
 
 def _family(machine: str) -> str:

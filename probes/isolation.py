@@ -11,13 +11,13 @@ import sys
 
 _OWN = ("cases", "probes", "reports")
 _NEEDED = ("pytest", "xdist", "pytest_html", "system_calls")
-"""What must be found besides the suite's own; whoever has these has what they need."""
+"""The packages that the suite imports; whoever has these has their dependencies too."""
 
 _KEPT = ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUTF8")
-"""Variables of Python's that choose no module, but the first, without which it may not start."""
+"""Python's variables that choose no modules, except the first, without which it may not start."""
 
 _OTHERS = ("PYTHON", "PYTEST_", "_ARGCOMPLETE")
-"""How variables begin by which Python or pytest would do something else, or nothing at all."""
+"""The prefixes of variables that would change what Python or pytest does."""
 
 _CHOOSING = ("PYTHONPATH", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONWARNINGS", "PYTHONOPTIMIZE")
 """Variables by which Python runs other modules, or runs them otherwise."""

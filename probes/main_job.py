@@ -17,13 +17,13 @@ IS_CHECKOUT: Final = (SUITE / "reports" / "launcher").is_dir()
 """Whether this suite stands in its repository, and was not installed from a wheel."""
 
 COMMAND: Final = ("pytest",) if IS_CHECKOUT else ("syscall-conformance", "run")
-"""By which words a user of this suite starts the main job."""
+"""The command by which a user of this suite starts the main job."""
 
 REPORTS: Final = "syscall-conformance-report"
 """Where reports go by default: a name that no project has for something else."""
 
 _IN_ITS_SUITE: Final = "-P -m syscall_conformance --node"
-"""Makes an interpreter one that stands in the suite's folder, wherever that is."""
+"""The options that make an interpreter run in the suite's folder, wherever that is."""
 
 _REPORTS_OF_CHECKOUT: Final = "reports/out"
 

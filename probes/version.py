@@ -3,6 +3,6 @@
 from typing import Final
 
 DISTRIBUTION: Final = "syscall-conformance"
-"""What an index, and a record, calls the suite."""
+"""The name of the suite's distribution, as an index and a record have it."""
 
 VERSION = "0.1.0"

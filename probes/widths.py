@@ -16,12 +16,12 @@ REGISTER_BITS: Final = 64
 """How many bits of an argument a filter sees."""
 
 NARROW: Final = 32
-"""How many of them the registers of a 32-bit ABI have."""
+"""How many bits the registers of a 32-bit ABI have."""
 
 _FILE: Final = Path(__file__).with_name("argument-widths.toml")
 _WIDTHS: Final = {"h": 16, "i": NARROW, "l": REGISTER_BITS}
 _OF_64_BITS: Final = 0x80000000
-"""``__AUDIT_ARCH_64BIT`` of linux/audit.h: what the token of such an ABI has."""
+"""``__AUDIT_ARCH_64BIT`` of linux/audit.h: the bit in the token of an ABI of 64 bits."""
 _FIRST_COMPAT_OF_X32: Final = X32_SYSCALL_BIT | 512
 """From here on x32 has calls that the kernel treats as those of a 32-bit ABI (syscall_64.tbl)."""
 
