@@ -67,8 +67,8 @@ class Evidence:
     """One piece of evidence.
 
     Attributes:
-        kind: this kernel did it, an audit record says so, or the program's analysis covers it.
-        source: what says it: ``witness``, ``control``, ``netlink``, ``auditd``, ``simulation``.
+        kind: the kind of evidence.
+        source: its origin: ``witness``, ``control``, ``netlink``, ``auditd``, ``simulation``.
         text: the evidence itself, in one line.
     """
 
@@ -122,13 +122,13 @@ class Cell:
     """A judged cell.
 
     Attributes:
-        key: what was judged.
+        key: the identity of the cell.
         outcome: the verdict.
         cause: the kind of reason for the outcome; None for a plain pass.
         sentence: the verdict as one sentence for people.
         expected: what the claim asks for, in a few words.
         observed: what was seen, in a few words.
-        evidence: what the verdict rests on.
+        evidence: the evidence for the verdict.
         reason: the verdict's reason without the words that name the cell, so that cells with the
             same reason can be grouped; "" where only the sentence gives it.
         by_program: whether the outcome rests on an analysis of the filter program, because the
@@ -168,7 +168,7 @@ class Gap:
     """A call that gives the power of a documented one, and is not documented itself.
 
     Attributes:
-        family: what the policy groups the documented call under.
+        family: the policy's group of the documented call.
         syscall: the call that is not documented; for a multiplexer its name and the operation.
         arch: the ABI's name, as in ``probes.arch``.
         number: the number as seccomp sees it; None where the ABI has none.

@@ -22,8 +22,9 @@ class Fingerprint:
         capabilities: CapEff, 16 hexadecimal digits.
         uid: the effective user id.
         no_new_privs: NoNewPrivs.
-        seccomp: the seccomp mode of this process: 0 none, 1 strict, 2 filter; None: not said.
-        seccomp_filters: how many filters it has already; None: not said (before Linux 5.9).
+        seccomp: the seccomp mode of this process: 0 none, 1 strict, 2 filter; None if not shown.
+        seccomp_filters: how many filters this process has; None if the kernel shows no number
+            (before Linux 5.9).
         actions_logged: the actions that the kernel writes records for.
     """
 

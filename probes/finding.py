@@ -32,7 +32,7 @@ class Finding:
 
     Attributes:
         text: what was found, and what would decide or mend it.
-        weight: what it does to a run.
+        weight: its effect on the result of a run.
         about: what it is about, as a short noun that is the same in every run, such as
             ``readers``; it names the finding's cell. Needed, and unique in a target, unless the
             finding is only advice.

@@ -43,7 +43,7 @@ class Batch:
     Attributes:
         records: everything read since the last call, in order, up to and including the
             sentinel; other processes' records are among them.
-        complete: the sentinel arrived and nothing was lost in between.
+        complete: whether the sentinel arrived and nothing was lost before it.
         reason: why the absence of a record in this batch proves nothing, one sentence; "" where
             the batch is complete.
     """

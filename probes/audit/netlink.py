@@ -371,7 +371,7 @@ def _events(datagram: memoryview, trouble: str) -> Iterator[Event]:
     """Reads a datagram.
 
     Args:
-        datagram: what was received.
+        datagram: the bytes that were received.
         trouble: what is known to be wrong at this place already.
     """
     try:

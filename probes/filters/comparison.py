@@ -21,8 +21,8 @@ class Pair:
     """The effects of two stacks of filters on the same call.
 
     Attributes:
-        left: what the first one does.
-        right: what the second one does.
+        left: the effect of the first stack.
+        right: the effect of the second stack.
         left_recorded: whether the kernel records that because the first one's filter says so.
         right_recorded: whether the kernel records that because the second one's filter says so.
     """
@@ -52,7 +52,7 @@ class StackComparison:
     """Two stacks of filters side by side.
 
     Attributes:
-        pairs: what the two do, for each way in which they go together.
+        pairs: the pairs of effects that some call has, each once.
         analysis: what inputs lead to which pair; its return values are indices into ``pairs``.
     """
 

@@ -68,7 +68,7 @@ class Condition:
     Attributes:
         index: which argument, 0 to 5.
         operator: how it is compared.
-        value: with what; numbers count as unsigned.
+        value: the value that it is compared with, unsigned.
         mask: the bits that are compared; None unless the operator is MASKED_EQ.
     """
 
@@ -102,7 +102,7 @@ class Comparison:
         index: which argument.
         operator: how it is compared; MASKED_EQ has become EQ.
         mask: the bits that count.
-        value: what they are compared with.
+        value: the value that these bits are compared with.
     """
 
     index: int

@@ -54,7 +54,7 @@ def findings(analysis: Analysis, native: Arch) -> tuple[Finding, ...]:
     Empty for an analysis that is not exact.
 
     Args:
-        analysis: what the filters return.
+        analysis: the analysis of the filters.
         native: the native ABI of their machine.
 
     Raises:

@@ -121,13 +121,13 @@ class Observation:
         stage: ARMED is written right before the call, RETURNED right after it.
         result: what the call returned; -1 for an error.
         errno: the error, 0 for none.
-        trapped: a SIGSYS handler ran during the call.
+        trapped: whether a SIGSYS handler ran during the call.
         status: the wait status of the process that called; None where it went on afterwards.
-        survived: the process lived on although the thread that called had ended.
-        timed_out: the child was killed at its deadline.
-        own_pid: the result is the caller's own process id.
-        loosened: the kernel let the confined process leave filter mode.
-        dropped_user: the confined process became another user (setuid route).
+        survived: whether the process lived on although the thread that called had ended.
+        timed_out: whether the child was killed at its deadline.
+        own_pid: whether the result is the caller's own process id.
+        loosened: whether the kernel let the confined process leave filter mode.
+        dropped_user: whether the confined process became another user (setuid route).
         fault: what went wrong with the instrument, in words; "" where nothing did.
     """
 

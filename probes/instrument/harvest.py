@@ -115,7 +115,7 @@ def filters_of(pid: int, seconds: float = DEADLINE_SECONDS) -> Harvest:
 
     Args:
         pid: the process, by its id in our own pid namespace.
-        seconds: how long that may take.
+        seconds: the time that reading may take.
 
     Raises:
         BadInputError: there is no such process, or this user may not read it.

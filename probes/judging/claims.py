@@ -44,7 +44,7 @@ class Row:
     Attributes:
         claim: the claim; the words of its test function.
         module: the file in ``cases`` that holds the test function.
-        about: what its cells are about.
+        about: the kind of things that its cells are about.
         profiles: the profiles under which it is judged; empty where it does not depend on them.
         meaning: the claim in a sentence, for a reader who does not know the suite.
         advice: gives the advice for a failed cell.

@@ -176,7 +176,7 @@ class Examiner:
         was let through: these take more calls to decide, and few cases need them.
 
         Args:
-            cases: what is judged.
+            cases: the cases to judge.
             again: whether this is another attempt.
         """
         inquiries = [self._inquire(case, again=again) for case in cases]

@@ -58,7 +58,7 @@ class Inquiry:
     """The requests of one case, and the function that turns their results into cells.
 
     Attributes:
-        case: what is judged.
+        case: the case to judge.
         requests: the children that it takes.
         nonces: their names, by which their records are known.
         vouchers: the names of children whose known filter leaves a record, each with its ABI,

@@ -25,9 +25,9 @@ def act(question: Question, seen: Seen, returns: FilterReturn | None = None) -> 
     """Whether the filter did at the call what it must.
 
     Args:
-        question: what it must do.
-        seen: what it did.
-        returns: what it returns, where that is known.
+        question: what the filter must do.
+        seen: what it did, as the witness saw it.
+        returns: what the filter returns, where that is known.
     """
     failed = instrument_failed(seen)
     if failed:

@@ -57,11 +57,11 @@ class Case:
     """One test: a claim, and the cells that it judges.
 
     Attributes:
-        claim: what is claimed.
+        claim: the claim.
         arch: the ABI.
         cells: the cells that the test judges, in order.
         profile: the profile, None for the controls.
-        beside: of a proof about every other architecture, the ABIs that have proofs of their own.
+        beside: for a proof about every other architecture, the ABIs that have their own proofs.
     """
 
     claim: Claim

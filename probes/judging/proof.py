@@ -25,7 +25,7 @@ class Deviation:
 
     Attributes:
         number: the number.
-        value: what they return, raw.
+        value: the raw value that the programs return.
         data: the whole input; certain only where the analysis is exact. Its instruction address
             is 0 where that does not matter.
         count: how many numbers deviate, this one among them.

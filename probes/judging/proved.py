@@ -16,7 +16,7 @@ class Counterexample:
     """An input for which the programs return a wrong value, and what the kernel did with it.
 
     Attributes:
-        returns: what the programs return for it, by the analysis.
+        returns: the value that the programs return for it, by the analysis.
         text: the input, in words.
         certain: whether the analysis is exact.
         observation: what the kernel did with it; None where it could not be tried here.

@@ -73,9 +73,9 @@ class Question:
         key: the cell.
         returns: what the filter must return for the number.
         program: what a sentence calls the filter.
-        confined: the filter is there already, so there is no call without any, and what the
-            probes do besides is under it too.
-        others: what the filter may return just as well, with another errno.
+        confined: whether the process has the filter already, so that no call can be made without
+            it, and the other calls of a probe are filtered too.
+        others: other values that the filter may return just as well, with other errnos.
         unhonoured: the actions for which this kernel does something else, by the controls.
     """
 
