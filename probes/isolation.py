@@ -117,7 +117,7 @@ def _here() -> str:
 
 
 def _is_of_a_user() -> bool:
-    """Whether a package that the suite needs is installed in this user's site-packages only."""
+    """Whether a package that the suite needs is installed in this user's own site-packages."""
     site = sys.modules.get("site")
     base = getattr(site, "USER_SITE", None) if site is not None else None
     if not base or not getattr(site, "ENABLE_USER_SITE", False):
