@@ -277,6 +277,7 @@ def test_a_room_that_is_gone_makes_the_map_red() -> None:
         assert mapped(markdown.without(text, row)) != rooms(modules())
 
 
+@pytest.mark.slow
 def test_contributing_lists_the_variables_of_the_tests() -> None:
     section = markdown.section(CONTRIBUTING.read_text(), "Environment variables of the tests")
     rows = {row.key for row in section.tables[0]}

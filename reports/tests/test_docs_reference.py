@@ -372,6 +372,7 @@ def test_the_options_of_a_command_are_those_of_its_parser(
     assert complaints(rows, known_options(command, pytestconfig)) == []
 
 
+@pytest.mark.slow
 @each_command
 def test_an_option_that_is_missing_is_red(command: str, pytestconfig: pytest.Config) -> None:
     text = COMMANDS_PAGE.read_text()
@@ -381,6 +382,7 @@ def test_an_option_that_is_missing_is_red(command: str, pytestconfig: pytest.Con
         assert complaints(rows, known) == [f"{row.key}: is not documented"]
 
 
+@pytest.mark.slow
 @each_command
 def test_an_option_too_many_is_red(command: str, pytestconfig: pytest.Config) -> None:
     text = COMMANDS_PAGE.read_text()

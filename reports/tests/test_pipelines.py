@@ -98,6 +98,7 @@ def lint(command: list[str], path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("linter", "path", "right", "wrong"), LINTED.values(), ids=LINTED)
 def test_the_linter_of_the_field(
     linter: Callable[[], list[str]], path: Path, right: str, wrong: str, tmp_path: Path

@@ -97,6 +97,7 @@ def test_a_good_record_is_no_answer_where_a_later_run_was_killed(
     assert cli.run([*words, "--verdict"]) == status
 
 
+@pytest.mark.slow
 def test_journal_of_a_killed_run_is_rendered_as_incomplete(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_markup_from_outside_is_shown_and_not_obeyed() -> None:
     assert "&lt;img src=x onerror=alert(1)&gt;\\u202e" in page
 
 
+@pytest.mark.slow
 def test_two_renders_are_the_same_bytes() -> None:
     """Also of a record that went to the disk and back, and of cells in another order."""
     run = samples.failing()
@@ -244,6 +245,7 @@ def test_every_piece_of_evidence_is_told() -> None:
             assert f"<b>{piece.kind}</b> {piece.source}" in entry
 
 
+@pytest.mark.slow
 def test_merged_record_says_on_which_kernel() -> None:
     """A sign counts the kernels that differ, and every entry says on which ones it was seen."""
     run = samples.merged()

@@ -35,6 +35,7 @@ PROFILE = {
 OPEN = ("fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat", "lchown")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not job.on_x86_64, reason="the profile is for x86_64")
 def test_an_own_policy_gets_gaps_of_its_own(tmp_path: Path) -> None:
     """By name where families are known, and said where none is: never the shipped list's words."""
@@ -63,6 +64,7 @@ def test_an_own_policy_gets_gaps_of_its_own(tmp_path: Path) -> None:
     assert all(f"<code>{name}</code>" in page for name in OPEN)
 
 
+@pytest.mark.slow
 def test_readers_are_told_of_what_is_not_known() -> None:
     """Also where no gap was found, which would be read as "there is none"."""
     run = replace(samples.passing(), unreviewed=("alarm", "timer_create"))

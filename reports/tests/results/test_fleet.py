@@ -80,6 +80,7 @@ def test_order_of_files_leaves_no_trace(runs: list[Run], random: object) -> None
     assert fleet.to_json(gathered(shuffled)) == fleet.to_json(gathered(runs))
 
 
+@pytest.mark.slow
 @given(SOME_RUNS, SOME_RUNS, SOME_RUNS)
 def test_fleets_of_fleets_are_the_same(a: list[Run], b: list[Run], c: list[Run]) -> None:
     """However they were put together."""
@@ -90,6 +91,7 @@ def test_fleets_of_fleets_are_the_same(a: list[Run], b: list[Run], c: list[Run])
     assert joined(whole, first) == whole
 
 
+@pytest.mark.slow
 @given(SOME_RUNS)
 def test_file_reads_back_and_obeys_the_schema(runs: list[Run]) -> None:
     """What is read is what was written."""
@@ -99,6 +101,7 @@ def test_file_reads_back_and_obeys_the_schema(runs: list[Run]) -> None:
     assert fleet.from_json(document) == made
 
 
+@pytest.mark.slow
 @given(SOME_RUNS)
 def test_every_node_keeps_every_outcome(runs: list[Run]) -> None:
     """Compared with a plain count over the records themselves."""
@@ -178,6 +181,7 @@ def test_each_environment_is_a_node() -> None:
     assert sum(summed.counts[Outcome.FAILED] for summed in made.cells) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "status"),
     [

@@ -36,6 +36,7 @@ def test_each_cell_keeps_its_kernel() -> None:
     assert results.summarize(joined).ruling.verdict is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_a_joined_record_can_be_written_and_read() -> None:
     joined = results.join([on("5.10", samples.passing()), on("7.2", samples.waived())])
 
@@ -121,6 +122,7 @@ def alike(runs: list[Run]) -> list[Run]:
 SOME_RUNS = st.lists(RUNS, min_size=3, max_size=3).map(alike)
 
 
+@pytest.mark.slow
 @given(SOME_RUNS)
 def test_however_they_are_put_together(runs: list[Run]) -> None:
     """Two first and the third then, or all at once."""
@@ -132,6 +134,7 @@ def test_however_they_are_put_together(runs: list[Run]) -> None:
     assert results.join([unbased[0], second, unbased[1]]) == whole
 
 
+@pytest.mark.slow
 @given(SOME_RUNS)
 def test_every_cell_is_there_with_its_place(runs: list[Run]) -> None:
     """In its own environment and under its own waiver; the record is as published."""
@@ -182,6 +185,7 @@ def test_waiver_that_one_kernel_needs_is_needed() -> None:
     assert f"covers {twice.waived} failures" in twice.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("states", [("open", "closed"), ("closed", "open")])
 def test_gap_that_is_open_anywhere_is_open(states: tuple[str, str]) -> None:
     """Whichever kernel comes first."""
@@ -196,6 +200,7 @@ def test_gap_that_is_open_anywhere_is_open(states: tuple[str, str]) -> None:
     assert gap.state is GapState.OPEN
 
 
+@pytest.mark.slow
 def test_command_joins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Writes a record from which reports can be made."""
     files: list[str] = []

@@ -88,6 +88,7 @@ def test_every_record_obeys_the_schema(run: results.Run) -> None:
     VALIDATOR.validate(json.loads(results.to_json(run)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", samples.all_kinds())
 def test_every_sample_obeys_the_schema(name: str) -> None:
     """The samples do too, at their full size."""
@@ -327,6 +328,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
             results.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("failed", 0), ("passed", 99), ("verdict", "PASS"), ("exit_status", 0)],
@@ -630,6 +632,7 @@ def test_waiver_of_what_did_not_fail_is_refused(tmp_path: Path) -> None:
 # The verdict on waivers and on runs that ended before their time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", WaiverState)
 def test_faulty_waiver_fails_a_run_that_passes(state: WaiverState) -> None:
     """And no other waiver does."""

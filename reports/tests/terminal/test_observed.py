@@ -419,6 +419,7 @@ def test_an_old_kernel_is_refused_in_a_sentence() -> None:
             refuse_old_kernel(release)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
