@@ -263,11 +263,11 @@ class StackTarget:
         return self.stacks[profile].predict(arch, number)
 
     def with_findings(self, *findings: Finding) -> Self:
-        """The same target with more to be said of it."""
+        """A copy of this target with further findings."""
         return self._of_each(lambda one: replace(one, findings=(*one.findings, *findings)))
 
     def reworded(self, reword: Callable[[str], str]) -> Self:
-        """The same target with other words about it; see ``Target``."""
+        """A copy of this target whose sentences about the filters are reworded."""
         return self._of_each(lambda one: one.reworded(reword))
 
     def _of_each(self, change: Callable[[FilterStack], FilterStack]) -> Self:

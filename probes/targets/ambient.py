@@ -88,7 +88,7 @@ class Ambient:
 
     @property
     def kind(self) -> str:
-        """See ``probes.targets.Target``."""
+        """The kind of target, as the word of ``--target`` begins."""
         return AMBIENT
 
     @property
@@ -182,7 +182,7 @@ class Ambient:
         return None
 
     def reworded(self, reword: Callable[[str], str]) -> Self:
-        """The same target with other words about it; see ``probes.targets.Target``."""
+        """A copy of this target whose sentences about the filters are reworded."""
         findings = tuple(replace(one, text=reword(one.text)) for one in self.findings)
         return replace(self, description=reword(self.description), findings=findings)
 
@@ -269,7 +269,7 @@ def _as_emulated(trouble: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """Who may be asked about this process's calls; see ``Ambient``."""
+    """Signs that a supervisor may be asked about this process's calls; "" stands for none."""
 
     supervised: str = ""
     unsure: str = ""
@@ -334,7 +334,7 @@ def _without_entry(arches: Sequence[Arch]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What came of an ABI: one of the three is set."""
+    """The result of trying one ABI: exactly one of the three is set."""
 
     arch: Arch
     canary: Canary | None = None
@@ -459,7 +459,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it only puts together what was found
 def _findings(
     seccomp: int | None, standing: Standing, trouble: Mapping[str, str], others: Company
 ) -> tuple[Finding, ...]:
-    """What a reader should know of the confinement."""
+    """The findings about the confinement that a report shows."""
     findings: list[str] = []
     if seccomp == 0:
         findings.append("no seccomp filter is installed in this process: nothing is confined by it")

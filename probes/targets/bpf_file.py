@@ -18,7 +18,7 @@ MAX_INSTRUCTIONS_PER_PATH: Final = 32768
 """MAX_INSNS_PER_PATH of kernel/seccomp.c, over all filters of a process; ENOMEM above it."""
 
 FILTER_PENALTY: Final = 4
-"""What each filter but the newest counts besides its instructions: ``seccomp_attach_filter()``."""
+"""Instructions that ``seccomp_attach_filter()`` adds for each filter but the newest."""
 
 _INSTRUCTION_SIZE: Final = 8
 _WHAT: Final = "a file of struct sock_filter, as seccomp_export_bpf(3) writes it"

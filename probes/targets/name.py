@@ -41,7 +41,7 @@ WORDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TargetName:
-    """The name of a target.
+    """The value of ``--target``, taken apart.
 
     Attributes:
         kind: the word before the colon.

@@ -21,7 +21,7 @@ from probes.text import shown
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a target depends on besides its word.
+    """The inputs that opening a target needs besides the word of ``--target``.
 
     Attributes:
         policy: the policy of the builtin filter.

@@ -20,7 +20,7 @@ LOG_FLAG: Final = "SECCOMP_FILTER_FLAG_LOG"
 
 @dataclass(frozen=True, slots=True)
 class ProgramIdentity:
-    """What tells one program from every other.
+    """The identity of a filter program, which tells it from every other.
 
     Attributes:
         sha256: of the array of ``struct sock_filter``, in the byte order of its machine; so that
@@ -34,7 +34,7 @@ class ProgramIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The container that filters are from.
+    """The container from which filters were read.
 
     Attributes:
         runtime: its runtime, by the word in ``--target``.
@@ -119,7 +119,7 @@ class FilterStack:
 
     @property
     def identities(self) -> tuple[ProgramIdentity, ...]:
-        """What identifies each filter, the oldest first."""
+        """The identity of each filter, the oldest first."""
         return tuple(
             ProgramIdentity(hashlib.sha256(raw).hexdigest(), len(program))
             for raw, program in zip(

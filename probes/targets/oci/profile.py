@@ -197,7 +197,7 @@ class UnconfinedError(BadInputError):
 
 
 class UnclearError(BadInputError):
-    """What the reader makes of the file cannot be said here."""
+    """Raised for a file of which it is unknown how the reader understands it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +414,7 @@ class _Document:
         self.findings[f"{self.path}: {place} {sentence}"] = None
 
     def refusal(self, place: str, reason: str) -> BadInputError:
-        """What to raise about a place."""
+        """An error to raise about a place in the file."""
         return BadInputError(f"{self.path}: {place or 'the profile'} {reason}")
 
     def all_findings(self) -> tuple[str, ...]:
@@ -507,7 +507,7 @@ class _Object:
             self._document.find(self.at(key), "is there more than once; nobody's filter heeds it")
 
     def refusal(self, key: str, reason: str) -> BadInputError:
-        """What to raise about a member."""
+        """An error to raise about a member of the object."""
         return self._document.refusal(self.at(key), reason)
 
     def text(self, key: str) -> str:

@@ -26,7 +26,7 @@ Version = tuple[int, ...]
 
 
 class Engine(StrEnum):
-    """Who decodes a profile and picks the rules that count for a container."""
+    """The program that decodes a profile and picks the rules that count for a container."""
 
     DOCKER = "docker"
     PODMAN = "podman"
@@ -37,7 +37,7 @@ class Engine(StrEnum):
 
 
 class Runtime(StrEnum):
-    """Who compiles what an engine picked."""
+    """The OCI runtime that compiles the rules that an engine picked."""
 
     RUNC = "runc"
     CRUN = "crun"
@@ -341,7 +341,7 @@ def newest_reader(engine: Engine = Engine.DOCKER, runtime: Runtime = Runtime.RUN
 
 @dataclass(frozen=True, slots=True)
 class AskedReaders:
-    """Who was said to read a profile.
+    """The readers of a profile that the user named.
 
     Attributes:
         engine: who decodes it; None where that was not said.

@@ -65,7 +65,7 @@ class ResolvedRule:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What the runtime gets for one container.
+    """The profile as the engine hands it to the runtime, for one container.
 
     Attributes:
         path: the file, as a sentence can hold it.
