@@ -223,7 +223,7 @@ def _takes(left: deque[str]) -> tuple[str, ...]:
 
 
 def _as_pflag(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
-    """As docker and podman read options: by Go's package pflag."""
+    """Reads options as docker and podman do: by Go's package pflag."""
     for word, left in _options_of(words):
         if word.startswith("--"):
             name, sign, value = word[2:].partition("=")
@@ -251,7 +251,7 @@ def _cluster(grammar: _Grammar, letters: str, left: deque[str]) -> Iterator[Give
 
 
 def _as_go(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
-    """As runc does: by Go's package flag, to which one dash is as good as two."""
+    """Reads options as runc does: by Go's package flag, where one dash is as good as two."""
     for word, left in _options_of(words):
         name, sign, value = word.lstrip("-").partition("=")
         name = grammar.letters.get(name, name)
@@ -260,7 +260,7 @@ def _as_go(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
 
 
 def _as_argp(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
-    """As crun does: by the C library's argp, where names may be cut short."""
+    """Reads options as crun does: by the C library's argp, where names may be cut short."""
     for word, left in _options_of(words):
         if not word.startswith("--"):
             yield from _cluster(grammar, word[1:], left)
@@ -274,7 +274,7 @@ def _as_argp(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
 
 
 def _as_bwrap(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
-    """As bwrap does: the values are words of their own, as many as the option takes."""
+    """Reads options as bwrap does: the values are words of their own, as many as it takes."""
     for word, left in _options_of(words):
         name = word.removeprefix("--")
         count = 0 if name in grammar.flags else grammar.counts.get(name)

@@ -19,7 +19,7 @@ _INSTRUCTION_SIZE: Final = 8
 
 
 class Sandbox:
-    """A process under bubblewrap; see ``probes.runtimes.container.Container``."""
+    """A process that bubblewrap confines: implements ``Container``."""
 
     def __init__(self, wanted: Wanted, holder: Holder) -> None:
         """Reads what is asked for; nothing is started yet.

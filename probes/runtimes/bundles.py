@@ -25,7 +25,7 @@ _CRUNS_PROGRAM: Final = "run.oci.seccomp_bpf_data"
 
 
 class BundleContainer:
-    """A container of an OCI bundle; see ``probes.runtimes.container.Container``.
+    """A container that an OCI runtime starts from a bundle: implements ``Container``.
 
     The holder comes in as an open file, standard input, so that nothing is written to the bundle's
     root file system: not even a place to mount something at.

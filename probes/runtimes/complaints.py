@@ -28,7 +28,7 @@ _PATH: Final = re.compile(r"(?<![\w:/.])/(?!sys/fs/cgroup|proc/|dev/)[^\s:\"'`,;
 """A path, but one of those of the kernel, whose names mean what they say."""
 
 _SHORTEST: Final = 3
-"""Of the words that a user chose: shorter ones stand in too many others."""
+"""The least length of a user's word that is looked for; shorter ones stand in too many others."""
 
 # What a runtime says, in lower case, and what is to be done about it.
 _HINTS: Final[Sequence[tuple[tuple[str, ...], str]]] = (

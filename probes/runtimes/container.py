@@ -81,7 +81,7 @@ _MAKERS: Final[Mapping[str, Callable[[Wanted, Holder], Container]]] = MappingPro
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What confines a container.
+    """The confinement of a container, read while it is held.
 
     Attributes:
         version: the runtime's version.
@@ -90,7 +90,7 @@ class Held:
         executed: those of a process that the runtime's exec started; None where it has no exec.
         in_force: the profile that the runtime used.
         logged: for each filter of the first process whether it has SECCOMP_FILTER_FLAG_LOG.
-        executed_logged: likewise of the process that exec started.
+        executed_logged: the same flags for the filters of the process that exec started.
         first_pid: the first process, by our pid.
         others: its other processes, such as an init that the runtime put before the first one.
         settled: whether none of these came or went while they were read.
@@ -250,7 +250,7 @@ def started(wanted: Wanted) -> Iterator[Running]:
 
 
 class Removable(Protocol):
-    """What can be removed; see ``Container``."""
+    """Anything with a ``remove`` method, such as a ``Container``."""
 
     def remove(self) -> None:
         """Removes it and all that was made for it, at any time, also repeatedly."""

@@ -23,7 +23,7 @@ _PODMANS_OWN: Final = "/usr/share/containers/seccomp.json"
 
 
 class ImageContainer:
-    """A container of an image; see ``probes.runtimes.container.Container``."""
+    """A container that an engine starts from an image: implements ``Container``."""
 
     def __init__(self, wanted: Wanted, holder: Holder) -> None:
         """Reads what is asked for; nothing is made yet.

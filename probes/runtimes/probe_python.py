@@ -15,9 +15,9 @@ from probes.text import shown
 
 _CLASS_64_LITTLE_ENDIAN: Final = b"\x7fELF\x02\x01"
 _HEADS: Final = struct.Struct("<32xQ14xHH")
-"""Of the file's head: where the segments' heads are, how long each is and how many there are."""
+"""Fields of the ELF header: offset, size and number of the program headers."""
 _SEGMENT: Final = struct.Struct("<I4xQ16xQ")
-"""Of a segment's head: its type, its place in the file, and its size there."""
+"""Fields of an ELF program header: type, offset in the file, and size in the file."""
 _INTERPRETER: Final = 3
 _MOST_LINKS: Final = 40
 _LIBRARIES: Final = ("lib", "lib64", "usr/lib", "usr/lib64")
