@@ -63,7 +63,7 @@ class InternetAddress:
     port: int
 
     def __str__(self) -> str:
-        """As in a URL."""
+        """The host and the port as a URL writes them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -75,7 +75,7 @@ class VirtualAddress:
     port: int
 
     def __str__(self) -> str:
-        """As socat has it."""
+        """The address as socat writes it."""
         return f"vsock:{self.context}:{self.port}"
 
 

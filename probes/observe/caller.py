@@ -26,7 +26,7 @@ Process = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who made a call.
+    """The program that made a call.
 
     Attributes:
         process: the process that the thread is of.
@@ -43,7 +43,7 @@ _NOBODY: Final = Caller((0, 0), NOBODY_KNOWS, NOBODY_KNOWS)
 
 
 class Callers:
-    """Tells callers.
+    """Finds out which program made a call.
 
     Of the last threads it keeps /proc/TID/comm open. That costs less than opening it for each call,
     and what is read there can only be of the same thread: once it has ended, nothing is, even if

@@ -234,11 +234,11 @@ def _memory_of(tid: int) -> Memory:
 
 @dataclass(frozen=True, slots=True)
 class JudgedContact:
-    """What a peer is taken for.
+    """The judgment of a peer: the contact that it is, and on what condition it is reported.
 
     Attributes:
-        contact: as it is told.
-        quiet: whether it is told only if it is seen to start something.
+        contact: the contact as a report shows it.
+        quiet: whether it is reported only if it is seen to start something.
     """
 
     contact: Contact

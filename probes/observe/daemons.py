@@ -13,7 +13,7 @@ _FILE: Final = Path(__file__).with_name("daemons.toml")
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What listens on sockets.
+    """A daemon that listens on sockets.
 
     Attributes:
         name: what to call it.

@@ -87,7 +87,7 @@ class _Build:
 
 
 class _ImageContainer:
-    """docker and podman."""
+    """Runs the launcher in a container of docker or podman."""
 
     def __init__(self, wanted: Wanted, words: Sequence[str], build: _Build) -> None:
         """Reads what is asked for; nothing is made yet.

@@ -80,7 +80,7 @@ class Peer:
 
 @dataclass(slots=True)
 class Peers:
-    """Finds them, and remembers whom it has found.
+    """Finds the other ends of sockets, and remembers those that it has found.
 
     Attributes:
         openat2: the number of that call.

@@ -86,7 +86,7 @@ def signals_held() -> Iterator[frozenset[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is noted of a workload's calls.
+    """The records that are kept of a workload's calls.
 
     Attributes:
         tally: those that are counted.
@@ -170,7 +170,7 @@ class Supervisor:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is observed.
+    """The workload that is observed.
 
     Attributes:
         command: the process that ends when the workload's own program does, with its status; a

@@ -17,7 +17,7 @@ SITES_SOUGHT: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class TallyKey:
-    """What the calls of a row have in common.
+    """The properties that the calls of one row share.
 
     Attributes:
         kind: what the call is to the platform.
