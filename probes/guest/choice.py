@@ -41,7 +41,7 @@ class WantedGuest:
     named: bool
 
     def __str__(self) -> str:
-        """As it is written: ``aarch64``, ``x86_64@bullseye``."""
+        """The guest as the user writes it: ``aarch64``, ``x86_64@bullseye``."""
         name = self.machine.name
         return f"{name}@{self.kernel_suite}" if self.named else name
 

@@ -72,7 +72,7 @@ _ABIS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class GuestJob:
-    """What a guest does.
+    """The work of a guest: its commands, and the files that they need.
 
     Attributes:
         tree: the working tree, which is ``/suite`` in the guest and the commands' folder.
@@ -111,7 +111,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a guest may take.
+    """The limits that a guest must stay within.
 
     Attributes:
         deadline: seconds from its start to its end.
@@ -281,7 +281,7 @@ def _booted(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class _Console:
-    """What comes from a guest."""
+    """Reads the output of a guest's console, and keeps what came of its commands."""
 
     def __init__(self, folder: Path, home: Path, say: Callable[[str], None]) -> None:
         self._folder = folder
