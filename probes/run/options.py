@@ -43,7 +43,7 @@ class Option:
         return self.name.replace("-", "_")
 
     def keywords(self) -> dict[str, Any]:
-        """What ``add_argument`` and ``addoption`` take of it."""
+        """The keyword arguments for ``add_argument`` and ``addoption``."""
         if not self.metavar:
             return {"action": "store_true", "help": self.help}
         taken: dict[str, Any] = {"metavar": self.metavar, "help": self.help}

@@ -31,7 +31,7 @@ _JUDGE_NOTHING: Final = frozenset({"tests", "benchmarks", "launcher"})
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be judged elsewhere.
+    """The job that a process on another kernel is to judge.
 
     Attributes:
         options: the options.

@@ -26,7 +26,7 @@ from probes.targets.open import Surroundings
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run does.
+    """The resolved settings of a run: its options, this kernel and the opened target.
 
     Attributes:
         policy: what must hold.
@@ -183,7 +183,7 @@ def _proved(options: RunOptions, part: Target, where: Surroundings | None) -> tu
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What cases are planned for."""
+    """The policy, the profiles and the ABIs for which cases are planned."""
 
     documented: Policy
     profiles: tuple[Profile, ...]

@@ -23,7 +23,7 @@ _PROFILE_NAMES: Final = tuple(profile.value for profile in Profile)
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run shall judge.
+    """The options of a run, as typed values: they say what it judges.
 
     Attributes:
         policy: ``--policy``, a file.
