@@ -197,7 +197,7 @@ def _gravity(gap: Gap) -> int:
 
 
 def _head(settings: Settings, granted: Granted, started: datetime, *, anonymous: bool) -> Run:
-    """What is known of a run before anything is judged."""
+    """The facts about a run that are known before anything is judged."""
     return Run(
         suite=results.Suite(DISTRIBUTION, VERSION),
         policy=_policy(settings),

@@ -9,7 +9,7 @@ from probes.documents.waivers import Granted
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the options say about a run besides what is judged.
+    """The options of a run that do not change what is judged.
 
     Attributes:
         started: when the run started, aware, in UTC.

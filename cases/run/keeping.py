@@ -17,7 +17,7 @@ _NO_JOURNAL: Final = (
 
 
 class KeptJournal:
-    """What is written of a run while it lasts.
+    """The journal that is written while a run lasts.
 
     Attributes:
         troubles: sentences about what could not be written.

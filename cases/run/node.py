@@ -79,7 +79,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a node says before it judges.
+    """The first message of a node, sent before it judges.
 
     Attributes:
         head: what is known of its run by then.

@@ -66,7 +66,7 @@ body { display: flex; flex-direction: column; color: #222; margin: 16px 24px; }
 
 
 class Ledger(Protocol):
-    """What the page has to know about a run."""
+    """The facts about a run that the page needs."""
 
     @property
     def run(self) -> Run | None:

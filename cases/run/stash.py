@@ -11,7 +11,7 @@ from probes.run.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a process that judges is going to do.
+    """The plan of a process that judges.
 
     Attributes:
         settings: the plan.
