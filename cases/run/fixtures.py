@@ -1,4 +1,4 @@
-"""What the cases stand on: their planned parameters, and the fixture ``conforms``."""
+"""What the cases need of pytest: their planned parameters, and the fixture ``conforms``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

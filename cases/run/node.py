@@ -19,14 +19,14 @@ ORDER: Final = "syscall_conformance_order"
 """Where in xdist's ``workerinput`` a node's order is, in plain data."""
 
 OUTPUT: Final = "syscall_conformance"
-"""Where in xdist's ``workeroutput`` is what a node hands over, in plain data."""
+"""The key in xdist's ``workeroutput`` of what a node sends to the controller, in plain data."""
 
 BEGUN: Final = "syscall_conformance_begun"
-"""Where in its first report a node says what it is going to judge, in plain data."""
+"""The key in a node's first report of what the node is going to judge, in plain data."""
 
 
 class Node:
-    """Keeps account of a node's run, and hands the record over."""
+    """The plug-in of a node: keeps account of its run, and sends the record to the controller."""
 
     def __init__(self, made: Account | None, refusal: str = "", status: int = 0) -> None:
         """Prepares to listen.

@@ -1,4 +1,4 @@
-"""How far a run has come, told to the program that has started it."""
+"""Reports how far a run has come to the program that has started it."""
 
 from cases.run.follower import Follower
 from reports import channel

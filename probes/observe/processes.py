@@ -50,7 +50,7 @@ def signal_descendants(ancestor: int, number: signal.Signals) -> None:
 
 
 def stat_of(pid: int) -> Sequence[bytes]:
-    """What proc_pid_stat(5) says of a process after its name; nothing if there is none."""
+    """The fields of proc_pid_stat(5) after the name; none if there is no such process."""
     try:
         raw = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The instrument of a process that judges: put up, calibrated, and put up again when it dies."""
+"""The instrument of a process that judges: started, calibrated, and restarted when it dies."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,11 +23,11 @@ _MOST_ATTEMPTS: Final = 3
 
 
 class Bench:
-    """A worker's instrument: put up and calibrated when first asked, and anew when it dies.
+    """A worker's instrument: started and calibrated at first use, and again when it dies.
 
     Attributes:
-        controls: what the controls came to, of the instrument that is up.
-        trail: where its audit records come from; None before it is put up.
+        controls: the cells of the controls, as the running instrument judged them.
+        trail: the source of its audit records; None before the instrument is started.
     """
 
     def __init__(self, resolved: Settings) -> None:

@@ -167,7 +167,7 @@ def _read(option: str, name: str, what: str) -> bytes:
 
 
 def suite_digest(root: Path = SUITE) -> str:
-    """What tells this suite from one that may judge otherwise: the digest of its own files.
+    """The digest of the suite's own files: another digest means that it may judge otherwise.
 
     Args:
         root: the checkout, or wherever the suite's packages are installed.

@@ -1,4 +1,4 @@
-"""What a run does: its options, this kernel and the target come to a plan."""
+"""The settings of a run: a plan is made of its options, this kernel and the target."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -83,12 +83,12 @@ class Settings:
             raise LookupError(f"no case was planned for {claim!r} and {wanted}") from None
 
     def untold(self, one: Arch) -> str:
-        """Why nothing can be told by an ABI; "" where something can."""
+        """Why no verdict by calls of an ABI is possible; "" where one is."""
         return self.emulation or self.target.untold.get(one.name, "")
 
     @property
     def handed(self) -> dict[str, Any]:
-        """What a worker needs, for ``resolve``, to judge the very filters that were opened here."""
+        """The opened target in plain data: by it a worker's ``resolve`` judges the same filters."""
         return self.target.to_plain()
 
 
@@ -112,7 +112,7 @@ def resolve(options: RunOptions, handed: dict[str, Any] | None = None) -> Settin
 
 
 def _of_filters(options: RunOptions, documented: Policy, handed: dict[str, Any] | None) -> Settings:
-    """What a run does that puts filters to the test."""
+    """The settings of a run that puts filters to the test."""
     profiles = options.profiles
     where = None if options.target.is_builtin else _surroundings(options)
     known = arch.of_this_process()
@@ -230,7 +230,7 @@ def _left_out(
 
 
 def _ambient(options: RunOptions, documented: Policy, handed: dict[str, Any] | None) -> Settings:
-    """What a run does that judges this process's own confinement."""
+    """The settings of a run that judges this process's own confinement."""
     profiles, known = options.profiles, arch.of_this_process()
     emulation = entries.emulation()
     if handed is not None:

@@ -48,7 +48,7 @@ pytest.main(sys.argv[3:])
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of it.
+    """The result of judging inside a container.
 
     Attributes:
         record: the results; None where there are none.

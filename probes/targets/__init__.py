@@ -78,7 +78,7 @@ class Target(Protocol):
 
     @property
     def untold(self) -> Mapping[str, str]:
-        """Why nothing can be told by an ABI, by its name; none of those that can be judged."""
+        """Why no verdict is possible, by the name of each ABI that cannot be judged."""
 
     @property
     def supervised(self) -> str:

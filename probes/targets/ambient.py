@@ -56,13 +56,13 @@ _HARVEST: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Ambient:
-    """What confines this process, as far as it can be told.
+    """The filters that confine this process, as far as calls can show their effect.
 
     Attributes:
         description: what a sentence calls it.
         standing: how calls can be witnessed.
-        canaries: the call of the controls, by the name of each ABI that can be told about.
-        untold: why nothing can be told, by the name of each other ABI.
+        canaries: the call of the controls, by the name of each ABI that can be judged.
+        untold: why no verdict is possible, by the name of each other ABI.
         shut: what happened instead, by the name of each ABI that the kernel does not offer.
         nameless: why probes can have no name by which to find their records; "" if they can.
         supervised: what shows that a supervisor or a tracer is there, who may be asked about calls;
@@ -136,7 +136,7 @@ class Ambient:
         """Tells what the confinement does with a call.
 
         Raises:
-            InstrumentError: there is no way to tell; ``untold`` says why.
+            InstrumentError: no verdict is possible on the ABI; ``untold`` says why.
         """
         if self.standing is Standing.NONE:
             raise InstrumentError("there is no witness in this process")
@@ -269,7 +269,7 @@ def _as_emulated(trouble: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """Signs that a supervisor may be asked about this process's calls; "" stands for none."""
+    """What was found of a supervisor or a tracer; the fields are those of ``Ambient``."""
 
     supervised: str = ""
     unsure: str = ""
@@ -305,7 +305,7 @@ def _major(kernel: str) -> int:
 
 
 def untold(arches: Sequence[Arch], why: str, findings: tuple[Finding, ...] = ()) -> Ambient:
-    """A confinement of which nothing can be told.
+    """A confinement about which no verdict is possible.
 
     Args:
         arches: the ABIs that the machine may offer.

@@ -34,7 +34,7 @@ class ConfinedError(SuiteError):
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """The confinement of this process while it judges something else.
+    """The filters that this process inherited, while it judges something else.
 
     Attributes:
         words: what a sentence says of it.
