@@ -48,7 +48,7 @@ class Order:
     suite: str
 
     def to_plain(self) -> dict[str, Any]:
-        """In types that can be sent to another process; see ``from_plain``."""
+        """The order in types that can be sent to another process; see ``from_plain``."""
         options, start = self.options, self.options.start
         return {
             "policy": str(options.policy),
