@@ -146,7 +146,7 @@ def _gate(options: argparse.Namespace) -> Answer:
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     by_path = _shown(cases, here) if main_job.IS_CHECKOUT else Path(cases.name)
     again = gate_lines.Again(by_path, chosen)
-    return Answer(status, text(gate_lines.lines(run, written, again, said)))
+    return Answer(status, text(gate_lines.lines(run, written, again, said, status)))
 
 
 def _here() -> Path:

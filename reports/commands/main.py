@@ -100,8 +100,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 _DESCRIPTION = """\
-What is not a test run of syscall-conformance: gates a container image, renders the record of a
-run, exports the suite's filter, explains a filter, and compares two."""
+Judges whether seccomp restrictions hold on this kernel, or those of a container image, and reads
+filters, records and workloads for that."""
 
 
 def _parser(words: Sequence[str]) -> _Parser:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from probes.cell import Claim, Outcome
+from probes.errors import ExitStatus
 from probes.judging import claims
 from probes.text import visible
 from reports import reproduce, summary
@@ -33,7 +34,13 @@ class Again:
     options: Sequence[str]
 
 
-def lines(run: Run, written: Sequence[Path], again: Again, inside: Sequence[str] = ()) -> list[str]:
+def lines(
+    run: Run,
+    written: Sequence[Path],
+    again: Again,
+    inside: Sequence[str] = (),
+    status: ExitStatus | None = None,
+) -> list[str]:
     """The lines at the end of a gate: at most ``MOST_LINES``.
 
     Args:
@@ -41,8 +48,9 @@ def lines(run: Run, written: Sequence[Path], again: Again, inside: Sequence[str]
         written: the reports.
         again: how to repeat a part of it.
         inside: what judging from inside came to, at most four lines.
+        status: the exit status of the gate; that of the run unless given.
     """
-    closing = [*map(visible, inside), *_closing(run, written)]
+    closing = [*map(visible, inside), *_closing(run, written, status)]
     troubles = [block for outcome in _TROUBLES for block in _blocks(run, outcome, again)]
     room = (MOST_LINES - len(closing)) // 2
     shown = troubles if len(troubles) <= room else troubles[: room - 1]
@@ -77,7 +85,7 @@ def _blocks(run: Run, outcome: Outcome, again: Again) -> list[tuple[str, str]]:
     return blocks
 
 
-def _closing(run: Run, written: Sequence[Path]) -> list[str]:
+def _closing(run: Run, written: Sequence[Path], status: ExitStatus | None) -> list[str]:
     found = summarize(run)
     counts = summary.counts_text(found.counts)
     runtime = run.target.runtime
@@ -85,5 +93,9 @@ def _closing(run: Run, written: Sequence[Path]) -> list[str]:
     said = [cell.sentence for cell in summary.not_all_judged(run)]
     said += [f"advice: {finding}" for finding in run.target.findings[:2]]
     said.append(f"{run.target.description}{by}: {counts}")
-    said.append(found.ruling.line)
+    if status in {None, found.ruling.exit_status}:
+        said.append(found.ruling.line)
+    else:
+        said.append(f"from outside alone: {found.ruling.line}")
+        said.append(f"exit status of the gate: {status}")
     return [*map(visible, said), *report_lines(written)]

@@ -122,6 +122,17 @@ def test_abis_with_the_same_calls_stand_together() -> None:
     assert sum(line.startswith("  pytest ") for line in said) == 1
 
 
+@pytest.mark.parametrize("status", sorted(set(ExitStatus) - {ExitStatus.CONFORMANT}))
+def test_no_other_status_is_printed_than_the_one_that_is_returned(status: ExitStatus) -> None:
+    again = gate_lines.Again(Path("cases"), [])
+    run = samples.passing()
+    said = gate_lines.lines(run, [], again, ["from inside: 1 differs"], status)
+    assert said[-1] == f"exit status of the gate: {status.value}"
+    assert said[-2].startswith("from outside alone: PASS (exit status 0): ")
+    alike = gate_lines.lines(run, [], again, [], ExitStatus.CONFORMANT)
+    assert alike[-1].startswith("PASS (exit status 0): ")
+
+
 # The command itself, on bwrap, which needs no daemon.
 
 
@@ -378,6 +389,9 @@ def test_inside_without_a_python(root: Path, tmp_path: Path) -> None:
     first = ended.stdout.splitlines()[0]
     assert first.startswith("from inside: not judged: to judge from inside takes python3 in the")
     assert "mount one (--probe-python)" in first
+    outside, status = ended.stdout.splitlines()[-3:-1]
+    assert outside.startswith("from outside alone: PASS (exit status 0): ")
+    assert status == "exit status of the gate: 4"
 
 
 @starts_containers
