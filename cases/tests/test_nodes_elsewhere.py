@@ -129,6 +129,7 @@ def test_hosts_by_ssh(host: Host, tmp_path: Path) -> None:
     assert files_of(host.checkout) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not job.on_x86_64, reason="the sample is of an x86_64 kernel")
 def test_hosts_that_have_the_suite_from_a_wheel(host: Host, tmp_path: Path) -> None:
     """Nobody has to know where it is there; folders that are called as words are none of tests."""

@@ -332,11 +332,13 @@ each_table = pytest.mark.parametrize("table", TABLES, ids=str)
 each_command = pytest.mark.parametrize("command", COMMANDS)
 
 
+@pytest.mark.slow
 @each_table
 def test_a_table_lists_what_the_code_has(table: Table) -> None:
     assert table.complaints(table.text()) == []
 
 
+@pytest.mark.slow
 @each_table
 def test_a_row_that_is_missing_is_red(table: Table) -> None:
     text = table.text()
@@ -352,6 +354,7 @@ def test_a_row_too_many_is_red(table: Table) -> None:
     assert table.complaints(made) == ["nonsense: is documented, and not in the code"]
 
 
+@pytest.mark.slow
 @each_table
 def test_a_row_that_says_something_else_is_red(table: Table) -> None:
     text = table.text()

@@ -108,6 +108,7 @@ def test_round_trip(
     assert kernel_serial(line + end) == record.serial
 
 
+@pytest.mark.slow
 @settings(deadline=None, database=None)
 @given(records(), st.integers(min_value=0))
 def test_a_truncated_record_is_never_taken_for_another(

@@ -498,6 +498,7 @@ def adversaries() -> Iterator[tuple[str, Program]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program", [pytest.param(program, id=name) for name, program in adversaries()]
 )

@@ -9,6 +9,7 @@ from probes.filters.bpf import Program, SeccompData, jump, statement
 from probes.tests.support import random_programs as made_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("big_endian", [False, True], ids=["little", "big"])
 def test_a_way_ends_where_the_simulator_returns(big_endian: bool) -> None:  # noqa: FBT001 - a parameter
     lengths = set()

@@ -368,6 +368,7 @@ def test_the_users_are_told_apart(who: str, runs: Runs) -> None:
     assert answer == ("EINVAL" if done.privileged else "EPERM")
 
 
+@pytest.mark.slow
 @every_run
 @every_abi
 @pytest.mark.parametrize("what", HOST)

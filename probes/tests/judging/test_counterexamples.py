@@ -117,6 +117,7 @@ def offered_or_skip(zygote: Zygote, on: Arch) -> None:
 # Whole registers.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", range(5))
 @pytest.mark.parametrize("on", [I386, X32, X86_64], ids=str)
 def test_upper_halves_reach_the_filter_of_every_abi(
@@ -165,6 +166,7 @@ def by_address(profile: Profile, call: str, address: int, value: int) -> Program
     return exception(X86_64, X86_64.numbers[call], at(address), value, rightly(profile))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [
@@ -261,6 +263,7 @@ def test_where_they_cannot_be_had_that_is_said() -> None:
 VSYSCALLS = {"gettimeofday": 0, "time": 0x400, "getcpu": 0x800}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", VSYSCALLS)
 def test_a_jump_into_the_page_of_vsyscalls_is_a_call(
     call: str, zygote: Zygote, entering: Entering

@@ -196,6 +196,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "words"), VALUES.values(), ids=VALUES)
 @pytest.mark.parametrize("profile", list(Profile))
 def test_values_that_no_profile_has(

@@ -171,6 +171,7 @@ def test_datagrams_reach_a_daemon_as_well(
     assert (seen.status, seen.works) == told, seen.said
 
 
+@pytest.mark.slow
 def test_a_daemon_is_recognized_behind_an_abstract_name(tools: Path, tmp_path: Path) -> None:
     name = f"{tmp_path.name}-{os.getpid()}"
     with _daemon(_named(tools, tmp_path, "libvirtd"), "abstract", name, "none") as daemon:
@@ -438,6 +439,7 @@ def test_what_an_own_filter_hides_the_platform_would_have_killed(
     assert done.stdout == "signal 31\n"  # SIGSYS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [999, 0x3FFFFFF0])
 def test_a_number_that_no_table_knows_may_be_hidden_too(
     tools: Path, tmp_path: Path, number: int
@@ -455,6 +457,7 @@ def test_a_number_that_no_table_knows_may_be_hidden_too(
     assert done.stdout == "signal 31\n"  # SIGSYS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_of_several_own_filters_one_is_enough(
     tools: Path, tmp_path: Path, order: tuple[int, int]

@@ -395,6 +395,7 @@ def test_the_command_has_the_environment_the_directory_and_the_descriptors(tmp_p
     assert seen.output == bare.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["env"], ["grep", "-E", "^Sig(Blk|Ign)|^Threads", "/proc/self/status"]]
 )
@@ -407,6 +408,7 @@ def test_no_shell_tidies_up_what_the_command_gets(tmp_path: Path, words: list[st
     assert "LC_CTYPE" not in seen.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -SEGV $$", -signal.SIGSEGV)])
 def test_the_status_of_the_command_is_kept(tmp_path: Path, script: str, status: int) -> None:
     seen = run(tmp_path, ["sh", "-c", f"ulimit -c 0; {script}"])

@@ -109,6 +109,7 @@ def test_the_defaults_are_everything(whole: Settings, entered: tuple[Arch, ...])
     assert whole.audit_source == BEST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "profiles"),
     [

@@ -314,6 +314,7 @@ def test_where_no_filter_can_be_installed_nothing_can_be_told(profile: Profile, 
             assert "--target=pid:N" in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -507,6 +508,7 @@ def test_options_that_mean_nothing_here(options: Sequence[str], words: str, tmp_
     assert len(ended.errors) == 1
 
 
+@pytest.mark.slow
 def test_a_descriptor_has_one_reader(tmp_path: Path) -> None:
     ended = job.run(tmp_path, "--target=ambient", "--profile=kill", "--audit-fd=3", "-n", "2")
 

@@ -149,6 +149,7 @@ def test_a_terminal_gets_no_raw_program() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_lines_of_its_width() -> None:
     status, shown, err = on_a_terminal("explain", "bpf:/dev/zero", "--number=acct")
     assert (status, shown) == (4, "")

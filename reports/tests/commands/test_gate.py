@@ -339,6 +339,7 @@ def test_how_two_verdicts_agree(
     assert said[-1].endswith("(exit status 7)") == bool(counts[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inside", "outside", "status"),
     [

@@ -122,6 +122,7 @@ def test_journal_of_a_killed_run_is_rendered_as_incomplete(
     assert "ended before its time" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -136,6 +136,7 @@ def numbers_in(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
 # Our own names' numbers agree with libseccomp's wherever it knows them: probes/tests/test_arch.py.
 
 
+@pytest.mark.slow
 @profiles
 def test_libseccomp_makes_the_builtin_program_of_the_profile(
     libseccomp: ModuleType, profile: Profile
@@ -143,6 +144,7 @@ def test_libseccomp_makes_the_builtin_program_of_the_profile(
     check_equality(libseccomp, request_for(profile))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["aarch64", "ppc64le", "riscv64", "mips64"])
 def test_so_it_does_for_other_machines(libseccomp: ModuleType, machine: str) -> None:
     check_equality(libseccomp, request_for(Profile.ERRNO, machine))

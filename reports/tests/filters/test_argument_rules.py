@@ -116,6 +116,7 @@ def test_libseccomp_makes_of_a_profile_what_the_conditions_say(
                 assert got == ALLOW, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arches", [WIDE, NARROW, X86], ids=["x86_64", "i386", "all of x86"])
 @pytest.mark.parametrize(
     "calls",

@@ -114,6 +114,7 @@ def test_waived_failure_supports_nothing() -> None:
     assert found["T1611"].state is State.SUPPORTED
 
 
+@pytest.mark.slow
 def test_calls_that_are_let_run_restrict_nothing() -> None:
     """Under `log` a call runs: that supports records, but no restriction."""
     found = states(

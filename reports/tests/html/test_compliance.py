@@ -110,6 +110,7 @@ def test_sample_is_well_formed_and_complete(name: str) -> None:
     assert len(page.encode()) < 2_000_000
 
 
+@pytest.mark.slow
 def test_what_proofs_cover_has_rows() -> None:
     """Besides the calls: every other call, number and architecture."""
     text = check(render(samples.proved())).text
@@ -196,6 +197,7 @@ def entries(page: str) -> dict[str, str]:
     return dict(re.findall(r'<li class="cell" id="(e[0-9]+)">(.*?)</div></li>', page))
 
 
+@pytest.mark.slow
 def test_matrix_has_a_sign_for_every_cell() -> None:
     """60 calls by 6 claims by 3 ABIs, each linked to an entry that tells of just that cell."""
     run = samples.failing()
@@ -285,6 +287,7 @@ def test_failure_says_how_to_mend_and_to_reproduce() -> None:
         assert words in failures
 
 
+@pytest.mark.slow
 def test_changes_and_gaps_and_identity() -> None:
     """What got worse is told first; a call that is open anywhere counts as open."""
     page = render(samples.compared())
@@ -307,6 +310,7 @@ def test_changes_and_gaps_and_identity() -> None:
     assert "root, logged in as ada, GitLab CI/CD for ada (https://ci.example/7)" in identity
 
 
+@pytest.mark.slow
 def test_waivers_are_told_with_the_days_left() -> None:
     """One that made the run fail stands first and says why."""
     waived = part(render(samples.waived()), "waivers", "controls")
@@ -365,6 +369,7 @@ def test_every_claim_is_explained() -> None:
     assert all(row.meaning.endswith(".") for row in ROWS.values())
 
 
+@pytest.mark.slow
 def test_rendering_needs_nothing_but_the_record() -> None:
     """A page rendered from the file is the page that the run wrote."""
     run = samples.unprivileged()

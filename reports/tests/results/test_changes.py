@@ -131,6 +131,7 @@ def test_like_environments_are_compared_where_there_are_several() -> None:
 # The command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "status"),
     [

@@ -72,6 +72,7 @@ def cell(outcome: Outcome, sentence: str = "s") -> Cell:
 SOME_RUNS = st.lists(RUNS, max_size=4)
 
 
+@pytest.mark.slow
 @given(SOME_RUNS, st.randoms())
 def test_order_of_files_leaves_no_trace(runs: list[Run], random: object) -> None:
     """Nor does a file that is given twice."""

@@ -164,6 +164,7 @@ def test_every_cell_is_there_with_its_place(runs: list[Run]) -> None:
     assert whole.complete == all(run.complete for run in runs)
 
 
+@pytest.mark.slow
 def test_waiver_that_one_kernel_needs_is_needed() -> None:
     """Although nothing failed on the other."""
     needed = samples.waived()

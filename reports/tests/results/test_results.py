@@ -82,6 +82,7 @@ def test_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
 
 
+@pytest.mark.slow
 @given(RUNS)
 def test_every_record_obeys_the_schema(run: results.Run) -> None:
     """Whatever a run holds, its record is as published."""
@@ -318,6 +319,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         results.load(tmp_path / "results.json")
 
 
+@pytest.mark.slow
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     """No part of a record passes for a whole one."""
     path = tmp_path / "results.json"

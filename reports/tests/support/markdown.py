@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from probes.files import SUITE
 
 _PARSER: Final = MarkdownIt("commonmark").enable("table")
-_SKIPPED: Final = frozenset({"node_modules", ".venv", ".git", ".tox", "out"})
+_SKIPPED: Final = frozenset({"node_modules", ".venv", ".git", ".tox", ".pytest_cache", "out"})
 _TEXT: Final = frozenset({"text", "code_inline"})
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +103,7 @@ def test_a_thousand_failures_read_well() -> None:
     assert told + int(rest.split()[1].replace(",", "")) == 1104
 
 
+@pytest.mark.slow
 def test_unprivileged_run_says_what_to_do() -> None:
     """One reason is told once, with its count."""
     shown = lines(samples.unprivileged())

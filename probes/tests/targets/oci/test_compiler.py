@@ -401,6 +401,7 @@ def test_many_rules_for_one_call_take_no_more_inputs(tmp_path: Path) -> None:
 # Each check can fail.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["no rules", "default errno", "no conditions", "stub"])
 def test_a_wrong_compiler_is_found_out(
     fault: str, place: Path, monkeypatch: pytest.MonkeyPatch
