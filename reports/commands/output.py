@@ -61,13 +61,18 @@ def _to_standard_output(raw: bytes) -> None:
         sys.stdout.buffer.write(raw)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # What is left in Python's buffer would fail once more when the interpreter ends.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_what_is_left()
     except OSError as error:
+        _drop_what_is_left()
         raise BadInputError(
             f"standard output cannot be written ({error.strerror}): name a file with -o FILE"
         ) from error
+
+
+def _drop_what_is_left() -> None:
+    # It would fail once more when the interpreter ends, with an exit status of its own (120).
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _to_standard_error(raw: bytes) -> None:

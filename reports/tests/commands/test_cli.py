@@ -205,10 +205,12 @@ def test_a_closed_standard_output_is_told() -> None:
     assert b"standard output is closed" in done.stderr
 
 
-def test_a_full_standard_output_is_told() -> None:
+@pytest.mark.parametrize("words", [("explain", "builtin"), ("diff", "builtin", "builtin")])
+def test_a_full_standard_output_is_told(words: tuple[str, ...]) -> None:
+    """Whether it is more than Python's buffer holds, or less, and still there at the end."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [*COMMAND, "explain", "builtin"],
+            [*COMMAND, *words],
             cwd=CHECKOUT,
             stdout=full,
             stderr=subprocess.PIPE,
