@@ -38,7 +38,10 @@ def test_no_file_to_read(name: str, tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_file_can_have() -> None:
-    for name, words in (("a\0b", "embedded null byte"), ("x" * 300, "File name too long")):
+    for name, words in (
+        ("a\0b", "embedded null (byte|character)"),
+        ("x" * 300, "File name too long"),
+    ):
         with pytest.raises(BadInputError, match=words) as refusal:
             files.read(Path(name), 10, "a thing")
         assert str(refusal.value).isprintable()

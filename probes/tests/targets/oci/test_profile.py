@@ -164,7 +164,8 @@ REFUSED: Mapping[str, tuple[object, str]] = {
     # No JSON.
     "empty": ("", "line 1, column 1: this is not JSON"),
     "cut off": ('{"defaultAction":\n "SCMP_ACT_ALLOW",', "line 2, column 19: this is not JSON"),
-    "a comma too many": ('{"a": 1,\n}', "line 2, column 1: this is not JSON"),
+    # Python up to 3.12 names the brace, later ones the comma.
+    "a comma too many": ('{"a": 1,\n}', "line (2, column 1|1, column 8): this is not JSON"),
     "not UTF-8": (b'{"defaultAction":\n"\xff"}', "line 2 is not UTF-8 \\(byte 0xff\\)"),
     "UTF-16": (json.dumps(SMALLEST).encode("utf-16"), "is not UTF-8"),
     "byte order mark": (b"\xef\xbb\xbf{}", "this is not JSON"),
