@@ -220,16 +220,26 @@ def test_bad_option_gets_one_sentence(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("existing", [True, False])
-def test_path_after_a_blank_gets_one_sentence(existing: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
-    """Pytest itself could take it for tests; then nothing would be as configured."""
+def test_path_after_a_blank_gets_one_sentence(tmp_path: Path) -> None:
+    """Pytest would take it for one of tests as soon as it exists."""
     folder = tmp_path / "elsewhere"
-    if existing:
-        folder.mkdir()
     ended = job.run(tmp_path / "reports", *SMALL, "--report-dir", str(folder))
     assert ended.status == ExitStatus.USAGE
     assert [line for line in ended.output.splitlines() if line] == ended.errors
     assert ended.errors[0].endswith(f"write --report-dir={folder}")
+
+
+@pytest.mark.slow
+def test_existing_path_after_a_blank_is_refused_by_pytest(tmp_path: Path) -> None:
+    """It looks for its configuration there instead, so it knows none of the suite's options."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    ended = job.run(tmp_path / "reports", *SMALL, "--report-dir", str(folder))
+    assert ended.status == ExitStatus.USAGE
+    assert "unrecognized arguments: --report-dir=" in ended.output
+    assert f"rootdir: {folder}" in ended.output
+    assert list(folder.iterdir()) == []
+    assert not (tmp_path / "reports").exists()
 
 
 @pytest.mark.slow
