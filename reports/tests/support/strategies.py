@@ -56,6 +56,9 @@ CELLS = st.builds(
     evidence=st.lists(EVIDENCE, max_size=2).map(tuple),
     reason=TEXTS,
     by_program=st.booleans(),
+).map(
+    # A sentence has its reason in it, and is all that reports show of a cell that stands alone.
+    lambda cell: replace(cell, sentence=f"{cell.sentence}{cell.reason}")
 )
 CELL_LISTS = st.lists(CELLS, max_size=25, unique_by=lambda cell: cell.key).map(tuple)
 
