@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from probes.tests.support import needs
-from probes.tests.support.oracles import require
+from probes.tests.support.oracles import require, tool
 from reports.tests.support.job import CHECKOUT
 
 SCRIPTS = [path for path in (CHECKOUT / ".ci").iterdir() if path.name not in {"setup", "measure"}]
@@ -127,7 +127,7 @@ def test_the_workflow_runs_everything_on_every_python_that_is_promised() -> None
 def test_pre_commit_takes_its_configuration() -> None:
     """And needs nothing from elsewhere: its hooks are the commands that ``.ci/run`` has."""
     path = CHECKOUT / ".pre-commit-config.yaml"
-    program = shutil.which("pre-commit") or require("pre-commit", "pre-commit")
+    program = tool("pre-commit", "dev")
     subprocess.run([program, "validate-config", str(path)], check=True, timeout=PATIENCE_SECONDS)
     (repository,) = yaml.safe_load(path.read_text())["repos"]
     assert repository["repo"] == "local"

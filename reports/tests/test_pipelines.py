@@ -1,9 +1,7 @@
 """What stands ready for pipelines: linted by the field's own tools, and run as pipelines do."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,7 @@ from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, need, private_machine
-from probes.tests.support.oracles import require, unavailable
+from probes.tests.support.oracles import require, tool
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.support.job import CHECKOUT, environment
@@ -39,14 +37,6 @@ SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
 X86 = abis.offered_by("x86_64")
 
 starts_containers = pytest.mark.containers(machine="x86_64")
-
-
-def tool(name: str) -> str:
-    """A linter from this interpreter's packages; the test ends where it is not installed."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if found is None:
-        unavailable(f"needs {name}: pip install -e '.[oracles]'")
-    return found
 
 
 # The linters.

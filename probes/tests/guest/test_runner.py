@@ -208,7 +208,8 @@ here.follow(folder, here.HANGS.format(path=str(folder / "pid")))
 def test_what_grows_comes_home_while_it_grows(tmp_path: Path) -> None:
     """Of a guest whose plug is pulled, what was judged is there."""
     grown = over_the_console("journal", b"one\n") + over_the_console("journal", b"two\n")
-    ended, _ = follow(tmp_path, f"sys.stdout.write({grown!r}); os.kill(os.getpid(), 9)")
+    plug = "sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    ended, _ = follow(tmp_path, f"sys.stdout.write({grown!r}); {plug}")
 
     assert ended.fault
     assert (tmp_path / "home" / runner.JOURNAL_FILE).read_bytes() == b"one\ntwo\n"

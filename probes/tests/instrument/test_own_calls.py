@@ -55,6 +55,7 @@ def check_outcomes(ended: Job) -> None:
     assert not {cell["outcome"] for cell in ended.cells} & {"failed"}, ended.output
 
 
+@pytest.mark.root("reads the kernel's audit records")
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=["ENOSYS", "EPERM"])
 def test_the_deadline_is_kept_without_a_descriptor_of_the_process(

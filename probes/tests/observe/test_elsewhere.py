@@ -509,6 +509,7 @@ def test_to_ask_what_the_kernel_can_do_installs_nothing(
     assert told.report["notes"] == []
 
 
+@pytest.mark.root("whoever is not is told one thing more")
 def test_libseccomp_asks_and_installs_nothing(tmp_path: Path) -> None:
     # The first call of the library makes it learn the kernel's level of the interface.
     script = "import ctypes; print(ctypes.CDLL('libseccomp.so.2').seccomp_api_get())"

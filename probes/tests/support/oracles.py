@@ -6,6 +6,7 @@ must not happen, as in CI, set ``SYSCALL_CONFORMANCE_REQUIRE_ORACLES=1``: they f
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,6 +34,17 @@ def require(tool_or_path: str, apt_package: str) -> str:
     if found is None:
         missing(tool_or_path, apt_package)
     return found
+
+
+def tool(name: str, extra: str = "oracles") -> str:
+    """A program from this interpreter's packages, or the end of the test where it is not installed.
+
+    Args:
+        name: the program's.
+        extra: the extra of this project that brings it.
+    """
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    return found or unavailable(f"needs {name}: pip install -e '.[{extra}]'")
 
 
 def missing(what: str, apt_package: str) -> NoReturn:
