@@ -8,6 +8,7 @@ so that none is skipped silently on a smaller one (see ``declared``).
 ``own_tests`` registers these hooks; the main job never does.
 """
 
+import gc
 import os
 import resource
 from collections.abc import Iterator, Mapping
@@ -91,7 +92,7 @@ def lacking(item: pytest.Item, *, is_root: bool, machine: str) -> str:
 
 
 class _Needs:
-    """Marks tests by their fixtures, skips those that cannot run, and counts what a run costs."""
+    """Marks tests by their fixtures, skips those that cannot run, and minds what a run costs."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._is_worker = hasattr(config, "workerinput")
@@ -103,6 +104,14 @@ class _Needs:
         reason = lacking(item, is_root=os.geteuid() == 0, machine=os.uname().machine)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+    def pytest_collection_finish(self) -> None:
+        """Spares the garbage collector all that has been collected and stays to the end.
+
+        Thousands of tests and their modules would be looked through again and again.
+        """
+        gc.collect()
+        gc.freeze()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
