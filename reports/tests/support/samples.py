@@ -143,16 +143,19 @@ def run(cells: Iterable[Cell]) -> Run:
     )
 
 
+@cache
 def passing() -> Run:
     """Everything holds."""
     return run((*controls(), *documented(), *others()))
 
 
+@cache
 def failing() -> Run:
     """Two calls got through under every profile, and one call too many is blocked."""
     return run(map(_fail_some, passing().cells))
 
 
+@cache
 def hopeless() -> Run:
     """An empty filter: everything but the controls and the rest fails."""
     spared = {Claim.CONTROLS, Claim.LEAVES_THE_REST_ALONE}
@@ -164,11 +167,13 @@ def hopeless() -> Run:
     )
 
 
+@cache
 def proved() -> Run:
     """Everything holds, and was proved besides, also for an ABI that the kernel does not have."""
     return run((*passing().cells, *proofs()))
 
 
+@cache
 def unprivileged() -> Run:
     """Nobody may read audit records, so the claims about them stay open."""
     cells = map(_withhold, passing().cells)
@@ -182,6 +187,7 @@ def unprivileged() -> Run:
     return replace(whole, environments=(environment,))
 
 
+@cache
 def broken() -> Run:
     """A control gave another answer than the known one."""
     cells = list(passing().cells)
@@ -189,17 +195,20 @@ def broken() -> Run:
     return run(cells)
 
 
+@cache
 def lost() -> Run:
     """Every worker died before it judged anything."""
     return run(missing([cell.key for cell in passing().cells], ()))
 
 
+@cache
 def interrupted() -> Run:
     """The run was killed half-way, and what it had judged until then held."""
     cells = passing().cells
     return replace(run(cells[: len(cells) // 2]), planned=len(cells), complete=False)
 
 
+@cache
 def waived() -> Run:
     """What failed is accepted for a while, and nothing came of a waiver for other targets."""
     whole = failing()
@@ -213,6 +222,7 @@ def waived() -> Run:
     return replace(whole, cells=tuple(cells), waivers=waivers.judge(named, scope, cells))
 
 
+@cache
 def expired() -> Run:
     """Everything holds, but a waiver has expired."""
     whole = passing()
@@ -234,6 +244,7 @@ def _waiver(call: str, arch: str, target: str) -> Waiver:
     )
 
 
+@cache
 def merged() -> Run:
     """The same policy on three kernels, of which one is older and lets two calls through."""
     whole = failing()
@@ -251,6 +262,7 @@ def merged() -> Run:
     return replace(run(cells), environments=(first, middle, last))
 
 
+@cache
 def compared() -> Run:
     """A run with what changed since an earlier one, and with gaps of every state."""
     whole = failing()
@@ -279,6 +291,7 @@ def _changes(whole: Run) -> Iterator[Change]:
     yield Change(ChangeKind.VANISHED, gone.key, Outcome.PASSED, None, gone.sentence)
 
 
+@cache
 def gaps() -> tuple[Gap, ...]:
     """Some siblings, one of each state and one whose state depends on the ABI."""
     states = {
@@ -306,6 +319,7 @@ def gaps() -> tuple[Gap, ...]:
     )
 
 
+@cache
 def empty() -> Run:
     """Nothing was planned."""
     return run(())
