@@ -346,6 +346,7 @@ def test_a_row_that_is_missing_is_red(table: Table) -> None:
         assert table.complaints(markdown.without(text, row)) == [f"{row.key}: is not documented"]
 
 
+@pytest.mark.slow
 @each_table
 def test_a_row_too_many_is_red(table: Table) -> None:
     text = table.text()

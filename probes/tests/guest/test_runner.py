@@ -170,6 +170,7 @@ def test_a_guest_that_hangs_is_ended(limits: Limits, fault: str, tmp_path: Path)
     assert is_gone(pid_of(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_guest_that_talks_for_ever_is_ended(tmp_path: Path) -> None:
     limits = Limits(deadline=1.5, silence=60)
     ended, _ = follow(tmp_path, "while True: print('y' * 1000, flush=True)", limits)

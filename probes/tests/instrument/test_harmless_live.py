@@ -378,6 +378,7 @@ def test_the_host_is_as_it_was(what: str, abi: Arch, who: str, runs: Runs) -> No
     assert done.after[what] == done.before[what]
 
 
+@pytest.mark.slow
 @every_run
 @every_abi
 def test_nobody_set_the_clock(abi: Arch, who: str, runs: Runs) -> None:

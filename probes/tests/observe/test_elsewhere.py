@@ -181,6 +181,7 @@ def test_a_daemon_is_recognized_behind_an_abstract_name(tools: Path, tmp_path: P
     assert f"connected to @{name}, libvirt " in told.said
 
 
+@pytest.mark.slow
 def test_a_client_anywhere_in_the_tree_is_seen(tools: Path, tmp_path: Path) -> None:
     path = str(tmp_path / "any")
     make = tmp_path / "Makefile"

@@ -159,6 +159,7 @@ def test_damaged_or_foreign_record_is_refused_in_a_sentence(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_half_a_record_is_refused(record: Path, tmp_path: Path) -> None:
     text = record.read_text(encoding="utf-8")
     path = tmp_path / "results.json"

@@ -76,6 +76,7 @@ def test_readers_are_told_of_what_is_not_known() -> None:
     assert "not known for <code>alarm</code>, <code>timer_create</code>" in compliance.render(run)
 
 
+@pytest.mark.slow
 def test_records_that_say_nothing_of_it_are_read(tmp_path: Path) -> None:
     """Those of earlier versions of the suite have not got the key."""
     run = replace(samples.passing(), unreviewed=("alarm",))

@@ -155,6 +155,7 @@ def test_status_says_whether_anything_is_worse(
     assert compare(one(before), one(after), tmp_path, capsys)[0] == status
 
 
+@pytest.mark.slow
 def test_worse_comes_first_with_its_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -622,6 +622,7 @@ def test_index_that_leads_nowhere_is_refused(
         results.load(dump(document, tmp_path / "results.json"))
 
 
+@pytest.mark.slow
 def test_waiver_of_what_did_not_fail_is_refused(tmp_path: Path) -> None:
     """Only a waived cell has a waiver."""
     document = json.loads(results.to_json(samples.waived()))
