@@ -496,10 +496,10 @@ STARTER = """\
 import sys, time
 from pathlib import Path
 from probes.runtimes import container
-from probes.runtimes.command import Program
+from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.wanted import Wanted
 runtime, subject, *words = sys.argv[1:]
-with container.started(Wanted(Program(runtime, tuple(words)), subject)) as running:
+with container.started(Wanted(RuntimeCommand(runtime, tuple(words)), subject)) as running:
     print(running.held.name, running.first_process(), flush=True)
     time.sleep(60)
 """
