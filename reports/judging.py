@@ -29,7 +29,7 @@ try:
     sys.stdout.flush()
 except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-except Exception:
+except Exception:  # shown whole, and 3 instead of the 1 that Python would make of it
     traceback.print_exc()
 sys.exit(status)
 """

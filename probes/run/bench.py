@@ -98,7 +98,7 @@ class Bench:
         except InstrumentError as error:
             self.close()
             return [verdict.broken(key, str(error)) for key in case.cells]
-        except Exception:
+        except Exception:  # whatever it is goes on; but no later case may use what it left behind
             self.close()
             raise
 
