@@ -1,0 +1,1 @@
+"""Tests of the roots and machines of other releases."""
