@@ -139,7 +139,7 @@ def _built(archive: Archive, names: Sequence[str], cache: Path) -> Root:
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as folder:
             making = Path(folder) / "root"
             _install(archive.suite, names, files, making)
-            _check(making, origin, archive.suite)
+            check(making, origin, archive.suite)
             making.chmod(0o755)
             making.rename(place)
     return Root(archive.suite, place, origin)
@@ -159,10 +159,20 @@ def _install(suite: str, names: Sequence[str], files: Sequence[Path], place: Pat
             *(f"--keyring={packages.KEYRING}", f"--include={','.join(names)}"),
             *(suite, str(place), packages.mirror()),
         )
-        _run(command, suite, {"CONFORMANCE_FILES": folder})
+        run(command, suite, {"CONFORMANCE_FILES": folder})
 
 
-def _run(command: Sequence[str], suite: str, environment: dict[str, str]) -> None:
+def run(command: Sequence[str], suite: str, environment: dict[str, str]) -> None:
+    """Runs mmdebstrap.
+
+    Args:
+        command: it, with its words.
+        suite: the release, for a sentence.
+        environment: variables for its hooks.
+
+    Raises:
+        InstrumentError: it failed, with its own words, or took too long.
+    """
     try:
         done = subprocess.run(
             command,
@@ -189,8 +199,13 @@ def _reason(said: str) -> str:
     return lines[0] if lines else "it does not say why"
 
 
-def _check(root: Path, origin: Sequence[Package], suite: str) -> None:
+def check(root: Path, origin: Sequence[Package], suite: str) -> None:
     """Refuses a root of other packages than its name says.
+
+    Args:
+        root: the root.
+        origin: the packages that its name is made of.
+        suite: the release, for a sentence.
 
     Raises:
         InstrumentError: the archive changed meanwhile.
