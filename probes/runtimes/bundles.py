@@ -108,7 +108,7 @@ class BundleContainer:
 
 
 def configuration_of(subject: str) -> dict[str, Any]:
-    """The configuration of a bundle, for a container beside it: its paths are absolute.
+    """The configuration of a bundle, for a container beside it: its paths are absolute and plain.
 
     Args:
         subject: the bundle's directory.
@@ -124,10 +124,27 @@ def configuration_of(subject: str) -> dict[str, Any]:
         raise BadInputError(
             f"{shown(path)}: process, root and linux must be objects: make one with runc spec"
         )
-    root["path"] = str(Path(subject, str(root.get("path", ""))).absolute())
+    root["path"] = _plain(subject, str(root.get("path", "")))
+    for mount in configuration.get("mounts") or []:
+        if _is_relative_bind(mount):
+            mount["source"] = _plain(subject, mount["source"])
     # Else a container that runs from the same bundle could be in the way.
     linux.pop("cgroupsPath", None)
     return configuration
+
+
+def _plain(bundle: str, path: str) -> str:
+    """A path that may be relative to a bundle; runc from 1.3 on refuses one with ``..`` in it."""
+    return str(Path(bundle, path).resolve())
+
+
+def _is_relative_bind(mount: object) -> bool:
+    """Whether it mounts a file or folder that is named as seen from the bundle."""
+    if not isinstance(mount, dict):
+        return False
+    source, options = mount.get("source"), mount.get("options") or []
+    is_bind = mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(options)
+    return is_bind and isinstance(source, str) and not source.startswith("/")
 
 
 def written(configuration: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The table of runtimes, and what stands ready for each row."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import NoReturn
@@ -45,3 +46,36 @@ def test_a_configuration_without_a_part_is_refused(part: str, tmp_path: Path) ->
     path.write_text(str(whole | {part: 1}).replace("'", '"'))
     with pytest.raises(BadInputError, match="process, root and linux must be objects"):
         bundles.configuration_of(str(tmp_path))
+
+
+def test_a_bundles_paths_are_plain_whatever_its_own_is(tmp_path: Path) -> None:
+    """From 1.3 on runc refuses a path with ``..`` in it, which 1.1.5 took."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "rootfs").symlink_to("real")
+    mounts = [
+        {"destination": "/a", "type": "bind", "source": "../data"},
+        {"destination": "/b", "source": "data", "options": ["ro", "rbind"]},
+        {"destination": "/c", "type": "bind", "source": "/x/../y"},
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        "nonsense",
+    ]
+    whole = {"process": {}, "root": {"path": "../rootfs"}, "mounts": mounts}
+    (tmp_path / "one" / bundles.CONFIGURATION).write_text(json.dumps(whole))
+    for subject in (tmp_path / "one", tmp_path / "real" / ".." / "one"):
+        found = bundles.configuration_of(str(subject))
+        assert found["root"]["path"] == str(tmp_path / "real")
+        sources = [one["source"] for one in found["mounts"][:4]]
+        assert sources == [f"{tmp_path}/data", f"{tmp_path}/one/data", "/x/../y", "proc"]
+
+
+def test_a_bundle_is_found_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    whole = {"process": {}, "root": {"path": "rootfs"}}
+    (tmp_path / "one" / bundles.CONFIGURATION).write_text(json.dumps(whole))
+    monkeypatch.chdir(tmp_path / "two")
+    found = bundles.configuration_of("../one")
+    assert found["root"]["path"] == str(tmp_path / "one" / "rootfs")
