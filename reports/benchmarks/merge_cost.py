@@ -29,6 +29,9 @@ _SPARE = 0.25
 _UNLIKE = 25
 """Every so many a node has a failure of its own."""
 
+_RECORDED = 12
+"""Every so many a cell rests on an audit record, which is another one on every node."""
+
 
 def _run(cells: int) -> Run:
     """A run of so many cells, with as much evidence as those of the main job have."""
@@ -79,13 +82,22 @@ def _cell(number: int) -> Cell:
     )
 
 
+def _recorded(cell: Cell, node: int) -> Cell:
+    """The cell with an audit record of a node's."""
+    said = f"audit({node}.000:{cell.key.number}): auid=4294967295 uid=0 gid=0 ses=4294967295"
+    record = Evidence(EvidenceKind.RECORDED, "netlink", said)
+    return replace(cell, evidence=(*cell.evidence, record))
+
+
 def write_files(folder: Path, files: int, cells: int) -> list[Path]:
     """Writes so many records of so many cells, most of them alike."""
-    run = _run(cells)
+    run, recorded = _run(cells), range(1, cells, _RECORDED)
     paths = []
     for number in range(files):
         environment = replace(run.environment, host=f"node{number:05}")
-        mine = list(run.cells)
+        mine = [
+            _recorded(cell, number) if cell.key.number in recorded else cell for cell in run.cells
+        ]
         if number % _UNLIKE == 1:
             place = 1 + number % (cells - 1)
             mine[place] = replace(mine[place], outcome=Outcome.FAILED, cause=Cause.FILTER)

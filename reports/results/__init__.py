@@ -93,6 +93,8 @@ __all__ = [
     "load_lost",
     "missing",
     "read",
+    "read_as",
+    "read_text",
     "record_digest",
     "sort_key",
     "summarize",
@@ -147,22 +149,45 @@ class Read:
             raise BadInputError(f"{self.path}: {error}") from error
 
 
+def read_text(path: Path) -> tuple[str, str]:
+    """The text of a file that should be a record or a journal, and its SHA-256 in hexadecimal.
+
+    Raises:
+        BadInputError: it cannot be read, or is no text.
+    """
+    try:
+        raw = path.read_bytes()
+        return raw.decode(), hashlib.sha256(raw).hexdigest()
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot read it ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: not a results.json, for it is not UTF-8 text") from error
+
+
 def read(path: Path) -> Read:
     """Reads a file that should be a ``results.json``, or the journal of a run that was killed.
 
     Raises:
         BadInputError: it cannot be read, or is not JSON.
     """
+    return read_as(path, *read_text(path))
+
+
+def read_as(path: Path, text: str, digest: str) -> Read:
+    """What a file says that ``read_text`` has read.
+
+    Args:
+        path: the file.
+        text: its text.
+        digest: its SHA-256.
+
+    Raises:
+        BadInputError: it is not JSON.
+    """
     try:
-        raw = path.read_bytes()
-        digest, text = hashlib.sha256(raw).hexdigest(), raw.decode()
         if journal.is_journal(text):
             return Read(path, digest, None, text)
         return Read(path, digest, parse(text))
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot read it ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{path}: not a results.json, for it is not UTF-8 text") from error
     except BadInputError as error:
         raise BadInputError(f"{path}: {error}") from error
 

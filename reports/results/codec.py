@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
+from sys import intern
 from typing import Any, Final
 
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
@@ -45,6 +46,9 @@ SCHEMA: Final = "syscall-conformance/results/2"
 OLD_SCHEMA: Final = "syscall-conformance/results/1"
 """What it says in a file of the version before, which is read and never written."""
 
+CELLS: Final = "cells"
+"""The key of the cells, which stands last."""
+
 _SCHEMA_FAMILY = SCHEMA.rpartition("/")[0]
 _CAPABILITIES_PATTERN = r"[0-9a-f]{16}"
 
@@ -60,13 +64,13 @@ def to_json(run: Run) -> str:
         "gaps": [_gap_to_json(gap) for gap in model.gaps_in_order(run.gaps)],
         _UNKNOWN_FOR: sorted(run.unreviewed),
         "baseline": None if run.baseline is None else _baseline_to_json(run.baseline),
-        "cells": [cell_to_json(cell) for cell in model.in_order(run.cells)],
+        CELLS: [cell_to_json(cell) for cell in model.in_order(run.cells)],
     }
     # Plain ASCII: a name from outside can neither break the encoding nor reorder the text.
-    return _indented(record) + "\n"
+    return indented(record) + "\n"
 
 
-def _indented(value: object, margin: str = "\n") -> str:
+def indented(value: object, margin: str = "\n") -> str:
     """The text that ``json.dumps(value, indent=1)`` gives, in a fraction of its time.
 
     With an indent the library falls back to generators in Python, and a fleet's record has
@@ -77,12 +81,12 @@ def _indented(value: object, margin: str = "\n") -> str:
         return json.encoder.encode_basestring_ascii(value)
     if isinstance(value, dict) and value:
         pairs = (
-            f"{json.encoder.encode_basestring_ascii(name)}: {_indented(one, inner)}"
+            f"{json.encoder.encode_basestring_ascii(name)}: {indented(one, inner)}"
             for name, one in value.items()
         )
         return f"{{{inner}{f',{inner}'.join(pairs)}{margin}}}"
     if isinstance(value, list) and value:
-        return f"[{inner}{f',{inner}'.join(_indented(one, inner) for one in value)}{margin}]"
+        return f"[{inner}{f',{inner}'.join(indented(one, inner) for one in value)}{margin}]"
     return json.dumps(value, ensure_ascii=True, allow_nan=False)
 
 
@@ -297,7 +301,23 @@ def from_json(value: object) -> Run:
     Raises:
         BadInputError: it is not a record, or damaged.
     """
+    return read(value)[0]
+
+
+def read(value: object, cells: tuple[Cell, ...] = ()) -> tuple[Run, Summary]:
+    """The run of a record of any known version and its summary; all of it is checked.
+
+    Args:
+        value: the plain data of the record.
+        cells: cells that ``cell_from_json`` gave for the record, and that stand in front of those
+            in ``value``.
+
+    Raises:
+        BadInputError: it is not a record, or damaged, or its version knows no such cells.
+    """
     old = _is_old(value)
+    if old and cells:
+        raise BadInputError(f"{CELLS}: {OLD_SCHEMA} has others")
     record = Fields(value)
     newer = [key for key in _NEWER_KEYS if record.has(key) and not old]
     record.only(*(_OLD_KEYS if old else _KEYS), *newer)
@@ -309,7 +329,7 @@ def from_json(value: object) -> Run:
         finished=record.time("finished"),
         planned=summary.number("planned"),
         selected_of=summary.number("selected_of"),
-        cells=_cells_from_fields(record, old=old),
+        cells=cells + _cells_from_fields(record, old=old),
         complete=True,
     )
     if not old:
@@ -322,8 +342,7 @@ def from_json(value: object) -> Run:
             baseline=_baseline_from_fields(record.child_or_none("baseline")),
         )
     check(run)
-    _check_summary(run, summary, old=old)
-    return run
+    return run, _checked_summary(run, summary, old=old)
 
 
 HEAD_KEYS: Final = (
@@ -346,7 +365,7 @@ _KEYS: Final = (
     "waivers",
     "gaps",
     "baseline",
-    "cells",
+    CELLS,
 )
 _UNKNOWN_FOR: Final = "gaps_unknown_for"
 _NEWER_KEYS: Final = (_UNKNOWN_FOR,)
@@ -362,7 +381,7 @@ _OLD_KEYS: Final = (
     "started",
     "finished",
     "summary",
-    "cells",
+    CELLS,
 )
 
 
@@ -455,7 +474,7 @@ def check(run: Run) -> None:
             )
 
 
-def _check_summary(run: Run, written: Fields, *, old: bool) -> None:
+def _checked_summary(run: Run, written: Fields, *, old: bool) -> Summary:
     # The sentence may be worded anew, and the rules of another version may be others.
     ruled = {
         "verdict": written.member("verdict", Verdict).value,
@@ -464,13 +483,15 @@ def _check_summary(run: Run, written: Fields, *, old: bool) -> None:
     written.text("sentence")
     counts = {outcome.value: written.number(outcome.value) for outcome in Outcome}
     said = counts if old else counts | ruled
-    computed = _summary_to_json(summarize(run))
+    summary = summarize(run)
+    computed = _summary_to_json(summary)
     for name, value in said.items():
         if computed[name] != value:
             raise BadInputError(
                 f"summary.{name}: says {value} where the cells say {computed[name]}:"
                 " the file was changed or is damaged"
             )
+    return summary
 
 
 def _policy_from_fields(fields: Fields) -> PolicyInfo:
@@ -736,8 +757,8 @@ def _cells_from_fields(record: Fields, *, old: bool) -> tuple[Cell, ...]:
     keys = _OLD_CELL_KEY_SET if old else _CELL_KEY_SET
     read = _cell_from_old_fields if old else _cell_from_fields
     return tuple(
-        _plain_cell(value, keys) or read(record.item("cells", index))
-        for index, value in enumerate(record.items("cells"))
+        _plain_cell(value, keys) or read(record.item(CELLS, index))
+        for index, value in enumerate(record.items(CELLS))
     )
 
 
@@ -819,7 +840,8 @@ _PIECE_KEYS: Final = {"kind", "source", "text"}
 def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN401 - any JSON
     """A cell without anything unusual, read several times as fast as by ``Fields``.
 
-    None where anything about it is odd: then ``Fields`` says what, or that it is right after all.
+    What many cells say is kept in memory once. None where anything about a cell is odd: then
+    ``Fields`` says what, or that it is right after all.
     """
     try:
         if value.keys() != keys or {*map(type, _CELL_TEXTS(value))} != {str}:
@@ -827,11 +849,11 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
         number = value["number"]
         key = CellKey(
             _CLAIMS[value["claim"]],
-            value["profile"],
-            value["arch"],
-            value["syscall"],
+            intern(value["profile"]),
+            intern(value["arch"]),
+            intern(value["syscall"]),
             number,
-            value["variant"],
+            intern(value["variant"]),
         )
         if number is not None and not (type(number) is int and 0 <= number <= MAX_NUMBER):
             return None
@@ -851,12 +873,12 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
             _OUTCOMES[value["outcome"]],
             _CAUSES[value["cause"]],
             value["sentence"],
-            value["expected"],
-            value["observed"],
+            intern(value["expected"]),
+            intern(value["observed"]),
             tuple(map(_plain_piece, evidence)),
             waiver,
             environment,
-            reason or "",
+            intern(reason or ""),
         )
         return before_reasons.completed(cell) if reason is None else cell
     except (AttributeError, KeyError, TypeError):
@@ -880,4 +902,4 @@ def _plain_piece(piece: Any) -> Evidence:  # noqa: ANN401 - any JSON
     source, text = piece["source"], piece["text"]
     if piece.keys() != _PIECE_KEYS or type(source) is not str or type(text) is not str:
         raise TypeError
-    return Evidence(_KINDS[piece["kind"]], source, text)
+    return Evidence(_KINDS[piece["kind"]], intern(source), intern(text))

@@ -6,7 +6,6 @@ of their records. A fleet can take in another one, in any order, and comes to th
 """
 
 import gc
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,10 @@ from probes.errors import BadInputError, ExitStatus
 from reports import results
 from reports.results import Run, Verdict
 from reports.results.changes import RANKS, Identity, by_identity, identity
-from reports.results.codec import key_from_fields, key_to_json, time_text
+from reports.results.codec import indented, key_from_fields, key_to_json, time_text
 from reports.results.fields import Fields
+from reports.results.known_cells import KnownCells
+from reports.results.ruling import Summary
 
 SCHEMA: Final = "syscall-conformance/fleet/1"
 """What ``schema`` says in a file of this version."""
@@ -157,14 +158,15 @@ class Gathering:
         self._nodes: dict[tuple[str, int], tuple[FleetNode, str]] = {}
         self._patterns: dict[str, str] = {}
 
-    def take_record(self, run: Run, digest: str) -> None:
+    def take_record(self, run: Run, digest: str, summary: Summary | None = None) -> None:
         """Takes in a record; a record that is in it already changes nothing.
 
         Args:
             run: the record.
             digest: the SHA-256 of its file.
+            summary: the run's, where it is known.
         """
-        ruling = results.summarize(run).ruling
+        ruling = (summary or results.summarize(run)).ruling
         for index, environment in enumerate(run.environments):
             node = FleetNode(
                 name=environment.host or f"record {digest[:12]}",
@@ -180,15 +182,17 @@ class Gathering:
                 environment=index,
             )
             cells = by_identity(cell for cell in run.cells if cell.environment == index)
-            outcomes = {self._column(cell.key): cell.outcome for cell in cells.values()}
-            for cell in cells.values():
+            outcomes = {}
+            for one, cell in cells.items():
+                column = self._column(cell.key, one)
+                outcomes[column] = cell.outcome
                 if cell.outcome is not Outcome.PASSED:
-                    self._say(self._column(cell.key), cell.outcome, cell.sentence)
+                    self._say(column, cell.outcome, cell.sentence)
             self._add(node, outcomes)
 
     def take_fleet(self, fleet: Fleet) -> None:
         """Takes in another fleet."""
-        columns = [self._column(cell.key) for cell in fleet.cells]
+        columns = [self._column(cell.key, identity(cell.key)) for cell in fleet.cells]
         for column, cell in zip(columns, fleet.cells, strict=True):
             for outcome, sentence in cell.sentences.items():
                 self._say(column, outcome, sentence)
@@ -202,13 +206,14 @@ class Gathering:
                 },
             )
 
-    def _column(self, key: CellKey) -> int:
-        column = self._columns.setdefault(identity(key), len(self._keys))
+    def _column(self, key: CellKey, one: Identity) -> int:
+        column = self._columns.setdefault(one, len(self._keys))
         if column == len(self._keys):
             self._keys.append(key)
             self._sentences.append({})
-        elif results.sort_key(self._keys[column]) < results.sort_key(key):
-            self._keys[column] = key  # its number was not known, or is another one
+        elif self._keys[column] is not key:
+            # One of two numbers may be unknown, or they are different ones.
+            self._keys[column] = max(self._keys[column], key, key=results.sort_key)
         return column
 
     def _say(self, column: int, outcome: Outcome, sentence: str) -> None:
@@ -274,15 +279,20 @@ def gather(paths: Iterable[Path]) -> Fleet:
     Raises:
         BadInputError: a file cannot be read, or is none of these.
     """
-    gathering = Gathering()
+    gathering, known = Gathering(), KnownCells()
     for path in paths:
         with _without_collection():
-            _take(gathering, path)
+            _take(gathering, path, known)
     return gathering.fleet()
 
 
-def _take(gathering: Gathering, path: Path) -> None:
-    read = results.read(path)
+def _take(gathering: Gathering, path: Path, known: KnownCells) -> None:
+    text, digest = results.read_text(path)
+    if (record := known.record(text)) is not None:
+        run, summary = record
+        gathering.take_record(run, digest, summary)
+        return
+    read = results.read_as(path, text, digest)
     if not (isinstance(read.document, dict) and _is_fleet(read.document.get("schema"))):
         gathering.take_record(read.run(), read.sha256)
         return
@@ -345,7 +355,7 @@ def to_json(fleet: Fleet) -> str:
             for node, pattern in fleet.nodes
         ],
     }
-    return json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    return indented(record) + "\n"
 
 
 def from_json(value: object) -> Fleet:
