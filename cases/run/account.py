@@ -31,7 +31,13 @@ class Account:
     """
 
     def __init__(
-        self, settings: Settings, granted: Granted, started: datetime, *, anonymous: bool
+        self,
+        settings: Settings,
+        granted: Granted,
+        started: datetime,
+        *,
+        anonymous: bool,
+        node_name: str = "",
     ) -> None:
         """Begins with nothing judged.
 
@@ -40,8 +46,11 @@ class Account:
             granted: the waivers.
             started: when the run started, aware, in UTC.
             anonymous: whether user and host names shall be left out.
+            node_name: what reports shall call this machine; "" for its own name.
         """
-        self.head = _head(settings, granted, started, anonymous=anonymous)
+        host = None if anonymous else os.uname().nodename
+        run_by = RunBy() if anonymous else provenance.read(os.environ)
+        self.head = _head(settings, granted, started, host=node_name or host, run_by=run_by)
         self.judged = JudgedCells()
         self._settings = settings
         self._granted = granted
@@ -196,26 +205,28 @@ def _gravity(gap: Gap) -> int:
     return GAPS_WORST_FIRST.index(gap.state)
 
 
-def _head(settings: Settings, granted: Granted, started: datetime, *, anonymous: bool) -> Run:
+def _head(
+    settings: Settings, granted: Granted, started: datetime, *, host: str | None, run_by: RunBy
+) -> Run:
     """The facts about a run that are known before anything is judged."""
     return Run(
         suite=results.Suite(DISTRIBUTION, VERSION),
         policy=_policy(settings),
         target=_target(settings),
-        environments=(_environment(settings, anonymous=anonymous),),
+        environments=(_environment(settings, host),),
         profiles=tuple(profile.value for profile in settings.profiles),
         started=started,
         finished=started,
         planned=0,
         selected_of=0,
         cells=(),
-        run_by=RunBy() if anonymous else provenance.read(os.environ),
+        run_by=run_by,
         complete=False,
         waivers=granted.unjudged,
     )
 
 
-def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
+def _environment(settings: Settings, host: str | None) -> results.Environment:
     here = environment.read()
     return results.Environment(
         kernel=here.kernel,
@@ -229,7 +240,7 @@ def _environment(settings: Settings, *, anonymous: bool) -> results.Environment:
         audit=AuditSource("none", "no test reported"),
         arches=tuple(one.name for one in settings.arches),
         shut=tuple(settings.shut.items()),
-        host=None if anonymous else os.uname().nodename,
+        host=host,
     )
 
 

@@ -17,6 +17,7 @@ class Asked:
         granted: the waivers.
         baseline: an earlier record to compare with; None for no comparison.
         anonymous: whether user and host names shall be left out.
+        node_name: what reports shall call this machine; "" for its own name.
     """
 
     started: datetime
@@ -24,3 +25,4 @@ class Asked:
     granted: Granted
     baseline: Path | None = None
     anonymous: bool = False
+    node_name: str = ""

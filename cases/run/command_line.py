@@ -11,7 +11,7 @@ from probes.audit.source import BEST, RecordSource, SourceKind
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.run import values
-from probes.run.options import RUN
+from probes.run.options import NODE_NAME, RUN
 from probes.run.values import RunOptions
 from probes.targets.words import (
     OPTIONS,
@@ -21,6 +21,7 @@ from probes.targets.words import (
     ContainerOptions,
     start,
 )
+from probes.text import shown
 
 _PATH_OPTIONS: Final = ("--policy", "--report-dir", "--waivers", "--baseline", f"--{SECCOMP}")
 
@@ -81,6 +82,21 @@ def _audit_source(config: pytest.Config) -> RecordSource:
             " must read the descriptor: leave -n out"
         )
     return wanted
+
+
+def node_name(config: pytest.Config) -> str:
+    """What reports shall call this machine; "" for its own name.
+
+    Raises:
+        BadInputError: it is no name, or there are other machines that have names of their own.
+    """
+    word: str = config.getoption(NODE_NAME.replace("-", "_"))
+    if word and config.getoption("dist", "no") == "each":
+        raise BadInputError(
+            f"--{NODE_NAME} {shown(word)}: with --dist each there are several machines, and every"
+            " one goes by its own name: leave the option out"
+        )
+    return values.node_name(word)
 
 
 def path(config: pytest.Config, option: str) -> str:

@@ -82,7 +82,13 @@ class LocalRun:
         """
         self._shut = settings.shut
         self._not_proved = settings.left_out
-        self._account = Account(settings, asked.granted, asked.started, anonymous=asked.anonymous)
+        self._account = Account(
+            settings,
+            asked.granted,
+            asked.started,
+            anonymous=asked.anonymous,
+            node_name=asked.node_name,
+        )
         self._journal = KeptJournal()
 
     # What pytest and xdist tell

@@ -96,6 +96,7 @@ def _asked(config: pytest.Config, started: datetime, granted: Granted) -> Asked:
         granted=granted,
         baseline=command_line.path_or_none(config, "baseline"),
         anonymous=config.getoption("anonymous"),
+        node_name=command_line.node_name(config),
     )
 
 

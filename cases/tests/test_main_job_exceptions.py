@@ -131,6 +131,11 @@ def test_names_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
     assert set(anonymous.results["run_by"].values()) == {None}
     assert anonymous.results["environments"][0]["host"] is None
     check_complete(anonymous)
+    called = job.run(tmp_path / "called", *options, "--anonymous", "--node-name", "rack-1:node.07")
+    assert set(called.results["run_by"].values()) == {None}
+    assert called.results["environments"][0]["host"] == "rack-1:node.07"
+    assert "rack-1:node.07" in called.text("compliance.html")
+    check_complete(called)
 
 
 # A run that is killed

@@ -265,9 +265,10 @@ def test_what_no_node_can_do_gets_one_sentence(
         (("--profile=kill", "--target=oci:{tmp}/no.json", "--tx=popen"), "--target: {tmp}/no.json"),
         (("--tx=popen//chdir={tmp}", "cases/test_kill.py"), "cases/test_kill.py: xdist cannot"),
         (("--tx=popen//id=../x",), "'../x' is no name"),
+        (("--node-name=x", "--tx=popen"), "--node-name x: with --dist each there are several"),
         (("--tx=popen//id=a", "--tx=popen//id=a"), "two nodes have the name a"),
     ],
-    ids=["profile", "policy", "file", "path", "name", "twice"],
+    ids=["profile", "policy", "file", "path", "name", "node-name", "twice"],
 )
 def test_bad_words_are_refused_before_a_node_is_started(
     options: tuple[str, ...], words: str, tmp_path: Path

@@ -10,6 +10,7 @@ from probes.targets.name import AMBIENT, BUILTIN, WORDS
 from probes.targets.words import OPTIONS, RUNTIME_ARG, START_OPTIONS
 
 REPORT_DIR: Final = "report-dir"
+NODE_NAME: Final = "node-name"
 _NODE_SILENCE_SECONDS: Final = 300.0
 _REPORTS: Final = "reports/out"
 
@@ -106,5 +107,8 @@ RUN: Final = (
         _NODE_SILENCE_SECONDS,
     ),
     Option("anonymous", "leave user and host names out of the reports"),
+    Option(
+        NODE_NAME, "what reports call this machine, as its cluster does; default: its name", "NAME"
+    ),
 )
 """All of them, in the order of the list that users see."""

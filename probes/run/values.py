@@ -1,5 +1,6 @@
 """The options of a run, each taken apart once."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,16 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.audit.source import BEST, RecordSource
 from probes.errors import BadInputError
+from probes.run.options import NODE_NAME
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import name, words
 from probes.targets.name import BUILTIN, TargetName
 from probes.targets.words import ContainerOptions
 from probes.text import did_you_mean, in_brackets, shown
+
+_NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")
+"""What Kubernetes, Slurm and others call machines; nothing that a shell left as it was."""
 
 _NO_CONTAINER: Final = ContainerOptions()
 _NO_START: Final = Start()
@@ -146,3 +151,17 @@ def profiles_named(text: str) -> tuple[Profile, ...]:
 def profile_words(profiles: Sequence[Profile]) -> str:
     """A value of ``--profile`` that names these profiles."""
     return ",".join(profile.value for profile in profiles)
+
+
+def node_name(word: str) -> str:
+    """A value of ``--node-name``, as it was given; "" where none was.
+
+    Raises:
+        BadInputError: it is no name of a machine.
+    """
+    if word and not _NODE_NAME.fullmatch(word):
+        raise BadInputError(
+            f"--{NODE_NAME} {shown(word)}: no name of a machine: it may have letters, digits, dots,"
+            " hyphens, underscores and colons, 253 of them, and begins with a letter or a digit"
+        )
+    return word

@@ -17,6 +17,7 @@ from probes import main_job
 from probes.action import Profile
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.files import CASES
+from probes.run.options import NODE_NAME
 from probes.runtimes import inside
 from probes.runtimes.known import RUNTIMES
 from probes.targets import words
@@ -56,7 +57,7 @@ _SETTLING_SECONDS: Final = 120.0
 """How long an interrupted run may take to remove its container."""
 
 _WORKERS: Final = re.compile(r"auto|logical|\d{1,4}")
-_HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline")
+_HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline", NODE_NAME)
 """Options that pytest gets as they are, where they are given."""
 _MOST_DIFFERENCES: Final = 3
 _LOG: Final = "pytest.log"
@@ -97,6 +98,9 @@ def add(commands: Subparsers) -> None:
     one.add_argument("--baseline", metavar="FILE", help="an earlier results.json to compare with")
     one.add_argument(
         "--audit-source", metavar="SOURCE", help="netlink, auditd:FILE or none; default: the best"
+    )
+    one.add_argument(
+        f"--{NODE_NAME}", metavar="NAME", help="what reports call this machine; default: its name"
     )
     one.add_argument(
         "--report-dir", default=main_job.report_folder(), metavar="DIR", help="default: %(default)s"
