@@ -139,9 +139,9 @@ def filters_of(pid: int, seconds: float = DEADLINE_SECONDS) -> Harvest:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    status = _status(pid)
-    return status is not None and status["State"][0] not in _ENDED_STATES
+    """Whether a thread of a process lives, be it another than the first."""
+    states = [status["State"][0] for tid in _thread_ids(pid) if (status := _status(tid))]
+    return any(state not in _ENDED_STATES for state in states)
 
 
 def _harvest(pid: int, until: float) -> Harvest:

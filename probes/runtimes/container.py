@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from probes import files
 from probes.errors import BadInputError, SuiteError
-from probes.instrument import harvest
+from probes.instrument import harvest, several
 from probes.instrument.harvest import Harvest, ThreadFilters
 from probes.runtimes import holder
 from probes.runtimes.bubblewrap import Sandbox
@@ -118,7 +118,7 @@ def hold(wanted: Wanted) -> Held:
     with started(wanted) as running:
         pid = running.first_process()
         first = _filters(pid)
-        others, settled = _others(pid)
+        others = several.filters_of_all(lambda: processes_beside(pid))
         by_exec = running.executed_process(pid)
         executed = None if by_exec is None else _filters(by_exec)
         container = running.container
@@ -131,8 +131,8 @@ def hold(wanted: Wanted) -> Held:
             logged=first.logged,
             executed_logged=() if executed is None else executed.logged,
             first_pid=pid,
-            others=others,
-            settled=settled,
+            others=others.processes,
+            settled=others.settled,
         )
 
 
@@ -299,28 +299,6 @@ def _filters(pid: int) -> ThreadFilters:
     """The filters of a held process, which has one thread."""
     (thread,) = harvest.filters_of(pid).threads
     return thread
-
-
-def _others(first: int) -> tuple[tuple[Harvest, ...], bool]:
-    """The filters of what else runs in the container of a process, and whether that is all."""
-    found: tuple[Harvest, ...] = ()
-    for _ in range(harvest.MOST_READINGS):
-        pids = processes_beside(first)
-        found = tuple(one for pid in pids if (one := _alive(pid)) is not None)
-        if processes_beside(first) == pids:
-            return found, all(one.settled for one in found)
-        time.sleep(_POLL_INTERVAL)
-    return found, False
-
-
-def _alive(pid: int) -> Harvest | None:
-    """The filters of a process; None if it has ended, and so confines nobody."""
-    try:
-        return harvest.filters_of(pid)
-    except BadInputError:
-        if harvest.is_alive(pid):
-            raise
-        return None
 
 
 def processes_beside(first: int) -> list[int]:

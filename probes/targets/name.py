@@ -6,6 +6,7 @@
 | ``bpf:FILE[,FILE...]`` | raw programs, stacked in this order |
 | ``oci:FILE`` | a profile of an OCI runtime, compiled as the runtime does |
 | ``pid:N`` | the filters of a running process |
+| ``unit:NAME`` | those of the processes of a unit of systemd, or of a control group |
 | ``docker:IMAGE``, ``podman:IMAGE`` | those of a container of an image |
 | ``runc:BUNDLE``, ``crun:BUNDLE`` | those of a container of an OCI bundle |
 | ``bwrap:ROOT`` | those of a sandbox over a root file system |
@@ -28,13 +29,14 @@ POLICY: Final = "policy"
 BPF: Final = "bpf"
 OCI: Final = "oci"
 PID: Final = "pid"
+UNIT: Final = "unit"
 
-_WITH_ARGUMENT: Final = (POLICY, BPF, OCI, PID, *RUNTIMES)
+_WITH_ARGUMENT: Final = (POLICY, BPF, OCI, PID, UNIT, *RUNTIMES)
 _OF_ONE_FILE: Final = (POLICY, OCI)
 
 WORDS: Final = (
-    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, docker:IMAGE, podman:IMAGE, "
-    "runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
+    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, unit:NAME, docker:IMAGE, "
+    "podman:IMAGE, runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
 )
 """How a target is written."""
 

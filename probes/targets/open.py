@@ -13,7 +13,7 @@ from probes.errors import BadInputError
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import bpf_file, builtin
-from probes.targets.name import BPF, BUILTIN, OCI, PID, POLICY, TargetName
+from probes.targets.name import BPF, BUILTIN, OCI, PID, POLICY, UNIT, TargetName
 from probes.targets.oci.reader import AskedReaders
 from probes.targets.stack import FilterStack
 from probes.text import shown
@@ -118,6 +118,13 @@ def _pid(rest: str, where: Surroundings) -> FilterStack:
     return process.load(pid)
 
 
+def _unit(rest: str, where: Surroundings) -> FilterStack:
+    from probes.targets import unit  # noqa: PLC0415 - see above
+
+    _refuse_other_machines(f"unit:{shown(rest)}", where)
+    return unit.load(rest)
+
+
 def _container(runtime: str) -> Callable[[str, Surroundings], FilterStack]:
     def opened(rest: str, where: Surroundings) -> FilterStack:
         from probes.targets import started_container as containers  # noqa: PLC0415 - see above
@@ -144,6 +151,7 @@ _OPENERS: Mapping[str, Callable[[str, Surroundings], FilterStack]] = MappingProx
         BPF: _bpf,
         OCI: _oci,
         PID: _pid,
+        UNIT: _unit,
         **{runtime: _container(runtime) for runtime in RUNTIMES},
     }
 )

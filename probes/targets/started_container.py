@@ -6,10 +6,10 @@ from dataclasses import replace
 from probes.finding import Finding, Weight, advice
 from probes.runtimes import container
 from probes.runtimes.wanted import InForce, Wanted
+from probes.targets.processes import names_by_stack
 from probes.targets.stack import FilterStack, Origin
 from probes.targets.threads import (
     ThreadConfinement,
-    alike,
     named,
     programs_of,
     stack_of,
@@ -41,11 +41,8 @@ def _stacks(description: str, held: container.Held) -> Iterator[FilterStack]:
     groups: dict[ThreadConfinement, list[str]] = {
         (held.first, held.logged): [f"{held.first_pid} (the first program)"]
     }
-    for process in held.others:
-        for which, threads in alike(process.threads).items():
-            whole = len(threads) == len(process.threads)
-            part = "" if whole else f", {named('thread', [str(one.tid) for one in threads])}"
-            groups.setdefault(which, []).append(f"{process.pid} ({process.comm}{part})")
+    for confinement, names in names_by_stack(held.others).items():
+        groups.setdefault(confinement, []).extend(names)
     for confinement, names in groups.items():
         words = f"{named('process', names)} of the {description}"
         yield stack_of(words, confinement)

@@ -1,0 +1,71 @@
+"""What systemd says of its units: systemctl(1) is asked, which prints properties in this form."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from probes.runtimes.command import RuntimeCommand
+
+_SECONDS: Final = 20.0
+_MANAGER: Final = "init.scope"
+_BOOTED: Final = Path("/run/systemd/system")
+"""Is there where systemd manages the machine (sd_booted(3))."""
+
+_PROPERTIES: Final = (
+    *("Id", "LoadState", "ActiveState", "SubState", "Result"),
+    *("ControlGroup", "InvocationID"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as its manager sees it.
+
+    Attributes:
+        name: its name, of several the one in use.
+        load: whether there is a file of it: ``loaded``, ``not-found``, ``masked``, ...
+        active: ``active``, ``activating``, ``inactive``, ``failed``, ...
+        sub: the same more exactly, such as ``running`` or ``exited``.
+        result: how it ended, such as ``success`` or ``exit-code``.
+        group: the path of its control group as the manager sees it; "" where it has none.
+        invocation: what is another after each start.
+    """
+
+    name: str
+    load: str
+    active: str
+    sub: str
+    result: str
+    group: str
+    invocation: str
+
+
+def manages() -> bool:
+    """Whether systemd manages this machine and can be asked here."""
+    return _BOOTED.is_dir() and shutil.which("systemctl") is not None
+
+
+def unit(name: str) -> Unit:
+    """Asks about a unit, which need not exist.
+
+    Args:
+        name: its whole name, such as ``cron.service``.
+
+    Raises:
+        BadInputError: systemd refuses to tell, or there is none.
+        InstrumentError: it does not answer in time.
+    """
+    said = _systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", name)
+    told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    return Unit(*(told.get(one, "") for one in _PROPERTIES))
+
+
+def root_group() -> str:
+    """The path of the manager's own control group as it sees it, such as ``/init.scope``."""
+    return unit(_MANAGER).group
+
+
+def _systemctl(*arguments: str) -> str:
+    command = RuntimeCommand("systemctl", ("systemctl",))
+    return command.run("--no-pager", *arguments, seconds=_SECONDS)
