@@ -17,10 +17,11 @@ Writes the filter that the suite builds from a policy: an allowlist of every sys
 table knows and the policy does not document.
 
 formats:
-  oci   a profile for docker, podman, containerd, cri-o (JSON)
-  spo   a SeccompProfile for the Security Profiles Operator of Kubernetes (YAML)
-  bpf   the program as the kernel reads it, an array of struct sock_filter, as bubblewrap takes it
-  c     the program as a C header"""
+  oci      a profile for docker, podman, containerd, cri-o (JSON)
+  spo      a SeccompProfile for the Security Profiles Operator of Kubernetes (YAML)
+  bpf      the program as the kernel reads it, as bubblewrap takes it
+  c        the program as a C header
+  systemd  a drop-in for a unit of systemd (SystemCallFilter=, SystemCallLog=)"""
 
 
 def add(commands: Subparsers) -> None:

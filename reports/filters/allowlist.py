@@ -1,4 +1,4 @@
-"""A policy's filter in the forms that others load: OCI profile, raw program, C, Kubernetes. Pure.
+"""A policy's filter in the forms that others load: OCI profile, program, C, unit of systemd. Pure.
 
 Sources: the OCI runtime-spec (config-linux.md, seccomp), whose form docker, podman, cri-o and
 containerd read alike; the SeccompProfile v1beta1 of the Security Profiles Operator;
@@ -22,7 +22,9 @@ from probes.filters.bdd import TooLargeError
 from probes.filters.conditions import AnyOf, Outside, Restriction, Where
 from probes.targets import builtin
 from probes.text import visible
+from reports.filters import drop_in
 from reports.filters.argument_rules import OciRule, Rules, as_oci, rules
+from reports.filters.drop_in import DropIn
 
 
 class ExportFormat(StrEnum):
@@ -32,6 +34,7 @@ class ExportFormat(StrEnum):
     BPF = "bpf"
     C = "c"
     SPO = "spo"
+    SYSTEMD = "systemd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ def export(request: ExportRequest, form: ExportFormat) -> str | bytes:
             f"--format {form}: libseccomp, and so a profile, has no {names}: name others by --arch "
             f"or take --format bpf"
         )
+    if form is ExportFormat.SYSTEMD:
+        return drop_in.render(_drop_in(request))
     return oci_json(request) if form is ExportFormat.OCI else spo_yaml(request)
 
 
@@ -72,6 +77,8 @@ def notes(request: ExportRequest, form: ExportFormat) -> tuple[str, ...]:
     """Where the form falls short of the policy, a sentence each."""
     if form in {ExportFormat.BPF, ExportFormat.C}:
         return ()
+    if form is ExportFormat.SYSTEMD:
+        return (*drop_in.notes(_drop_in(request)), *_lacking(request), *_carried(request))
     returns = request.profile.returns
     foreign = FilterReturn(Action.KILL_THREAD)
     found = [f"libseccomp answers {foreign}, not {returns}, to architectures that are not named"]
@@ -80,14 +87,28 @@ def notes(request: ExportRequest, form: ExportFormat) -> tuple[str, ...]:
             f"runc, unlike crun, answers ERRNO(ENOSYS), not {returns}, to numbers above the "
             f"highest one that the profile names and its libseccomp knows"
         )
+    return (*found, *_lacking(request), *_carried(request), *_stricter(request))
+
+
+def _lacking(request: ExportRequest) -> Iterator[str]:
+    """The ABIs that no profile can name."""
     lacking = [arch.name for arch in request.arches if not arch.scmp]
     if lacking:
-        found.append(
+        yield (
             f"libseccomp has no {', '.join(lacking)}: the profile does not name it, and what "
-            f"enters by it gets {foreign}"
+            f"enters by it gets {FilterReturn(Action.KILL_THREAD)}"
         )
-    restricted, named = restricted_names(request.policy), _in_profiles(request.arches)
-    return (*found, *_multiplexed(restricted, named), *_stricter(request))
+
+
+def _carried(request: ExportRequest) -> Iterator[str]:
+    """The calls that stay open for what they carry."""
+    return _multiplexed(restricted_names(request.policy), _in_profiles(request.arches))
+
+
+def _drop_in(request: ExportRequest) -> DropIn:
+    arches = _in_profiles(request.arches)
+    allowed = allowed_names(request.policy.names, arches)
+    return DropIn(request.policy, request.profile, arches, allowed, _headline(request))
 
 
 def _in_profiles(arches: Sequence[Arch]) -> tuple[Arch, ...]:
