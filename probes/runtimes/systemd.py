@@ -1,10 +1,12 @@
 """What systemd says of its units: systemctl(1) is asked, which prints properties in this form."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from probes.errors import SuiteError
 from probes.runtimes.command import RuntimeCommand
 
 _SECONDS: Final = 20.0
@@ -64,6 +66,31 @@ def unit(name: str) -> Unit:
 def root_group() -> str:
     """The path of the manager's own control group as it sees it, such as ``/init.scope``."""
     return unit(_MANAGER).group
+
+
+@dataclass(frozen=True, slots=True)
+class ListedGroups:
+    """systemd's groups of calls, as the installed release lists them.
+
+    Attributes:
+        text: what systemd-analyze(1) prints about them.
+        release: the release, such as ``252``.
+    """
+
+    text: str
+    release: str
+
+
+def groups_of_calls() -> ListedGroups | None:
+    """Asks the installed systemd for its groups of calls; None where it is not, or does not say."""
+    command = RuntimeCommand("systemd-analyze", ("systemd-analyze", "--no-pager"))
+    try:
+        text = command.run("syscall-filter", seconds=_SECONDS)
+        version = command.run("--version", seconds=_SECONDS)
+    except SuiteError:  # where it is not installed, the suite's own table serves
+        return None
+    release = re.match(r"systemd (\d+)", version)
+    return ListedGroups(text, release[1]) if release else None
 
 
 def _systemctl(*arguments: str) -> str:

@@ -9,14 +9,16 @@ from probes.arch import Arch
 from probes.errors import BadInputError, ExitStatus
 from probes.filters.bpf import U32, SeccompData
 from probes.filters.partition import WIDE
+from probes.runtimes import systemd
 from probes.targets import name, words
-from probes.targets.name import WORDS
+from probes.targets.name import WORDS, TargetName
 from probes.targets.open import open_target
 from probes.targets.stack import FilterStack
 from probes.text import did_you_mean, shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.filters import overview, places, way
+from reports.filters import groups, overview, places, way
+from reports.filters.groups import Groups
 from reports.filters.places import Place
 
 _ARGUMENTS = 6
@@ -41,6 +43,13 @@ def add(commands: Subparsers) -> None:
         metavar="VALUES",
         help="with --number: up to six arguments, comma-separated, such as 0x10,0",
     )
+    one.add_argument(
+        "--groups",
+        metavar="SYSTEMD",
+        help="what becomes of systemd's groups of calls, such as @system-service: of systemd (the "
+        "installed one), of a release as in systemd@252, or none; default: those of the installed "
+        "one for unit:NAME, else none",
+    )
     one.add_argument("--disassemble", action="store_true", help="show the instructions, too")
     filters.add_surroundings(one)
 
@@ -51,8 +60,10 @@ def _explain(options: argparse.Namespace) -> Answer:
     number = None if options.number is None else _number(options.number)
     values = None if options.args is None else _values(options.args)
     wanted = words.arches(options.arch)
-    opened = open_target(name.read(options.target), filters.surroundings(options, wanted))
-    asked = _Asked(number, values, wanted, width())
+    target = name.read(options.target)
+    listed = _groups(options.groups, target)
+    opened = open_target(target, filters.surroundings(options, wanted))
+    asked = _Asked(number, values, wanted, width(), listed)
     lines: list[str] = []
     count = len(opened.members)
     for rank, part in enumerate(opened.members, 1):
@@ -73,15 +84,50 @@ class _Asked:
     values: tuple[int, ...] | None
     wanted: tuple[Arch, ...]
     width: int
+    groups: Groups | None
+
+
+def _groups(word: str | None, target: TargetName) -> Groups | None:
+    """The groups to be told of, if any; the installed release's where none is named.
+
+    Raises:
+        BadInputError: the word has no meaning, or that release is not known.
+    """
+    if word is None and target.kind != name.UNIT:
+        return None
+    wanted = groups.asked(groups.KNOWN_WORD if word is None else word)
+    if wanted is None:
+        return None
+    if wanted.release is None and (told := systemd.groups_of_calls()):
+        return groups.parse(told.text, f"systemd {told.release}, which is installed here")
+    return groups.known(wanted.release)
 
 
 def _explain_part(opened: FilterStack, asked: _Asked) -> list[str]:
     """What one stack of filters does."""
     if asked.number is not None:
-        return _explain_number(opened, asked.number, asked.values, asked.wanted, asked.width)
+        lines = _explain_number(opened, asked.number, asked.values, asked.wanted, asked.width)
+        return [*lines, *_in_groups(opened, asked)]
     analysis = overview.analyze(opened)
     where = places.places(analysis, opened.native, asked.wanted)
-    return overview.overview(opened, analysis, where, asked.width)
+    lines = overview.overview(opened, analysis, where, asked.width)
+    if asked.groups is not None:
+        lines += groups.overview_lines(asked.groups, analysis, where, asked.width)
+    return lines
+
+
+def _in_groups(opened: FilterStack, asked: _Asked) -> list[str]:
+    """In which of systemd's groups a call is; on other ABIs a number is another call's."""
+    if asked.groups is None or asked.number is None:
+        return []
+    arches = asked.wanted or arch.offered_by(opened.native.machine)
+    names = (
+        [asked.number]
+        if isinstance(asked.number, str)
+        else [found for one in arches if (found := one.name_of(asked.number))]
+    )
+    lines = [groups.call_line(asked.groups, one) for one in dict.fromkeys(names)]
+    return ["", *(part for line in lines for part in way.wrapped(line, asked.width))]
 
 
 def _explain_number(
