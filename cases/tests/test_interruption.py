@@ -171,7 +171,7 @@ def test_nothing_is_left_of_the_suites_own_tests(tmp_path: Path) -> None:
     )
     try:
         wait_for(lambda: ready.exists() or process.poll() is not None, "?", PATIENCE_SECONDS)
-        assert list(folder.glob("sc-*"))
+        assert list(folder.glob("conformance-*"))
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:

@@ -189,7 +189,10 @@ def _become(plan: dict[str, Any]) -> None:
     if plan["root"]:
         _enter_root(plan)
     else:
+        _mount("proc", Path("/proc"), kind="proc")  # that of its own pid namespace
         _mount_groups(Path("/"), plan["hierarchies"])
+    if plan["prepare"]:
+        _run("sh", "-euc", plan["prepare"])
     _join_leaf(plan["hierarchies"])
     os.write(1, f"{READY}\n".encode())
     os.execvpe(plan["init"][0], plan["init"], {**os.environ, **plan["environment"]})  # noqa: S606 - no shell

@@ -87,13 +87,14 @@ class Machine:
 
     def words(self, *command: str) -> tuple[str, ...]:
         """A command, so that it runs on the machine."""
-        enter = ("nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts")
         settings = [f"{name}={value}" for name, value in self.environment.items()]
+        return (*self.entered(), *self._dropped, "env", "-i", *settings, *command)
+
+    def entered(self) -> tuple[str, ...]:
+        """The words that bring a command to the machine, with its variables and capabilities."""
         leaf = keeper.joined([group / keeper.LEAF for group in self._groups])
-        return (
-            *(*leaf, *enter, "--net", "--cgroup", "--"),
-            *(*self._dropped, "env", "-i", *settings, *command),
-        )
+        enter = ("nsenter", "--target", str(self.pid), "--mount", "--pid", "--ipc", "--uts")
+        return (*leaf, *enter, "--net", "--cgroup", "--")
 
     def run(self, *command: str, seconds: float = START_SECONDS) -> str:
         """Runs a command on the machine, and gives what it printed.
@@ -150,13 +151,14 @@ class Machine:
 
 
 @contextlib.contextmanager
-def started(
+def started(  # noqa: PLR0913 - all but the first have defaults
     root: Root | None,
     *,
     shared: Sequence[Path] = (),
     cgroups: str | None = None,
     init: Sequence[str] = _WAIT,
     environment: Mapping[str, str] = ENVIRONMENT,
+    prepare: str = "",
 ) -> Iterator[Machine]:
     """A machine for as long as the context lasts.
 
@@ -167,6 +169,7 @@ def started(
             with here, which is V1 where there is version 1.
         init: the command of its first process.
         environment: the variables of that one and of the commands.
+        prepare: a program for sh(1) that is run there before anything else.
 
     Raises:
         InstrumentError: this machine does not allow it.
@@ -183,6 +186,7 @@ def started(
         "root": str(root.path) if root else "",
         "base": str(folder / "root"),
         "shared": [str(folder / "files"), *map(str, shared)],
+        "prepare": prepare,
         "init": [*dropped, *init],
         "environment": dict(environment),
     }

@@ -283,6 +283,25 @@ def test_another_process_of_the_container_is_read(
     assert told.startswith(f"stack 2 is that of {other.description}: no filter, against 1 filter")
 
 
+@every_runtime
+def test_a_container_is_in_no_control_group_but_the_machines(
+    runtime: str, machine: Machine, root: Path
+) -> None:
+    """Groups that runtimes make under names of their own would stay behind."""
+    with container.started(machine.wanted(runtime, root)) as running:
+        pid = running.first_process()
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    seen = {path for _, _, path in (line.split(":", 2) for line in lines)}
+    ours = {path for path in seen if path.startswith(f"/{machine.name}/")}
+    assert ours
+    before = {path for _, _, path in (line.split(":", 2) for line in _own_groups())}
+    assert seen - ours <= before
+
+
+def _own_groups() -> list[str]:
+    return Path("/proc/self/cgroup").read_text().splitlines()
+
+
 COMPANY = """\
 pid=$1
 shift
@@ -394,7 +413,7 @@ def test_a_runtime_that_cannot_start_here(
 ) -> None:
     """Its tests are skipped with the reason, which the summary counts, but not in CI."""
     need("crun")
-    broken = Broken(machine.name, machine.folder / "none", machine.process, machine.pid)
+    broken = Broken(machine.name, machine.folder / "none", machine.inner, machine.pid)
     monkeypatch.delenv(REQUIRE_VARIABLE, raising=False)
     with pytest.raises(pytest.skip.Exception) as skipped:
         broken.wanted("crun", root)

@@ -1,15 +1,13 @@
 """A machine of one's own for container runtimes, in namespaces of this one.
 
 Everything that a runtime or its daemon leaves behind (state under /run and /var/lib, copies of
-/etc, mounts, processes) is gone with the one process that holds these namespaces, and that ends
-with the test process, whatever went wrong. Only control groups are the real machine's; those of
-docker and podman stand under a parent with a name of ours, and are removed by hand.
+/etc, mounts, processes, control groups) is gone with the machine, and that ends with the test
+process, whatever went wrong.
 """
 
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from probes.errors import SuiteError
+from probes.errors import InstrumentError, SuiteError
+from probes.releases import machine as releases
 from probes.runtimes import container
 from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.wanted import Wanted
@@ -46,14 +45,11 @@ _NEEDS: Final[Mapping[str, Mapping[str, str]]] = {
 # Whatever the runtimes write goes to where nobody else sees it. To raise a limit beyond this
 # process's own takes CAP_SYS_RESOURCE, so podman gets lower ones than it would set.
 _PRIVATE: Final = """\
-set -eu
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /var/lib
 cp -a /etc /var/lib/etc
 mount --bind /var/lib/etc /etc
-# crun refuses to choose between the two hierarchies of a hybrid set-up.
-if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
 echo '{}' >/run/config.json
 cat >/run/containers.conf <<'END'
 [containers]
@@ -63,9 +59,6 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 runtime = "crun"
 END
-echo ready
-# As the first process of its pid namespace bash reaps those whose parents have ended.
-read -r _ || true
 """
 
 _ENVIRONMENT: Final = {
@@ -97,13 +90,13 @@ class Machine:
     Attributes:
         name: its control groups have it, too.
         folder: the files of this test process's, which the machine sees as well.
-        process: holds the namespaces' first process.
-        pid: that first process, by our pid.
+        inner: the namespaces and control groups.
+        pid: their first process, by our pid.
     """
 
     name: str
     folder: Path
-    process: subprocess.Popen[str]
+    inner: releases.Machine
     pid: int
     _subjects: dict[tuple[str, Path], str] = field(default_factory=dict)
     _files: int = 0
@@ -112,9 +105,8 @@ class Machine:
 
     def words(self, *command: str) -> tuple[str, ...]:
         """A command, so that it runs on the machine."""
-        enter = ("nsenter", "--target", str(self.pid), "--mount", "--pid", "--net", "--")
         settings = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
-        return (*enter, "env", *settings, *command)
+        return (*self.inner.entered(), "env", *settings, *command)
 
     def run(self, *command: str, seconds: float = START_SECONDS) -> str:
         """Runs a command on the machine, and gives what it printed."""
@@ -173,8 +165,7 @@ class Machine:
         self, runtime: str, root: Path, profile: Path | None, arguments: Sequence[str]
     ) -> Wanted:
         program = RuntimeCommand(runtime, self.words(runtime))
-        parent = (f"--cgroup-parent=/{self.name}",) if runtime in {"docker", "podman"} else ()
-        return Wanted(program, self.subject(runtime, root), profile, (*parent, *arguments))
+        return Wanted(program, self.subject(runtime, root), profile, tuple(arguments))
 
     def file(self, profile: Mapping[str, Any] | bytes) -> Path:
         """Writes a profile."""
@@ -232,31 +223,13 @@ class Machine:
 @contextlib.contextmanager
 def private_machine() -> Iterator[Machine]:
     """A machine for as long as the context lasts."""
-    name = f"sc-{os.urandom(5).hex()}"
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net"]
-    process = subprocess.Popen(
-        [*command, "bash", "-c", _PRIVATE],
-        stdin=subprocess.PIPE,  # at its end, which comes with ours, the machine ends
-        stdout=subprocess.PIPE,
-        text=True,
-    )
     try:
-        assert process.stdout is not None
-        if process.stdout.readline() != "ready\n":
-            unavailable(
-                "no machine of its own can be made for containers: unshare(1) or mount(8) fail"
-            )
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        made = Machine(name, folder, process, int(children))
-        yield made
-        process.kill()
+        with releases.started(None, prepare=_PRIVATE) as inner:
+            made = Machine(inner.name, inner.folder, inner, inner.pid)
+            yield made
         made.reap()
-    finally:
-        process.kill()
-        process.communicate()
-        _remove_control_groups(name)
-        shutil.rmtree(folder)
+    except InstrumentError as error:
+        unavailable(str(error))
 
 
 def static_root(directory: Path, source: str, name: str = "program") -> Path:
@@ -311,17 +284,5 @@ def bundle(directory: Path, root: Path, profile: Mapping[str, Any] | None = None
 
 
 def control_groups(name: str) -> list[Path]:
-    """The control groups with a name, in every hierarchy, the innermost first."""
-    parents = [*_CONTROL_GROUPS.glob(name), *_CONTROL_GROUPS.glob(f"*/{name}")]
-    inner = [path for parent in parents for path in parent.rglob("*") if path.is_dir()]
-    return sorted([*inner, *parents], key=lambda path: -len(path.parts))
-
-
-def _remove_control_groups(name: str) -> None:
-    def removed() -> bool:
-        for group in control_groups(name):
-            with contextlib.suppress(OSError):  # EBUSY while the last process is being reaped
-                group.rmdir()
-        return not control_groups(name)
-
-    wait_for(removed, f"the control groups called {name} cannot be removed")
+    """The control groups with a name, in every hierarchy."""
+    return list(_CONTROL_GROUPS.rglob(name))
