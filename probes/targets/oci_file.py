@@ -15,7 +15,7 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.targets.oci import compiler
+from probes.targets.oci import compiler, library
 from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.compiler import Compiled
@@ -127,7 +127,7 @@ def load(
     if first is None or first.compiled is None:
         refusals = [one.refusal for one in readings if one.refusal is not None]
         raise refusals[0]
-    where = compiler.library_version()
+    where = library.version()
     programs = first.compiled.programs
     return FilterStack(
         f"{source.path} ({first.reader.words}, libseccomp {where})",

@@ -10,18 +10,11 @@ Sources: runc ``libcontainer/specconv/spec_linux.go``,
 ``src/libcrun/seccomp.c``, libseccomp 2.5.
 """
 
-import contextlib
 import errno
-import importlib
-import os
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import ModuleType
-from typing import IO, Final, Protocol
+from typing import Final
 
 from probes import arch as abi
 from probes.action import Action, FilterReturn
@@ -29,7 +22,7 @@ from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.filters import bpf
 from probes.filters.bpf import IllegalProgramError, Instruction, Program, jump, statement
-from probes.targets.oci import kept
+from probes.targets.oci import kept, library
 from probes.targets.oci.profile import ARCHITECTURES, read
 from probes.targets.oci.reader import Engine, Reader
 from probes.targets.oci.resolve import (
@@ -79,13 +72,6 @@ class Compiled:
 _MANY_RULES: Final = 32
 """From how many names on runc has libseccomp build a search tree."""
 
-_CTL_OPTIMIZE: Final = 8
-_SEARCH_TREE: Final = 2
-"""SCMP_FLTATR_CTL_OPTIMIZE of seccomp_attr_set(3) and its value for a tree."""
-
-_UNKNOWN: Final = -1
-"""__NR_SCMP_ERROR: no architecture has a call of this name."""
-
 
 def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     resolved: Resolved, *, enosys_stub: bool = True
@@ -105,7 +91,6 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     """
     if resolved.raw is not None:
         return _given(resolved, resolved.raw)
-    library = _libseccomp()
     if resolved.native.big_endian != (sys.byteorder == "big"):
         # For the other byte order libseccomp 2.5 swaps the bytes of some returns twice.
         raise BadInputError(
@@ -118,16 +103,28 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
             f"{resolved.path}: the profile has {len(resolved.rules)} rules, counted by call, and "
             f"more than {MAX_RULES} are compiled by nobody; remove some"
         )
-    numbers = {
-        rule.name: library.resolve_syscall(library.system_arch(), rule.name)
-        for rule in resolved.rules
-    }
-    unknown = [name for name, number in numbers.items() if number == _UNKNOWN]
+    rules = [rule for rule in resolved.rules if rule.returns != resolved.default]
+    answer = library.ask(
+        library.Order(
+            default=resolved.default.value,
+            architectures=[ARCHITECTURES[name] for name in names],
+            rules=list(map(_order, rules)),
+            names=[rule.name for rule in resolved.rules],
+            is_tree=len(resolved.rules) > _MANY_RULES,
+        ),
+        resolved.path,
+        big_endian=resolved.native.big_endian,
+    )
+    numbers = answer.numbers[answer.here]
+    calls = dict.fromkeys(rule.name for rule in resolved.rules)
+    unknown = [name for name in calls if numbers[name] == library.UNKNOWN]
     _check_rules(resolved, unknown)
-    program = _exported(library, resolved, names, numbers)
+    if answer.refusal is not None:
+        raise _refused(resolved, answer.refusal, names, rules)
+    program = answer.program
     if enosys_stub and resolved.reader.has_stub:
         counted = names if resolved.reader.stub_is_native else resolved.architectures
-        program = _enosys_stub(resolved, _last_numbers(library, counted, numbers)) + program
+        program = _enosys_stub(resolved, _last_numbers(answer, counted)) + program
     try:
         bpf.check(program)
     except IllegalProgramError as error:
@@ -177,130 +174,50 @@ def _check_rules(resolved: Resolved, unknown: Collection[str]) -> None:
             )
 
 
-class _Filter(Protocol):
-    """What is used of pyseccomp's SyscallFilter; all raise OSError where libseccomp refuses."""
-
-    def add_arch(self, arch: int) -> None:
-        """seccomp_arch_add(3)."""
-
-    def remove_arch(self, arch: int) -> None:
-        """seccomp_arch_remove(3)."""
-
-    def set_attr(self, attr: int, value: int) -> None:
-        """seccomp_attr_set(3)."""
-
-    def add_rule(self, action: int, syscall: int, *args: object) -> None:
-        """seccomp_rule_add_array(3)."""
-
-    def export_bpf(self, file: IO[bytes]) -> None:
-        """seccomp_export_bpf(3)."""
-
-
-@cache
-def _libseccomp() -> ModuleType:
-    try:
-        return importlib.import_module("pyseccomp")
-    except ImportError as error:
-        raise BadInputError(
-            "an OCI profile is compiled by libseccomp, and its Python binding is not installed: "
-            "pip install pyseccomp"
-        ) from error
-    except (RuntimeError, OSError, AttributeError) as error:
-        raise BadInputError(
-            f"an OCI profile is compiled by libseccomp, which cannot be loaded ({error}): install "
-            f"libseccomp.so.2, on Debian with apt-get install libseccomp2"
-        ) from error
-
-
-_LIBRARY_FILE: Final = re.compile(r"/libseccomp\.so\.([0-9]+(?:\.[0-9]+)+)$", re.MULTILINE)
-
-
-def library_version() -> str:
-    """The release of the libseccomp that compiles, by its file's name; "?" for another name.
-
-    Raises:
-        BadInputError: it cannot be loaded.
-    """
-    _libseccomp()
-    match = _LIBRARY_FILE.search(Path("/proc/self/maps").read_text(errors="replace"))
-    return match[1] if match else "?"
-
-
-def _exported(
-    library: ModuleType, resolved: Resolved, names: Sequence[str], numbers: Mapping[str, int]
-) -> Program:
-    """The program that libseccomp makes of the rules."""
-    try:
-        built: _Filter = library.SyscallFilter(resolved.default.value)
-    except OSError as error:  # EINVAL for the errno 4095, the kernel's highest
-        raise BadInputError(
-            f"{resolved.path}: libseccomp, and so runtimes, refuse the default action "
-            f"{resolved.default} ({error.strerror}); give another errno"
-        ) from error
-    _set_architectures(library, built, resolved, names)
-    if len(resolved.rules) > _MANY_RULES:
-        # libseccomp before 2.5 has no trees; runc goes on, too, for they change no result.
-        with contextlib.suppress(OSError):
-            built.set_attr(_CTL_OPTIMIZE, _SEARCH_TREE)
-    for rule in resolved.rules:
-        if rule.returns != resolved.default and numbers[rule.name] != _UNKNOWN:
-            _add(library, built, resolved, rule, numbers[rule.name])
-    with os.fdopen(os.memfd_create("profile"), "w+b") as file:
-        try:
-            built.export_bpf(file)
-        except OSError as error:
-            raise BadInputError(
-                f"{resolved.path}: libseccomp cannot compile the profile ({error.strerror}); "
-                f"shorten it"
-            ) from error
-        file.seek(0)
-        return bpf.from_bytes(file.read(), big_endian=resolved.native.big_endian)
-
-
-def _set_architectures(
-    library: ModuleType, built: _Filter, resolved: Resolved, names: Sequence[str]
-) -> None:
-    """Gives a filter the architectures, which are not this machine's if it is for another one."""
-    here = library.system_arch()
-    if here not in {ARCHITECTURES[name] for name in names}:
-        built.remove_arch(here)
-    for name in names:
-        try:
-            built.add_arch(ARCHITECTURES[name])
-        except OSError as error:
-            if error.errno == errno.EEXIST:
-                continue
-            reason = (
-                f"has another byte order than {resolved.native.scmp}, and runtimes refuse both in "
-                f"one filter; leave it out"
-                if error.errno == errno.EDOM
-                else f"is unknown to the installed libseccomp ({error.strerror}); install a newer "
-                f"one, or leave it out"
-            )
-            raise BadInputError(f"{resolved.path}: the architecture {name} {reason}") from error
-
-
-def _add(
-    library: ModuleType, built: _Filter, resolved: Resolved, rule: ResolvedRule, number: int
-) -> None:
-    arguments = [
-        library.Arg(each.index, each.operator.value, each.value, each.value_two)
-        for each in rule.conditions
+def _order(rule: ResolvedRule) -> library.Rule:
+    """A rule as libseccomp takes it."""
+    conditions = [
+        (each.index, each.operator.value, each.value, each.value_two) for each in rule.conditions
     ]
-    alternatives = [[one] for one in arguments] if repeats(rule) else [arguments]
-    for conjunction in alternatives:
-        try:
-            built.add_rule(rule.returns.value, number, *conjunction)
-        except OSError as error:
-            reason = (
-                "another rule asks the same of the arguments and has another action; keep one"
-                if error.errno == errno.EEXIST
-                else f"{error.strerror}; remove it"
-            )
-            raise BadInputError(
-                f"{resolved.path}: libseccomp, and so runtimes, refuse {rule.place} for "
-                f"{rule.name} ({reason})"
-            ) from error
+    alternatives = [[one] for one in conditions] if repeats(rule) else [conditions]
+    return library.Rule(rule.name, rule.returns.value, alternatives)
+
+
+def _refused(
+    resolved: Resolved,
+    refusal: library.Refusal,
+    names: Sequence[str],
+    rules: Sequence[ResolvedRule],
+) -> BadInputError:
+    """What libseccomp refuses, with the place in the profile."""
+    if refusal.step == "default":
+        return BadInputError(
+            f"{resolved.path}: libseccomp, and so runtimes, refuse the default action "
+            f"{resolved.default} ({refusal.words}); give another errno"
+        )
+    if refusal.step == "architecture":
+        reason = (
+            f"has another byte order than {resolved.native.scmp}, and runtimes refuse both in "
+            f"one filter; leave it out"
+            if refusal.number == errno.EDOM
+            else f"is unknown to the installed libseccomp ({refusal.words}); install a newer "
+            f"one, or leave it out"
+        )
+        return BadInputError(f"{resolved.path}: the architecture {names[refusal.place]} {reason}")
+    if refusal.step == "rule":
+        reason = (
+            "another rule asks the same of the arguments and has another action; keep one"
+            if refusal.number == errno.EEXIST
+            else f"{refusal.words}; remove it"
+        )
+        rule = rules[refusal.place]
+        return BadInputError(
+            f"{resolved.path}: libseccomp, and so runtimes, refuse {rule.place} for "
+            f"{rule.name} ({reason})"
+        )
+    return BadInputError(
+        f"{resolved.path}: libseccomp cannot compile the profile ({refusal.words}); shorten it"
+    )
 
 
 _X32: Final = ARCHITECTURES["SCMP_ARCH_X32"]
@@ -313,15 +230,12 @@ _ENOSYS_ON_MIPS: Final = 89
 _ENOSYS_ELSEWHERE: Final = 38
 
 
-def _last_numbers(
-    library: ModuleType, names: Iterable[str], numbers: Iterable[str]
-) -> dict[int, int]:
+def _last_numbers(answer: library.Answer, names: Iterable[str]) -> dict[int, int]:
     """The highest number that the rules name, by libseccomp's token; 0 is none to runc."""
     found: dict[int, int] = {}
-    calls = tuple(numbers)
     for token in (ARCHITECTURES[name] for name in names):
         # Calls that the architecture does not have are negative.
-        last = max((library.resolve_syscall(token, call) for call in calls), default=0)
+        last = max(answer.numbers[token].values(), default=0)
         if last > 0:
             found[token] = last
     return found

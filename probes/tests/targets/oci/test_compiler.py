@@ -1,11 +1,11 @@
 """Compiling profiles: what comes out is what the profile means, or a finding says where not."""
 
-import importlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +18,7 @@ from probes.arch import ARCHES, Arch
 from probes.errors import BadInputError
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData
-from probes.targets.oci import compiler, kept
+from probes.targets.oci import compiler, kept, library
 from probes.targets.oci.compiler import Compiled
 from probes.tests.support import profiles
 from probes.tests.support.profiles import Json
@@ -346,26 +346,73 @@ def test_refused(name: str, tmp_path: Path) -> None:
         compiled(tmp_path, content, native=native)
 
 
-def test_without_the_binding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler._libseccomp.cache_clear()
-    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts other code in place of libseccomp's binding."""
+
+    def put(code: str) -> None:
+        folder = tmp_path / "first"
+        folder.mkdir()
+        (folder / "pyseccomp.py").write_text(code)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setattr(library, "_helpers", [])
+
+    yield put
+    for helper in library._helpers:
+        helper.close()
+
+
+def test_without_the_binding(stand_in: Callable[[str], None], tmp_path: Path) -> None:
+    stand_in("raise ImportError('no such module')")
     with pytest.raises(BadInputError, match="is not installed: pip install pyseccomp"):
         compiled(tmp_path, SMALLEST)
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("no library"), OSError("torn"), AttributeError("old")]
-)
-def test_without_the_library(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: str) -> None:
-        raise error
-
-    compiler._libseccomp.cache_clear()
-    monkeypatch.setattr(importlib, "import_module", fail)
-    with pytest.raises(BadInputError, match=rf"cannot be loaded \({error}\): install libseccomp"):
+@pytest.mark.parametrize("error", ["RuntimeError", "OSError", "AttributeError"])
+def test_without_the_library(error: str, stand_in: Callable[[str], None], tmp_path: Path) -> None:
+    stand_in(f"raise {error}('torn')")
+    with pytest.raises(BadInputError, match=r"cannot be loaded \(torn\): install libseccomp"):
         compiled(tmp_path, SMALLEST)
+
+
+# The real binding, found behind the stand-in, with a function that never returns or crashes.
+_REAL = """\
+import importlib.machinery, importlib.util, os, sys, time
+spec = importlib.machinery.PathFinder.find_spec("pyseccomp", sys.path[1:])
+sys.modules["pyseccomp"] = real = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(real)
+def never(*_):
+    while True:
+        pass
+"""
+ENDLESS: Mapping[str, tuple[str, str]] = {
+    "it waits": ("real.SyscallFilter.add_rule = lambda *_: time.sleep(3600)", "did not compile"),
+    "it loops": ("real.SyscallFilter.add_rule = never", "did not compile"),
+    "it loops in the end": ("real.SyscallFilter.export_bpf = never", "did not compile"),
+    "it crashes": ("real.SyscallFilter.add_rule = lambda *_: os.abort()", r"crashed .*status -6"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_library_that_does_not_come_back(
+    name: str,
+    stand_in: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code, words = ENDLESS[name]
+    monkeypatch.setattr(library, "PROCESSOR_SECONDS", 1)
+    monkeypatch.setattr(library, "SECONDS", 2.0 if name == "it waits" else 60.0)
+    stand_in(_REAL + code)
+    with pytest.raises(BadInputError, match=words):
+        compiled(tmp_path, SMALLEST)
+    (helper,) = library._helpers
+    assert not helper.is_alive
+    # The next profile is compiled by another process.
+    monkeypatch.setattr(sys, "path", sys.path[1:])
+    assert compiled(tmp_path, SMALLEST).programs
+    assert library._helpers != [helper]
 
 
 def test_other_machines_of_this_byte_order(tmp_path: Path) -> None:
@@ -407,21 +454,23 @@ def test_a_wrong_compiler_is_found_out(
     fault: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Generated profiles tell a compiler that is wrong in one thing."""
-    right = compiler._add
+    right = compiler._order
 
-    def without_conditions(*given: Any) -> None:  # noqa: ANN401 - as the right one
-        library, built, resolved, rule, number = given
-        right(library, built, resolved, _bare(rule), number)
+    def without_rules(rule: compiler.ResolvedRule) -> library.Rule:
+        return replace(right(rule), alternatives=())
+
+    def without_conditions(rule: compiler.ResolvedRule) -> library.Rule:
+        return right(_bare(rule))
 
     def one_too_low(last: int, enosys: bpf.Instruction) -> bpf.Program:
         return (bpf.jump(bpf.JGE, last, 0, 1), enosys)
 
     if fault == "no rules":
-        monkeypatch.setattr(compiler, "_add", lambda *_: None)
+        monkeypatch.setattr(compiler, "_order", without_rules)
     elif fault == "default errno":
         monkeypatch.setattr("probes.targets.oci.resolve.errno.EPERM", 13)
     elif fault == "no conditions":
-        monkeypatch.setattr(compiler, "_add", without_conditions)
+        monkeypatch.setattr(compiler, "_order", without_conditions)
     else:
         monkeypatch.setattr(compiler, "_above", one_too_low)
     # Their own check would excuse what the compiler does.
