@@ -183,7 +183,7 @@ def _reading(
         if key not in known:
             known[key] = compiler.compile(resolved)
         return _Reading(reader, known[key])
-    except UnclearError:
+    except (UnclearError, library.EndlessError):
         raise
     except BadInputError as error:
         return _Reading(reader, None, error)

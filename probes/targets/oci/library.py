@@ -18,10 +18,10 @@ from probes.instrument.libseccomp import UNKNOWN
 
 __all__ = ["UNKNOWN", "Answer", "Order", "Refusal", "Rule", "ask", "version"]
 
-PROCESSOR_SECONDS: Final = 10
-"""How much processor time libseccomp may take for a profile; some milliseconds are usual."""
+PROCESSOR_SECONDS: Final = 8
+"""How much processor time libseccomp may take for a profile: the longest that is taken needs 2 s."""
 
-SECONDS: Final = 15.0
+SECONDS: Final = 12.0
 """How long it may take; more than its processor time, for other programs run as well."""
 
 Conditions = Sequence[tuple[int, int, int, int]]
