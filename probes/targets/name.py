@@ -4,7 +4,7 @@
 |---|---|
 | ``builtin``, ``policy:FILE`` | the filter that the suite builds from a policy |
 | ``bpf:FILE[,FILE...]`` | raw programs, stacked in this order |
-| ``oci:FILE`` | a profile of an OCI runtime, compiled as the runtime does |
+| ``oci:FILE[,BASE...]`` | a profile of an OCI runtime, compiled as the runtime does |
 | ``pid:N`` | the filters of a running process |
 | ``unit:NAME`` | those of the processes of a unit of systemd, or of a control group |
 | ``docker:IMAGE``, ``podman:IMAGE`` | those of a container of an image |
@@ -32,10 +32,10 @@ PID: Final = "pid"
 UNIT: Final = "unit"
 
 _WITH_ARGUMENT: Final = (POLICY, BPF, OCI, PID, UNIT, *RUNTIMES)
-_OF_ONE_FILE: Final = (POLICY, OCI)
+_OF_FILES: Final = (BPF, OCI)
 
 WORDS: Final = (
-    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE, pid:N, unit:NAME, docker:IMAGE, "
+    "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE[,BASE...], pid:N, unit:NAME, docker:IMAGE, "
     "podman:IMAGE, runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
 )
 """How a target is written."""
@@ -80,9 +80,9 @@ class TargetName:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that it is; none where it is something else, on whatever machine."""
-        if self.kind == BPF:
+        if self.kind in _OF_FILES:
             return tuple(self.argument.split(","))
-        return (self.argument,) if self.kind in _OF_ONE_FILE else ()
+        return (self.argument,) if self.kind == POLICY else ()
 
     def with_files(self, names: Iterable[str]) -> "TargetName":
         """The same, of files at other places.

@@ -15,14 +15,16 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.targets.oci import compiler, library
+from probes.targets.oci import compiler, library, operator
 from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.compiler import Compiled
+from probes.targets.oci.operator import Deployed
 from probes.targets.oci.profile import Source, UnclearError, UnconfinedError
 from probes.targets.oci.reader import AskedReaders, Engine, Reader, Release, Runtime, newest
 from probes.targets.oci.resolve import listed
 from probes.targets.stack import LOG_FLAG, FilterStack
+from probes.text import shown
 
 
 def readers(
@@ -30,6 +32,7 @@ def readers(
     installed: Callable[[Engine | Runtime], Release | None],
     *,
     is_bundle: bool,
+    is_of_operator: bool = False,
 ) -> tuple[Reader, ...]:
     """Everybody who may read a file, the one whose reading is judged first.
 
@@ -37,6 +40,7 @@ def readers(
         asked: who was said to.
         installed: tells the release of a program that is installed.
         is_bundle: whether the file is a bundle's configuration.
+        is_of_operator: whether it is for the nodes of a Kubernetes cluster.
     """
 
     def known(name: Engine | Release | Runtime) -> Release:
@@ -52,8 +56,10 @@ def readers(
 
     if is_bundle:
         engines: Iterable[Engine | Release] = (Engine.BUNDLE,)
+    elif asked.engine is not None:
+        engines = (asked.engine,)
     else:
-        engines = tuple(Engine) if asked.engine is None else (asked.engine,)
+        engines = (Engine.CONTAINERD, Engine.CRI_O) if is_of_operator else tuple(Engine)
     return tuple(
         Reader(engine, known(runtime))
         for engine in map(known, engines)
@@ -94,7 +100,7 @@ class Document:
 
 
 def load(
-    path: Path,
+    paths: Sequence[Path],
     container: ProfiledContainer,
     asked: AskedReaders,
     document: Callable[[], Document],
@@ -103,7 +109,8 @@ def load(
     """Reads a file as everybody does who may read it; what the first of them makes of it is judged.
 
     Args:
-        path: a profile or a bundle's ``config.json``.
+        paths: a profile, a bundle's ``config.json``, or a SeccompProfile of Kubernetes' Security
+            Profiles Operator; of the last the files with its base profiles follow.
         container: the container that it is for.
         asked: who was said to read it.
         document: what is documented; only asked for where readers differ.
@@ -112,7 +119,8 @@ def load(
     Raises:
         BadInputError: no reader takes the file, or nobody can say what one makes of it.
     """
-    source = oci_profile.load(path)
+    deployed = _deployed(paths)
+    source = deployed.sources[0]
     if source.is_bundle and asked.engine not in {None, Engine.BUNDLE}:
         raise BadInputError(
             f"{source.path}: this is a bundle's configuration, which its runtime reads and no "
@@ -121,7 +129,12 @@ def load(
     known: dict[object, Compiled] = {}
     readings = [
         _reading(source, reader, container, known)
-        for reader in readers(asked, installed, is_bundle=source.is_bundle)
+        for reader in readers(
+            asked,
+            installed,
+            is_bundle=source.is_bundle,
+            is_of_operator=source.is_of_operator,
+        )
     ]
     first = next((one for one in readings if one.compiled is not None), None)
     if first is None or first.compiled is None:
@@ -135,12 +148,64 @@ def load(
         container.native,
         (
             *_disagreements(first, readings, document),
+            *_by_release(first, deployed, container, document),
             *advice(_introduction(source.path, first.reader, asked, where, installed)),
             *advice(_refusals(readings)),
-            *advice(first.compiled.findings),
+            *advice((*deployed.findings, *first.compiled.findings)),
         ),
         logged=(LOG_FLAG in first.compiled.flags,) * len(programs),
     )
+
+
+def _deployed(paths: Sequence[Path]) -> Deployed:
+    """The file that is read, where Kubernetes' operator makes it of others, too."""
+    deployed = operator.open_files(paths)
+    if deployed is not None:
+        return deployed
+    if len(paths) > 1:
+        raise BadInputError(
+            f"{shown(paths[0])}: only a SeccompProfile of Kubernetes' Security Profiles Operator "
+            f"has base profiles; name one file"
+        )
+    return Deployed((oci_profile.load(paths[0]),), ("",), ())
+
+
+def _by_release(
+    first: "_Reading",
+    deployed: Deployed,
+    container: ProfiledContainer,
+    document: Callable[[], Document],
+) -> Iterator[Finding]:
+    """A finding about the calls about which releases of the operator do not agree."""
+    for source, way in zip(deployed.sources[1:], deployed.ways[1:], strict=True):
+        other = _reading(source, first.reader, container, {})
+        if other.refusal is not None:
+            yield Finding(
+                f"with {way} no container would start: {other.refusal}", Weight.LIMITS, "releases"
+            )
+            continue
+        if other.meaning == first.meaning:
+            continue
+        asked = document()
+        compared = _compared(first.meaning, other.meaning, asked)
+        sentences = "; ".join(
+            f"{start} {way}" for start in _sentences(deployed.ways[0], compared.documented)
+        )
+        if sentences:
+            yield Finding(
+                f"releases of the operator do not agree: {sentences}; have the rules of the base "
+                f"profile in the profile itself",
+                Weight.LIMITS,
+                "releases",
+                tuple(compared.documented),
+            )
+        elif compared.elsewhere:
+            told = f": {listed(compared.others)}" if compared.others else ""
+            yield Finding(
+                f"releases of the operator do not agree about calls that no policy names{told}",
+                Weight.LIMITS if asked.everything else Weight.ADVICE,
+                "releases",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,13 @@ def _oci(rest: str, where: Surroundings) -> FilterStack:
             where.everything,
         )
 
+    names = rest.split(",")
+    if not all(names):
+        raise BadInputError(
+            f"oci:{shown(rest)}: a file name between the commas is empty: fill it in"
+        )
     return oci_file.load(
-        Path(rest),
+        [Path(name) for name in names],
         oci_file.ProfiledContainer(where.native, where.capabilities, where.kernel),
         where.asked,
         document,

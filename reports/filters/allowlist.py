@@ -305,20 +305,14 @@ def spo_yaml(request: ExportRequest) -> str:
 
 
 def _rule_as_yaml(one: CallRules, rule: OciRule) -> Iterator[str]:
-    """A rule of a SeccompProfile, which has the words of the runtime-spec but for the errno.
-
-    Raises:
-        BadInputError: it has an errno of its own.
-    """
-    if one.returns.action is Action.ERRNO:
-        raise BadInputError(
-            f"--format spo: a SeccompProfile has its errnos as text, which runtimes do not take, "
-            f"so that {one.name} cannot answer {one.returns}: take another format"
-        )
+    """A rule of a SeccompProfile: since release 0.8.1 its errno is a number, as in runtimes."""
     yield f"    - action: {one.returns.action.scmp}"
     yield "      names:"
     yield f"        - {json.dumps(one.name)}"
-    yield "      args:"
+    if one.returns.action is Action.ERRNO:
+        yield f"      errnoRet: {one.returns.data}"
+    if rule:
+        yield "      args:"
     for said in as_oci(rule):
         first, *others = said.items()
         yield f"        - {first[0]}: {first[1]}"

@@ -19,7 +19,7 @@ from probes.instrument.libseccomp import UNKNOWN
 __all__ = ["UNKNOWN", "Answer", "Order", "Refusal", "Rule", "ask", "version"]
 
 PROCESSOR_SECONDS: Final = 8
-"""How much processor time libseccomp may take for a profile: the longest that is taken needs 2 s."""
+"""How much processor time libseccomp may take; the longest profile that is taken needs 2 s."""
 
 SECONDS: Final = 12.0
 """How long it may take; more than its processor time, for other programs run as well."""

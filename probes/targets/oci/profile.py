@@ -207,10 +207,12 @@ class Source:
     Attributes:
         path: as a sentence can hold it.
         members: its top level.
+        is_of_operator: whether Kubernetes' Security Profiles Operator wrote it.
     """
 
     path: str
-    members: "_Members"
+    members: "Members"
+    is_of_operator: bool = False
 
     @property
     def is_bundle(self) -> bool:
@@ -332,20 +334,10 @@ def _replaced(
     )
 
 
-def _parsed(path: Path, document: "_Document") -> "_Members":
-    raw = read_file(path, MAX_PROFILE_BYTES, "a seccomp profile")
-    if len(raw) > MAX_PROFILE_BYTES:
-        raise BadInputError(
-            f"{document.path}: the file has more than {MAX_PROFILE_BYTES >> 20} MiB, so it is no "
-            f"seccomp profile; name one"
-        )
+def _parsed(path: Path, document: "_Document") -> "Members":
+    raw = read_bytes(path)
     try:
-        value = json.loads(
-            raw.decode(),
-            object_pairs_hook=_Members,
-            parse_int=_integer,
-            parse_constant=_constant,
-        )
+        value = parse_json(raw)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise BadInputError(
@@ -365,19 +357,46 @@ def _parsed(path: Path, document: "_Document") -> "_Members":
         raise BadInputError(
             f"{document.path}: this is no seccomp profile (its values are nested too deeply)"
         ) from error
-    if not isinstance(value, _Members):
+    if not isinstance(value, Members):
         raise BadInputError(
-            f"{document.path}: a seccomp profile is a JSON object, but this is {_kind(value)}; "
+            f"{document.path}: a seccomp profile is a JSON object, but this is {kind(value)}; "
             f"name one"
         )
     return value
 
 
-class _Members(list[tuple[str, object]]):
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that may be a profile.
+
+    Raises:
+        BadInputError: it cannot be read, or is too large.
+    """
+    raw = read_file(path, MAX_PROFILE_BYTES, "a seccomp profile")
+    if len(raw) > MAX_PROFILE_BYTES:
+        raise BadInputError(
+            f"{shown(path)}: the file has more than {MAX_PROFILE_BYTES >> 20} MiB, so it is no "
+            f"seccomp profile; name one"
+        )
+    return raw
+
+
+def parse_json(raw: bytes) -> object:
+    """What JSON says, its objects as ``Members``.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(
+        raw.decode(), object_pairs_hook=Members, parse_int=_integer, parse_constant=_constant
+    )
+
+
+class Members(list[tuple[str, object]]):
     """An object's members as they were written: a key may be there twice."""
 
 
-class _NoNumberError(Exception):
+class _NoNumberError(ValueError):
     """NaN or an infinity, which Python reads and JSON does not have."""
 
 
@@ -441,7 +460,7 @@ class _Object:
 
     __slots__ = ("_asked", "_document", "_members", "place")
 
-    def __init__(self, document: _Document, place: str, members: _Members) -> None:
+    def __init__(self, document: _Document, place: str, members: Members) -> None:
         self.place = place
         self._document = document
         self._asked: set[str] = set()
@@ -457,7 +476,7 @@ class _Object:
         return tuple(
             name
             for _, value in self._written(key)
-            if isinstance(value, _Members)
+            if isinstance(value, Members)
             for name, _ in value
         )
 
@@ -502,7 +521,7 @@ class _Object:
         found = self._written(key)
         for _, value in found:
             if value is not None and not isinstance(value, str):
-                raise self.refusal(key, f"must be text, but is {_kind(value)}")
+                raise self.refusal(key, f"must be text, but is {kind(value)}")
         if len(found) > 1:
             self._document.find(self.at(key), "is there more than once; nobody's filter heeds it")
 
@@ -516,7 +535,7 @@ class _Object:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise self.refusal(key, f"must be text, but is {_kind(value)}")
+            raise self.refusal(key, f"must be text, but is {kind(value)}")
         return value
 
     def whole(self, key: str, bits: int = 64) -> int | None:
@@ -525,7 +544,7 @@ class _Object:
         if value is None:
             return None
         if type(value) is not int:  # to Python, true is an int
-            raise self.refusal(key, f"must be a whole number, but is {_kind(value)}")
+            raise self.refusal(key, f"must be a whole number, but is {kind(value)}")
         if not 0 <= value < 1 << bits:
             raise self.refusal(key, f"must be a whole number from 0 to {(1 << bits) - 1}")
         return value
@@ -536,8 +555,8 @@ class _Object:
         if value is None:
             return []
         # An object's members are a list, too.
-        if not isinstance(value, list) or isinstance(value, _Members):
-            raise self.refusal(key, f"must be a list, but is {_kind(value)}")
+        if not isinstance(value, list) or isinstance(value, Members):
+            raise self.refusal(key, f"must be a list, but is {kind(value)}")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -545,7 +564,7 @@ class _Object:
         found: list[str] = []
         for index, entry in enumerate(self.entries(key)):
             if not isinstance(entry, str):
-                raise self.refusal(f"{key}[{index}]", f"must be text, but is {_kind(entry)}")
+                raise self.refusal(f"{key}[{index}]", f"must be text, but is {kind(entry)}")
             found.append(entry)
         return tuple(found)
 
@@ -569,8 +588,8 @@ class _Object:
         value = self.get(key)
         if value is None:
             return None
-        if not isinstance(value, _Members):
-            raise self.refusal(key, f"must be an object, but is {_kind(value)}")
+        if not isinstance(value, Members):
+            raise self.refusal(key, f"must be an object, but is {kind(value)}")
         return _Object(self._document, self.at(key), value)
 
     def children(self, key: str) -> list["_Object"]:
@@ -578,8 +597,8 @@ class _Object:
         found: list[_Object] = []
         for index, entry in enumerate(self.entries(key)):
             place = self.at(f"{key}[{index}]")
-            if not isinstance(entry, _Members):
-                raise self._document.refusal(place, f"must be an object, but is {_kind(entry)}")
+            if not isinstance(entry, Members):
+                raise self._document.refusal(place, f"must be an object, but is {kind(entry)}")
             found.append(_Object(self._document, place, entry))
         return found
 
@@ -591,8 +610,9 @@ class _Object:
                 self._document.ignored.setdefault(written[0][0], []).append(place)
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, _Members):
+def kind(value: object) -> str:
+    """The kind of a value in a sentence."""
+    if isinstance(value, Members):
         return "an object"
     if isinstance(value, bool):
         return "true" if value else "false"

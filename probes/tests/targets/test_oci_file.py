@@ -67,7 +67,7 @@ def read(  # noqa: PLR0913 - what a reading depends on; most tests give but one 
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     container = ProfiledContainer(X86[0], DOCKER_CAPABILITIES, (6, 1))
     document = Document(calls, tuple(arches), others, everything)
-    return load(path, container, asked or AskedReaders(), lambda: document, RELEASES.get)
+    return load([path], container, asked or AskedReaders(), lambda: document, RELEASES.get)
 
 
 def limit(found: FilterStack) -> Finding:

@@ -17,6 +17,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +34,8 @@ from probes.files import SUITE
 from probes.filters import bpf, partition
 from probes.filters.bpf import Program
 from probes.filters.comparison import Pair, StackComparison, compare, effect, run
-from probes.targets import builtin, started_container
+from probes.targets import builtin, oci_file, started_container
+from probes.targets.oci.reader import AskedReaders, Engine, Runtime, newest
 from probes.tests.support import oracles
 from probes.tests.support.machine import Machine, need, private_machine, static_root
 from reports.filters import allowlist
@@ -400,6 +402,25 @@ def test_the_operator_gets_the_same_profile(machine: str, profile: Profile) -> N
     wanted.pop("defaultErrnoRet", None)  # runtimes' default is EPERM, and the operator has none
     assert spec == wanted
     assert all(_SPO_ARCHITECTURES.fullmatch(name) for name in spec["architectures"])
+
+
+def _never(path: Path) -> oci_file.Document:
+    raise AssertionError(f"there is one reader of {path}, and so nothing to compare")
+
+
+@profiles
+def test_what_the_operator_gets_can_be_read_back(profile: Profile, tmp_path: Path) -> None:
+    """The exported profile is equal on a node, by the program and so in every answer."""
+    pytest.importorskip("yaml", reason="needs PyYAML")
+    request = request_for(profile)
+    found = []
+    for form in (ExportFormat.SPO, ExportFormat.OCI):
+        path = tmp_path / form
+        path.write_text(str(allowlist.export(request, form)))
+        container = oci_file.ProfiledContainer(request.arches[0], frozenset(), (6, 1))
+        asked = AskedReaders(newest(Engine.CONTAINERD), newest(Runtime.RUNC))
+        found.append(oci_file.load([path], container, asked, partial(_never, path)))
+    assert found[0].programs == found[1].programs
 
 
 @pytest.mark.parametrize("name", ["", "no", "A_b.c", "-x-", "n" * 300, "\u65e5", '"\n#: {'])

@@ -156,7 +156,7 @@ def reading(path: Path, asked: AskedReaders) -> FilterStack:
     kernel = compiler.kernel_version(os.uname().release)
     document = Document(CALLS, (NATIVE,))
     return load(
-        path, ProfiledContainer(NATIVE, DOCKER_CAPABILITIES, kernel), asked, lambda: document
+        [path], ProfiledContainer(NATIVE, DOCKER_CAPABILITIES, kernel), asked, lambda: document
     )
 
 
