@@ -2,7 +2,9 @@
 
 It stands alone in the guest, on the standard library only; ``/guest.json`` says what to do. Lines
 that begin with ``@@`` on the console are for ``probes.guest.runner``: how far it is, what it
-brings home, how it ended. All else there is what the commands print.
+brings home, how it ended. All else there is what the commands print, which is why commands have a
+terminal of their own: this process alone writes to the console, one whole line after the other. A
+command's line that begins with ``@@`` gets another ``@@`` in front.
 """
 
 import base64
@@ -11,6 +13,7 @@ import fcntl
 import io
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -24,8 +27,12 @@ OUT = "/out"
 _RB_POWER_OFF = 0x4321FEDC
 _RB_AUTOBOOT = 0x01234567
 _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFFLAGS, _IFF_UP = 0x8916, 0x891C, 0x8914, 0x1
+_MARK = b"@@"
 _LINE = 1000
+_LONGEST_LINE = 1 << 16
 _JOURNAL_SECONDS = 0.5
+_LOOK_SECONDS = 0.2
+_ALIVE_SECONDS = 10.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _console = threading.Lock()
@@ -36,6 +43,44 @@ def mark(*words: object) -> None:
     with _console:
         # The kernel writes there, too, and not always to the end of a line.
         print("\n@@" + " ".join(str(word) for word in words), flush=True)
+
+
+class CommandOutput:
+    """Writes what commands print to the console, in whole lines."""
+
+    def __init__(self) -> None:
+        """Starts with nothing to write."""
+        self._rest = b""
+        self._heard_since = time.monotonic()
+
+    def take(self, piece: bytes) -> None:
+        """Writes the lines that have come to their end.
+
+        Of a line that has not, as pytest's of dots, the runner only hears that it grows.
+        """
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            whole.append(self._rest)
+            self._rest = b""
+        if whole:
+            self._write(whole)
+        elif piece and time.monotonic() - self._heard_since > _ALIVE_SECONDS:
+            mark("ALIVE")
+            self._heard_since = time.monotonic()
+
+    def close(self) -> None:
+        """Writes the last line, which may lack its end."""
+        if self._rest:
+            self._write([self._rest])
+        self._rest = b""
+
+    def _write(self, lines: list[bytes]) -> None:
+        text = b"".join((_MARK if line.startswith(_MARK) else b"") + line + b"\n" for line in lines)
+        with _console:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.flush()
+        self._heard_since = time.monotonic()
 
 
 def uptime() -> str:
@@ -115,7 +160,7 @@ def send(name: str, data: bytes) -> None:
         return
     text = base64.b85encode(zlib.compress(data)).decode()
     with _console:
-        print("@@DATA", name, len(data), flush=True)
+        print(f"\n@@DATA {name} {len(data)}")
         for start in range(0, len(text), _LINE):
             print(text[start : start + _LINE])
         print("@@END", flush=True)
@@ -156,11 +201,15 @@ class GrowingFile:
 
 
 def run(command: list[str], job: dict[str, Any]) -> int:
-    """Runs a command to its end; its exit status."""
+    """Runs a command on a terminal of its own to its end; its exit status."""
+    ours, theirs = os.openpty()
+    fault, tell_fault = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
+            for number in (1, 2):
+                os.dup2(theirs, number)
             os.chdir(job["folder"])
             environment = {
                 "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -172,13 +221,47 @@ def run(command: list[str], job: dict[str, Any]) -> int:
             environment.update(job["environment"])
             os.execvpe(command[0], command, environment)
         except BaseException as error:  # noqa: BLE001 - a forked child must not return
-            mark("FAULT", "cannot run", command[0], repr(error))
+            os.write(tell_fault, f"cannot run {command[0]} {error!r}".encode())
         finally:
             os._exit(127)
+    os.close(theirs)
+    os.close(tell_fault)
+    over = threading.Event()
+    writer = threading.Thread(target=follow, args=(ours, over))
+    writer.start()
     while True:
         ended, status = os.wait()
         if ended == pid:
-            return os.waitstatus_to_exitcode(status)
+            break
+    over.set()
+    writer.join()
+    os.close(ours)
+    with os.fdopen(fault) as reasons:
+        if reason := reasons.read():
+            mark("FAULT", reason)
+    return os.waitstatus_to_exitcode(status)
+
+
+def follow(terminal: int, over: threading.Event) -> None:
+    """Writes to the console what comes from a terminal.
+
+    Args:
+        terminal: the descriptor of its other side.
+        over: set when the command has ended. What it has left running may hold the terminal open,
+            so only what is there by then is written.
+    """
+    output = CommandOutput()
+    while True:
+        last = over.is_set()
+        ready, _, _ = select.select([terminal], [], [], 0 if last else _LOOK_SECONDS)
+        try:
+            piece = os.read(terminal, 1 << 16) if ready else b""
+        except OSError:  # nobody has the other side any more
+            break
+        if last and not piece:
+            break
+        output.take(piece.replace(b"\r\n", b"\n"))
+    output.close()
 
 
 def main() -> None:

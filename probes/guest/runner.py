@@ -51,7 +51,11 @@ PYTEST: Final = (
 _INIT: Final = Path(__file__).with_name("init.py")
 _LAST_LINES: Final = 20
 _MARK: Final = "@@"
+_ENCODED: Final = re.compile(r"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]+")
+"""A line of what comes home over the console; anything else between two of them is the kernel's."""
+
 _PANIC: Final = re.compile(r"Kernel panic|Out of memory|Oops[: ]|Unable to mount root")
+_NO_END: Final = "it lacks its end"
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc")
 _FINIT_MODULE: Final = "finit_module"
 _DAEMON_SECONDS: Final = 5.0
@@ -317,16 +321,16 @@ class _Console:
         return ""
 
     def _take(self, line: str) -> None:
-        if self._data is not None:
-            if line == f"{_MARK}END":
-                name, lines = self._data
-                self._data = None
-                self._receive(name, "".join(lines))
-            else:
-                self._data[1].append(line)
-        elif line.startswith(_MARK):
+        if self._data is not None and line == f"{_MARK}END":
+            name, lines = self._data
+            self._data = None
+            self._receive(name, "".join(lines))
+        elif self._data is not None and _ENCODED.fullmatch(line):
+            self._data[1].append(line)
+        elif line.startswith(_MARK) and not line.startswith(_MARK * 2):
             self._note(line.removeprefix(_MARK).split())
         elif line:
+            line = line.removeprefix(_MARK)
             self._last = [*self._last[1 - _LAST_LINES :], line]
             if _PANIC.search(line) and not self._panic:
                 self._panic = line
@@ -335,6 +339,8 @@ class _Console:
     def _note(self, words: Sequence[str]) -> None:
         kind, *rest = words or ("",)
         if kind == "DATA" and rest:
+            if self._data is not None:
+                self._faults.append(f"what came over the console is damaged ({_NO_END})")
             self._data = (rest[0], [])
         elif kind == "ENDED":
             self._statuses.append(int(rest[1]))
@@ -426,4 +432,6 @@ def _lines(stream: IO[bytes], why_end: Callable[[float], str]) -> Iterator[str |
 
 
 def _text(line: bytes) -> str:
-    return _ESCAPES.sub("", line.decode(errors="replace")).rstrip("\r")
+    """A line as a terminal shows it in the end: what it went back over is gone."""
+    shown = _ESCAPES.sub("", line.decode(errors="replace")).rstrip("\r")
+    return shown.rpartition("\r")[2]

@@ -216,6 +216,118 @@ def test_what_grows_comes_home_while_it_grows(tmp_path: Path) -> None:
     assert (tmp_path / "home" / runner.JOURNAL_FILE).read_bytes() == b"one\ntwo\n"
 
 
+WITHOUT_PORTS = """
+from pathlib import Path
+from probes.guest import init
+init.port = lambda name: None
+init._JOURNAL_SECONDS = 0.01
+init._ALIVE_SECONDS = 0.1
+job = {{"folder": {folder!r}, "environment": {{}}}}
+growing = init.GrowingFile({journal!r})
+status = init.run([{python!r}, "-c", {command!r}], job)
+growing.close()
+init.mark("ENDED", 0, status, "2.0")
+"""
+"""A guest without virtio ports: all that it says goes over the console."""
+
+
+def first_process(folder: Path, command: str, python: str = sys.executable) -> str:
+    """The source of an emulator whose console is what the guest's own first process prints.
+
+    Args:
+        folder: has the journal.
+        command: the source of the Python program that the guest runs.
+        python: the interpreter that it runs it by.
+    """
+    code = WITHOUT_PORTS.format(
+        folder=str(folder), journal=str(folder / "grows"), python=python, command=command
+    )
+    return f"""
+    import subprocess
+    sys.stdout.write("@@UP 1.0\\n")
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-c", {code!r}], cwd={str(CHECKOUT)!r}, check=True)
+    sys.stdout.write({DONE.partition("2.0")[2]!r})
+    """
+
+
+DOTS = """
+import sys, time
+with open("grows", "w") as journal:
+    for line in range(3):
+        print(f"test_{line}.py ", end="")
+        for dot in range(20):
+            print(".", end="", flush=True)
+            journal.write("x" * 3000 + "\\n")
+            journal.flush()
+            time.sleep(0.01)
+        print(" [ 33%]")
+print("@@ -1,3 +1,3 @@")
+print("@@HOME 9")
+sys.stderr.write("no end of line")
+sys.exit(3)
+"""
+
+
+def test_a_journal_comes_whole_between_the_dots_of_a_command(tmp_path: Path) -> None:
+    """Both share one console where there are no virtio ports; what looks like a mark is none."""
+    ended, said = follow(tmp_path, first_process(tmp_path, DOTS))
+
+    assert not ended.fault
+    assert ended.statuses == (3,)
+    assert said == [
+        *(f"test_{number}.py {'.' * 20} [ 33%]" for number in range(3)),
+        *("@@ -1,3 +1,3 @@", "@@HOME 9", "no end of line"),
+    ]
+    journal = (tmp_path / "home" / runner.JOURNAL_FILE).read_text()
+    assert journal == ("x" * 3000 + "\n") * 60
+
+
+def test_a_line_that_grows_is_a_sign_of_life(tmp_path: Path) -> None:
+    dots = "import time\nfor _ in range(25): print('.', end='', flush=True); time.sleep(0.1)"
+    limits = Limits(deadline=60, silence=1.5)
+    ended, said = follow(tmp_path, first_process(tmp_path, dots), limits)
+
+    assert not ended.fault
+    assert said == ["." * 25]
+
+
+def test_a_command_that_leaves_programs_behind_is_not_waited_for(tmp_path: Path) -> None:
+    leaves = "import subprocess; subprocess.Popen(['sleep', '4']); print('done')"
+    began = time.monotonic()
+    ended, said = follow(tmp_path, first_process(tmp_path, leaves))
+
+    assert (ended.fault, ended.statuses, said) == ("", (0,), ["done"])
+    assert time.monotonic() - began < 3
+
+
+def test_a_command_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    ended, _ = follow(tmp_path, first_process(tmp_path, "", "/nowhere/python"))
+
+    assert "its first process failed: cannot run /nowhere/python FileNotFoundError" in ended.fault
+
+
+def test_what_the_kernel_says_amid_data_is_seen(tmp_path: Path) -> None:
+    cut = over_the_console("journal", b"x" * 100).replace("@@END\n", "")
+    ended, said = follow(tmp_path, f"sys.stdout.write({cut + 'Kernel panic - not syncing'!r})")
+
+    assert ended.fault == "its kernel gave up: Kernel panic - not syncing"
+    assert said == ["Kernel panic - not syncing"]
+
+
+def test_data_without_its_end_is_told(tmp_path: Path) -> None:
+    cut = over_the_console("journal", b"x" * 100).replace("@@END\n", "")
+    ended, _ = follow(tmp_path, f"sys.stdout.write({cut + DONE!r})")
+
+    assert ended.fault.endswith("over the console is damaged (it lacks its end)")
+
+
+def test_a_line_is_shown_as_a_terminal_shows_it(tmp_path: Path) -> None:
+    _, said = follow(tmp_path, "print('collecting ... \\rcollected 5 items')")
+
+    assert said == ["collected 5 items"]
+
+
 def test_an_emulator_that_is_missing_is_told_with_its_package(tmp_path: Path) -> None:
     made = guest(tmp_path, "", Limits())
     Path(made.machine.qemu).unlink()
