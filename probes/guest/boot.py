@@ -72,6 +72,15 @@ class DebianKernel:
     modules: Path
     origin: tuple[Package, ...]
 
+    @property
+    def release(self) -> str:
+        """The kernel's release, as its image or the folder of the image is called.
+
+        Up to Linux 6 Debian has it as ``boot/vmlinuz-RELEASE``, from 7 on as
+        ``usr/lib/modules/RELEASE/vmlinuz``.
+        """
+        return self.image.name.partition("-")[2] or self.image.parent.name
+
 
 @dataclass(frozen=True, slots=True)
 class Userland:

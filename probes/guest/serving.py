@@ -113,7 +113,7 @@ def serve_guests(
                     say(str(one), "getting its packages")
                     guest = choice.prepare(one, ask.cache, ask.limits)
                     made = _Served(_name(one), _free_port())
-                    say(str(one), f"booting {guest.kernel.image.name}")
+                    say(str(one), f"booting Linux {guest.kernel.release}")
                     boot = _Boot(guest, _job(made.port, ask.files), Path(home) / made.name, stop)
                     made.ended = pool.submit(boot.run, made, str(one), say)
                     served.append(made)

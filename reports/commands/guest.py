@@ -239,7 +239,7 @@ def _one(
         with making:  # two guests may be made of the same parts
             say("getting its packages")
             guest = choice.prepare(wanted, order.cache, order.limits)
-        say(f"booting {guest.kernel.image.name}")
+        say(f"booting Linux {guest.kernel.release}")
         ended = runner.run(guest, _job(order), home, say, stop)
     except InstrumentError as error:
         return _Outcome(wanted, ExitStatus.BROKEN, f"BROKEN: {error}")
@@ -292,16 +292,23 @@ def _judged(wanted: WantedGuest, order: _Order, home: Path, status: int, where: 
 def _outcome(
     guest: Guest, order: _Order, ended: Ended, home: Path, wanted: WantedGuest
 ) -> _Outcome:
+    partial = home / runner.JOURNAL_FILE
+    if ended.fault and partial.exists():
+        results.write(results.load_lost(partial), home / RECORD)
     times = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in ended.seconds.items())
-    where = f"{guest.kernel.image.name.partition('-')[2]}; {times}"
-    if ended.fault:
-        partial = home / runner.JOURNAL_FILE
-        if partial.exists():
-            results.write(results.load_lost(partial), home / RECORD)
-        last = f"; its last line: {ended.last[-1]}" if ended.last else ""
-        words = f"BROKEN: {ended.fault}{last}; {_verdict(home)} ({where})"
-        return _Outcome(wanted, ExitStatus.BROKEN, words)
-    return _judged(wanted, order, home, ended.statuses[-1], where)
+    where = f"{_release(guest, home)}; {times}"
+    if not ended.fault:
+        return _judged(wanted, order, home, ended.statuses[-1], where)
+    last = f"; its last line: {ended.last[-1]}" if ended.last else ""
+    words = f"BROKEN: {ended.fault}{last}; {_verdict(home)} ({where})"
+    return _Outcome(wanted, ExitStatus.BROKEN, words)
+
+
+def _release(guest: Guest, home: Path) -> str:
+    """The kernel's release, as its record says it; where there is none, as its image is called."""
+    if not (home / RECORD).exists():
+        return guest.kernel.release
+    return results.load(home / RECORD).environment.kernel.partition(" ")[0]
 
 
 def _verdict(home: Path) -> str:

@@ -196,6 +196,20 @@ def test_an_archive_that_is_not_there_is_told(
         packages.Archive("bookworm", "amd64", tmp_path).update()
 
 
+@pytest.mark.parametrize(
+    ("image", "release"),
+    [
+        ("boot/vmlinuz-6.1.0-50-5kc-malta", "6.1.0-50-5kc-malta"),
+        ("boot/vmlinux-6.12.117+deb13-riscv64", "6.12.117+deb13-riscv64"),
+        ("usr/lib/modules/7.2.13+deb14-amd64/vmlinuz", "7.2.13+deb14-amd64"),
+        ("usr/lib/modules/7.3-cloud-amd64/vmlinux", "7.3-cloud-amd64"),
+    ],
+)
+def test_a_kernel_has_its_release_wherever_its_image_is(image: str, release: str) -> None:
+    """As Debian's packages have them; from Linux 7 on the file's name says nothing."""
+    assert boot.DebianKernel(Path("/cache") / image, Path("/modules"), ()).release == release
+
+
 def module(folder: Path, name: str, *depends: str) -> None:
     info = f"\x7fELF\0license=GPL\0depends={','.join(depends)}\0name={name}\0"
     (folder / f"{name}.ko").write_bytes(info.encode())
