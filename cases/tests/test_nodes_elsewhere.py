@@ -20,7 +20,7 @@ import pytest
 from cases.tests.test_main_job import EMPTY_FILTER, check_complete
 from cases.tests.test_nodes import EACH, copied, files_of
 from probes.errors import ExitStatus
-from probes.guest import choice, runner, serve, serving
+from probes.guest import choice, emulators, serve, serving
 from probes.guest.runner import GuestJob, Limits
 from probes.tests.guest import test_runner as fakes
 from probes.tests.support.oracles import require
@@ -414,7 +414,7 @@ def test_this_machine_is_a_node_as_well(
 ) -> None:
     """Where a guest of its kind was asked for beside others."""
     instead_of_qemu(tmp_path, monkeypatch, f"{UP}time.sleep(99)", Limits())
-    monkeypatch.setattr(runner, "check_emulator", lambda _machine: None)
+    monkeypatch.setattr(emulators, "check", lambda _machine: None)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="s390x"))
     assert cli.run(["guest", "--serve", "--deadline=2", "s390x", "aarch64"]) == 0
     (line, *_) = capsys.readouterr().out.splitlines()

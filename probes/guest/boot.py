@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ from packaging.requirements import Requirement
 
 from probes import main_job
 from probes.errors import InstrumentError
-from probes.guest import cpio, packages
+from probes.guest import cpio, emulators, packages
 from probes.guest.cpio import ArchiveMember
 from probes.guest.machines import Machine
 from probes.guest.packages import Archive, Package
@@ -46,6 +45,16 @@ _LEFT_OUT: Final = re.compile(
     r"|.*/(gconv|__pycache__|lib2to3|ensurepip|idlelib|pydoc_data|config-3[^/]*|tkinter|turtledemo)"
     r"(/|$)|usr/lib/python3\.[0-9]+/test(/|$)|(etc|var)/.*"
 )
+_EMULATOR_LEAVES_OUT: Final = (
+    r"usr/share/(doc|man|lintian|locale|bug|info|applications|icons)(/|$)|(etc|var)/.*"
+    r"|.*/gconv(/|$)"
+)
+_EMULATOR_NEEDS_NOT: Final = re.compile(
+    r"(systemd|libsystemd-shared|seabios|ipxe-qemu|libasound2|gcc-\d+-base|openssl-provider"
+    r"|libc-gconv)"
+)
+"""What QEMU loads only for keyboards, sound and machines of a PC."""
+
 _LINKS: Final = ("bin", "sbin", "lib", "lib64")
 _FOLDERS: Final = ("dev", "proc", "sys", "tmp", "root", "etc", "run", "out", "suite")
 _SITE: Final = "usr/lib/python3/dist-packages"
@@ -109,7 +118,7 @@ def kernel(machine: Machine, suite: str, cache: Path) -> DebianKernel:
     origin = archive.kernel(machine.package)
     folder = cache / "kernels" / f"{machine.package}-{packages.digest(_RECIPE, origin)}"
     if not folder.exists():
-        with _made(folder) as making:
+        with packages.made(folder) as making:
             for package in archive.fetch(origin):
                 packages.unpack(package, making, _is_kernel_part)
             _expand_modules(making)
@@ -178,10 +187,34 @@ def userland(machine: Machine, suite: str, cache: Path) -> Userland:
     name = f"{suite}-{machine.userland}-{packages.digest(_RECIPE, origin)}.cpio"
     base = cache / "userlands" / name
     if not base.exists():
-        with _made(base) as making:
+        with packages.made(base) as making:
             _build_base(making, archive, origin, compiler)
     site = _site_layer(python, compiler, cache)
     return Userland((base, site), origin, compiler)
+
+
+def emulator(machine: Machine, cache: Path) -> tuple[str, ...]:
+    """The command of QEMU for a machine: this machine's own where it will do, else Debian's.
+
+    Raises:
+        InstrumentError: Debian's cannot be had.
+        BadInputError: it is not installed, a tool is missing, or the cache cannot be written.
+    """
+    emulators.check(machine)
+    if not machine.qemu_suite or emulators.is_new_enough(machine):
+        return (machine.qemu,)
+    architecture = packages.architecture_here()
+    archive = Archive(machine.qemu_suite, architecture, cache)
+    archive.update()
+    closure = archive.closure((machine.qemu_package,))
+    origin = tuple(each for each in closure if _EMULATOR_NEEDS_NOT.match(each.name) is None)
+    left_out = rf"{_EMULATOR_LEAVES_OUT}|usr/s?bin/(?!{machine.qemu}$)"
+    name = f"{machine.qemu}-{architecture}-{packages.digest(_RECIPE, origin)}"
+    folder = cache / "emulators" / name
+    if not folder.exists():
+        with packages.made(folder) as making:
+            _unpack_all(making, archive.fetch(origin), re.compile(left_out))
+    return (*packages.by_own_loader(folder, machine.qemu), "-L", f"{folder}/usr/share/qemu")
 
 
 def _python_version(origin: Sequence[Package]) -> str:
@@ -202,12 +235,12 @@ def _build_base(
         _pack(making, _base_entries(root))
 
 
-def _unpack_all(root: Path, files: Iterable[Path]) -> None:
+def _unpack_all(root: Path, files: Iterable[Path], left_out: re.Pattern[str] = _LEFT_OUT) -> None:
     for link in _LINKS:
         (root / "usr" / link).mkdir(parents=True)
         (root / link).symlink_to(f"usr/{link}")
     for package in files:
-        packages.unpack(package, root, lambda name: _LEFT_OUT.match(name) is None)
+        packages.unpack(package, root, lambda name: left_out.match(name) is None)
 
 
 def _base_entries(root: Path) -> Iterator[ArchiveMember]:
@@ -227,24 +260,11 @@ def _pack(place: Path, entries: Iterator[ArchiveMember]) -> None:
             archive.write(piece)
 
 
-@contextmanager
-def _made(place: Path) -> Iterator[Path]:
-    """Where something is made that appears at its place whole, or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as folder:
-        making = Path(folder) / place.name
-        if not place.suffix:
-            making.mkdir()
-        yield making
-        if not place.exists():  # somebody else may have been quicker
-            making.rename(place)
-
-
 def _compiler(python: str, suite: str, cache: Path) -> tuple[str, ...]:
     """An interpreter that runs here and compiles for that version of Python."""
     if python == f"{sys.version_info.major}.{sys.version_info.minor}":
         return (sys.executable, "-I", "-S")
-    architecture = _ran(("dpkg", "--print-architecture")).strip()
+    architecture = packages.architecture_here()
     archive = Archive(suite, architecture, cache)
     archive.update()
     origin = tuple(
@@ -252,16 +272,10 @@ def _compiler(python: str, suite: str, cache: Path) -> tuple[str, ...]:
     )
     folder = cache / "interpreters" / f"{suite}-{architecture}-{packages.digest(_RECIPE, origin)}"
     if not folder.exists():
-        with _made(folder) as making:
+        with packages.made(folder) as making:
             _unpack_all(making, archive.fetch(origin))
-    loader = next(iter(sorted(folder.rglob("ld-linux*.so.*"))), None)
-    libraries = sorted(str(path.parent) for path in folder.rglob("libc.so.6"))
-    if loader is None or not libraries:
-        raise InstrumentError(f"the Python of {suite} for {architecture} has no C library")
     home = f"PYTHONHOME={folder}/usr"
-    paths = ("--library-path", ":".join(libraries))
-    interpreter = f"{folder}/usr/bin/python{python}"
-    return ("env", home, str(loader), *paths, interpreter, "-S")
+    return ("env", home, *packages.by_own_loader(folder, f"python{python}"), "-S")
 
 
 def compile_python(folder: Path, there: Path, compiler: Sequence[str]) -> None:
@@ -308,7 +322,10 @@ def _site_layer(python: str, compiler: Sequence[str], cache: Path) -> Path:
     made_of = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()]
     place = cache / "sites" / f"python{python}-{packages.digest(_RECIPE, made_of)}.cpio"
     if not place.exists():
-        with _made(place) as making, tempfile.TemporaryDirectory(dir=making.parent) as folder:
+        with (
+            packages.made(place) as making,
+            tempfile.TemporaryDirectory(dir=making.parent) as folder,
+        ):
             root = Path(folder) / _SITE
             for name, path in files.items():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)

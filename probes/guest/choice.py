@@ -17,7 +17,7 @@ EVERY: Final = "all"
 
 FLEET: Final = (
     *("x86_64", "x86_64@bullseye", "x86_64@trixie", "x86_64@sid", "x32", "i386"),
-    *("aarch64", "arm", "armv7", "ppc64le", "s390x", "riscv64", "mips64el"),
+    *("aarch64", "arm", "armv7", "ppc64le", "s390x", "riscv64", "loongarch64", "mips64el"),
 )
 """Every machine with the kernel of its suite, and x86_64 with older and newer ones."""
 
@@ -84,9 +84,10 @@ def prepare(wanted: WantedGuest, cache: Path, limits: Limits) -> Guest:
         BadInputError: a tool is missing, or the cache cannot be written.
         InstrumentError: Debian's packages cannot be had.
     """
+    emulator = boot.emulator(wanted.machine, cache)
     kernel = boot.kernel(wanted.machine, wanted.kernel_suite, cache)
     userland = boot.userland(wanted.machine, wanted.userland_suite, cache)
-    return Guest(wanted.machine, kernel, userland, limits)
+    return Guest(wanted.machine, kernel, userland, limits, emulator)
 
 
 def default_cache() -> Path:

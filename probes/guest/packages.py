@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -287,6 +288,62 @@ def content(package: Path) -> Iterator[tarfile.TarFile]:
             raise InstrumentError(f"{package.name}: not a Debian package ({error})") from error
         finally:
             stream.close()
+
+
+@contextmanager
+def made(place: Path) -> Iterator[Path]:
+    """Where something is made that appears at its place whole, or not at all.
+
+    Args:
+        place: a file if its name has a suffix, else a folder.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as folder:
+        making = Path(folder) / place.name
+        if not place.suffix:
+            making.mkdir()
+        yield making
+        if not place.exists():  # somebody else may have been quicker
+            making.rename(place)
+
+
+def architecture_here() -> str:
+    """Debian's name for the architecture of this machine's programs.
+
+    Raises:
+        BadInputError: dpkg cannot tell.
+    """
+    try:
+        return subprocess.run(
+            ["dpkg", "--print-architecture"],  # noqa: S607 - on PATH
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_QUERY_SECONDS,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BadInputError(
+            "guests are made of Debian packages, and dpkg does not say of which architecture this "
+            "machine is; run: apt-get install dpkg"
+        ) from error
+
+
+def by_own_loader(root: Path, program: str) -> tuple[str, ...]:
+    """The command of an unpacked program that runs here with its own C library.
+
+    Args:
+        root: where the program was unpacked with all that it depends on.
+        program: its name.
+
+    Raises:
+        InstrumentError: the C library is not there.
+    """
+    loader = next(iter(sorted(root.rglob("ld-linux*.so.*"))), None)
+    libraries = sorted(str(path.parent) for path in root.rglob("libc.so.6"))
+    if loader is None or not libraries:
+        raise InstrumentError(f"{root.name} has no C library for {program}")
+    return (str(loader), "--library-path", ":".join(libraries), f"{root}/usr/bin/{program}")
 
 
 NeededPackage = Callable[[str], bool]

@@ -2,13 +2,11 @@
 
 import base64
 import binascii
-import contextlib
 import json
 import os
 import re
 import select
 import shutil
-import signal
 import subprocess
 import tarfile
 import tempfile
@@ -16,18 +14,17 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from probes import main_job
 from probes.arch import ARCHES
-from probes.errors import BadInputError, InstrumentError
-from probes.guest import boot, cpio
+from probes.errors import InstrumentError
+from probes.guest import boot, cpio, emulators
 from probes.guest.boot import DebianKernel, Userland
 from probes.guest.cpio import ArchiveMember
 from probes.guest.machines import Machine
-from probes.instrument import kernel
 
 MEMORY_MIB: Final = 1024
 DEADLINE_SECONDS: Final = 1800.0
@@ -58,7 +55,7 @@ _PANIC: Final = re.compile(r"Kernel panic|Out of memory|Oops[: ]|Unable to mount
 _NO_END: Final = "it lacks its end"
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1bc")
 _FINIT_MODULE: Final = "finit_module"
-_DAEMON_SECONDS: Final = 5.0
+_END_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.5
 
 _ABIS: Final = {
@@ -70,6 +67,7 @@ _ABIS: Final = {
     "s390x": "s390x",
     "riscv64": "riscv64",
     "mips64el": "mips64el",
+    "loong64": "loongarch64",
 }
 """The ABI of a Debian architecture's programs."""
 
@@ -130,19 +128,6 @@ class Limits:
     accelerator: str = "tcg"
 
 
-def check_emulator(machine: Machine) -> None:
-    """Refuses a machine whose emulator is not installed.
-
-    Raises:
-        BadInputError: with the line that installs it.
-    """
-    if shutil.which(machine.qemu) is None:
-        raise BadInputError(
-            f"the guest {machine.name} needs {machine.qemu}; "
-            f"run: apt-get install --no-install-recommends {machine.qemu_package}"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Guest:
     """A machine with what it boots.
@@ -152,12 +137,14 @@ class Guest:
         kernel: its kernel.
         userland: its root.
         limits: what it may take.
+        emulator: the command of QEMU; () for the machine's usual program.
     """
 
     machine: Machine
     kernel: DebianKernel
     userland: Userland
     limits: Limits
+    emulator: tuple[str, ...] = ()
 
 
 def run(
@@ -180,16 +167,18 @@ def run(
         BadInputError: the emulator is not installed.
         InstrumentError: the emulator cannot be started.
     """
-    check_emulator(guest.machine)
+    stop = stop or threading.Event()
+    if not guest.emulator:
+        emulators.check(guest.machine)
+        guest = replace(guest, emulator=(guest.machine.qemu,))
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="guest-") as scratch:
         folder = Path(scratch)
         modules = boot.in_load_order(guest.kernel.modules, _modules(guest.machine, job))
         _write_initrd(folder / _INITRD_FILE, guest, _job_entries(guest, modules, job))
-        command = _command(guest, folder, job)
         console = _Console(folder, home, say)
-        with _booted(command) as process:
-            fault = console.follow(process, guest.limits, stop or threading.Event())
+        with emulators.running(_command(guest, folder, job)) as process:
+            fault = console.follow(process, guest.limits, stop)
         return console.ended(fault)
 
 
@@ -240,7 +229,7 @@ def _command(guest: Guest, folder: Path, job: GuestJob) -> list[str]:
     machine = guest.machine
     append = f"console={machine.console} quiet loglevel=1 panic=-1 mitigations=off"
     command = [
-        machine.qemu,
+        *guest.emulator,
         *machine.options,
         *("-accel", guest.limits.accelerator, "-m", f"{guest.limits.memory}M", "-smp", "1"),
         *("-display", "none", "-no-reboot", "-nodefaults", "-serial", "stdio"),
@@ -258,30 +247,6 @@ def _command(guest: Guest, folder: Path, job: GuestJob) -> list[str]:
         rom = ",romfile=" if machine.bus == "pci" else ""
         command += ["-netdev", network, "-device", f"virtio-net-{machine.bus},netdev=n{rom}"]
     return command
-
-
-@contextlib.contextmanager
-def _booted(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The emulator, which is gone afterwards in any case."""
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=kernel.die_with_parent,  # noqa: PLW1509 - no lock of a thread's is taken
-        )
-    except OSError as error:
-        raise InstrumentError(f"{command[0]} cannot be started: {error.strerror}") from error
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(_DAEMON_SECONDS)
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 class _Console:
@@ -311,7 +276,7 @@ class _Console:
             if isinstance(line, _Timeout):
                 return line.words
             self._take(line)
-        status = process.wait(_DAEMON_SECONDS)
+        status = process.wait(_END_SECONDS)
         if self._panic:
             return f"its kernel gave up: {self._panic}"
         if self._faults:

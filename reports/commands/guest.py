@@ -14,7 +14,7 @@ from typing import Final
 from probes import files, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
-from probes.guest import choice, runner, serving
+from probes.guest import choice, emulators, runner, serving
 from probes.guest.choice import WantedGuest
 from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, GuestJob, Limits
@@ -134,7 +134,7 @@ def _guest(options: argparse.Namespace) -> Answer:
         raise BadInputError(f"--at-once {options.at_once}: at least one guest runs at a time")
     for one in wanted:
         if order.emulate or not one.is_native:
-            runner.check_emulator(one.machine)
+            emulators.check(one.machine)
     if options.serve:
         return _serve(wanted, order)
     outcomes = _all(wanted, order, options.at_once)

@@ -18,7 +18,7 @@ import pytest
 from probes import main_job
 from probes.errors import BadInputError
 from probes.files import SUITE
-from probes.guest import runner
+from probes.guest import emulators, runner
 from probes.guest.boot import DebianKernel, Userland
 from probes.guest.machines import Machine
 from probes.guest.runner import Ended, Guest, GuestJob, Limits
@@ -333,4 +333,4 @@ def test_an_emulator_that_is_missing_is_told_with_its_package(tmp_path: Path) ->
     Path(made.machine.qemu).unlink()
 
     with pytest.raises(BadInputError, match=r"apt-get install .* qemu-fake$"):
-        runner.check_emulator(made.machine)
+        emulators.check(made.machine)
