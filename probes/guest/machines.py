@@ -37,6 +37,8 @@ class Machine:
         qemu_suite: the Debian suite whose emulator serves where this machine's own is older than
             ``qemu_since``; "" where any will do.
         qemu_since: the first release of QEMU that boots the kernel.
+        kvm_on: uname(2)'s machine whose processors can run the kernel by KVM; "" where none can.
+        kvm_options: QEMU's options for that, where they are not ``options``.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Machine:
     bookworm_qemu_package: str = ""
     qemu_suite: str = ""
     qemu_since: int = 0
+    kvm_on: str = ""
+    kvm_options: tuple[str, ...] = ()
 
 
 _PC: Final = ("qemu-system-x86_64", "qemu-system-x86", ("-M", "pc", "-cpu", "max"), "ttyS0")
@@ -76,16 +80,20 @@ _CLOUD: Final = "linux-image-cloud-amd64"
 _CLOUD_ARM: Final = "linux-image-cloud-arm64"
 
 _ALL: Final = (
-    Machine("x86_64", "amd64", "amd64", _CLOUD, *_PC, native="x86_64"),
+    Machine("x86_64", "amd64", "amd64", _CLOUD, *_PC, native="x86_64", kvm_on="x86_64"),
     # Only the generic kernel is built with the x32 ABI, which is off unless it is asked for.
     Machine(
         *("x32", "amd64", "amd64", "linux-image-amd64", *_PC, "syscall.x32=y"),
+        kvm_on="x86_64",
     ),
-    Machine("i386", "i386", "amd64", _CLOUD, *_PC),
+    Machine("i386", "i386", "amd64", _CLOUD, *_PC, kvm_on="x86_64"),
     Machine(
         *("aarch64", "arm64", "arm64", _CLOUD_ARM, *_ARM64),
         native="aarch64",
+        kvm_on="aarch64",
+        kvm_options=("-M", "virt,gic-version=max", "-cpu", "host"),
     ),
+    # Not by KVM: many processors of that kind run no programs of 32 bits any more.
     Machine("arm", "armhf", "arm64", _CLOUD_ARM, *_ARM64),
     Machine(
         *("armv7", "armhf", "armhf", "linux-image-armmp-lpae"),
@@ -95,6 +103,8 @@ _ALL: Final = (
         *("ppc64le", "ppc64el", "ppc64el", "linux-image-powerpc64le"),
         *("qemu-system-ppc64", "qemu-system-ppc", _POWER, "hvc0"),
         native="ppc64le",
+        kvm_on="ppc64le",
+        kvm_options=("-M", "pseries", "-cpu", "host"),
     ),
     Machine(
         *("s390x", "s390x", "s390x", "linux-image-s390x"),
@@ -102,6 +112,8 @@ _ALL: Final = (
         bus="ccw",
         native="s390x",
         bookworm_qemu_package="qemu-system-misc",
+        kvm_on="s390x",
+        kvm_options=("-M", "s390-ccw-virtio", "-cpu", "host"),
     ),
     Machine(
         *("riscv64", "riscv64", "riscv64", "linux-image-riscv64"),
@@ -109,6 +121,8 @@ _ALL: Final = (
         suite="trixie",
         native="riscv64",
         bookworm_qemu_package="qemu-system-misc",
+        kvm_on="riscv64",
+        kvm_options=("-M", "virt", "-cpu", "host"),
     ),
     # Its kernel's image is packed by zstd, which QEMU up to 10.0 cannot unpack. The machine has no
     # keyboard controller, and the kernel falls over its ports.
@@ -120,6 +134,8 @@ _ALL: Final = (
         native="loongarch64",
         qemu_suite="sid",
         qemu_since=11,
+        kvm_on="loongarch64",
+        kvm_options=("-M", "virt", "-cpu", "max"),
     ),
     Machine(
         *("mips64el", "mips64el", "mips64el", "linux-image-5kc-malta"),

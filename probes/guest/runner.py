@@ -21,7 +21,8 @@ from typing import IO, Final
 from probes import main_job
 from probes.arch import ARCHES
 from probes.errors import InstrumentError
-from probes.guest import boot, cpio, emulators
+from probes.guest import acceleration, boot, cpio, emulators
+from probes.guest.acceleration import Accelerator
 from probes.guest.boot import DebianKernel, Userland
 from probes.guest.cpio import ArchiveMember
 from probes.guest.machines import Machine
@@ -33,6 +34,9 @@ SILENCE_SECONDS: Final = 300.0
 
 SUITE_FOLDER: Final = "suite"
 """Where the working tree is in a guest."""
+
+UP: Final = "up"
+"""The time at which a guest's kernel had started Python, among its ``seconds``."""
 
 OUT_FOLDER: Final = "/out"
 """What is brought home from a guest."""
@@ -103,12 +107,14 @@ class Ended:
         seconds: how long until the kernel had started Python, the guest was ready, each command
             had ended, and it was over, by name.
         last: the last lines of its console.
+        accelerator: how it ran: ``emulated``, ``by KVM``.
     """
 
     statuses: tuple[int, ...]
     fault: str
     seconds: Mapping[str, float]
     last: tuple[str, ...]
+    accelerator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +125,13 @@ class Limits:
         deadline: seconds from its start to its end.
         silence: seconds without a line on its console.
         memory: MiB.
-        accelerator: QEMU's: ``tcg`` emulates; ``kvm`` only where the machine is of its kind.
+        accelerator: QEMU's name of one, such as ``tcg``, which emulates; or ``AUTO``.
     """
 
     deadline: float = DEADLINE_SECONDS
     silence: float = SILENCE_SECONDS
     memory: int = MEMORY_MIB
-    accelerator: str = "tcg"
+    accelerator: str = acceleration.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +162,13 @@ def run(
 ) -> Ended:
     """Boots a guest, has it do a job, and unpacks what it leaves.
 
+    Where KVM was chosen because it seemed to work and the guest does not come up, it is emulated.
+
     Args:
         guest: what is booted.
         job: what it does.
         home: where the content of its ``/out`` goes, and ``journal`` if the job has one.
-        say: is told every line that a command prints.
+        say: is told every line that a command prints, and what KVM did not do.
         stop: ends the guest when it is set.
 
     Raises:
@@ -172,14 +180,38 @@ def run(
         emulators.check(guest.machine)
         guest = replace(guest, emulator=(guest.machine.qemu,))
     home.mkdir(parents=True, exist_ok=True)
+    asked = guest.limits.accelerator
+    chosen = acceleration.choose(guest.machine, guest.emulator, guest.kernel.image, asked)
+    if chosen.why:
+        say(f"{chosen.why}; so it is emulated")
+    ended = _attempt(guest, job, home, say, _How(chosen, stop))
+    came_up = not ended.fault or UP in ended.seconds
+    if came_up or stop.is_set() or asked != acceleration.AUTO or chosen.name != acceleration.KVM:
+        return ended
+    say(f"with KVM {ended.fault}; so it is emulated")
+    emulated = acceleration.of(guest.machine, acceleration.EMULATION)
+    return _attempt(guest, job, home, say, _How(emulated, stop))
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a guest runs, and what calls it off."""
+
+    accelerator: Accelerator
+    stop: threading.Event
+
+
+def _attempt(
+    guest: Guest, job: GuestJob, home: Path, say: Callable[[str], None], how: _How
+) -> Ended:
     with tempfile.TemporaryDirectory(prefix="guest-") as scratch:
         folder = Path(scratch)
         modules = boot.in_load_order(guest.kernel.modules, _modules(guest.machine, job))
         _write_initrd(folder / _INITRD_FILE, guest, _job_entries(guest, modules, job))
         console = _Console(folder, home, say)
-        with emulators.running(_command(guest, folder, job)) as process:
-            fault = console.follow(process, guest.limits, stop)
-        return console.ended(fault)
+        with emulators.running(_command(guest, folder, job, how.accelerator)) as process:
+            fault = console.follow(process, guest.limits, how.stop)
+        return replace(console.ended(fault), accelerator=str(how.accelerator))
 
 
 def _modules(machine: Machine, job: GuestJob) -> tuple[str, ...]:
@@ -225,13 +257,13 @@ JOURNAL_FILE: Final = "journal"
 """Where a guest's journal is at home."""
 
 
-def _command(guest: Guest, folder: Path, job: GuestJob) -> list[str]:
+def _command(guest: Guest, folder: Path, job: GuestJob, accelerator: Accelerator) -> list[str]:
     machine = guest.machine
     append = f"console={machine.console} quiet loglevel=1 panic=-1 mitigations=off"
     command = [
         *guest.emulator,
-        *machine.options,
-        *("-accel", guest.limits.accelerator, "-m", f"{guest.limits.memory}M", "-smp", "1"),
+        *accelerator.options,
+        *("-accel", accelerator.name, "-m", f"{guest.limits.memory}M", "-smp", "1"),
         *("-display", "none", "-no-reboot", "-nodefaults", "-serial", "stdio"),
         *("-kernel", str(guest.kernel.image), "-initrd", str(folder / _INITRD_FILE)),
         *("-append", f"{append} {machine.append}".strip()),
@@ -276,6 +308,8 @@ class _Console:
             if isinstance(line, _Timeout):
                 return line.words
             self._take(line)
+            if acceleration.INTERNAL_ERROR in line:
+                return f"it was stopped: {line}"
         status = process.wait(_END_SECONDS)
         if self._panic:
             return f"its kernel gave up: {self._panic}"

@@ -14,7 +14,7 @@ from typing import Final
 from probes import files, main_job
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
-from probes.guest import choice, emulators, runner, serving
+from probes.guest import acceleration, choice, emulators, runner, serving
 from probes.guest.choice import WantedGuest
 from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, GuestJob, Limits
@@ -107,7 +107,10 @@ def add(commands: Subparsers) -> None:
         "--memory", type=int, default=runner.MEMORY_MIB, metavar="MIB", help="default: %(default)s"
     )
     one.add_argument(
-        "--accelerator", default="tcg", metavar="NAME", help="QEMU's, such as kvm; default: tcg"
+        "--accelerator",
+        default=acceleration.AUTO,
+        metavar="NAME",
+        help="QEMU's, such as kvm, or tcg, which emulates; default: %(default)s, kvm if it works",
     )
     one.add_argument(
         "--emulate", action="store_true", help="boot a guest where the machine itself would do, too"
@@ -296,7 +299,7 @@ def _outcome(
     if ended.fault and partial.exists():
         results.write(results.load_lost(partial), home / RECORD)
     times = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in ended.seconds.items())
-    where = f"{_release(guest, home)}; {times}"
+    where = f"{_release(guest, home)}; {ended.accelerator}; {times}"
     if not ended.fault:
         return _judged(wanted, order, home, ended.statuses[-1], where)
     last = f"; its last line: {ended.last[-1]}" if ended.last else ""
