@@ -36,7 +36,10 @@ from probes.arch import (
 )
 from probes.errors import BadInputError, InstrumentError
 from probes.files import SUITE
+from probes.guest import choice, packages
+from probes.guest.packages import Archive
 from probes.tests.support.oracles import require
+from probes.tests.support.releases import unless_asked_for
 
 POLICY = SUITE / "cases" / "policies" / "container-restrictions.toml"
 USR = Path("/usr")
@@ -60,7 +63,7 @@ class Headers:
 
     Attributes:
         package: the Debian package.
-        folders: below /usr, the first that is there counts. From Debian 13 on one package has
+        folders: below usr/, the first that is there counts. From Debian 13 on one package has
             the headers of every ABI; before, each has its own.
         defines: the macros that a compiler for this ABI has built in.
         audit_token: the ABI's name in linux/audit.h.
@@ -73,10 +76,9 @@ class Headers:
     audit_token: str
     include: str = "asm/unistd.h"
 
-    @property
-    def folder(self) -> Path:
+    def folder(self, usr: Path) -> Path:
         """The folder with ``asm/`` that counts; the last one where there is none."""
-        paths = [USR / below for below in self.folders]
+        paths = [usr / below for below in self.folders]
         return next((path for path in paths if (path / "asm").exists()), paths[-1])
 
 
@@ -224,20 +226,20 @@ NOT_OURS: Mapping[str, Mapping[str, str]] = {
 """Known differences: what the headers define like a number but we do not list, and why."""
 
 
-def _installed(name: str) -> Headers:
+def _installed(name: str, usr: Path) -> Headers:
     """An ABI's headers, or what stands in for them."""
     headers = HEADERS[name]
-    if name == "loongarch64" and not headers.folder.exists():
+    if name == "loongarch64" and not headers.folder(usr).exists():
         return LOONGARCH64_BY_GENERIC_HEADERS
     return headers
 
 
-def _preprocessed(headers: Headers, *includes: str) -> dict[str, str]:
+def _preprocessed(headers: Headers, *includes: str, usr: Path = USR) -> dict[str, str]:
     """The macros after some includes, as a compiler for the ABI would see them."""
     compiler = require("gcc", "gcc")
-    folder = headers.folder
+    folder = headers.folder(usr)
     require(str(folder / "asm" / "unistd.h"), headers.package)
-    command = [compiler, "-E", "-dM", "-undef", "-nostdinc", f"-I{folder}", f"-I{USR}/include"]
+    command = [compiler, "-E", "-dM", "-undef", "-nostdinc", f"-I{folder}", f"-I{usr}/include"]
     command += [f"-D{define}" for define in headers.defines]
     source = "".join(f"#include <{include}>\n" for include in includes)
     done = subprocess.run(
@@ -266,10 +268,10 @@ def _value(macros: Mapping[str, str], expression: str) -> int:
 
 
 @cache
-def kernel_table(name: str) -> tuple[tuple[int, int], Mapping[str, int]]:
+def kernel_table(name: str, usr: Path = USR) -> tuple[tuple[int, int], Mapping[str, int]]:
     """The release (major, minor) of an ABI's headers, and the numbers that they define."""
-    headers = _installed(name)
-    macros = _preprocessed(headers, headers.include, "linux/version.h")
+    headers = _installed(name, usr)
+    macros = _preprocessed(headers, headers.include, "linux/version.h", usr=usr)
     code = _value(macros, "LINUX_VERSION_CODE")
     numbers = {
         macro.removeprefix(prefix): _value(macros, macro)
@@ -288,7 +290,11 @@ def _release(text: str) -> tuple[int, int]:
 @every_arch
 def test_numbers_are_those_of_the_kernels_headers(arch: Arch) -> None:
     """Every name has the headers' number, but for the listed differences."""
-    release, theirs = kernel_table(arch.name)
+    check_table(arch, USR)
+
+
+def check_table(arch: Arch, usr: Path) -> None:
+    release, theirs = kernel_table(arch.name, usr)
     brought_by = {**BROUGHT_BY, **BROUGHT_BY_ON.get(arch.name, {})}
     known: dict[str, tuple[int | None, int | None]] = {
         call: (arch.number(call), None)
@@ -307,6 +313,40 @@ def test_numbers_are_those_of_the_kernels_headers(arch: Arch) -> None:
     }
 
     assert found == known
+
+
+NEWER = ("sid", "experimental")
+"""Suites of Debian whose headers know every call of ours, and each ABI's in one package."""
+
+
+@cache
+def headers_of(suite: str) -> Path:
+    """The folder usr/ of a suite's kernel headers.
+
+    Raises:
+        SuiteError: they cannot be had.
+    """
+    archive = Archive(suite, packages.architecture_here(), choice.default_cache())
+    archive.update()
+    origin = [each for each in archive.closure(["linux-libc-dev"]) if each.name == "linux-libc-dev"]
+    folder = choice.default_cache() / "unpacked" / f"headers-{packages.digest(suite, origin)}"
+    if not folder.exists():
+        with packages.made(folder) as making:
+            for file in archive.fetch(origin):
+                packages.unpack(file, making, lambda _: True)
+    return folder / "usr"
+
+
+@every_arch
+@pytest.mark.parametrize("suite", [pytest.param(one, marks=unless_asked_for(one)) for one in NEWER])
+def test_numbers_are_those_of_the_newest_headers(arch: Arch, suite: str) -> None:
+    """Also those of calls that this machine's headers do not have yet, such as fchroot."""
+    if arch.name in GONE_BEFORE:
+        pytest.skip(f"{arch} is gone from the kernel")
+    usr = headers_of(suite)
+
+    check_table(arch, usr)
+    assert kernel_table(arch.name, usr)[0] >= (7, 0)
 
 
 @every_arch
