@@ -295,7 +295,7 @@ def why_unwritten(root: Path = Path("/")) -> str:
     Returns:
         One clause that says what to do; "" where the files give no reason.
     """
-    return _switched_off(root) or _not_logged(root)
+    return _not_built(root) or _switched_off(root) or _not_logged(root)
 
 
 def why_silent(root: Path = Path("/")) -> str:
@@ -322,6 +322,21 @@ def why_silent(root: Path = Path("/")) -> str:
     return (
         "the network namespace may not be the initial one, the only one in which records arrive "
         f"(share the host's), or {excluded}"
+    )
+
+
+def _not_built(root: Path) -> str:
+    """The finding about the kernel's own symbols.
+
+    The function that writes these records is of the part that audits calls, which some kernels with
+    auditing lack, such as Debian's of mips64el.
+    """
+    text = _read_text(root / "proc/kallsyms") or ""
+    if " audit_log_start\n" not in text or " audit_seccomp\n" in text:
+        return ""
+    return (
+        "this kernel was built without CONFIG_AUDITSYSCALL and writes no SECCOMP record; run the "
+        "suite on one that was built with it."
     )
 
 

@@ -335,18 +335,21 @@ def test_complete_means_that_every_event_arrived(random: Random, interest: list[
             assert batch.records[-1].comm == f"s{place}"
 
 
-def fake_root(
+def fake_root(  # noqa: PLR0913 - each is a fact of its own
     root: Path,
     *,
     cmdline: str = "quiet",
     logged: str = "kill_process log",
     net: str = "net:[1]",
     second: str = "sh",
+    symbols: str = "audit_log_start audit_seccomp",
 ) -> Path:
     """A directory with the files of /proc that a diagnosis looks at."""
     (root / "proc/sys/kernel/seccomp").mkdir(parents=True)
     (root / "proc/cmdline").write_text(cmdline + "\n", encoding="ascii")
     (root / "proc/sys/kernel/seccomp/actions_logged").write_text(logged + "\n", encoding="ascii")
+    lines = (f"0000000000000000 T {name}\n" for name in symbols.split())
+    (root / "proc/kallsyms").write_text("".join(lines), encoding="ascii")
     for process, target in (("self", net), ("1", "net:[1]"), ("2", "net:[3]")):
         (root / "proc" / process / "ns").mkdir(parents=True)
         (root / "proc" / process / "ns/net").symlink_to(target)
@@ -360,6 +363,13 @@ def fake_root(
         ({"cmdline": "ro audit=0 quiet"}, "booted with audit=0"),
         ({"cmdline": "audit=off"}, "booted with audit=off"),
         ({"cmdline": "audit=0", "logged": "trap"}, "booted with audit=0"),
+        ({"symbols": "audit_log_start"}, "was built without CONFIG_AUDITSYSCALL"),
+        (
+            {"symbols": "audit_log_start audit_seccomp_actions_logged", "cmdline": "audit=0"},
+            "was built without CONFIG_AUDITSYSCALL",
+        ),
+        ({"symbols": "", "cmdline": "audit=0"}, "booted with audit=0"),
+        ({"symbols": "vprintk", "logged": "log"}, "actions_logged lacks kill_process;"),
         ({"logged": "kill_process trap"}, "actions_logged lacks log;"),
         ({"logged": "log"}, "actions_logged lacks kill_process;"),
         ({"logged": ""}, "actions_logged lacks kill_process and log;"),
@@ -379,6 +389,13 @@ def test_diagnosis_in_the_initial_network_namespace(tmp_path: Path) -> None:
     """It is that of the kernel's own threads, so something else is the matter."""
     root = fake_root(tmp_path, net="net:[3]", second="kthreadd")
     assert why_silent(root) == "an audit rule may exclude the type SECCOMP (see auditctl -l)."
+
+
+def test_this_kernel_has_what_writes_records() -> None:
+    """The symbol is there under this very name wherever records arrive."""
+    if not Path("/proc/kallsyms").exists():
+        pytest.skip("this kernel does not show its symbols")
+    assert "CONFIG_AUDITSYSCALL" not in why_unwritten(Path("/"))
 
 
 def test_diagnosis_without_files(tmp_path: Path) -> None:
