@@ -146,7 +146,7 @@ def test_what_was_unpacked_runs_with_its_own_c_library(tmp_path: Path) -> None:
 @pytest.mark.guests
 @pytest.mark.skipif(
     "loongarch64" not in os.environ.get("SYSCALL_CONFORMANCE_GUESTS", ""),
-    reason="fetches an emulator: have SYSCALL_CONFORMANCE_GUESTS name loongarch64",
+    reason="fetches an emulator: set SYSCALL_CONFORMANCE_GUESTS=loongarch64",
 )
 def test_the_emulator_of_another_suite_runs_here() -> None:
     one = machines.get("loongarch64")
