@@ -296,6 +296,37 @@ def test_a_sibling_of_several_kinds_is_one_gap() -> None:
     assert "can start a process" in gap.sentence
 
 
+NAMESPACES = 0x7E020080
+EMPTY_MOUNT_NAMESPACE = 0x00100000
+"""UNSHARE_EMPTY_MNTNS of Linux 7.1: a new mount namespace without CLONE_NEWNS."""
+
+
+@pytest.mark.parametrize(
+    ("refused", "state"),
+    [
+        (NAMESPACES, GapState.OPEN),
+        (NAMESPACES & ~0x80 | EMPTY_MOUNT_NAMESPACE, GapState.OPEN),
+        (NAMESPACES | EMPTY_MOUNT_NAMESPACE, GapState.CLOSED),
+        # Whoever refuses nothing but namespaces refuses all of the power.
+        (0xFFFFFFFF, GapState.CLOSED),
+    ],
+    ids=str,
+)
+def test_a_namespace_without_a_flag_of_clone_is_one(refused: int, state: GapState) -> None:
+    number = ARCHES["x86_64"].numbers["unshare"]
+    program: bpf.Program = (
+        bpf.statement(bpf.LD_ABS, bpf.OFFSET_NR),
+        bpf.jump(bpf.JEQ, number, 0, 3),
+        bpf.statement(bpf.LD_ABS, 16),
+        bpf.jump(bpf.JSET, refused, 0, 1),
+        bpf.statement(bpf.RET_K, Action.KILL_PROCESS.value),
+        bpf.statement(bpf.RET_K, Action.ALLOW.value),
+    )
+    target = target_of("bpf", "the filter", {KILL: (program,)})
+    found = gaps.find(documenting("clone"), target, (KILL,), X86[:1], {})
+    assert by_name(found)["unshare", "x86_64"].state is state
+
+
 def test_socket_calls_have_socketcall_on_i386() -> None:
     for name in ("socket", "bind", "connect", "listen", "sendto"):
         own = documenting(name)
