@@ -1,10 +1,11 @@
-"""The target ``bpf:FILE``: programs as libseccomp, systemd and bubblewrap export them.
+"""The target ``bpf:FILE``: programs as libseccomp, systemd, bubblewrap and snapd export them.
 
 Such a file is the array of ``struct sock_filter`` that seccomp(2) takes, without a header, in the
-byte order of the machine that it is for.
+byte order of the machine that it is for; or one of snapd's, with a head and two of these arrays.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,8 @@ from probes.errors import BadInputError
 from probes.files import read
 from probes.filters import bpf
 from probes.filters.bpf import IllegalProgramError, Program
+from probes.targets import snap_profile
+from probes.targets.snap_profile import IllegalSnapProfileError
 from probes.text import shown
 
 MAX_INSTRUCTIONS_PER_PATH: Final = 32768
@@ -21,10 +24,28 @@ FILTER_PENALTY: Final = 4
 """Instructions that ``seccomp_attach_filter()`` adds for each filter but the newest."""
 
 _INSTRUCTION_SIZE: Final = 8
-_WHAT: Final = "a file of struct sock_filter, as seccomp_export_bpf(3) writes it"
+_WHAT: Final = (
+    "a file of struct sock_filter, as seccomp_export_bpf(3) writes it, or a .bin2 of snapd's"
+)
 
 
-def load(paths: Sequence[Path], *, big_endian: bool) -> tuple[Program, ...]:
+@dataclass(frozen=True, slots=True)
+class FilterFiles:
+    """The filters that files hold together.
+
+    Attributes:
+        programs: the filters, the oldest first.
+        logged: for each of them whether it is installed with SECCOMP_FILTER_FLAG_LOG; () where
+            none is.
+        unrestricted: the files that say that a snap gets no filter.
+    """
+
+    programs: tuple[Program, ...]
+    logged: tuple[bool, ...] = ()
+    unrestricted: tuple[Path, ...] = ()
+
+
+def load(paths: Sequence[Path], *, big_endian: bool) -> FilterFiles:
     """Reads programs that stack in the order of their files, the oldest first.
 
     The kernel counts the instructions of the stack after it has converted them, which makes them
@@ -40,7 +61,8 @@ def load(paths: Sequence[Path], *, big_endian: bool) -> tuple[Program, ...]:
     """
     if not paths:
         raise BadInputError(f"no file of a filter was named; name {_WHAT}")
-    programs = tuple(_load(path, big_endian=big_endian) for path in paths)
+    files = [_load(path, big_endian=big_endian) for path in paths]
+    programs = tuple(program for one in files for program in one.programs)
     total = sum(len(program) for program in programs) + FILTER_PENALTY * (len(programs) - 1)
     if total > MAX_INSTRUCTIONS_PER_PATH:
         raise BadInputError(
@@ -48,18 +70,46 @@ def load(paths: Sequence[Path], *, big_endian: bool) -> tuple[Program, ...]:
             f"{total} instructions, and the kernel takes {MAX_INSTRUCTIONS_PER_PATH}; "
             f"stack fewer files"
         )
-    return programs
+    flags = tuple(flag for one in files for flag in one.logged)
+    unrestricted = tuple(path for one in files for path in one.unrestricted)
+    return FilterFiles(programs, flags if any(flags) else (), unrestricted)
 
 
-def _load(path: Path, *, big_endian: bool) -> Program:
-    raw = read(path, bpf.MAX_INSTRUCTIONS * _INSTRUCTION_SIZE, _WHAT)
+def _load(path: Path, *, big_endian: bool) -> FilterFiles:
+    """The filters of one file, with a flag for each."""
+    raw = read(path, snap_profile.MAX_BYTES, _WHAT)
     if not raw:
         raise BadInputError(f"{shown(path)}: the file is empty; name {_WHAT}")
     if raw.lstrip()[:1] in {b"{", b"["}:
         raise BadInputError(f"{shown(path)}: this looks like JSON; a profile's word is oci:FILE")
+    if raw == snap_profile.NO_FILTER:
+        return FilterFiles((), (), (path,))
+    if raw.startswith(snap_profile.MAGIC):
+        return _of_a_snap(path, raw, big_endian=big_endian)
+    return FilterFiles((_program(shown(path), raw, big_endian=big_endian),), (False,))
+
+
+def _of_a_snap(path: Path, raw: bytes, *, big_endian: bool) -> FilterFiles:
+    try:
+        profile = snap_profile.parse(raw, big_endian=big_endian)
+    except IllegalSnapProfileError as error:
+        raise BadInputError(
+            f"{shown(path)}: snap-confine would refuse this file ({error}); have snapd write it"
+            " anew, or name another"
+        ) from error
+    if not profile.programs:
+        return FilterFiles((), (), (path,))
+    programs = tuple(
+        _program(f"{shown(path)}, its {name} filter", one, big_endian=big_endian)
+        for name, one in profile.programs.items()
+    )
+    return FilterFiles(programs, (True,) * len(programs))
+
+
+def _program(what: str, raw: bytes, *, big_endian: bool) -> Program:
     if len(raw) > bpf.MAX_INSTRUCTIONS * _INSTRUCTION_SIZE:
         raise BadInputError(
-            f"{shown(path)}: the file has more than {bpf.MAX_INSTRUCTIONS} instructions, the most "
+            f"{what}: the file has more than {bpf.MAX_INSTRUCTIONS} instructions, the most "
             f"that the kernel takes; name {_WHAT}"
         )
     try:
@@ -68,7 +118,7 @@ def _load(path: Path, *, big_endian: bool) -> Program:
     except IllegalProgramError as error:
         hint = _hint(raw, big_endian=big_endian)
         raise BadInputError(
-            f"{shown(path)}: the kernel would refuse this program ({error}); {hint}"
+            f"{what}: the kernel would refuse this program ({error}); {hint}"
         ) from error
     return program
 

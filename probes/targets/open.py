@@ -10,6 +10,7 @@ from probes.action import Profile
 from probes.arch import Arch
 from probes.documents import policy
 from probes.errors import BadInputError
+from probes.finding import Finding
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import bpf_file, builtin
@@ -75,8 +76,15 @@ def _bpf(rest: str, where: Surroundings) -> FilterStack:
             f"bpf:{shown(rest)}: a file name between the commas is empty: fill it in"
         )
     paths = [Path(name) for name in names]
-    programs = bpf_file.load(paths, big_endian=where.native.big_endian)
-    return FilterStack(shown(", ".join(names)), programs, where.native)
+    loaded = bpf_file.load(paths, big_endian=where.native.big_endian)
+    findings = tuple(
+        Finding(
+            f"{shown(path)}: the snap is unrestricted, and snap-confine installs no filter for it"
+        )
+        for path in loaded.unrestricted
+    )
+    description = shown(", ".join(names))
+    return FilterStack(description, loaded.programs, where.native, findings, logged=loaded.logged)
 
 
 # What only one kind of target needs is imported with it: the main job, which an emulated processor
