@@ -159,9 +159,11 @@ _OTHERS: Final = frozenset(
     {
         *("--build-arg", "--cap-add", "--cidfile", "--entrypoint", "--name", "--network"),
         *("--pid-file", "--restart", "--rm"),
+        *("--allow", "--oci-seccomp", "--quiet", "--seccomp-bpf-binary", "--seccomp-error-action"),
+        *("--seccomp_log", "--seccomp_policy", "--security"),
     }
 )
-"""Options of container engines, of which pages speak as well."""
+"""Options of container engines and sandboxes, of which pages speak as well."""
 
 
 def strange_options(text: str, known: frozenset[str]) -> list[str]:
@@ -216,6 +218,19 @@ def test_every_page_is_reached_from_readme_or_contributing() -> None:
     there = {str(path.relative_to(SUITE)) for path in (SUITE / "docs").glob("*.md")}
     led_to = listed_pages(README.read_text()) | listed_pages(CONTRIBUTING.read_text())
     assert there <= led_to
+
+
+def sandboxes(text: str) -> set[str]:
+    """The pages to which the page about targets leads as those of sandboxes."""
+    return {where for where, _ in markdown.section(text, "Sandboxes").links}
+
+
+def test_every_page_of_a_sandbox_is_reached_from_the_page_about_targets() -> None:
+    text = (SUITE / "docs/targets.md").read_text(encoding="utf-8")
+    there = {f"sandboxes/{path.name}" for path in (SUITE / "docs/sandboxes").iterdir()}
+    assert sandboxes(text) == there
+    for row in markdown.section(text, "Sandboxes").tables[0]:
+        assert sandboxes(markdown.without(text, row)) < there
 
 
 def test_a_page_that_is_not_listed_is_red() -> None:
