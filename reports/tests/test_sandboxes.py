@@ -4,11 +4,9 @@ In each a C program makes the documented calls by every ABI. What it gets to see
 reads off it by ``pid:N``, and what the page says must be the same.
 """
 
-import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +22,8 @@ from probes.tests.support.answers import Answers
 from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.oracles import require
 from reports.commands import main
-from reports.tests.support import format_oracles, markdown
+from reports.tests.support import markdown, sandboxes
+from reports.tests.support.sandboxes import HERE, Sandbox
 
 pytestmark = [
     pytest.mark.root("starts sandboxes and harvests their filters", machine="x86_64"),
@@ -37,25 +36,6 @@ PACKAGES: Final = ("apptainer", "firejail", "flatpak", "lxc", "minijail", "snapd
 """Of Debian sid; bookworm has no apptainer and no minijail, and an LXC that is older."""
 
 Rows = set[tuple[str, str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """A way to start a sandbox of this machine.
-
-    Attributes:
-        page: the page about it.
-        label: what its rows on the page are called.
-        command: what starts the program in it, whose path it gets.
-    """
-
-    page: str
-    label: str
-    command: Callable[[Path], Sequence[str]]
-
-    def __str__(self) -> str:
-        """Its name as a parameter."""
-        return f"{self.page}-{self.label}"
 
 
 def rows_of(page: str, label: str) -> Rows:
@@ -88,63 +68,7 @@ def judge(command: Sequence[str], folder: Path, free: Answers) -> Rows:
         return answers.rows(stack)
 
 
-# What bookworm and PyPI have.
-
-
-def _firejail(*options: str) -> Callable[[Path], Sequence[str]]:
-    def command(program: Path) -> Sequence[str]:
-        require("firejail", "firejail")
-        words = shlex.join(["firejail", "--noprofile", "--quiet", *options, str(program)])
-        script = f"mount -t tmpfs tmpfs /run; exec {words}"
-        return ["unshare", "--mount", "--uts", "--ipc", "sh", "-c", script]
-
-    return command
-
-
-def _nsjail(policy: str) -> Callable[[Path], Sequence[str]]:
-    def command(program: Path) -> Sequence[str]:
-        jail = Path(format_oracles.module("nsjail").__file__).parent / "bin/nsjail"
-        options = ("-Mo", "-Q", "--disable_rlimits", "-c", "/", "--seccomp_string", policy)
-        return [str(jail), *options, "--", str(program)]
-
-    return command
-
-
-_SANDLOCK: Final = """\
-import sys
-from sandlock import Sandbox
-Sandbox(fs_readable=["/"], fs_writable=["/dev"]).run_interactive(sys.argv[1:])
-"""
-
-
-def _sandlock(program: Path) -> Sequence[str]:
-    format_oracles.module("sandlock")
-    return [sys.executable, "-c", _SANDLOCK, str(program)]
-
-
-def _sandbox_runtime(program: Path) -> Sequence[str]:
-    """What its command has bubblewrap run first; by itself, for the rest makes no filter."""
-    place = "node_modules/@anthropic-ai/sandbox-runtime/vendor/seccomp/x64/apply-seccomp"
-    applied = format_oracles.stored(format_oracles.STORE / place)
-    return ["unshare", "--mount", "--uts", "--ipc", str(applied), str(program)]
-
-
-KAFEL: Final = (
-    "POLICY p { ERRNO(1) { acct, kcmp, mount, umount, newuname, sysctl },"
-    " KILL { swapon }, TRAP(1) { reboot } } USE p DEFAULT ALLOW"
-)
-
-HERE: Final = (
-    Sandbox("firejail", "--seccomp", _firejail("--seccomp")),
-    Sandbox(
-        "firejail",
-        "--seccomp --seccomp-error-action=kill",
-        _firejail("--seccomp", "--seccomp-error-action=kill"),
-    ),
-    Sandbox("nsjail", "the example, DEFAULT ALLOW", _nsjail(KAFEL)),
-    Sandbox("sandlock", "always", _sandlock),
-    Sandbox("sandbox-runtime", "always", _sandbox_runtime),
-)
+# What bookworm, PyPI and npm have.
 
 
 @pytest.mark.parametrize("sandbox", HERE, ids=str)
@@ -253,7 +177,8 @@ def test_a_process_with_another_filter_disagrees(
 
 def test_every_page_is_tested_and_every_row() -> None:
     """A page that says what no test holds, or a row, is red."""
-    source = Path(__file__).read_text(encoding="utf-8")
+    files = (Path(__file__), Path(sandboxes.__file__))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     for page in PAGES.glob("*.md"):
         tables = [
             table

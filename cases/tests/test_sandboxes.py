@@ -1,0 +1,96 @@
+"""Whole runs against others' sandboxes: their verdicts are what a C program gets to see."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from probes.errors import ExitStatus
+from probes.files import SUITE
+from probes.tests.support import answers
+from probes.tests.support.answers import Answers
+from reports.tests.support import job
+from reports.tests.support.job import ALONE
+from reports.tests.support.sandboxes import HERE, KAFEL_LABEL, Sandbox
+
+pytestmark = [
+    pytest.mark.root("starts sandboxes and reads records", machine="x86_64"),
+    pytest.mark.containers,
+]
+
+SNAP: Final = SUITE / "probes/tests/data/acct-denied.bin2"
+"""Allows read, write, exit_group and acct, and denies acct."""
+
+JUDGED: Final = tuple(one for one in HERE if one.label in {"--seccomp", KAFEL_LABEL})
+"""Those that differ between ABIs most: a whole run takes seconds."""
+
+EPERM: Final = "1"
+
+
+def expected(seen: Answers, free: Answers) -> dict[tuple[str, str], str]:
+    """What *denies* must be for each call of which the program can tell."""
+    return {
+        (abi.name, name): "passed" if seen[word] == EPERM else "failed"
+        for word, (abi, name) in answers.calls().items()
+        if seen[word] != EPERM or free[word] != EPERM
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sandbox", JUDGED, ids=str)
+def test_denies_is_what_a_program_in_the_sandbox_sees(sandbox: Sandbox, tmp_path: Path) -> None:
+    program = answers.program(tmp_path)
+    for folder in ("free", "in"):
+        (tmp_path / folder).mkdir()
+    free = answers.unconfined(program, tmp_path / "free")
+    with answers.running(sandbox.command(program), tmp_path / "in") as inside:
+        ended = job.run(
+            tmp_path / "r",
+            f"--target=pid:{inside.pid}",
+            *("--profile=errno", *ALONE, "-k", "test_denies"),
+        )
+
+    cells = [cell for cell in ended.cells if cell["claim"] == "denies"]
+    found = {(cell["arch"], cell["syscall"]): cell["outcome"] for cell in cells}
+    wanted = expected(inside.answers, free)
+    assert ended.status == ExitStatus.NOT_CONFORMANT, ended.output
+    assert {key: found[key] for key in wanted} == wanted
+    assert Counter(wanted.values())["failed"] > 10
+    assert len(wanted) > 140
+
+
+def test_a_snap_s_file_is_judged_with_both_filters_and_their_flag(tmp_path: Path) -> None:
+    """EACCES is not EPERM, and snap-confine has refusals recorded."""
+    ended = job.run(
+        tmp_path,
+        f"--target=bpf:{SNAP}",
+        *("--profile=errno", "--arch=x86_64", *ALONE, "-k", "acct or kcmp"),
+    )
+    found = {(cell["claim"], cell["syscall"]): cell for cell in ended.cells}
+    assert ended.status == ExitStatus.NOT_CONFORMANT, ended.output
+    assert found["denies", "kcmp"]["outcome"] == found["is proved", "kcmp"]["outcome"] == "passed"
+    assert found["denies", "acct"]["outcome"] == "failed"
+    assert "the filter answered ERRNO(EACCES)" in found["denies", "acct"]["sentence"]
+    for name in ("acct", "kcmp"):
+        assert found["is silent", name]["outcome"] == "failed"
+        assert "left an audit record, code=0x50000" in found["is silent", name]["sentence"]
+
+
+def test_an_unrestricted_snap_fails(tmp_path: Path) -> None:
+    path = tmp_path / "snap.bin2"
+    path.write_bytes(b"SC\x01\x01".ljust(128, b"\0"))
+    options = ("--profile=errno", "--arch=x86_64", *ALONE, "-k", "acct")
+    ended = job.run(tmp_path / "r", f"--target=bpf:{path}", *options)
+    assert ended.status == ExitStatus.NOT_CONFORMANT, ended.output
+    assert ended.outcomes(claim="denies") == {"failed": 1}
+    assert "the snap is unrestricted" in ended.text("summary.md")
+
+
+def test_a_cut_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "snap.bin2"
+    path.write_bytes(SNAP.read_bytes()[:-8])
+    ended = job.run(tmp_path / "r", f"--target=bpf:{path}", "--profile=errno", *ALONE)
+    assert ended.status == ExitStatus.USAGE, ended.output
+    assert "snap-confine would refuse this file" in ended.output
+    assert "Traceback" not in ended.output
