@@ -17,6 +17,7 @@ from probes.targets.words import (
     OPTIONS,
     RUNTIME_ARG,
     RUNTIME_COMMAND,
+    RUNTIME_ENDPOINT,
     SECCOMP,
     ContainerOptions,
     start,
@@ -50,6 +51,7 @@ def read(config: pytest.Config) -> RunOptions:
             Path(path(config, SECCOMP)) if config.getoption(SECCOMP) else None,
             config.getoption(RUNTIME_ARG.replace("-", "_")),
             config.getoption(RUNTIME_COMMAND.replace("-", "_")),
+            config.getoption(RUNTIME_ENDPOINT.replace("-", "_")),
         ),
     )
 

@@ -448,7 +448,7 @@ def given(wanted: RunOptions) -> order.Order:
 def test_order_survives_the_way(tmp_path: Path) -> None:
     (tmp_path / "one.bpf").write_bytes(b"1")
     (tmp_path / "two.bpf").write_bytes(b"2")
-    start = Start(tmp_path / "one.bpf", ("-x",), ("podman", "-y"))
+    start = Start(tmp_path / "one.bpf", ("-x",), ("podman", "-y"), "unix:///z")
     container = ContainerOptions("all", "6.1", "podman", "crun")
     words = RunOptions(
         policy=POLICY,

@@ -60,6 +60,7 @@ class Order:
             "seccomp": None if start.seccomp is None else str(start.seccomp),
             "arguments": list(start.arguments),
             "command": list(start.command),
+            "endpoint": start.endpoint,
             "granted": self.granted.to_plain(),
             "anonymous": self.anonymous,
             "files": dict(self.files),
@@ -77,7 +78,9 @@ class Order:
             target=name.read_of_run(plain["target"]),
             audit_source=source.read(plain["audit_source"]),
             container=ContainerOptions(*plain["container"]),
-            start=Start(seccomp, tuple(plain["arguments"]), tuple(plain["command"])),
+            start=Start(
+                seccomp, tuple(plain["arguments"]), tuple(plain["command"]), plain["endpoint"]
+            ),
         )
         granted = Granted.from_plain(plain["granted"])
         return cls(options, granted, plain["anonymous"], dict(plain["files"]), plain["suite"])

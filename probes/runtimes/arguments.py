@@ -17,7 +17,7 @@ from typing import Final
 
 from probes.errors import BadInputError
 from probes.runtimes.known import OF_IMAGES
-from probes.text import shown
+from probes.text import did_you_mean, in_brackets, shown
 
 _TRUE: Final = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})
 """How a flag of docker or podman is set; "" stands for one without a value."""
@@ -291,6 +291,8 @@ NETWORK: Final = "network"
 READ_ONLY: Final = "read-only"
 ENTRYPOINT: Final = "entrypoint"
 ENVIRONMENT: Final = "env"
+DEFAULT_SECCOMP: Final = "seccomp"
+"""ctr's flag for containerd's default profile."""
 _POLICY: Final = "seccomp-policy"
 _ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {"net": NETWORK, "net-alias": "network-alias"}
@@ -478,6 +480,74 @@ _BWRAP_REFUSED: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+_CTR_FLAGS: Final = frozenset(
+    (
+        *("rm", "null-io", "detach", "runc-systemd-cgroup", "remap-labels", "cni", "net-host"),
+        *("privileged", "read-only", "tty", "allow-new-privs", "rootfs", "no-pivot", "help"),
+        *("enable-cfs", DEFAULT_SECCOMP),
+    )
+)
+
+_CTR_REFUSED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "seccomp-profile": "give the profile by --seccomp, so that the report names it",
+        "config": "a bundle's configuration would bring its own profile: judge it by the runtime"
+        " runc or crun",
+        "rootfs": "whether it is a root file system is seen by what stands in the target: leave it"
+        " out",
+        "runc-root": f"what ctr would start there cannot be removed again: {_LEAVE_OUT}",
+        "help": _ASKS,
+    }
+)
+
+_OF_CTR: Final = _Grammar(
+    _as_go,
+    _CTR_FLAGS,
+    {"d": "detach", "t": "tty", "c": "config", "h": "help"},
+    left_out=frozenset(
+        ("rm", "null-io", "detach", "tty", "log-uri", "fifo-dir", "pid-file", "cwd")
+    ),
+    refused=_CTR_REFUSED,
+)
+
+POD_SECCOMP: Final = "pod-seccomp"
+CONTAINER_SECCOMP: Final = "container-seccomp"
+SECCOMP_DEFAULT: Final = "seccomp-default"
+BARE: Final = "bare"
+PAUSE: Final = "pause"
+PRIVILEGED: Final = "privileged"
+RUNTIME_HANDLER: Final = "runtime-handler"
+CGROUP_PARENT: Final = "cgroup-parent"
+CAP_ADD: Final = "cap-add"
+CAP_DROP: Final = "cap-drop"
+ANNOTATION: Final = "annotation"
+
+_CRI_FLAGS: Final = frozenset({SECCOMP_DEFAULT, BARE, PAUSE, PRIVILEGED})
+_CRI_NAMES: Final = (
+    *(POD_SECCOMP, CONTAINER_SECCOMP, SECCOMP_DEFAULT, BARE, PAUSE, PRIVILEGED),
+    *(RUNTIME_HANDLER, CGROUP_PARENT, NETWORK, CAP_ADD, CAP_DROP, ANNOTATION),
+)
+"""What can be said about a pod that is started: no program reads these words but the suite."""
+
+
+def _as_cri(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
+    """Reads what a pod is to be like."""
+    for one in _as_pflag(grammar, words):
+        if one.name not in _CRI_NAMES:
+            hint = in_brackets(did_you_mean(one.name, _CRI_NAMES))
+            raise _refusal(
+                one.words,
+                f"no such word about a pod{hint}: it is --{', --'.join(_CRI_NAMES[:-1])} or"
+                f" --{_CRI_NAMES[-1]}",
+            )
+        if bool(one.value) is (one.name in _CRI_FLAGS):
+            takes = "takes no value" if one.value else "a value is missing behind it"
+            raise _refusal(one.words, takes)
+        yield one
+
+
+_OF_CRI: Final = _Grammar(_as_cri, _CRI_FLAGS)
+
 _GRAMMARS: Final[Mapping[str, _Grammar]] = MappingProxyType(
     {
         "docker": _OF_IMAGE,
@@ -485,6 +555,8 @@ _GRAMMARS: Final[Mapping[str, _Grammar]] = MappingProxyType(
         "runc": _OF_RUNC,
         "crun": _OF_CRUN,
         "bwrap": _Grammar(_as_bwrap, _BWRAP_FLAGS, refused=_BWRAP_REFUSED, counts=_BWRAP_COUNTS),
+        "containerd": _OF_CTR,
+        "cri": _OF_CRI,
     }
 )
 

@@ -10,7 +10,7 @@ from probes import files
 from probes.errors import BadInputError, InstrumentError
 from probes.runtimes import arguments
 from probes.runtimes.command import JOB_SECONDS, kill
-from probes.runtimes.wanted import Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MADE_BY_BWRAP: Final = ("proc", "dev", "tmp")
@@ -115,6 +115,10 @@ class Sandbox:
         """The program that bwrap was handed, which loads it as it is."""
         seccomp = self._wanted.seccomp
         return InForce("no profile" if seccomp is None else shown(seccomp.name))
+
+    def beside(self) -> Beside:
+        """Nothing: bwrap is the sandbox."""
+        return Beside()
 
     def remove(self) -> None:
         """Ends the sandbox: its process ends with bwrap."""

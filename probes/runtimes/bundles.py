@@ -11,7 +11,7 @@ from probes import files
 from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.command import JOB_SECONDS
-from probes.runtimes.wanted import Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -95,6 +95,10 @@ class BundleContainer:
     def in_force(self) -> InForce:
         """The profile of the configuration that the runtime was given."""
         return self._in_force
+
+    def beside(self) -> Beside:
+        """Nothing: the runtime starts no more than the container."""
+        return Beside()
 
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""

@@ -23,9 +23,11 @@ from probes.runtimes import holder
 from probes.runtimes.bubblewrap import Sandbox
 from probes.runtimes.bundles import BundleContainer
 from probes.runtimes.command import OWN_WORDS
+from probes.runtimes.containerd import ContainerdContainer
+from probes.runtimes.cri.pod import StartedPod
 from probes.runtimes.images import ImageContainer
 from probes.runtimes.known import OF_IMAGES
-from probes.runtimes.wanted import Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 START_SECONDS: Final = 30.0
@@ -64,6 +66,12 @@ class Container(Protocol):
     def in_force(self) -> InForce:
         """The profile that the runtime used, by what it did and not by what it was asked for."""
 
+    def beside(self) -> Beside:
+        """What the runtime has started with the container, where that is more than the container.
+
+        It is asked once the container runs.
+        """
+
     def remove(self) -> None:
         """Removes the container and all that was made for it, at any time, also repeatedly."""
 
@@ -75,6 +83,8 @@ _MAKERS: Final[Mapping[str, Callable[[Wanted, Holder], Container]]] = MappingPro
         "docker": ImageContainer,
         "podman": ImageContainer,
         "bwrap": Sandbox,
+        "containerd": ContainerdContainer,
+        "cri": StartedPod,
     }
 )
 
@@ -94,6 +104,9 @@ class Held:
         first_pid: the first process, by our pid.
         others: its other processes, such as an init that the runtime put before the first one.
         settled: whether none of these came or went while they were read.
+        beside: processes that the runtime started beside the container, each with a phrase about
+            it.
+        notes: what else the runtime's side has to say.
     """
 
     version: str
@@ -106,6 +119,8 @@ class Held:
     first_pid: int = 0
     others: tuple[Harvest, ...] = ()
     settled: bool = True
+    beside: tuple[tuple[Harvest, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def hold(wanted: Wanted) -> Held:
@@ -122,6 +137,7 @@ def hold(wanted: Wanted) -> Held:
         by_exec = running.executed_process(pid)
         executed = None if by_exec is None else _filters(by_exec)
         container = running.container
+        beside = container.beside()
         return Held(
             version=shown(container.version()),
             digest=shown(container.digest()),
@@ -133,6 +149,8 @@ def hold(wanted: Wanted) -> Held:
             first_pid=pid,
             others=others.processes,
             settled=others.settled,
+            beside=tuple((harvest.filters_of(pid), words) for pid, words in beside.processes),
+            notes=beside.notes,
         )
 
 

@@ -11,7 +11,7 @@ from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.command import JOB_SECONDS
 from probes.runtimes.creation import ID, Creation
-from probes.runtimes.wanted import Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -172,6 +172,10 @@ class ImageContainer:
             if found.get("name") == "seccomp" and found.get("profile", "") not in _BUILT_IN:
                 return f"the docker daemon's own profile {shown(found['profile'])}"
         return "docker's default profile"
+
+    def beside(self) -> Beside:
+        """Nothing: the engine starts no more than the container."""
+        return Beside()
 
     def remove(self) -> None:
         """Removes the container, whether it runs, is only made, or never was."""

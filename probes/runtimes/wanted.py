@@ -2,13 +2,17 @@
 
 import io
 import os
+import shlex
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from probes.errors import BadInputError
 from probes.runtimes.command import RuntimeCommand
+from probes.runtimes.known import BY_ENDPOINT, BY_NAME
+from probes.text import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +23,34 @@ class Start:
         seccomp: the profile; None for the runtime's default.
         arguments: further words for the command that makes the container.
         command: how the runtime's program is called; empty for its usual name.
+        endpoint: the socket of the runtime's daemon; "" for its usual one.
     """
 
     seccomp: Path | None = None
     arguments: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    endpoint: str = ""
 
     def wanted(self, runtime: str, subject: str) -> "Wanted":
-        """A container of an image, a bundle or a root file system under a runtime."""
-        program = RuntimeCommand(runtime, self.command or (runtime,))
-        return Wanted(program, subject, self.seccomp, self.arguments)
+        """A container of an image, a bundle or a root file system under a runtime.
+
+        Raises:
+            BadInputError: an option has no meaning for the runtime.
+        """
+        known = BY_NAME[runtime]
+        if self.command and not known.command:
+            raise BadInputError(
+                f"--runtime-command {shown(shlex.join(self.command))}: {runtime} is no program but"
+                " a socket: name it by --runtime-endpoint"
+            )
+        if self.endpoint and not known.has_endpoint:
+            raise BadInputError(
+                f"--runtime-endpoint {shown(self.endpoint)}: {runtime} is started as a program, and"
+                f" only {' and '.join(BY_ENDPOINT)} are reached by a socket of that name: leave it"
+                " out, or say it by --runtime-command"
+            )
+        program = RuntimeCommand(runtime, self.command or known.command)
+        return Wanted(program, subject, self.seccomp, self.arguments, self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +62,14 @@ class Wanted:
         subject: an image, a bundle's directory, or a root file system's, as the runtime takes it.
         seccomp: the profile; None for the runtime's default.
         arguments: words of the user's for the command that makes the container.
+        endpoint: the socket of the runtime's daemon; "" for its usual one.
     """
 
     program: RuntimeCommand
     subject: str
     seccomp: Path | None = None
     arguments: tuple[str, ...] = ()
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +84,20 @@ class InForce:
 
     profile: str
     lifted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The rest of what a runtime has started with a container.
+
+    Attributes:
+        processes: those that are in no container that was asked for but count, by our pids, each
+            with a phrase that says what it is.
+        notes: sentences that a report should have.
+    """
+
+    processes: tuple[tuple[int, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@
 | ``docker:IMAGE``, ``podman:IMAGE`` | those of a container of an image |
 | ``runc:BUNDLE``, ``crun:BUNDLE`` | those of a container of an OCI bundle |
 | ``bwrap:ROOT`` | those of a sandbox over a root file system |
+| ``containerd:IMAGE`` | those of a container of an image or a root file system, by ctr |
+| ``cri:IMAGE`` | those of a container of an image in a pod, or of a pod that runs already |
 | ``ambient`` | what confines this very process; only a run can judge it |
 """
 
@@ -30,13 +32,15 @@ BPF: Final = "bpf"
 OCI: Final = "oci"
 PID: Final = "pid"
 UNIT: Final = "unit"
+CRI: Final = "cri"
+"""The runtime whose word names pods that run already, too."""
 
 _WITH_ARGUMENT: Final = (POLICY, BPF, OCI, PID, UNIT, *RUNTIMES)
 _OF_FILES: Final = (BPF, OCI)
 
 WORDS: Final = (
     "builtin, policy:FILE, bpf:FILE[,FILE...], oci:FILE[,BASE...], pid:N, unit:NAME, docker:IMAGE, "
-    "podman:IMAGE, runc:BUNDLE, crun:BUNDLE or bwrap:ROOT"
+    "podman:IMAGE, runc:BUNDLE, crun:BUNDLE, bwrap:ROOT, containerd:IMAGE or cri:IMAGE"
 )
 """How a target is written."""
 

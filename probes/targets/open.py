@@ -1,7 +1,7 @@
 """From the name of a target to the filters that it stands for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ from probes.finding import Finding
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import bpf_file, builtin
-from probes.targets.name import BPF, BUILTIN, OCI, PID, POLICY, UNIT, TargetName
+from probes.targets.name import BPF, BUILTIN, CRI, OCI, PID, POLICY, UNIT, TargetName
 from probes.targets.oci.reader import AskedReaders
 from probes.targets.stack import FilterStack
 from probes.text import shown
@@ -140,12 +140,27 @@ def _unit(rest: str, where: Surroundings) -> FilterStack:
 
 def _container(runtime: str) -> Callable[[str, Surroundings], FilterStack]:
     def opened(rest: str, where: Surroundings) -> FilterStack:
+        from probes.runtimes.cri import selection  # noqa: PLC0415 - see above
         from probes.targets import started_container as containers  # noqa: PLC0415 - see above
 
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)
+        if runtime == CRI and selection.is_selection(rest):
+            return _running_pods(rest, where)
         return containers.load(where.start.wanted(runtime, rest))
 
     return opened
+
+
+def _running_pods(rest: str, where: Surroundings) -> FilterStack:
+    from probes.targets import pod  # noqa: PLC0415 - see above
+
+    start = where.start
+    if replace(start, endpoint="") != Start():
+        raise BadInputError(
+            f"{CRI}:{shown(rest)}: it runs already, so that no option says how it is started: leave"
+            " --seccomp, --runtime-arg and --runtime-command out"
+        )
+    return pod.load(rest, start.endpoint, where.kernel)
 
 
 def _refuse_other_machines(word: str, where: Surroundings) -> None:

@@ -1,4 +1,4 @@
-"""The targets ``docker:``, ``podman:``, ``runc:``, ``crun:``, ``bwrap:``: filters of containers."""
+"""Targets that are containers which are started: ``docker:IMAGE``, ``runc:BUNDLE`` and the like."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -43,6 +43,9 @@ def _stacks(description: str, held: container.Held) -> Iterator[FilterStack]:
     }
     for confinement, names in names_by_stack(held.others).items():
         groups.setdefault(confinement, []).extend(names)
+    for process, words in held.beside:
+        for confinement, names in names_by_stack((process,)).items():
+            groups.setdefault(confinement, []).extend(f"{name}, {words}" for name in names)
     for confinement, names in groups.items():
         words = f"{named('process', names)} of the {description}"
         yield stack_of(words, confinement)
@@ -87,4 +90,5 @@ def _findings(
             Weight.LIMITS,
             "processes that come and go",
         )
+    yield from advice(held.notes)
     yield from advice(told_apart(stacks))

@@ -67,6 +67,7 @@ OPTIONS: Final = (
 SECCOMP: Final = "seccomp"
 RUNTIME_ARG: Final = "runtime-arg"
 RUNTIME_COMMAND: Final = "runtime-command"
+RUNTIME_ENDPOINT: Final = "runtime-endpoint"
 
 START_OPTIONS: Final = (
     TargetOption(
@@ -86,11 +87,19 @@ START_OPTIONS: Final = (
         "how the runtime's program is called, such as 'podman --cgroup-manager cgroupfs'; default: "
         "its name",
     ),
+    TargetOption(
+        RUNTIME_ENDPOINT,
+        "SOCKET",
+        "the socket of containerd or of another runtime that speaks CRI, such as "
+        "unix:///run/crio/crio.sock; default: CONTAINER_RUNTIME_ENDPOINT, else a usual place",
+    ),
 )
 """What a container depends on that is started: a target such as ``docker:IMAGE``."""
 
 
-def start(seccomp: Path | None, arguments: Sequence[str], command: str) -> Start:
+def start(
+    seccomp: Path | None, arguments: Sequence[str], command: str, endpoint: str = ""
+) -> Start:
     """Reads the words of ``START_OPTIONS``.
 
     Raises:
@@ -102,7 +111,7 @@ def start(seccomp: Path | None, arguments: Sequence[str], command: str) -> Start
         raise BadInputError(
             f"--{RUNTIME_COMMAND} {shown(command)}: {str(error).lower()}: quote it as for a shell"
         ) from error
-    return Start(seccomp, tuple(arguments), words)
+    return Start(seccomp, tuple(arguments), words, endpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ def surroundings(options: argparse.Namespace, wanted: Sequence[Arch]) -> Surroun
     container = ContainerOptions(options.cap, options.kernel, options.engine, options.runtime)
     found = words.surroundings(policy_path(options), Profile(options.profile), wanted, container)
     seccomp = Path(options.seccomp) if options.seccomp else None
-    start = words.start(seccomp, options.runtime_arg, options.runtime_command)
+    start = words.start(
+        seccomp, options.runtime_arg, options.runtime_command, options.runtime_endpoint
+    )
     return replace(found, start=start)
 
 

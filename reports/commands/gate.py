@@ -36,8 +36,9 @@ is confined as the policy says. The container is removed again, and nothing of t
 it needs no Python, no shell, nothing. With --inside or --probe-python the suite runs within such a
 container, too, and must come to the same.
 
-IMAGE is what the runtime takes: an image (docker, podman), a bundle's directory (runc, crun), or a
-root file system's (bwrap).
+IMAGE is what the runtime takes: an image (docker, podman, containerd, cri), a bundle's directory
+(runc, crun), or a root file system's (bwrap, containerd). With cri it may also be a pod that runs
+already (pod=NAMESPACE/NAME, container=ID, label=KEY=VALUE).
 
 exit status:
   0  conformant: everything that was asked holds
@@ -212,7 +213,9 @@ def _judge_inside(
     python = Path(options.probe_python) if options.probe_python else None
     if not options.inside and python is None:
         return [], status
-    made = words.start(_profile(options), options.runtime_arg, options.runtime_command)
+    made = words.start(
+        _profile(options), options.runtime_arg, options.runtime_command, options.runtime_endpoint
+    )
     chosen = [f"--profile={options.profile}", *([f"--arch={options.arch}"] if options.arch else [])]
     documented = Path(options.policy) if options.policy else None
     with tempfile.TemporaryDirectory(prefix="syscall-conformance-") as name:
@@ -257,7 +260,7 @@ def _last(said: str) -> str:
 def _options(options: argparse.Namespace) -> list[str]:
     """The options of the run, as pytest takes them."""
     made = [f"--target={options.runtime}:{options.image}", f"--profile={options.profile}"]
-    for name in (words.SECCOMP, words.RUNTIME_COMMAND, *_HANDED_ON):
+    for name in (words.SECCOMP, words.RUNTIME_COMMAND, words.RUNTIME_ENDPOINT, *_HANDED_ON):
         value = getattr(options, name.replace("-", "_"))
         made += [f"--{name}={value}"] if value else []
     return [*made, *(f"--{words.RUNTIME_ARG}={one}" for one in options.runtime_arg)]

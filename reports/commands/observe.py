@@ -141,7 +141,9 @@ def _observe(options: argparse.Namespace) -> Answer:
 def _start(options: argparse.Namespace) -> Start:
     """How the container is started."""
     seccomp = Path(options.seccomp) if options.seccomp else None
-    return words.start(seccomp, options.runtime_arg, options.runtime_command)
+    return words.start(
+        seccomp, options.runtime_arg, options.runtime_command, options.runtime_endpoint
+    )
 
 
 def _command(given: Sequence[str], *, needed: bool) -> tuple[str, ...]:

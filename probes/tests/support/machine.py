@@ -19,7 +19,10 @@ from probes.errors import InstrumentError, SuiteError
 from probes.releases import machine as releases
 from probes.runtimes import container
 from probes.runtimes.command import RuntimeCommand
+from probes.runtimes.known import BY_ENDPOINT, BY_NAME
 from probes.runtimes.wanted import Wanted
+from probes.tests.support import containerd_daemon
+from probes.tests.support.containerd_daemon import Containerd
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.oracles import require, unavailable
 
@@ -40,6 +43,8 @@ _NEEDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "docker": {"dockerd": "docker.io", "docker": "docker.io"},
     "bwrap": {"bwrap": "bubblewrap"},
+    "containerd": {"containerd": "containerd", "ctr": "containerd", "runc": "runc"},
+    "cri": {"containerd": "containerd", "ctr": "containerd", "runc": "runc"},
 }
 
 # Whatever the runtimes write goes to where nobody else sees it. To raise a limit beyond this
@@ -102,6 +107,7 @@ class Machine:
     _files: int = 0
     _troubles: dict[str, str] = field(default_factory=dict)
     _daemon: subprocess.Popen[bytes] | None = None
+    _containerd: Containerd | None = None
 
     def words(self, *command: str) -> tuple[str, ...]:
         """A command, so that it runs on the machine."""
@@ -154,6 +160,8 @@ class Machine:
         try:
             if runtime == "docker":
                 self._start_dockerd()
+            if runtime in BY_ENDPOINT:
+                _ = self.containerd
             # To be confined is what the tests are about; to start is what they need.
             with container.started(self._wanted(runtime, root, None, ())) as running:
                 running.first_process()
@@ -164,8 +172,19 @@ class Machine:
     def _wanted(
         self, runtime: str, root: Path, profile: Path | None, arguments: Sequence[str]
     ) -> Wanted:
-        program = RuntimeCommand(runtime, self.words(runtime))
-        return Wanted(program, self.subject(runtime, root), profile, tuple(arguments))
+        command = BY_NAME[runtime].command
+        program = RuntimeCommand(runtime, self.words(*command) if command else ())
+        endpoint = self.containerd.endpoint if runtime in BY_ENDPOINT else ""
+        return Wanted(program, self.subject(runtime, root), profile, tuple(arguments), endpoint)
+
+    @property
+    def containerd(self) -> Containerd:
+        """A containerd that runs on the machine; started when first asked for."""
+        if self._containerd is None:
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
+            pause = containerd_daemon.pause_root(folder, require("gcc", "gcc libc6-dev"))
+            self._containerd = containerd_daemon.started(self.words, folder, "/run/own", pause)
+        return self._containerd
 
     def file(self, profile: Mapping[str, Any] | bytes) -> Path:
         """Writes a profile."""
@@ -183,10 +202,14 @@ class Machine:
         return self._subjects[runtime, root]
 
     def _make(self, runtime: str, root: Path) -> str:
-        if runtime == "bwrap":
+        if runtime in {"bwrap", "containerd"}:
             return str(root)
         if runtime in {"runc", "crun"}:
             return str(bundle(Path(tempfile.mkdtemp(dir=self.folder)), root))
+        if runtime == "cri":
+            image = f"syscall-conformance.test/{self.name}:{len(self._subjects)}"
+            self.containerd.add_image(image, root, "/program")
+            return image
         archive = self.folder / f"{root.name}.tar"
         subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
         image = f"{self.name}:{len(self._subjects)}"
@@ -218,6 +241,8 @@ class Machine:
         """Waits for the daemon, which ends with the machine."""
         if self._daemon is not None:
             self._daemon.wait(START_SECONDS)
+        if self._containerd is not None:
+            self._containerd.process.wait(START_SECONDS)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,9 @@ MARKS: Final = ("root", "containers", "guests", "browser", "slow")
 _MARKS_OF_FIXTURES: Final[Mapping[str, str]] = {"browser": "browser", "machine": "containers"}
 
 _MARKS_OF_TOOLS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("bwrap", "crun", "ctr", "docker", "docker-init", "dockerd"), "containers"),
+    **dict.fromkeys(
+        ("bwrap", "containerd", "crun", "ctr", "docker", "docker-init", "dockerd"), "containers"
+    ),
     **dict.fromkeys(("firejail", "podman", "runc", "systemd-nspawn"), "containers"),
     "chromium": "browser",
 }

@@ -432,7 +432,7 @@ def test_help_is_given(command: str, capsys: pytest.CaptureFixture[str]) -> None
         assert option in {
             *("--help", "--version", "--profile", "--format", "--policy", "--arch", "--number"),
             *("--args", "--disassemble", "--cap", "--kernel", "--engine", "--runtime"),
-            *("--seccomp", "--runtime-arg", "--runtime-command"),
+            *("--seccomp", "--runtime-arg", "--runtime-command", "--runtime-endpoint"),
             *("--cap-add", "--cgroup-manager"),  # the runtimes' own, in examples
         }
 
