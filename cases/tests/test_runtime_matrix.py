@@ -205,7 +205,7 @@ WRONG = {
 }
 EVERYTHING = set[tuple[str, str]]().union(*map(there, X86))
 VARIANTS = (*WRONG, "default")
-HAVE_A_DEFAULT = ("docker", "podman")
+HAVE_A_DEFAULT = ("docker", "podman", "cri")
 
 Answers = Mapping[tuple[str, str], int]
 """What the C program got for every documented call."""

@@ -34,7 +34,7 @@ from probes.instrument.effect import Effect
 from probes.judging import executed
 from probes.runtimes import container, holder
 from probes.runtimes.command import RuntimeCommand
-from probes.runtimes.known import RUNTIMES
+from probes.runtimes.known import BY_ENDPOINT, KNOWN, RUNTIMES
 from probes.runtimes.wanted import Holder, Wanted
 from probes.targets import StackTarget
 from probes.targets import started_container as target
@@ -477,6 +477,8 @@ def left_behind(machine: Machine, runtime: str) -> list[str]:
         "crun": ("crun", "list", "--quiet"),
     }
     known = machine.run(*listing[runtime]).split() if runtime in listing else []
+    if runtime in BY_ENDPOINT:
+        known = [f"{sort}: {names}" for sort, names in machine.containerd.left().items()]
     temporary = Path(tempfile.gettempdir()).glob("syscall-conformance-*-*")
     return [*known, *(str(path) for path in temporary if path.is_dir() and ours(path))]
 
@@ -517,8 +519,9 @@ from pathlib import Path
 from probes.runtimes import container
 from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.wanted import Wanted
-runtime, subject, *words = sys.argv[1:]
-with container.started(Wanted(RuntimeCommand(runtime, tuple(words)), subject)) as running:
+runtime, subject, endpoint, *words = sys.argv[1:]
+program = RuntimeCommand(runtime, tuple(words))
+with container.started(Wanted(program, subject, endpoint=endpoint)) as running:
     print(running.held.name, running.first_process(), flush=True)
     time.sleep(60)
 """
@@ -529,7 +532,8 @@ def test_ctrl_c(runtime: str, machine: Machine, root: Path) -> None:
     """The terminal sends SIGINT to the whole group, of which the runtime's commands are none."""
     need(runtime)
     wanted = machine.wanted(runtime, root)
-    command = [sys.executable, "-c", STARTER, runtime, wanted.subject, *wanted.program.words]
+    words = (runtime, wanted.subject, wanted.endpoint, *wanted.program.words)
+    command = [sys.executable, "-c", STARTER, *words]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -664,9 +668,10 @@ def test_a_profile_under_which_nothing_can_run(runtime: str, machine: Machine, r
     assert "does the profile allow execve" in sentence or "own words" in sentence
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", [one.name for one in KNOWN if one.command])
 def test_a_runtime_that_is_not_installed(runtime: str, root: Path) -> None:
-    subject = str(bundle(Path(tempfile.mkdtemp(dir=root.parent)), root))
+    made = bundle(Path(tempfile.mkdtemp(dir=root.parent)), root)
+    subject = str(root if runtime == "containerd" else made)
     wanted = Wanted(RuntimeCommand(runtime, ("/no/such/program",)), subject)
     assert refusal(wanted) == (
         f"{runtime} cannot be started here: /no/such/program: No such file or directory: install "
