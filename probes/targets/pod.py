@@ -7,13 +7,15 @@ runtime says to have given it.
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from probes.errors import BadInputError
 from probes.filters import bpf
+from probes.filters.comparison import compare
+from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
 from probes.runtimes.cri import running, selection
 from probes.runtimes.cri import seccomp as fields
@@ -100,7 +102,8 @@ def _stacks(parts: Sequence[Part], ended: Sequence[_Ended]) -> Iterator[FilterSt
                 names.append(f"{process.pid} ({process.comm}{more})")
     for one in ended:
         if one.confinement is not None:
-            groups.setdefault(one.confinement, {}).setdefault(one.part.words, [])
+            which = _same(one.confinement, groups)
+            groups.setdefault(which, {}).setdefault(one.part.words, [])
     for (raw, logged), containers in groups.items():
         words = "; ".join(
             f"{named('process', processes)} of the {container}"
@@ -109,6 +112,28 @@ def _stacks(parts: Sequence[Part], ended: Sequence[_Ended]) -> Iterator[FilterSt
             for container, processes in containers.items()
         )
         yield FilterStack(words, programs_of(raw), native(), logged=logged)
+
+
+def _same(compiled: _Confinement, groups: Iterable[_Confinement]) -> _Confinement:
+    """A confinement that was read and does the same as a compiled one, or else the compiled one.
+
+    Releases of a runtime write the same rules in different ways.
+    """
+    raw, logged = compiled
+    for one in groups:
+        read, flags = one
+        if flags == logged and len(read) == len(raw) == 1 and _do_the_same(read, raw):
+            return one
+    return compiled
+
+
+def _do_the_same(left: Sequence[bytes], right: Sequence[bytes]) -> bool:
+    """Whether two stacks of filters are proved to do the same."""
+    try:
+        found = compare(programs_of(left), programs_of(right), big_endian=native().big_endian)
+    except TooComplexError:  # then they are judged one by one
+        return False
+    return not found.differing
 
 
 def _ended(part: Part, found: Found, kernel: tuple[int, int]) -> _Ended:

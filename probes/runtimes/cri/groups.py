@@ -1,4 +1,4 @@
-"""The processes of containers, by their control groups, in which runtimes put a container's id.
+"""The processes of containers, by their control groups, in whose names runtimes put the id.
 
 A pid that a runtime tells may be of another pid namespace than ours, and it is that of the first
 process alone. The name of a control group means the same everywhere, in both versions of control
@@ -7,13 +7,15 @@ groups and with either driver: ``/kubepods/pod.../ID``, ``.../cri-containerd-ID.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_PROC: Final = Path("/proc")
+from probes.instrument import control_groups
+from probes.instrument.control_groups import ControlGroup
+
 _MONITOR: Final = "conmon"
 """CRI-O's monitor of a container stands in a group that has the container's id, too."""
 
@@ -31,38 +33,25 @@ class Place:
     namespace: str
 
 
-def places(proc: Path = _PROC) -> Mapping[int, Place]:
-    """Where every process is that can be seen, by our pids.
-
-    Args:
-        proc: the file system that tells.
-    """
-    return {
-        int(entry.name): found
-        for entry in proc.glob("[0-9]*")
-        if (found := place_of(entry)) is not None
-    }
+def places() -> Mapping[int, Place]:
+    """Where every process is that can be seen, by our pids."""
+    return {pid: _place(pid, groups) for pid, groups in control_groups.processes()}
 
 
-def place_of(entry: Path) -> Place | None:
-    """Where a process is; None if it has ended.
+def _place(pid: int, groups: Iterable[ControlGroup]) -> Place:
+    names = frozenset(name for one in groups for name in one.parts)
+    return Place(names, namespace_of(pid))
 
-    Args:
-        entry: its folder in /proc.
-    """
-    try:
-        lines = (entry / "cgroup").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    names = (name for line in lines for name in line.split(":", 2)[-1].split("/"))
-    namespace = ""
-    with suppress(OSError):  # a process that has ended shows none
-        namespace = str((entry / "ns" / "pid").readlink())
-    return Place(frozenset(names), namespace)
+
+def namespace_of(pid: int) -> str:
+    """The pid namespace of a process; "" where it has ended, or is hidden from this user."""
+    with suppress(OSError):
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    return ""
 
 
 def members(
-    identifiers: Sequence[str], found: Mapping[int, Place], others: Sequence[str]
+    identifiers: Sequence[str], found: Mapping[int, Place], others: Iterable[str]
 ) -> dict[str, tuple[int, ...]]:
     """The processes of each container, by our pids in ascending order.
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from probes.errors import BadInputError
@@ -158,19 +157,18 @@ def _pause(
 
 def _members(client: "Client", chosen: Sequence[ChosenPod]) -> dict[str, tuple[int, ...]]:
     found = groups.places()
-    others = [place.namespace for place in (found.get(os.getpid()), _daemon(client)) if place]
     # Without the daemon's it cannot be told which namespaces are the node's.
-    spaces = others if client.daemon else [place.namespace for place in found.values()]
+    spaces = (
+        {groups.namespace_of(os.getpid()), groups.namespace_of(client.daemon)}
+        if client.daemon
+        else {place.namespace for place in found.values()}
+    )
     made: dict[str, tuple[int, ...]] = {}
     for pod in chosen:
         # The pause container last: it shares its namespace with whoever it is made for.
         ids = [*(one.id for one in pod.containers), pod.sandbox.id]
         made |= groups.members(ids, found, spaces)
     return made
-
-
-def _daemon(client: "Client") -> groups.Place | None:
-    return groups.place_of(Path(f"/proc/{client.daemon}")) if client.daemon else None
 
 
 def _read(pids: Sequence[int]) -> Iterator[Harvest]:

@@ -1,0 +1,1 @@
+"""Tests of pods by CRI: what is pure, and what a runtime refuses."""
