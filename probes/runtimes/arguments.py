@@ -522,23 +522,40 @@ CAP_ADD: Final = "cap-add"
 CAP_DROP: Final = "cap-drop"
 ANNOTATION: Final = "annotation"
 
-_CRI_FLAGS: Final = frozenset({SECCOMP_DEFAULT, BARE, PAUSE, PRIVILEGED})
-_CRI_NAMES: Final = (
-    *(POD_SECCOMP, CONTAINER_SECCOMP, SECCOMP_DEFAULT, BARE, PAUSE, PRIVILEGED),
-    *(RUNTIME_HANDLER, CGROUP_PARENT, NETWORK, CAP_ADD, CAP_DROP, ANNOTATION),
+CRI_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        POD_SECCOMP: "PROFILE",
+        CONTAINER_SECCOMP: "PROFILE",
+        SECCOMP_DEFAULT: "",
+        BARE: "",
+        PAUSE: "",
+        PRIVILEGED: "",
+        RUNTIME_HANDLER: "NAME",
+        NETWORK: "NETWORK",
+        CGROUP_PARENT: "PATH",
+        CAP_ADD: "NAME",
+        CAP_DROP: "NAME",
+        ANNOTATION: "KEY=VALUE",
+    }
 )
-"""What can be said about a pod that is started: no program reads these words but the suite."""
+"""What can be said about a pod that is started, each with what stands for its value; "" for none.
+
+No program reads these words but the suite.
+"""
+
+_CRI_FLAGS: Final = frozenset(name for name, value in CRI_WORDS.items() if not value)
 
 
 def _as_cri(grammar: _Grammar, words: Sequence[str]) -> Iterator[Given]:
     """Reads what a pod is to be like."""
     for one in _as_pflag(grammar, words):
-        if one.name not in _CRI_NAMES:
-            hint = in_brackets(did_you_mean(one.name, _CRI_NAMES))
+        if one.name not in CRI_WORDS:
+            names = tuple(CRI_WORDS)
+            hint = in_brackets(did_you_mean(one.name, names))
             raise _refusal(
                 one.words,
-                f"no such word about a pod{hint}: it is --{', --'.join(_CRI_NAMES[:-1])} or"
-                f" --{_CRI_NAMES[-1]}",
+                f"no such word about a pod{hint}: it is --{', --'.join(names[:-1])} or"
+                f" --{names[-1]}",
             )
         if bool(one.value) is (one.name in _CRI_FLAGS):
             takes = "takes no value" if one.value else "a value is missing behind it"

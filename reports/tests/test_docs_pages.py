@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from probes.files import SUITE
+from probes.runtimes.arguments import CRI_WORDS
 from reports.commands import main
 from reports.tests.support import markdown
 from reports.tests.support.job import POLICY
@@ -178,7 +179,9 @@ def known_options(config: pytest.Config) -> frozenset[str]:
     actions = list(config._parser.optparser._actions)
     for parser in parsers().values():
         actions += parser._actions
-    return _OTHERS | {name for one in actions for name in one.option_strings} | {"--version"}
+    of_pods = {f"--{word}" for word in CRI_WORDS}
+    named = {name for one in actions for name in one.option_strings}
+    return _OTHERS | named | of_pods | {"--version"}
 
 
 @each_page

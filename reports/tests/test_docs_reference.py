@@ -24,6 +24,7 @@ from probes.errors import BadInputError, ExitStatus
 from probes.files import SUITE
 from probes.guest.machines import MACHINES
 from probes.judging import claims as rows
+from probes.runtimes.arguments import CRI_WORDS
 from probes.targets import name
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
@@ -168,6 +169,11 @@ def releases(names: Iterable[Engine | Runtime]) -> Known:
     return said({one: [spelled(each[one]) for each in bounds if one in each] for one in names})
 
 
+def words_about_pods() -> Known:
+    """What can be said about a pod that is started."""
+    return named(f"--{word}{value and f'={value}'}" for word, value in CRI_WORDS.items())
+
+
 def guests() -> Known:
     """The guests, with Debian's architectures."""
     return said({one.name: [one.userland] for one in MACHINES.values()})
@@ -302,6 +308,7 @@ TABLES: Final = (
     Table("README.md", "syscall-conformance", lambda: named(Profile)),
     Table("docs/commands.md", "export", lambda: named(allowlist.ExportFormat), 1),
     Table("docs/commands.md", "Environment variables", lambda: named(variables())),
+    Table("docs/kubernetes.md", "A pod that is started", words_about_pods),
     Table("docs/machines.md", "Other kernels", guests),
     Table("docs/reports.md", "Formats", lambda: said({n: [f.file] for n, f in FORMATS.items()})),
     Table("docs/reports.md", "Reports of a run", files_of_a_run),
