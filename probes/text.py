@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+OWN_WORDS: Final = "its own words"
+"""What stands in a sentence before the words of a program that refuses."""
+
 
 def shown(text: Path | str) -> str:
     """The text as a sentence can hold it: escaped where it would break the line or the terminal."""

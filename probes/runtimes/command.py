@@ -13,7 +13,7 @@ from typing import IO, Final
 
 from probes.errors import BadInputError, InstrumentError
 from probes.runtimes import complaints
-from probes.text import shown
+from probes.text import OWN_WORDS, shown
 
 SECONDS: Final = 120.0
 """How long a command may take; a fraction of a second is usual."""
@@ -23,9 +23,6 @@ PULL_SECONDS: Final = 900.0
 
 JOB_SECONDS: Final = 900.0
 """How long the suite may take within a container; a minute is usual."""
-
-OWN_WORDS: Final = "its own words"
-"""What stands before the words of a runtime."""
 
 _SETTLING_SECONDS: Final = 10.0
 """How long an interrupted command may take to end by itself."""

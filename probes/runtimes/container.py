@@ -22,13 +22,12 @@ from probes.instrument.harvest import Harvest, ThreadFilters
 from probes.runtimes import holder
 from probes.runtimes.bubblewrap import Sandbox
 from probes.runtimes.bundles import BundleContainer
-from probes.runtimes.command import OWN_WORDS
 from probes.runtimes.containerd import ContainerdContainer
-from probes.runtimes.cri.pod import StartedPod
 from probes.runtimes.images import ImageContainer
 from probes.runtimes.known import OF_IMAGES
+from probes.runtimes.pod import StartedPod
 from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
-from probes.text import shown
+from probes.text import OWN_WORDS, shown
 
 START_SECONDS: Final = 30.0
 """How long a started container may take to run its program; some milliseconds are usual."""

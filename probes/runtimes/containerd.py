@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from probes import files
+from probes.cri import endpoint
 from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.bundles import CONFIGURATION
 from probes.runtimes.command import JOB_SECONDS
-from probes.runtimes.cri import endpoint
 from probes.runtimes.wanted import Beside, Holder, InForce, Job, Mount, Wanted
 from probes.text import shown
 

@@ -140,7 +140,7 @@ def _unit(rest: str, where: Surroundings) -> FilterStack:
 
 def _container(runtime: str) -> Callable[[str, Surroundings], FilterStack]:
     def opened(rest: str, where: Surroundings) -> FilterStack:
-        from probes.runtimes.cri import selection  # noqa: PLC0415 - see above
+        from probes.cri import selection  # noqa: PLC0415 - see above
         from probes.targets import started_container as containers  # noqa: PLC0415 - see above
 
         _refuse_other_machines(f"{runtime}:{shown(rest)}", where)

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from probes.cri import running, selection
+from probes.cri import seccomp as fields
+from probes.cri.records import Details
+from probes.cri.running import Found, Part
 from probes.errors import BadInputError
 from probes.filters import bpf
 from probes.filters.comparison import compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.runtimes.cri import running, selection
-from probes.runtimes.cri import seccomp as fields
-from probes.runtimes.cri.records import Details
-from probes.runtimes.cri.running import Found, Part
 from probes.targets import sandbox_kernel
 from probes.targets.oci import compiler
 from probes.targets.oci import profile as oci_profile

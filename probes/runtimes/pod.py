@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from probes import files
-from probes.errors import BadInputError, InstrumentError
-from probes.runtimes import arguments
-from probes.runtimes.command import JOB_SECONDS, OWN_WORDS
-from probes.runtimes.cri import groups, library, seccomp
-from probes.runtimes.cri.records import (
+from probes.cri import groups, library, seccomp
+from probes.cri.records import (
     ContainerRequest,
-    Details,
+    HostMount,
     NotFoundError,
     PodRequest,
     State,
 )
-from probes.runtimes.cri.seccomp import PodFields, ProfileType, SeccompField, Sent
+from probes.cri.seccomp import PodFields, ProfileType, SeccompField, Sent
+from probes.errors import BadInputError, InstrumentError
+from probes.runtimes import arguments
+from probes.runtimes.command import JOB_SECONDS
 from probes.runtimes.wanted import Beside, Holder, InForce, Job, Mount, Wanted
-from probes.text import shown
+from probes.text import OWN_WORDS, shown
 
 if TYPE_CHECKING:  # what it imports need not be installed
-    from probes.runtimes.cri.client import Client, Running
+    from probes.cri.client import Client, Running
 
 _NAMESPACE: Final = "syscall-conformance"
 _LABEL: Final = "syscall-conformance"
@@ -76,7 +76,6 @@ class StartedPod:
         self._folder = ""
         self._sandbox = ""
         self._container = ""
-        self._details: Details | None = None
 
     @property
     def _path(self) -> str:
@@ -114,7 +113,7 @@ class StartedPod:
             log=_LOG,
             seccomp=self._sent.container,
             environment=job.environment,
-            mounts=job.mounts,
+            mounts=tuple(HostMount(str(one.source), one.place, one.writable) for one in job.mounts),
             capabilities_added=self._given.values(arguments.CAP_ADD),
             capabilities_dropped=self._given.values(arguments.CAP_DROP),
         )

@@ -3,13 +3,13 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from probes.cri import endpoint
 from probes.errors import BadInputError
-from probes.runtimes.cri import endpoint
 
 if TYPE_CHECKING:  # what it imports need not be installed
-    from probes.runtimes.cri.client import Client
+    from probes.cri.client import Client
 
-_CLIENT = "probes.runtimes.cri.client"
+_CLIENT = "probes.cri.client"
 
 
 def connect(said: str) -> "Client":

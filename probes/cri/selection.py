@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from probes.cri.records import PodContainer, Sandbox
 from probes.errors import BadInputError
-from probes.runtimes.cri.records import PodContainer, Sandbox
 from probes.text import did_you_mean, in_brackets, shown
 
 _BEGINNING: Final = re.compile(r"(?:pod|container|label)=")

@@ -16,10 +16,8 @@ from cri_api.v1 import api_pb2, api_pb2_grpc
 from cri_api.v1alpha2 import api_pb2 as old_pb2
 from cri_api.v1alpha2 import api_pb2_grpc as old_pb2_grpc
 
-from probes.errors import BadInputError, InstrumentError
-from probes.runtimes.command import OWN_WORDS
-from probes.runtimes.cri import endpoint
-from probes.runtimes.cri.records import (
+from probes.cri import endpoint
+from probes.cri.records import (
     ContainerRequest,
     Details,
     NotFoundError,
@@ -28,8 +26,9 @@ from probes.runtimes.cri.records import (
     Sandbox,
     State,
 )
-from probes.runtimes.cri.seccomp import SeccompField
-from probes.text import shown
+from probes.cri.seccomp import SeccompField
+from probes.errors import BadInputError, InstrumentError
+from probes.text import OWN_WORDS, shown
 
 SECONDS: Final = 120.0
 """How long a request may take; a fraction of a second is usual."""
@@ -368,9 +367,7 @@ def _container_config(pod: PodRequest, container: ContainerRequest) -> api_pb2.C
             api_pb2.KeyValue(key=name, value=value) for name, value in container.environment.items()
         ],
         mounts=[
-            api_pb2.Mount(
-                host_path=str(one.source), container_path=one.place, readonly=not one.writable
-            )
+            api_pb2.Mount(host_path=one.source, container_path=one.place, readonly=not one.writable)
             for one in container.mounts
         ],
         labels=pod.labels,

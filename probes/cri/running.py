@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from probes.cri import groups, library, selection
+from probes.cri.records import Details, NotFoundError, PodContainer, Sandbox, State
+from probes.cri.selection import ChosenPod, Selection
 from probes.errors import BadInputError
 from probes.instrument import harvest
 from probes.instrument.harvest import Harvest
-from probes.runtimes.cri import groups, library, selection
-from probes.runtimes.cri.records import Details, NotFoundError, PodContainer, Sandbox, State
-from probes.runtimes.cri.selection import ChosenPod, Selection
 from probes.text import shown
 
 if TYPE_CHECKING:  # what it imports need not be installed
-    from probes.runtimes.cri.client import Client
+    from probes.cri.client import Client
 
 PAUSE: Final = "pause"
 """What the container is called that holds a pod's namespaces."""

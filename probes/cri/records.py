@@ -5,14 +5,28 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from probes.cri.seccomp import SeccompField
 from probes.errors import BadInputError
-from probes.runtimes.cri.seccomp import SeccompField
-from probes.runtimes.wanted import Mount
 from probes.text import shown
 
 
 class NotFoundError(BadInputError):
     """The runtime does not know what is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostMount:
+    """A file or folder of the node in a container.
+
+    Attributes:
+        source: its path on the node.
+        place: where it is in the container.
+        writable: whether the container may write to it.
+    """
+
+    source: str
+    place: str
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +80,7 @@ class ContainerRequest:
     log: str
     seccomp: SeccompField | None
     environment: Mapping[str, str] = field(default_factory=dict)
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[HostMount, ...] = ()
     capabilities_added: tuple[str, ...] = ()
     capabilities_dropped: tuple[str, ...] = ()
 

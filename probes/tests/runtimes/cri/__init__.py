@@ -1,1 +1,0 @@
-"""Tests of pods by CRI: what is pure, and what a runtime refuses."""
