@@ -2,47 +2,111 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from probes.action import Action
 from probes.arch import belongs_to, of_token, token_text
 from probes.audit.collector import Batch
 from probes.cell import Cause, Cell
+from probes.documents.policy import Policy
 from probes.filters import bpf, pointer
 from probes.filters.prover import TooComplexError
 from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route, can_place
 from probes.judging import plan, proof, proved, under_test, verdict
 from probes.judging.call_arguments import widest
-from probes.judging.inquiry import Inquiry, entry, profile_of
+from probes.judging.inquiry import Inquiry, entry, is_absent, profile_of
 from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive
 from probes.judging.plan import Case, Scope
 from probes.judging.proof import Deviation
 from probes.judging.proved import Counterexample
 from probes.judging.setup import Setup
 from probes.judging.sighting import Question
-from probes.targets import confinement
+from probes.targets import Target, confinement
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What an analysis of the programs says about a case.
+
+    Attributes:
+        question: the question about the case's cell.
+        exact: whether the analysis is.
+        found: the first input that deviates; None where none does.
+        untold: the verdict where the analysis gives none; None where it gives one.
+    """
+
+    question: Question
+    exact: bool = True
+    found: Deviation | None = None
+    untold: Cell | None = None
+
+    def judge(self, tried: Observation | None) -> Cell:
+        """The verdict on the case's cell.
+
+        Args:
+            tried: what the kernel did with the input that was found; None where it was not tried.
+        """
+        if self.untold is not None or self.found is None:
+            return self.untold or proved.judge_proof(self.question, None)
+        elsewhere = self.question.key.syscall == Scope.OTHER_ARCHITECTURES
+        text = _input_words(self.found, _place_words(self.found) if elsewhere else "")
+        rare = _rarely_had(self.found)
+        example = Counterexample(self.found.returns, text, self.exact, tried, rare)
+        return proved.judge_proof(self.question, example)
+
+
+def proof_of(
+    target: Target,
+    policy: Policy,
+    case: Case,
+    *,
+    any_refusal: bool,
+    unhonoured: frozenset[Action] = frozenset(),
+) -> Proof:
+    """Analyzes the programs; asks nothing of the kernel.
+
+    Args:
+        target: gives the programs.
+        policy: says which calls are documented.
+        case: the proof to make.
+        any_refusal: whether a call may be refused in whatever way.
+        unhonoured: the actions for which this kernel does something else, by the controls.
+    """
+    key = case.cells[0]
+    wanted = proof.expected(case, policy)
+    said = proof.A_REFUSAL if any_refusal else ""
+    question = Question(
+        key, wanted[0], target.description, others=wanted[1:], unhonoured=unhonoured, said=said
+    )
+    try:
+        analysis = target.analysis(profile_of(case))
+        may = [wanted]
+        if any_refusal:  # what runs for sure is worse than what somebody else decides
+            may = [proof.refusals(analysis, supervised=one) for one in (True, False)]
+        every = (proof.deviation(case, policy, analysis, values) for values in may)
+        found = next((one for one in every if one is not None), None)
+    except TooComplexError as error:
+        reason = f"there is no proof, for {error}"
+        untold = verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
+        return Proof(question, untold=untold)
+    if found is not None and any_refusal and not found.returns.action.reaches_kernel:
+        reason = f"{target.description} leave it to somebody else, who decides ({found.returns})"
+        return Proof(question, untold=verdict.cannot_tell(key, Cause.TARGET, reason))
+    return Proof(question, analysis.exact, found)
 
 
 def prove(setup: Setup, inquiry: Inquiry) -> None:
     """Analyzes the programs; a counterexample is tried on the kernel, under the witness."""
-    case, profile = inquiry.case, profile_of(inquiry.case)
-    key = case.cells[0]
-    wanted = proof.expected(case, setup.policy)
-    question = Question(
-        key,
-        wanted[0],
-        setup.target.description,
-        others=wanted[1:],
+    case = inquiry.case
+    made = proof_of(
+        setup.target,
+        setup.policy,
+        case,
+        any_refusal=setup.any_refusal,
         unhonoured=under_test.not_honoured(setup, case.arch.name),
     )
-    try:
-        analysis = setup.target.analysis(profile)
-        found = proof.deviation(case, setup.policy, analysis, wanted)
-    except TooComplexError as error:
-        reason = f"there is no proof, for {error}"
-        inquiry.judge = lambda _seen, _batch: [verdict.cannot_tell(key, Cause.INSTRUMENT, reason)]
-        return
-    trial = trial_of(setup, case, found) if found is not None else None
+    trial = trial_of(setup, case, made.found) if made.found is not None else None
     if trial is not None:
         inquiry.requests.append(trial)
         if setup.own is not None:
@@ -50,18 +114,31 @@ def prove(setup: Setup, inquiry: Inquiry) -> None:
             inquiry.requests.append(replace(trial, programs=trial.programs[:1], comm=nonce))
 
     def judge(seen: Sequence[Sequence[Observation]], _: Batch | None) -> list[Cell]:
-        if found is None:
-            return [proved.judge_proof(question, None)]
         tried = seen[0][0] if seen else None
         if len(seen) > 1 and confinement.overruling(seen[1][0]):
             tried = None  # what this process's own confinement answers shows nothing
-        elsewhere = key.syscall == Scope.OTHER_ARCHITECTURES
-        text = _input_words(found, _place_words(found) if elsewhere else "")
-        rare = _rarely_had(found)
-        example = Counterexample(found.returns, text, analysis.exact, tried, rare)
-        return [proved.judge_proof(question, example)]
+        return [made.judge(tried)]
 
     inquiry.judge = judge
+
+
+def without_kernel(
+    target: Target, policy: Policy, cases: Sequence[Case], *, any_refusal: bool
+) -> list[Cell]:
+    """The verdicts on proofs, none of which is tried on a kernel.
+
+    Args:
+        target: gives the programs.
+        policy: says which calls are documented.
+        cases: the proofs to make.
+        any_refusal: whether a call may be refused in whatever way.
+    """
+    return [
+        verdict.not_applicable(case.cells[0])
+        if is_absent(case)
+        else proof_of(target, policy, case, any_refusal=any_refusal).judge(None)
+        for case in cases
+    ]
 
 
 def trial_of(setup: Setup, case: Case, found: Deviation) -> Request | None:

@@ -56,6 +56,7 @@ class Examiner:
         *,
         own: Confinement | None = None,
         observes: bool = True,
+        any_refusal: bool = False,
     ) -> None:
         """Takes its instrument.
 
@@ -67,6 +68,7 @@ class Examiner:
             trail: gives the records.
             own: what confines this process itself while it judges something else.
             observes: whether filters can be tried here at all; elsewhere only proofs can be had.
+            any_refusal: whether proofs ask only that a call is refused, in whatever way.
         """
         self._setup = Setup(
             zygote,
@@ -78,6 +80,7 @@ class Examiner:
             observes,
             ambient=target if target.is_ambient else None,
             witness=target.witness,
+            any_refusal=any_refusal,
         )
 
     @property

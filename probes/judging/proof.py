@@ -50,6 +50,28 @@ def expected(case: Case, policy: Policy) -> tuple[FilterReturn, ...]:
     return (profile.returns,) if call is None else call.returns(profile, case.arch)
 
 
+A_REFUSAL: Final = "a refusal"
+"""What programs may return where any refusal counts, in words."""
+
+
+def refusals(analysis: Analysis, *, supervised: bool = False) -> tuple[FilterReturn, ...]:
+    """All that the programs return and that keeps a call from running.
+
+    Args:
+        analysis: the analysis of the programs.
+        supervised: whether those count that leave it to a supervisor or a tracer.
+    """
+    found = map(FilterReturn.decode, analysis.outcomes)
+    return tuple(
+        one
+        for one in found
+        if not one.action.reaches_kernel and (supervised or one.action not in _SUPERVISED)
+    )
+
+
+_SUPERVISED: Final = frozenset({Action.USER_NOTIF, Action.TRACE})
+
+
 def deviation(
     case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
 ) -> Deviation | None:
@@ -291,7 +313,7 @@ def _tokens_without_a_table(analysis: Analysis) -> tuple[int, ...]:
     return tuple(token for token in analysis.tokens() if not of_token(token))
 
 
-def unjudged(analysis: Analysis, wanted: FilterReturn) -> tuple[Finding, ...]:
+def unjudged(analysis: Analysis, *wanted: FilterReturn) -> tuple[Finding, ...]:
     """The architectures that the filters name and for which no verdict is possible.
 
     Without a table of an ABI's calls it is not known which number is a documented one's. So all is
@@ -300,13 +322,13 @@ def unjudged(analysis: Analysis, wanted: FilterReturn) -> tuple[Finding, ...]:
 
     Args:
         analysis: what the filters return.
-        wanted: what they must return for a documented call.
+        *wanted: what they may return for a documented call.
 
     Raises:
         TooComplexError: they tell too many tokens or numbers apart.
     """
     found = {
-        token: _deviating(analysis, token, (wanted,)) for token in _tokens_without_a_table(analysis)
+        token: _deviating(analysis, token, wanted) for token in _tokens_without_a_table(analysis)
     }
     return tuple(
         _unjudged(token, runs)

@@ -31,6 +31,7 @@ class Setup:
         observes: whether filters can be tried here at all; elsewhere only proofs can be had.
         ambient: the target, where it is what confines this process.
         witness: the witness of the probed calls.
+        any_refusal: whether proofs ask only that a call is refused, in whatever way.
         raw: the filters under test as the kernel takes them, by profile and whether it is about
             the runtime's exec.
         reached: whether a probe reaches its call without a filter under test, by ABI and route.
@@ -50,6 +51,7 @@ class Setup:
     observes: bool
     ambient: Target | None
     witness: Witness
+    any_refusal: bool = False
     raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = field(default_factory=dict)
     reached: dict[tuple[str, Route], bool] = field(default_factory=dict)
     unhonoured: frozenset[tuple[str, Action]] = frozenset()

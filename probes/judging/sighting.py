@@ -77,6 +77,7 @@ class Question:
             it, and the other calls of a probe are filtered too.
         others: other values that the filter may return just as well, with other errnos.
         unhonoured: the actions for which this kernel does something else, by the controls.
+        said: all that the filter may return, in words; "" where the values say it themselves.
     """
 
     key: CellKey
@@ -85,6 +86,7 @@ class Question:
     confined: bool = False
     others: tuple[FilterReturn, ...] = ()
     unhonoured: frozenset[Action] = frozenset()
+    said: str = ""
 
     @property
     def wanted(self) -> tuple[FilterReturn, ...]:
@@ -94,7 +96,7 @@ class Question:
     @property
     def words(self) -> str:
         """All that the filter may return, as people write it."""
-        return " or ".join(map(str, self.wanted))
+        return self.said or " or ".join(map(str, self.wanted))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,249 @@
+"""A survey of a whole machine: who is there, what confines each, and what the verdicts come to."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from probes.cell import Cell, Outcome
+from probes.documents.policy import Policy
+from probes.finding import Finding, Weight
+from probes.survey import confined, judged, labels, processes, workloads
+from probes.survey.cgroups import Kind
+from probes.survey.confined import Confined
+from probes.survey.judged import JudgedStack
+from probes.survey.processes import Listing
+from probes.survey.rows import StackRow, State, Survey, WorkloadRow
+from probes.survey.wanted import Wanted
+from probes.survey.workloads import Workload
+from probes.targets.stack import ProgramIdentity
+from probes.targets.threads import stack_of
+
+_MOST_NAMES: Final = 4
+
+_OF_OUTCOME: Final = (
+    (Outcome.FAILED, State.FAILS),
+    (Outcome.BROKEN, State.CANNOT_TELL),
+    (Outcome.CANNOT_TELL, State.CANNOT_TELL),
+    (Outcome.WAIVED, State.WAIVED),
+)
+"""The state of a stack by the gravest outcome of its cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was found on a machine, with the verdicts.
+
+    Attributes:
+        wanted: what was asked.
+        listing: the processes that were seen.
+        members: the containers and services that were looked at, with what confines them.
+        left_out: those that were not.
+        stacks: the distinct stacks of filters, by name.
+        findings: the cells about what has no filter, and about what could not be seen.
+    """
+
+    wanted: Wanted
+    listing: Listing
+    members: tuple[Confined, ...]
+    left_out: tuple[Workload, ...]
+    stacks: tuple[JudgedStack, ...]
+    findings: tuple[Cell, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells on which the verdict on the machine depends."""
+        required = {
+            confined.name_of(one)
+            for member in self.members
+            if self.wanted.requires(member.workload)
+            for one, _ in member.stacks
+        }
+        of_stacks = (cell for one in self.stacks if one.name in required for cell in one.cells)
+        return (*of_stacks, *self.findings)
+
+    def identities(self) -> Iterator[tuple[int, ProgramIdentity]]:
+        """Each program of each stack, with the place of the stack among the others."""
+        for place, one in enumerate(self.stacks):
+            for identity in stack_of("", one.confinement).identities:
+                yield place, identity
+
+    def survey(self, excused: Callable[[Iterable[Cell]], Iterable[Cell]]) -> Survey:
+        """What everything comes to.
+
+        Args:
+            excused: the cells as waivers leave them.
+        """
+        cells = {one.name: list(excused(one.cells)) for one in self.stacks}
+        states = {name: state_of(made) for name, made in cells.items()}
+        rows = [_row(member, self.wanted, cells, states) for member in self.members]
+        rows += [_excluded(one) for one in self.left_out]
+        counts = dict.fromkeys(states, 0)
+        for member in self.members:
+            for one, count in member.stacks:
+                counts[confined.name_of(one)] += count
+        order = list(State)
+        rows.sort(key=lambda row: (not row.required, order.index(row.state), row.title))
+        shown = sum(row.processes for row in rows)
+        return Survey(
+            tuple(
+                StackRow(one.name, one.confinement[1], counts[one.name], states[one.name])
+                for one in self.stacks
+            ),
+            tuple(rows),
+            len(self.listing.processes) - shown,
+            self.listing.kernel_threads,
+            self.listing.zombies,
+        )
+
+
+def take(policy: Policy, wanted: Wanted) -> Taken:
+    """Looks at every process of this machine, and judges each distinct stack of filters once.
+
+    Args:
+        policy: what must hold.
+        wanted: how, and for whom.
+
+    Raises:
+        InstrumentError: the process that tries counterexamples cannot be started.
+    """
+    own = os.getpid()
+    seen = processes.listing()
+    everybody = workloads.workloads(seen, own, labels.known_to_runtimes())
+    shown = [one for one in everybody if wanted.shows(one)]
+    looked_at = [one for one in shown if wanted.is_meant(one) and not _is_ours(one)]
+    read = (confined.confined(one, own) for one in looked_at)
+    # One of which nothing is left has ended meanwhile.
+    members = tuple(one for one in read if one.read or one.untold)
+    stacks = judged.judged(confined.distinct(members), policy, wanted)
+    return Taken(
+        wanted,
+        seen,
+        members,
+        tuple(one for one in shown if one not in looked_at),
+        stacks,
+        tuple(judged.of_findings([*_findings(members, wanted)], wanted)),
+    )
+
+
+def _is_ours(workload: Workload) -> bool:
+    """Whether it is the container or the service that the suite runs in, and must be open."""
+    return workload.is_own and workload.kind is not Kind.OTHER
+
+
+def _findings(members: Iterable[Confined], wanted: Wanted) -> Iterator[Finding]:
+    """What has no filter, and what could not be seen."""
+    yield from _limits(wanted)
+    for one in members:
+        if not wanted.requires(one.workload):
+            continue
+        title = one.workload.title
+        if one.lacking:
+            yield Finding(one.lacking, Weight.CONTRADICTS, title)
+        if one.untold:
+            more = f", and {len(one.untold) - 1:,} more" if len(one.untold) > 1 else ""
+            text = f"of {title} not everything could be seen: {one.untold[0]}{more}"
+            yield Finding(text, Weight.LIMITS, f"what was not seen of {title}")
+
+
+def _limits(wanted: Wanted) -> Iterator[Finding]:
+    """What of the machine this process cannot see."""
+    if not (wanted.namespace_alone or processes.sees_the_machine()):
+        yield Finding(
+            "this process is in a pid namespace of its own and does not see the machine's others:"
+            " run it in the machine's (hostPID: true, --pid=host), or say by --this-pid-namespace"
+            " that this one is what is meant",
+            Weight.LIMITS,
+            "processes outside of this pid namespace",
+        )
+    if processes.hides_others():
+        yield Finding(
+            "/proc is mounted with hidepid and does not show this user the processes of others: run"
+            " the suite as root",
+            Weight.LIMITS,
+            "processes of other users",
+        )
+
+
+def state_of(cells: Iterable[Cell]) -> State:
+    """What the verdicts on a stack come to."""
+    outcomes = {cell.outcome for cell in cells}
+    return next((state for outcome, state in _OF_OUTCOME if outcome in outcomes), State.HOLDS)
+
+
+def _row(
+    member: Confined,
+    wanted: Wanted,
+    cells: Mapping[str, Sequence[Cell]],
+    states: Mapping[str, State],
+) -> WorkloadRow:
+    names = tuple(confined.name_of(one) for one, _ in member.stacks)
+    found = [states[name] for name in names]
+    if member.bare:
+        found.append(State.NONE if member.is_open and not member.untold else State.FAILS)
+    if member.untold:
+        found.append(State.CANNOT_TELL)
+    state = min(found, key=list(State).index)
+    every = [cell for name in names for cell in cells[name]]
+    said = _sentences(member, every, state, wanted)
+    return _written(member.workload, names, state, said, required=wanted.requires(member.workload))
+
+
+def _sentences(
+    member: Confined, cells: Sequence[Cell], state: State, wanted: Wanted
+) -> Iterator[str]:
+    """Why a container or a service is in its state."""
+    if member.lacking:
+        yield member.lacking
+    if failed := [cell for cell in cells if cell.outcome is Outcome.FAILED]:
+        verb = "does not refuse" if wanted.any_refusal else "does not answer as documented"
+        yield f"{member.workload.title} {verb}: {listed(failed)}"
+    yield from member.untold[:1]
+    if untold := [cell for cell in cells if cell.outcome in {Outcome.CANNOT_TELL, Outcome.BROKEN}]:
+        yield f"{listed(untold)}: {untold[0].why}"
+    if state is State.WAIVED:
+        waived = [cell for cell in cells if cell.outcome is Outcome.WAIVED]
+        yield f"what fails is waived: {listed(waived)}"
+
+
+def listed(cells: Sequence[Cell]) -> str:
+    """What cells are about, each once, with the ABIs where these are not all the same ones."""
+    arches: dict[str, list[str]] = {}
+    for cell in cells:
+        where = arches.setdefault(cell.key.syscall, [])
+        if cell.key.arch not in where:
+            where.append(cell.key.arch)
+    widest = max(map(len, arches.values()))
+    names = [
+        name if len(where) == widest else f"{name} ({', '.join(where)})"
+        for name, where in arches.items()
+    ]
+    left = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {left:,} more" if left > 0 else "")
+
+
+def _excluded(workload: Workload) -> WorkloadRow:
+    said = (
+        "the suite itself runs in it" if _is_ours(workload) else "left out by --include, --exclude"
+    )
+    return _written(workload, (), State.EXCLUDED, [said], required=False)
+
+
+def _written(
+    one: Workload, names: tuple[str, ...], state: State, said: Iterable[str], *, required: bool
+) -> WorkloadRow:
+    return WorkloadRow(
+        one.kind.value,
+        one.engine,
+        one.id,
+        one.name,
+        one.title,
+        one.image,
+        one.pod,
+        one.inside,
+        len(one.processes),
+        names,
+        required,
+        state,
+        "; ".join(said),
+    )
