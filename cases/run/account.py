@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from probes import arch, environment
+from probes import arch
 from probes.cell import Cell, CellKey, Gap
 from probes.documents import siblings
 from probes.documents.waivers import Granted
@@ -15,7 +15,7 @@ from probes.judging.claims import About, is_about
 from probes.run.settings import Settings
 from probes.version import DISTRIBUTION, VERSION
 from reports import results
-from reports.results import GAPS_WORST_FIRST, AuditSource, Run, provenance
+from reports.results import GAPS_WORST_FIRST, AuditSource, Run, heads, provenance
 from reports.results.changes import Identity
 from reports.results.journal import JudgedCells
 from reports.results.model import gap_key
@@ -211,7 +211,7 @@ def _head(
     """The facts about a run that are known before anything is judged."""
     return Run(
         suite=results.Suite(DISTRIBUTION, VERSION),
-        policy=_policy(settings),
+        policy=heads.policy_info(settings.policy),
         target=_target(settings),
         environments=(_environment(settings, host),),
         profiles=tuple(profile.value for profile in settings.profiles),
@@ -227,20 +227,11 @@ def _head(
 
 
 def _environment(settings: Settings, host: str | None) -> results.Environment:
-    here = environment.read()
-    return results.Environment(
-        kernel=here.kernel,
-        machine=here.machine,
-        capabilities=here.capabilities,
-        uid=here.uid,
-        no_new_privs=here.no_new_privs,
-        seccomp=here.seccomp,
-        seccomp_filters=here.seccomp_filters,
-        actions_logged=here.actions_logged,
-        audit=AuditSource("none", "no test reported"),
-        arches=tuple(one.name for one in settings.arches),
-        shut=tuple(settings.shut.items()),
-        host=host,
+    return heads.environment_info(
+        host,
+        tuple(one.name for one in settings.arches),
+        AuditSource("none", "no test reported"),
+        tuple(settings.shut.items()),
     )
 
 
@@ -260,27 +251,4 @@ def _target(settings: Settings) -> results.TargetInfo:
         ),
         image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
         runtime=results.RuntimeInfo(origin.runtime, origin.version) if origin else None,
-    )
-
-
-def _policy(settings: Settings) -> results.PolicyInfo:
-    return results.PolicyInfo(
-        name=settings.policy.name,
-        title=settings.policy.title,
-        sha256=settings.policy.sha256,
-        families=settings.policy.families,
-        calls=tuple(
-            results.CallInfo(
-                name=call.label,
-                family=call.family,
-                description=call.description,
-                why=call.why,
-                cves=call.cves,
-                attack=call.attack,
-                obsolete=call.obsolete,
-                args=call.args,
-                errno=call.errno,
-            )
-            for call in settings.policy.calls
-        ),
     )

@@ -19,7 +19,7 @@ from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
-from reports.results import before_reasons, model
+from reports.results import before_reasons, model, surveyed
 from reports.results.fields import TIME_FORMAT, Fields
 from reports.results.model import (
     MAX_NUMBER,
@@ -182,6 +182,10 @@ def _conditions_to_json(call: CallInfo) -> dict[str, object]:
     return ({"args": args} if args else {}) | ({"errno": list(call.errno)} if call.errno else {})
 
 
+_SURVEY: Final = "survey"
+"""What only the target of a record of a whole machine has."""
+
+
 def _target_to_json(target: TargetInfo) -> dict[str, object]:
     image, runtime = target.image, target.runtime
     return {
@@ -199,6 +203,7 @@ def _target_to_json(target: TargetInfo) -> dict[str, object]:
         ],
         "image": image and {"reference": image.reference, "digest": image.digest},
         "runtime": runtime and {"name": runtime.name, "version": runtime.version},
+        **({} if target.survey is None else {_SURVEY: surveyed.to_json(target.survey)}),
     }
 
 
@@ -538,7 +543,9 @@ def _condition_from_fields(fields: Fields) -> Condition:
 
 
 def _target_from_fields(fields: Fields) -> TargetInfo:
-    fields.only("kind", "description", "findings", "programs", "image", "runtime")
+    fields.only(
+        "kind", "description", "findings", "programs", "image", "runtime", optional=(_SURVEY,)
+    )
     image, runtime = fields.child_or_none("image"), fields.child_or_none("runtime")
     return TargetInfo(
         kind=fields.text("kind"),
@@ -547,6 +554,7 @@ def _target_from_fields(fields: Fields) -> TargetInfo:
         programs=tuple(_program_from_fields(one) for one in fields.children("programs")),
         image=None if image is None else _image_from_fields(image),
         runtime=None if runtime is None else _runtime_from_fields(runtime),
+        survey=surveyed.from_fields(fields.child(_SURVEY)) if fields.has(_SURVEY) else None,
     )
 
 

@@ -30,7 +30,7 @@ def join(runs: Sequence[Run]) -> Run:
     """The records of one job on several kernels as one record, complete where each of them is.
 
     Joining what was joined gives the same as joining all at once. What is of one run only is left
-    out: a baseline, and who ran it, an image or a runtime where they differ.
+    out: a baseline, and who ran it, an image, a runtime or a survey where they differ.
 
     Args:
         runs: at least one; the environments of the first stand first.
@@ -100,6 +100,7 @@ def _target(targets: Sequence[TargetInfo]) -> TargetInfo:
         programs=_union(target.programs for target in targets),
         image=_same([target.image for target in targets]),
         runtime=_same([target.runtime for target in targets]),
+        survey=_same([target.survey for target in targets]),
     )
 
 

@@ -13,6 +13,7 @@ from probes.cell import Cause, Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
 from probes.filters.conditions import Condition
+from probes.survey.rows import Survey
 from reports.results.provenance import RunBy
 
 MAX_NUMBER = 0xFFFFFFFF
@@ -152,6 +153,7 @@ class TargetInfo:
             not to be had.
         image: the container image; None where there is none.
         runtime: what put the filter on; None where the suite did.
+        survey: what a whole machine's containers and services came to; None of any other target.
     """
 
     kind: str
@@ -160,6 +162,7 @@ class TargetInfo:
     programs: tuple[TargetProgram, ...] = ()
     image: Image | None = None
     runtime: RuntimeInfo | None = None
+    survey: Survey | None = None
 
 
 @dataclass(frozen=True, slots=True)
