@@ -10,6 +10,7 @@ from probes.judging import claims
 from probes.judging.plan import id_of
 from probes.targets.name import BUILTIN
 from probes.text import visible
+from probes.version import DISTRIBUTION
 from reports.results import Run
 
 
@@ -46,6 +47,9 @@ def command_elsewhere(run: Run, key: CellKey) -> str:
         run: what the record holds.
         key: the cell.
     """
+    if run.target.survey is not None:
+        # One process of those that have the stack is a target of its own, but not under "refuse".
+        return visible(shlex.join([DISTRIBUTION, "node", f"--profile={key.profile}"]))
     words = [*main_job.COMMAND]
     if run.target.kind != BUILTIN:
         words.append(f"--target={run.target.kind}:...")

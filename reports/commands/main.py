@@ -23,7 +23,7 @@ from reports.commands.answer import carry_out
 PROGRAM = DISTRIBUTION
 
 _COMMANDS = (
-    *("run", "gate", "observe", "guest", "report", "compare", "merge"),
+    *("run", "gate", "node", "observe", "guest", "report", "compare", "merge"),
     *("export", "explain", "diff", "with-audit", "completion"),
 )
 """In the order of the program's help; each is a module of ``reports.commands``."""

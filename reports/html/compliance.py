@@ -14,6 +14,7 @@ from reports.html.front import banner, contents, digests, environment, identity
 from reports.html.gaps_section import gaps
 from reports.html.markup import Markup, element, text, void
 from reports.html.matrices import calls_matrix, others_matrix
+from reports.html.survey_section import survey
 from reports.html.trouble import failures, undecided
 from reports.html.view import section, view
 from reports.html.waivers_section import waivers
@@ -23,6 +24,7 @@ _CONTENTS = (
     ("identity", "What was tested"),
     ("environment", "Where"),
     ("changes", "Changes"),
+    ("survey", "Containers and services"),
     ("calls", "Documented calls"),
     ("others", "Other claims"),
     ("failures", "Failures"),
@@ -58,9 +60,10 @@ def render(run: Run) -> str:
             element(
                 "main",
                 banner(shown),
-                contents(_CONTENTS),
+                contents(_contents(run)),
                 element("div", identity(shown), environment(shown), class_="pair"),
                 changes(shown),
+                survey(shown),
                 calls_matrix(shown),
                 others_matrix(shown),
                 failures(shown),
@@ -78,6 +81,11 @@ def render(run: Run) -> str:
         lang="en",
     )
     return f"<!DOCTYPE html>\n{page}\n"
+
+
+def _contents(run: Run) -> tuple[tuple[str, str], ...]:
+    """The sections of the page; only that of a whole machine has containers and services."""
+    return tuple(one for one in _CONTENTS if one[0] != "survey" or run.target.survey is not None)
 
 
 def _head(title: str, run: Run) -> Markup:

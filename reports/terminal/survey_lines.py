@@ -1,0 +1,94 @@
+"""The lines about a whole machine: a table of its containers and services, the gravest first."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from probes.survey.cgroups import Kind
+from probes.survey.rows import State, Survey, WorkloadRow
+from probes.text import visible
+from reports import results
+from reports.results import Run
+from reports.terminal.lines import INDENT, report_lines, wrapped
+
+STATE_WORDS: Final = {
+    State.NONE: "no filter",
+    State.FAILS: "does not hold",
+    State.CANNOT_TELL: "cannot tell",
+    State.WAIVED: "waived",
+    State.HOLDS: "holds",
+    State.EXCLUDED: "not looked at",
+}
+"""The states as people say them, the gravest first."""
+
+_HEAD: Final = ("state", "counts", "what", "processes", "filters")
+
+
+def description(name: str, survey: Survey) -> str:
+    """What a sentence calls the machine."""
+    kinds = Counter(one.kind for one in survey.workloads if one.state is not State.EXCLUDED)
+    parts = [_counted(kinds[kind], kind.value) for kind in (Kind.CONTAINER, Kind.SERVICE)]
+    return f"node {name} with {' and '.join(parts)}, {_counted(len(survey.stacks), 'filter stack')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
+    """All that is said.
+
+    Args:
+        run: the record, which has a survey.
+        written: the reports.
+        width: how long a line may be, but for those of the table.
+    """
+    survey = run.target.survey
+    if survey is None:
+        raise ValueError("the record is not that of a whole machine")
+    return [
+        *(_table(survey.workloads) if survey.workloads else ()),
+        *_sentences(survey.workloads, width),
+        visible(f"{run.target.description}; {_processes(survey)}"),
+        results.summarize(run).ruling.line,
+        *report_lines(written),
+    ]
+
+
+def _processes(survey: Survey) -> str:
+    seen = sum(one.processes for one in survey.workloads)
+    more = [
+        _counted(survey.others, "other process").replace("processs", "processes"),
+        _counted(survey.kernel_threads, "thread") + " of the kernel",
+    ]
+    more += [f"{survey.zombies:,} that had ended"] if survey.zombies else []
+    return f"{seen:,} processes in them, {', '.join(more)}"
+
+
+def _table(workloads: Iterable[WorkloadRow]) -> list[str]:
+    rows = [_HEAD, *map(_row, workloads)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(word.ljust(wide) for word, wide in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _row(one: WorkloadRow) -> tuple[str, ...]:
+    inside = f" in {one.inside}" if one.inside else ""
+    return (
+        STATE_WORDS[one.state],
+        "yes" if one.required else "no",
+        visible(f"{one.title}{inside}"),
+        f"{one.processes:,}",
+        " ".join(one.stacks) or "-",
+    )
+
+
+def _sentences(workloads: Iterable[WorkloadRow], width: int) -> Iterator[str]:
+    """Why what is required does not hold."""
+    told = [one for one in workloads if one.required and one.sentence]
+    for one in told:
+        first, *rest = wrapped(one.sentence, width)
+        yield from (first, *(f"{INDENT}{line}" for line in rest))
