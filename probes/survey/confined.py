@@ -59,7 +59,8 @@ class Confined:
             whose = "its process" if count == 1 else f"all of its {count:,} processes"
             return f"{title} has no seccomp filter at all ({whose}: Seccomp: 0)"
         listed = named("process", self.bare)
-        return f"{title} has threads that no seccomp filter confines, of {listed}"
+        verb = "has" if count == 1 else "have"
+        return f"{listed} of {title} {verb} no seccomp filter, or not in each thread"
 
 
 def name_of(confinement: ThreadConfinement) -> str:
