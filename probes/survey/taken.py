@@ -97,18 +97,18 @@ class Taken:
         )
 
 
-def take(policy: Policy, wanted: Wanted) -> Taken:
-    """Looks at every process of this machine, and judges each distinct stack of filters once.
+def take(policy: Policy, wanted: Wanted, seen: Listing) -> Taken:
+    """Looks at every process of a machine, and judges each distinct stack of filters once.
 
     Args:
         policy: what must hold.
         wanted: how, and for whom.
+        seen: the processes.
 
     Raises:
         InstrumentError: the process that tries counterexamples cannot be started.
     """
     own = os.getpid()
-    seen = processes.listing()
     everybody = workloads.workloads(seen, own, labels.known_to_runtimes())
     shown = [one for one in everybody if wanted.shows(one)]
     looked_at = [one for one in shown if wanted.is_meant(one) and not _is_ours(one)]

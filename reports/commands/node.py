@@ -15,7 +15,7 @@ from probes.files import DEFAULT_POLICY
 from probes.finding import Finding
 from probes.run import values
 from probes.run.options import NODE_NAME
-from probes.survey import judged, taken, wanted
+from probes.survey import judged, processes, taken, wanted
 from probes.survey.taken import Taken
 from probes.survey.wanted import Wanted
 from probes.version import DISTRIBUTION, VERSION
@@ -113,7 +113,7 @@ def _node(options: argparse.Namespace) -> Answer:
     granted = Granted(given, f"{judged.KIND}:{name}", started.date())
     folder = Path(options.report_dir)
     results.check_folder(folder)
-    found = taken.take(documented, asked)
+    found = taken.take(documented, asked, processes.listing())
     run = _run(found, granted, name, heads.policy_info(documented), started)
     written = []
     for file, content in ((_RECORD, results.to_json(run)), (_PAGE, compliance.render(run))):
