@@ -122,7 +122,9 @@ def take(policy: Policy, wanted: Wanted, seen: Listing) -> Taken:
         members,
         tuple(one for one in shown if one not in looked_at),
         stacks,
-        tuple(judged.of_findings([*_findings(members, wanted)], wanted)),
+        tuple(
+            judged.of_findings([*_limits(wanted, everybody), *_findings(members, wanted)], wanted)
+        ),
     )
 
 
@@ -133,7 +135,6 @@ def _is_ours(workload: Workload) -> bool:
 
 def _findings(members: Iterable[Confined], wanted: Wanted) -> Iterator[Finding]:
     """What has no filter, and what could not be seen."""
-    yield from _limits(wanted)
     for one in members:
         if not wanted.requires(one.workload):
             continue
@@ -146,8 +147,18 @@ def _findings(members: Iterable[Confined], wanted: Wanted) -> Iterator[Finding]:
             yield Finding(text, Weight.LIMITS, f"what was not seen of {title}")
 
 
-def _limits(wanted: Wanted) -> Iterator[Finding]:
+def _limits(wanted: Wanted, everybody: Iterable[Workload]) -> Iterator[Finding]:
     """What of the machine this process cannot see."""
+    others = (process for one in everybody if one.kind is Kind.OTHER for process in one.processes)
+    # One that has ended meanwhile shows nothing more either.
+    if unseen := [one for one in others if not one.namespace and processes.is_still(one)]:
+        yield Finding(
+            f"of {len(unseen):,} processes that no control group places, such as {unseen[0].pid}"
+            f" ({unseen[0].name}), it cannot be told whether a container has them, for this user"
+            " may not see their namespaces: run the suite as root with CAP_SYS_PTRACE",
+            Weight.LIMITS,
+            "who is in a container",
+        )
     if not (wanted.namespace_alone or processes.sees_the_machine()):
         yield Finding(
             "this process is in a pid namespace of its own and does not see the machine's others:"
