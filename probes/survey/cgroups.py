@@ -7,16 +7,9 @@ Every engine names the groups of its containers in its own way, and otherwise un
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-
-class Kind(StrEnum):
-    """The kinds of things that processes belong to."""
-
-    CONTAINER = "container"
-    SERVICE = "service"
-    OTHER = "other"
+from probes.workload import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,14 @@ from probes.cell import Cell, Outcome
 from probes.documents.policy import Policy
 from probes.finding import Finding, Weight
 from probes.survey import confined, judged, labels, processes, workloads
-from probes.survey.cgroups import Kind
 from probes.survey.confined import Confined
 from probes.survey.judged import JudgedStack
 from probes.survey.processes import Listing
-from probes.survey.rows import StackRow, State, Survey, WorkloadRow
 from probes.survey.wanted import Wanted
 from probes.survey.workloads import Workload
 from probes.targets.stack import ProgramIdentity
 from probes.targets.threads import stack_of
+from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
 
 _MOST_NAMES: Final = 4
 
@@ -244,7 +243,7 @@ def _written(
     one: Workload, names: tuple[str, ...], state: State, said: Iterable[str], *, required: bool
 ) -> WorkloadRow:
     return WorkloadRow(
-        one.kind.value,
+        one.kind,
         one.engine,
         one.id,
         one.name,

@@ -7,9 +7,9 @@ from typing import Final
 
 from probes.action import Profile
 from probes.errors import BadInputError
-from probes.survey.cgroups import Kind
 from probes.survey.workloads import Workload
 from probes.text import did_you_mean, in_brackets, shown
+from probes.workload import Kind
 
 REFUSE: Final = "refuse"
 """The profile under which any refusal counts: a machine's engines refuse in different ways."""

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from probes.survey import cgroups, labels, monitors
-from probes.survey.cgroups import Kind, Place
+from probes.survey.cgroups import Place
 from probes.survey.labels import Label
 from probes.survey.monitors import Monitor
 from probes.survey.processes import Listing, Process
+from probes.workload import Kind
 
 SHORT_ID: Final = 12
 """How much of a container's id is shown, as docker does."""

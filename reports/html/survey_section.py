@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from probes.cell import Outcome
-from probes.survey.rows import State, Survey, WorkloadRow
+from probes.workload import State, Survey, WorkloadRow
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import GLYPHS, View, capital, labelled, paragraph, section, sheet
 

@@ -13,7 +13,7 @@ from probes.cell import Cause, Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
 from probes.filters.conditions import Condition
-from probes.survey.rows import Survey
+from probes.workload import Survey
 from reports.results.provenance import RunBy
 
 MAX_NUMBER = 0xFFFFFFFF

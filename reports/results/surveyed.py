@@ -3,8 +3,7 @@
 from dataclasses import fields as fields_of
 from typing import Final
 
-from probes.survey.cgroups import Kind
-from probes.survey.rows import StackRow, State, Survey, WorkloadRow
+from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
 from reports.results.fields import Fields
 
 
@@ -32,7 +31,8 @@ _WORKLOAD: Final = tuple(one.name for one in fields_of(WorkloadRow))
 
 def _workload_to_json(one: WorkloadRow) -> dict[str, object]:
     told = {name: getattr(one, name) for name in _WORKLOAD}
-    return {**told, "stacks": list(one.stacks), "state": one.state.value}
+    words = {"kind": one.kind.value, "state": one.state.value}
+    return {**told, **words, "stacks": list(one.stacks)}
 
 
 def from_fields(fields: Fields) -> Survey:
@@ -73,7 +73,7 @@ def _stack(fields: Fields) -> StackRow:
 def _workload(fields: Fields) -> WorkloadRow:
     fields.only(*_WORKLOAD)
     return WorkloadRow(
-        kind=fields.member("kind", Kind).value,
+        kind=fields.member("kind", Kind),
         engine=fields.text("engine"),
         id=fields.text("id"),
         name=fields.text("name"),

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from probes.survey.cgroups import Kind
-from probes.survey.rows import State, Survey, WorkloadRow
 from probes.text import visible
+from probes.workload import Kind, State, Survey, WorkloadRow
 from reports import results
 from reports.results import Run
 from reports.terminal.lines import INDENT, report_lines, wrapped

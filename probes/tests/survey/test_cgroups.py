@@ -3,7 +3,8 @@
 import pytest
 
 from probes.survey import cgroups
-from probes.survey.cgroups import Kind, Place
+from probes.survey.cgroups import Place
+from probes.workload import Kind
 
 ONE, TWO = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 UID = "8d3f2c1e-0a1b-4c2d-9e3f-123456789abc"

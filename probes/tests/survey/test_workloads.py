@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from probes.survey import labels, monitors, processes, workloads
-from probes.survey.cgroups import Kind
 from probes.survey.labels import Label
 from probes.survey.monitors import Monitor
 from probes.survey.processes import Listing, Process
 from probes.survey.workloads import Workload
+from probes.workload import Kind
 
 ONE, TWO = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 OWN = 7

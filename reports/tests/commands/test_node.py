@@ -21,14 +21,13 @@ from probes.filters import bpf
 from probes.run import settings, values
 from probes.run.bench import Bench
 from probes.survey import judged, processes, taken, wanted
-from probes.survey.cgroups import Kind
 from probes.survey.processes import Listing
-from probes.survey.rows import State, WorkloadRow
 from probes.survey.wanted import Wanted
 from probes.targets import builtin
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import Machine, bundle, need, private_machine, static_root
 from probes.tests.support.oracles import require
+from probes.workload import Kind, State, WorkloadRow
 from reports import results
 from reports.commands import main
 from reports.filters import allowlist

@@ -4,6 +4,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+class Kind(StrEnum):
+    """The kinds of things that processes belong to."""
+
+    CONTAINER = "container"
+    SERVICE = "service"
+    OTHER = "other"
+
+
 class State(StrEnum):
     """What is known of a container or a service, the gravest first."""
 
@@ -38,7 +46,7 @@ class WorkloadRow:
     """A container, a service, or processes that belong to neither.
 
     Attributes:
-        kind: ``container``, ``service`` or ``other``.
+        kind: the kind.
         engine: what made it; "" where that is not known.
         id: the container's id or the unit's name.
         name: the name by which people know it.
@@ -53,7 +61,7 @@ class WorkloadRow:
         sentence: the same in one sentence.
     """
 
-    kind: str
+    kind: Kind
     engine: str
     id: str
     name: str
