@@ -21,6 +21,9 @@ FLEET: Final = (
 )
 """Every machine with the kernel of its suite, and x86_64 with older and newer ones."""
 
+_WITHOUT_USERLAND: Final = "experimental"
+"""The suite that has single packages only, kernels among them, and takes the rest from sid."""
+
 _SUITE_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz-")
 
 
@@ -73,7 +76,8 @@ def _read(word: str) -> WantedGuest:
         )
     # An older kernel runs a newer Python; a machine that is new to Debian has no older one.
     kernel = suite or machine.suite
-    userland = machine.suite if machine.suite == machines.DEFAULT_SUITE else kernel
+    is_whole = machine.suite != machines.DEFAULT_SUITE and kernel != _WITHOUT_USERLAND
+    userland = kernel if is_whole else machine.suite
     return WantedGuest(machine, kernel, userland, bool(at))
 
 

@@ -257,6 +257,13 @@ def test_words_stand_for_guests() -> None:
     assert [one.userland_suite for one in found] == ["bookworm", "bookworm", "trixie", "sid"]
 
 
+def test_experimental_has_kernels_and_no_python() -> None:
+    found = choice.read([f"{name}@experimental" for name in ("x86_64", "riscv64", "loongarch64")])
+
+    assert {one.kernel_suite for one in found} == {"experimental"}
+    assert [one.userland_suite for one in found] == ["bookworm", "trixie", "sid"]
+
+
 def test_the_whole_fleet_has_every_machine() -> None:
     assert {one.machine.name for one in choice.read(["all"])} == set(MACHINES)
 
