@@ -25,7 +25,9 @@ from reports.summary import cells_text
 FORMAT: Final = 1
 """The version of the file's format that this module reads."""
 
-DEPLOYED: Final = frozenset({"pid", "unit", "ambient", "runc", "crun", "docker", "podman", "bwrap"})
+DEPLOYED: Final = frozenset(
+    {"pid", "unit", "node", "ambient", "runc", "crun", "docker", "podman", "bwrap"}
+)
 """The kinds of target whose filter is in force where the suite did not put it."""
 
 _NO_PROFILE: Final = "none"

@@ -26,6 +26,7 @@ def to_json(survey: Survey) -> dict[str, object]:
     }
 
 
+_NAME: Final = r"[0-9a-f]{12}"
 _WORKLOAD: Final = tuple(one.name for one in fields_of(WorkloadRow))
 
 
@@ -63,7 +64,7 @@ def _stack(fields: Fields) -> StackRow:
     if not all(isinstance(one, bool) for one in logged):
         raise fields.refusal("logged", "must hold true and false only")
     return StackRow(
-        fields.text("name"),
+        fields.pattern("name", _NAME),
         tuple(one is True for one in logged),
         fields.number("processes"),
         fields.member("state", State),

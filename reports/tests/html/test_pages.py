@@ -30,7 +30,7 @@ from reports.tests.support import job, samples
 AXE = SUITE / ".oracles/node_modules/axe-core/axe.min.js"
 WIDTHS = (360, 1400)
 SCHEMES = ("light", "dark")
-KINDS = ("compared", "empty", "expired", "lost", "merged", "unprivileged", "waived")
+KINDS = ("compared", "empty", "expired", "lost", "merged", "surveyed", "unprivileged", "waived")
 """The samples that have, together, everything that a page can have."""
 FEW = 5
 """How many documented calls a page has that is looked at with everything unfolded."""

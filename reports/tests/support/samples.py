@@ -16,6 +16,7 @@ from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap
 from probes.documents import waivers
 from probes.documents.waivers import Waiver
 from probes.files import SUITE
+from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
 from reports.results import (
     AuditSource,
     Baseline,
@@ -325,6 +326,51 @@ def empty() -> Run:
     return run(())
 
 
+@cache
+def surveyed() -> Run:
+    """A machine: a container holds, one lets a call through, and one has no filter."""
+    right, wrong = "0123456789ab", "ba9876543210"
+    proofs_of_all = [cell for cell in proofs() if cell.key.profile == "errno"]
+    cells = [
+        replace(cell, key=replace(cell.key, profile="refuse", variant=name))
+        for name in (right, wrong)
+        for cell in proofs_of_all
+    ]
+    cells = [
+        failed(cell, "the filter returns ALLOW for number 0xa3")
+        if (cell.key.variant, cell.key.syscall) == (wrong, "acct")
+        else cell
+        for cell in cells
+    ]
+    key = CellKey(Claim.IS_ALL_JUDGED, "refuse", "any", "docker:agent (5c1f0d1a9b32)", None)
+    cells.append(failed(_passed(key, "a filter", "none"), "it has no seccomp filter at all"))
+    rows = (
+        _workload(Kind.CONTAINER, "docker", "agent", State.NONE, ()),
+        _workload(Kind.CONTAINER, "containerd", "shop/cart/web", State.FAILS, (wrong,)),
+        _workload(Kind.CONTAINER, "podman", "db", State.HOLDS, (right,)),
+        _workload(Kind.SERVICE, "systemd", "cron.service", State.NONE, ()),
+    )
+    stacks = (
+        StackRow(right, (False,), 6, State.HOLDS),
+        StackRow(wrong, (False, True), 3, State.FAILS),
+    )
+    survey = Survey(stacks, rows, others=88, kernel_threads=120, zombies=1)
+    target = TargetInfo("node", "node worker-1 with 3 containers and 1 service", survey=survey)
+    whole = run(cells)
+    return replace(whole, target=target, profiles=("refuse",))
+
+
+def _workload(
+    kind: Kind, engine: str, name: str, state: State, stacks: tuple[str, ...]
+) -> WorkloadRow:
+    is_container = kind is Kind.CONTAINER
+    identity = hashlib.sha256(name.encode()).hexdigest() if is_container else name
+    title = f"{engine}:{name} ({identity[:12]})" if is_container else f"service:{name}"
+    sentence = "" if state is State.HOLDS else f"{title} is not confined as documented"
+    told = (identity, name, title, "registry/image:1" if is_container else "", "", "")
+    return WorkloadRow(kind, engine, *told, 3, stacks, is_container, state, sentence)
+
+
 def all_kinds() -> dict[str, Run]:
     """Every sample by its name."""
     return {
@@ -341,6 +387,7 @@ def all_kinds() -> dict[str, Run]:
         "merged": merged(),
         "compared": compared(),
         "empty": empty(),
+        "surveyed": surveyed(),
     }
 
 

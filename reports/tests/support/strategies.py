@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.filters.conditions import HIGHEST_VALUE, Condition, Operator
+from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
 from reports.results import (
     MAX_NUMBER,
     AuditSource,
@@ -91,6 +92,46 @@ _DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 _MAYBE = st.none() | TEXTS
 
+_STACK_NAMES = st.sampled_from(["0123456789ab", "ba9876543210"])
+_STATES = st.sampled_from(State)
+_COUNTS = st.integers(0, 9999)
+_WORKLOADS = st.builds(
+    WorkloadRow,
+    kind=st.sampled_from(Kind),
+    engine=TEXTS,
+    id=TEXTS,
+    name=TEXTS,
+    title=TEXTS,
+    image=TEXTS,
+    pod=TEXTS,
+    inside=TEXTS,
+    processes=_COUNTS,
+    stacks=st.lists(_STACK_NAMES, max_size=2, unique=True).map(tuple),
+    required=st.booleans(),
+    state=_STATES,
+    sentence=TEXTS,
+)
+_STACKS = st.tuples(
+    *(
+        st.builds(
+            StackRow,
+            name=st.just(name),
+            logged=st.lists(st.booleans(), max_size=2).map(tuple),
+            processes=_COUNTS,
+            state=_STATES,
+        )
+        for name in ("0123456789ab", "ba9876543210")
+    )
+)
+SURVEYS = st.builds(
+    Survey,
+    stacks=_STACKS,
+    workloads=st.lists(_WORKLOADS, max_size=2).map(tuple),
+    others=_COUNTS,
+    kernel_threads=_COUNTS,
+    zombies=_COUNTS,
+)
+
 TARGETS = st.builds(
     TargetInfo,
     kind=TEXTS,
@@ -102,6 +143,7 @@ TARGETS = st.builds(
     ).map(tuple),
     image=st.none() | st.builds(Image, TEXTS, _MAYBE),
     runtime=st.none() | st.builds(RuntimeInfo, TEXTS, TEXTS),
+    survey=st.none() | SURVEYS,
 )
 ENVIRONMENTS = st.builds(
     Environment,
