@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class OwnerKind(StrEnum):
     """The kinds of things that processes belong to."""
 
     CONTAINER = "container"
@@ -12,7 +12,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-class State(StrEnum):
+class WorkloadState(StrEnum):
     """What is known of a container or a service, the gravest first."""
 
     NONE = "none"
@@ -38,7 +38,7 @@ class StackRow:
     name: str
     logged: tuple[bool, ...]
     processes: int
-    state: State
+    state: WorkloadState
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class WorkloadRow:
         sentence: the same in one sentence.
     """
 
-    kind: Kind
+    kind: OwnerKind
     engine: str
     id: str
     name: str
@@ -72,7 +72,7 @@ class WorkloadRow:
     processes: int
     stacks: tuple[str, ...]
     required: bool
-    state: State
+    state: WorkloadState
     sentence: str
 
 

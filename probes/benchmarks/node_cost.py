@@ -26,11 +26,11 @@ from probes.filters import bpf
 from probes.filters.bpf import Program
 from probes.run import settings, values
 from probes.run.bench import Bench
-from probes.survey import processes, taken
-from probes.survey.processes import Listing
-from probes.survey.wanted import Wanted
+from probes.survey import seen_processes, taken
+from probes.survey.question import SurveyQuestion
+from probes.survey.seen_processes import Listing
 from probes.targets import builtin
-from probes.workload import Kind
+from probes.workload import OwnerKind
 
 SAMPLES: Final = 5
 """How many processes stand for all where they are judged one by one."""
@@ -93,7 +93,7 @@ def running(documented: Policy, count: int, stacks: int) -> Iterator[list[int]]:
             share = count // stacks + (index < count % stacks)
             started.append(_started(stack(documented, index), share))
         parents = {one.pid for one in started}
-        seen = processes.listing().processes.values()
+        seen = seen_processes.listing().processes.values()
         yield [one.pid for one in seen if one.pid in parents or one.parent in parents]
     finally:
         for one in started:
@@ -127,9 +127,9 @@ def measured(count: int, stacks: int) -> NodeFigure:
     documented = policy.load(DEFAULT_POLICY, arch.all_names())
     with running(documented, count, stacks) as pids:
         start = time.monotonic()
-        seen = _these(processes.listing(), pids)
-        every = frozenset(Kind)
-        wanted = Wanted(Profile.ERRNO.value, every, namespace_alone=True)
+        seen = _these(seen_processes.listing(), pids)
+        every = frozenset(OwnerKind)
+        wanted = SurveyQuestion(Profile.ERRNO.value, every, namespace_alone=True)
         found = taken.take(documented, wanted, seen)
         found.survey(lambda cells: cells)
         seconds = time.monotonic() - start

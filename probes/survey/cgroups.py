@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes.workload import Kind
+from probes.workload import OwnerKind
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Owner:
     """The owner of a process, as far as the path of its control group tells.
 
     Attributes:
@@ -25,7 +25,7 @@ class Place:
         path: the path of the owner's own group, below which all of its processes are.
     """
 
-    kind: Kind
+    kind: OwnerKind
     engine: str = ""
     id: str = ""
     pod: str = ""
@@ -92,7 +92,7 @@ def path_of(text: str) -> str:
 
 
 _BY_PREFERENCE: Final = ("name=systemd", "", "pids", "memory")
-_RANKS: Final = (Kind.CONTAINER, Kind.SERVICE, Kind.OTHER)
+_RANKS: Final = (OwnerKind.CONTAINER, OwnerKind.SERVICE, OwnerKind.OTHER)
 
 
 def _hierarchies(text: str) -> Iterator[tuple[str, str]]:
@@ -104,25 +104,25 @@ def _hierarchies(text: str) -> Iterator[tuple[str, str]]:
             yield controller, path
 
 
-def place_of(path: str) -> Place:
+def place_of(path: str) -> Owner:
     """The owner of the processes of a control group.
 
     Args:
         path: the group's path; seen from another group it may begin with ``/..``.
     """
     parts = [part for part in path.split("/") if part not in {"", "..", "."}]
-    found, outside, pod = Place(Kind.OTHER, path=path), list[str](), ""
-    unit: Place | None = None
+    found, outside, pod = Owner(OwnerKind.OTHER, path=path), list[str](), ""
+    unit: Owner | None = None
     for index, part in enumerate(parts):
         here = "/".join(["", *parts[: index + 1]])
         if uid := _POD.fullmatch(part):
             pod = uid["uid"].replace("_", "-")
         if container := _container(parts, index):
-            outside += [found.id] if found.kind is Kind.CONTAINER else []
-            found = Place(Kind.CONTAINER, *container, pod, tuple(outside), here)
+            outside += [found.id] if found.kind is OwnerKind.CONTAINER else []
+            found = Owner(OwnerKind.CONTAINER, *container, pod, tuple(outside), here)
         elif named := _UNIT.fullmatch(part):
-            unit = Place(Kind.SERVICE, "systemd", named["name"], path=here)
-    return found if found.kind is Kind.CONTAINER or unit is None else unit
+            unit = Owner(OwnerKind.SERVICE, "systemd", named["name"], path=here)
+    return found if found.kind is OwnerKind.CONTAINER or unit is None else unit
 
 
 def _container(parts: Sequence[str], index: int) -> tuple[str, str] | None:

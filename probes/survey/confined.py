@@ -12,9 +12,9 @@ from typing import Final
 from probes.errors import SuiteError
 from probes.instrument import harvest
 from probes.instrument.harvest import Harvest
-from probes.survey import processes
-from probes.survey.processes import Process
-from probes.survey.workloads import Workload
+from probes.survey import seen_processes
+from probes.survey.seen_processes import SeenProcess
+from probes.survey.workloads import FoundWorkload
 from probes.targets import sandbox_kernel
 from probes.targets.threads import ThreadConfinement, alike, named
 
@@ -38,7 +38,7 @@ class Confined:
         read: how many of its processes were seen, in whatever way.
     """
 
-    workload: Workload
+    workload: FoundWorkload
     stacks: tuple[tuple[ThreadConfinement, int], ...] = ()
     bare: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def name_of(confinement: ThreadConfinement) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:NAME_DIGITS]
 
 
-def confined(workload: Workload, own: int) -> Confined:
+def confined(workload: FoundWorkload, own: int) -> Confined:
     """Reads the filters of every process of a container or a service; they go on unchanged.
 
     A process that ends meanwhile is left out, and so is the suite itself.
@@ -108,20 +108,20 @@ def confined(workload: Workload, own: int) -> Confined:
     return Confined(workload, tuple(found.items()), tuple(bare), tuple(untold), read)
 
 
-def _named(process: Process) -> str:
+def _named(process: SeenProcess) -> str:
     return f"{process.pid} ({process.name})"
 
 
-def _seen(process: Process) -> Harvest | str | None:
+def _seen(process: SeenProcess) -> Harvest | str | None:
     """The filters of a process; why they cannot be seen, or None where it has ended."""
     try:
         found = harvest.filters_of(process.pid, _SECONDS)
     except SuiteError as error:
-        return str(error) if processes.is_still(process) else None
-    return found if processes.is_still(process) else None
+        return str(error) if seen_processes.is_still(process) else None
+    return found if seen_processes.is_still(process) else None
 
 
-def _limits(process: Process, seen: Harvest | str) -> Iterator[str]:
+def _limits(process: SeenProcess, seen: Harvest | str) -> Iterator[str]:
     """What is not known of a process although it was read."""
     if isinstance(seen, str):
         yield seen

@@ -24,7 +24,7 @@ from probes.judging.examiner import Examiner
 from probes.judging.plan import Case, Scope
 from probes.run import entries, judged_abis
 from probes.survey import confined
-from probes.survey.wanted import Wanted
+from probes.survey.question import SurveyQuestion
 from probes.targets import StackTarget, confinement
 from probes.targets.threads import ThreadConfinement, native, stack_of
 
@@ -58,7 +58,7 @@ class JudgedStack:
 
 
 def judged(
-    stacks: Sequence[ThreadConfinement], policy: Policy, wanted: Wanted
+    stacks: Sequence[ThreadConfinement], policy: Policy, wanted: SurveyQuestion
 ) -> tuple[JudgedStack, ...]:
     """Judges each stack once, on every processor that this process may use.
 
@@ -97,7 +97,7 @@ def _size(one: ThreadConfinement) -> int:
 class _Judge:
     """Proves stacks of filters, and tries on the kernel what is left open."""
 
-    def __init__(self, policy: Policy, wanted: Wanted) -> None:
+    def __init__(self, policy: Policy, wanted: SurveyQuestion) -> None:
         self._policy = policy
         self._wanted = wanted
         self._stack = ExitStack()
@@ -170,7 +170,7 @@ class _Judge:
             yield from of_findings([named], self._wanted)
 
 
-def of_findings(findings: Sequence[Finding], wanted: Wanted) -> Iterator[Cell]:
+def of_findings(findings: Sequence[Finding], wanted: SurveyQuestion) -> Iterator[Cell]:
     """The cells of findings with weight.
 
     Args:
@@ -190,12 +190,12 @@ def _to_be_tried(cases: Sequence[Case], cells: Sequence[Cell]) -> list[Case]:
     return [*left_open, *failed[:1]]
 
 
-def _of_stack(cell: Cell, name: str, wanted: Wanted) -> Cell:
+def _of_stack(cell: Cell, name: str, wanted: SurveyQuestion) -> Cell:
     """A cell of a stack, which its name tells from the same one of others."""
     what = sentences.subject(cell.key)
     sentence = cell.sentence.replace(what, f"{what}, filters {name}", 1)
     return _renamed(replace(cell, sentence=sentence), wanted, name)
 
 
-def _renamed(cell: Cell, wanted: Wanted, variant: str) -> Cell:
+def _renamed(cell: Cell, wanted: SurveyQuestion, variant: str) -> Cell:
     return replace(cell, key=replace(cell.key, profile=wanted.profile, variant=variant))

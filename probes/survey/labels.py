@@ -14,7 +14,7 @@ from typing import Any, Final
 from probes import files
 from probes.errors import BadInputError
 from probes.survey.monitors import Monitor
-from probes.survey.processes import PROC
+from probes.survey.seen_processes import PROC
 
 _MOST_BYTES: Final = 1 << 20
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from probes.survey.processes import PROC, Listing, Process, argument
+from probes.survey.seen_processes import PROC, Listing, SeenProcess, argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Monitor:
 
     engine: str
     id: str
-    process: Process
+    process: SeenProcess
     bundle: Path | None = None
     name: str = ""
 
 
-def above(listing: Listing, process: Process) -> Monitor | None:
+def above(listing: Listing, process: SeenProcess) -> Monitor | None:
     """The monitor of the container that a process is in; None where there is none.
 
     Of several the nearest counts; bubblewrap is there twice, of which the outer one watches.
@@ -51,7 +51,7 @@ def above(listing: Listing, process: Process) -> Monitor | None:
 _TWICE: Final = "bwrap"
 
 
-def monitor_of(process: Process) -> Monitor | None:
+def monitor_of(process: SeenProcess) -> Monitor | None:
     """What a process watches over; None where it is no monitor."""
     program = process.program
     if program.startswith("containerd-shim"):
@@ -62,7 +62,7 @@ def monitor_of(process: Process) -> Monitor | None:
     return None if made is None else made(process)
 
 
-def _shim(process: Process) -> Monitor | None:
+def _shim(process: SeenProcess) -> Monitor | None:
     identity = argument(process.words, "-id", "--id")
     space = argument(process.words, "-namespace", "--namespace")
     if not identity:
@@ -71,7 +71,7 @@ def _shim(process: Process) -> Monitor | None:
     return Monitor(engine, identity, process, PROC / str(process.pid) / "cwd")
 
 
-def _conmon(process: Process) -> Monitor | None:
+def _conmon(process: SeenProcess) -> Monitor | None:
     identity = argument(process.words, "-c", "--cid")
     if not identity:
         return None
@@ -82,11 +82,11 @@ def _conmon(process: Process) -> Monitor | None:
     return Monitor("cri-o" if of_cri_o else "podman", identity, process, bundle, name)
 
 
-def _bubblewrap(process: Process) -> Monitor:
+def _bubblewrap(process: SeenProcess) -> Monitor:
     return Monitor("bwrap", str(process.pid), process)
 
 
-def _lxc_monitor(process: Process) -> Monitor | None:
+def _lxc_monitor(process: SeenProcess) -> Monitor | None:
     # It writes over its command line: [lxc monitor] /var/lib/lxc NAME
     title = " ".join(process.words)
     if not title.startswith("[lxc monitor]"):
@@ -94,25 +94,25 @@ def _lxc_monitor(process: Process) -> Monitor | None:
     return Monitor("lxc", title.split()[-1], process)
 
 
-def _lxc_start(process: Process) -> Monitor | None:
+def _lxc_start(process: SeenProcess) -> Monitor | None:
     name = argument(process.words, "-n", "--name")
     return Monitor("lxc", name, process) if name else None
 
 
-def _nspawn(process: Process) -> Monitor:
+def _nspawn(process: SeenProcess) -> Monitor:
     name = argument(process.words, "-M", "--machine")
     folder = argument(process.words, "-D", "--directory").rstrip("/")
     return Monitor("nspawn", name or folder.rpartition("/")[2] or str(process.pid), process)
 
 
-def _in_front(process: Process) -> Monitor | None:
+def _in_front(process: SeenProcess) -> Monitor | None:
     """A runtime that stays in front of a container that it runs."""
     if "run" not in process.words:
         return None
     return Monitor(process.program, process.words[-1], process)
 
 
-_MAKERS: Final[Mapping[str, Callable[[Process], Monitor | None]]] = {
+_MAKERS: Final[Mapping[str, Callable[[SeenProcess], Monitor | None]]] = {
     "conmon": _conmon,
     "bwrap": _bubblewrap,
     "lxc": _lxc_monitor,

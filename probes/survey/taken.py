@@ -8,23 +8,23 @@ from typing import Final
 from probes.cell import Cell, Outcome
 from probes.documents.policy import Policy
 from probes.finding import Finding, Weight
-from probes.survey import confined, judged, labels, processes, workloads
+from probes.survey import confined, judged, labels, seen_processes, workloads
 from probes.survey.confined import Confined
 from probes.survey.judged import JudgedStack
-from probes.survey.processes import Listing
-from probes.survey.wanted import Wanted
-from probes.survey.workloads import Workload
+from probes.survey.question import SurveyQuestion
+from probes.survey.seen_processes import Listing
+from probes.survey.workloads import FoundWorkload
 from probes.targets.stack import ProgramIdentity
 from probes.targets.threads import stack_of
-from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
+from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
 
 _MOST_NAMES: Final = 4
 
 _OF_OUTCOME: Final = (
-    (Outcome.FAILED, State.FAILS),
-    (Outcome.BROKEN, State.CANNOT_TELL),
-    (Outcome.CANNOT_TELL, State.CANNOT_TELL),
-    (Outcome.WAIVED, State.WAIVED),
+    (Outcome.FAILED, WorkloadState.FAILS),
+    (Outcome.BROKEN, WorkloadState.CANNOT_TELL),
+    (Outcome.CANNOT_TELL, WorkloadState.CANNOT_TELL),
+    (Outcome.WAIVED, WorkloadState.WAIVED),
 )
 """The state of a stack by the gravest outcome of its cells."""
 
@@ -42,10 +42,10 @@ class Taken:
         findings: the cells about what has no filter, and about what could not be seen.
     """
 
-    wanted: Wanted
+    wanted: SurveyQuestion
     listing: Listing
     members: tuple[Confined, ...]
-    left_out: tuple[Workload, ...]
+    left_out: tuple[FoundWorkload, ...]
     stacks: tuple[JudgedStack, ...]
     findings: tuple[Cell, ...]
 
@@ -81,7 +81,7 @@ class Taken:
         for member in self.members:
             for one, count in member.stacks:
                 counts[confined.name_of(one)] += count
-        order = list(State)
+        order = list(WorkloadState)
         rows.sort(key=lambda row: (not row.required, order.index(row.state), row.title))
         shown = sum(row.processes for row in rows)
         return Survey(
@@ -96,7 +96,7 @@ class Taken:
         )
 
 
-def take(policy: Policy, wanted: Wanted, seen: Listing) -> Taken:
+def take(policy: Policy, wanted: SurveyQuestion, seen: Listing) -> Taken:
     """Looks at every process of a machine, and judges each distinct stack of filters once.
 
     Args:
@@ -127,12 +127,12 @@ def take(policy: Policy, wanted: Wanted, seen: Listing) -> Taken:
     )
 
 
-def _is_ours(workload: Workload) -> bool:
+def _is_ours(workload: FoundWorkload) -> bool:
     """Whether it is the container or the service that the suite runs in, and must be open."""
-    return workload.is_own and workload.kind is not Kind.OTHER
+    return workload.is_own and workload.kind is not OwnerKind.OTHER
 
 
-def _findings(members: Iterable[Confined], wanted: Wanted) -> Iterator[Finding]:
+def _findings(members: Iterable[Confined], wanted: SurveyQuestion) -> Iterator[Finding]:
     """What has no filter, and what could not be seen."""
     for one in members:
         if not wanted.requires(one.workload):
@@ -146,11 +146,13 @@ def _findings(members: Iterable[Confined], wanted: Wanted) -> Iterator[Finding]:
             yield Finding(text, Weight.LIMITS, f"what was not seen of {title}")
 
 
-def _limits(wanted: Wanted, everybody: Iterable[Workload]) -> Iterator[Finding]:
+def _limits(wanted: SurveyQuestion, everybody: Iterable[FoundWorkload]) -> Iterator[Finding]:
     """What of the machine this process cannot see."""
-    others = (process for one in everybody if one.kind is Kind.OTHER for process in one.processes)
+    others = (
+        process for one in everybody if one.kind is OwnerKind.OTHER for process in one.processes
+    )
     # One that has ended meanwhile shows nothing more either.
-    if unseen := [one for one in others if not one.namespace and processes.is_still(one)]:
+    if unseen := [one for one in others if not one.namespace and seen_processes.is_still(one)]:
         yield Finding(
             f"of {len(unseen):,} processes that no control group places, such as {unseen[0].pid}"
             f" ({unseen[0].name}), it cannot be told whether a container has them, for this user"
@@ -158,7 +160,7 @@ def _limits(wanted: Wanted, everybody: Iterable[Workload]) -> Iterator[Finding]:
             Weight.LIMITS,
             "who is in a container",
         )
-    if not (wanted.namespace_alone or processes.sees_the_machine()):
+    if not (wanted.namespace_alone or seen_processes.sees_the_machine()):
         yield Finding(
             "this process is in a pid namespace of its own and does not see the machine's others:"
             " run it in the machine's (hostPID: true, --pid=host), or say by --this-pid-namespace"
@@ -166,7 +168,7 @@ def _limits(wanted: Wanted, everybody: Iterable[Workload]) -> Iterator[Finding]:
             Weight.LIMITS,
             "processes outside of this pid namespace",
         )
-    if processes.hides_others():
+    if seen_processes.hides_others():
         yield Finding(
             "/proc is mounted with hidepid and does not show this user the processes of others: run"
             " the suite as root",
@@ -175,32 +177,36 @@ def _limits(wanted: Wanted, everybody: Iterable[Workload]) -> Iterator[Finding]:
         )
 
 
-def state_of(cells: Iterable[Cell]) -> State:
+def state_of(cells: Iterable[Cell]) -> WorkloadState:
     """What the verdicts on a stack come to."""
     outcomes = {cell.outcome for cell in cells}
-    return next((state for outcome, state in _OF_OUTCOME if outcome in outcomes), State.HOLDS)
+    return next(
+        (state for outcome, state in _OF_OUTCOME if outcome in outcomes), WorkloadState.HOLDS
+    )
 
 
 def _row(
     member: Confined,
-    wanted: Wanted,
+    wanted: SurveyQuestion,
     cells: Mapping[str, Sequence[Cell]],
-    states: Mapping[str, State],
+    states: Mapping[str, WorkloadState],
 ) -> WorkloadRow:
     names = tuple(confined.name_of(one) for one, _ in member.stacks)
     found = [states[name] for name in names]
     if member.bare:
-        found.append(State.NONE if member.is_open and not member.untold else State.FAILS)
+        found.append(
+            WorkloadState.NONE if member.is_open and not member.untold else WorkloadState.FAILS
+        )
     if member.untold:
-        found.append(State.CANNOT_TELL)
-    state = min(found, key=list(State).index)
+        found.append(WorkloadState.CANNOT_TELL)
+    state = min(found, key=list(WorkloadState).index)
     every = [cell for name in names for cell in cells[name]]
     said = _sentences(member, every, state, wanted)
     return _written(member.workload, names, state, said, required=wanted.requires(member.workload))
 
 
 def _sentences(
-    member: Confined, cells: Sequence[Cell], state: State, wanted: Wanted
+    member: Confined, cells: Sequence[Cell], state: WorkloadState, wanted: SurveyQuestion
 ) -> Iterator[str]:
     """Why a container or a service is in its state."""
     if member.lacking:
@@ -211,7 +217,7 @@ def _sentences(
     yield from member.untold[:1]
     if untold := [cell for cell in cells if cell.outcome in {Outcome.CANNOT_TELL, Outcome.BROKEN}]:
         yield f"{listed(untold)}: {untold[0].why}"
-    if state is State.WAIVED:
+    if state is WorkloadState.WAIVED:
         waived = [cell for cell in cells if cell.outcome is Outcome.WAIVED]
         yield f"what fails is waived: {listed(waived)}"
 
@@ -232,15 +238,20 @@ def listed(cells: Sequence[Cell]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {left:,} more" if left > 0 else "")
 
 
-def _excluded(workload: Workload) -> WorkloadRow:
+def _excluded(workload: FoundWorkload) -> WorkloadRow:
     said = (
         "the suite itself runs in it" if _is_ours(workload) else "left out by --include, --exclude"
     )
-    return _written(workload, (), State.EXCLUDED, [said], required=False)
+    return _written(workload, (), WorkloadState.EXCLUDED, [said], required=False)
 
 
 def _written(
-    one: Workload, names: tuple[str, ...], state: State, said: Iterable[str], *, required: bool
+    one: FoundWorkload,
+    names: tuple[str, ...],
+    state: WorkloadState,
+    said: Iterable[str],
+    *,
+    required: bool,
 ) -> WorkloadRow:
     return WorkloadRow(
         one.kind,

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from probes.survey import cgroups, labels, monitors
-from probes.survey.cgroups import Place
+from probes.survey.cgroups import Owner
 from probes.survey.labels import Label
 from probes.survey.monitors import Monitor
-from probes.survey.processes import Listing, Process
-from probes.workload import Kind
+from probes.survey.seen_processes import Listing, SeenProcess
+from probes.workload import OwnerKind
 
 SHORT_ID: Final = 12
 """How much of a container's id is shown, as docker does."""
@@ -23,7 +23,7 @@ _ID_DIGITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class FoundWorkload:
     """A container, a service, or processes that belong to neither.
 
     Attributes:
@@ -39,20 +39,20 @@ class Workload:
         is_own: whether the suite itself runs in it.
     """
 
-    kind: Kind
+    kind: OwnerKind
     engine: str
     id: str
     name: str
     image: str = ""
     pod: str = ""
     inside: str = ""
-    processes: tuple[Process, ...] = ()
+    processes: tuple[SeenProcess, ...] = ()
     is_own: bool = False
 
     @property
     def sort(self) -> str:
         """The word before the colon in its title: the engine, or the kind where none is known."""
-        return self.engine if self.kind is Kind.CONTAINER and self.engine else self.kind.value
+        return self.engine if self.kind is OwnerKind.CONTAINER and self.engine else self.kind.value
 
     @property
     def title(self) -> str:
@@ -74,7 +74,7 @@ class Workload:
 class _Found:
     """The owner of a process, and the monitor that knows its name."""
 
-    place: Place
+    place: Owner
     monitor: Monitor | None = None
 
 
@@ -91,27 +91,27 @@ class _Owners:
     by_hand: Mapping[int, tuple[str, str]]
     known: dict[int, _Found] = field(default_factory=dict)
 
-    def of(self, process: Process) -> _Found:
+    def of(self, process: SeenProcess) -> _Found:
         """The owner of a process."""
         if process.pid not in self.known:
             self.known[process.pid] = self._found(process)
         return self.known[process.pid]
 
-    def _found(self, process: Process) -> _Found:
+    def _found(self, process: SeenProcess) -> _Found:
         place = cgroups.place_of(process.cgroup)
         monitor = monitors.above(self.listing, process)
-        if place.kind is Kind.CONTAINER:
+        if place.kind is OwnerKind.CONTAINER:
             return _Found(_with_engine(place, monitor), monitor)
         if monitor is not None:
-            return _Found(Place(Kind.CONTAINER, monitor.engine, monitor.id), monitor)
+            return _Found(Owner(OwnerKind.CONTAINER, monitor.engine, monitor.id), monitor)
         for one in (process, *self.listing.ancestors(process)):
             if one.pid in self.by_hand:
-                return _Found(Place(Kind.CONTAINER, *self.by_hand[one.pid]))
-        if place.kind is Kind.OTHER and self._is_apart(process):
-            return _Found(Place(Kind.CONTAINER, "", _id_apart(process)))
+                return _Found(Owner(OwnerKind.CONTAINER, *self.by_hand[one.pid]))
+        if place.kind is OwnerKind.OTHER and self._is_apart(process):
+            return _Found(Owner(OwnerKind.CONTAINER, "", _id_apart(process)))
         return _Found(place)
 
-    def _is_apart(self, process: Process) -> bool:
+    def _is_apart(self, process: SeenProcess) -> bool:
         """Whether a process that no session has is in a pid namespace of its own."""
         first = self.listing.processes.get(1)
         own = "" if first is None else first.namespace
@@ -119,13 +119,13 @@ class _Owners:
         return bool(own and process.namespace) and process.namespace != own and not in_session
 
 
-def _id_apart(process: Process) -> str:
+def _id_apart(process: SeenProcess) -> str:
     number = process.namespace.strip("pid:[]")
     group = process.cgroup.rstrip("/").rpartition("/")[2]
     return f"{group or 'namespace'}-{number}"
 
 
-def _with_engine(place: Place, monitor: Monitor | None) -> Place:
+def _with_engine(place: Owner, monitor: Monitor | None) -> Owner:
     """The place, with the engine that its path does not tell."""
     if place.engine or monitor is None:
         return place
@@ -141,7 +141,7 @@ def workloads(
     own: int,
     by_hand: Mapping[int, tuple[str, str]],
     label: Labelling = labels.label,
-) -> tuple[Workload, ...]:
+) -> tuple[FoundWorkload, ...]:
     """Every container, service and other group of processes, in the order of their titles.
 
     Args:
@@ -151,15 +151,15 @@ def workloads(
         label: finds the names of containers.
     """
     owners = _Owners(listing, by_hand)
-    groups: dict[_Identity, list[Process]] = {}
+    groups: dict[_Identity, list[SeenProcess]] = {}
     for process in listing.processes.values():
         groups.setdefault(_identity(owners.of(process)), []).append(process)
     found = [_workload(owners, processes, own, label) for processes in groups.values()]
-    kinds = list(Kind)
+    kinds = list(OwnerKind)
     return tuple(sorted(_told_apart(found), key=lambda one: (kinds.index(one.kind), one.title)))
 
 
-_Identity = tuple[Kind, str, str, str]
+_Identity = tuple[OwnerKind, str, str, str]
 """What the processes of one owner have in common."""
 
 
@@ -172,7 +172,7 @@ def _identity(found: _Found) -> _Identity:
     return (place.kind, place.engine, place.id, where)
 
 
-def _told_apart(found: Sequence[Workload]) -> Iterator[Workload]:
+def _told_apart(found: Sequence[FoundWorkload]) -> Iterator[FoundWorkload]:
     """The same with names that no other one has."""
     titles = Counter(one.title for one in found)
     for one in found:
@@ -181,18 +181,18 @@ def _told_apart(found: Sequence[Workload]) -> Iterator[Workload]:
 
 
 def _workload(
-    owners: _Owners, processes: Sequence[Process], own: int, label: Labelling
-) -> Workload:
+    owners: _Owners, processes: Sequence[SeenProcess], own: int, label: Labelling
+) -> FoundWorkload:
     found = next(
         (one for one in map(owners.of, processes) if one.monitor is not None),
         owners.of(processes[0]),
     )
     place, monitor = found.place, found.monitor
     identity = place.id or place.path
-    is_container = place.kind is Kind.CONTAINER
+    is_container = place.kind is OwnerKind.CONTAINER
     known = label(monitor, identity) if is_container and monitor is not None else Label()
     inside = place.outside[-1][:SHORT_ID] if place.outside else ""
-    return Workload(
+    return FoundWorkload(
         place.kind,
         place.engine,
         identity,
@@ -205,9 +205,9 @@ def _workload(
     )
 
 
-def _otherwise(place: Place, processes: Sequence[Process], identity: str) -> str:
+def _otherwise(place: Owner, processes: Sequence[SeenProcess], identity: str) -> str:
     """The name where no engine has given any."""
-    if place.kind is not Kind.CONTAINER:
+    if place.kind is not OwnerKind.CONTAINER:
         return identity
     if place.engine == "bwrap":
         return processes[-1].name

@@ -28,6 +28,9 @@ _COMMANDS = (
 )
 """In the order of the program's help; each is a module of ``reports.commands``."""
 
+_MODULES = {"node": "whole_node"}
+"""The modules that are not called as their commands are."""
+
 _COMPLETING = "_ARGCOMPLETE"
 _LINE = "COMP_LINE"
 """Variables of a shell that wants a command line completed."""
@@ -110,5 +113,6 @@ def _parser(words: Sequence[str]) -> _Parser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
-        importlib.import_module(f"reports.commands.{command.replace('-', '_')}").add(commands)
+        module = _MODULES.get(command, command.replace("-", "_"))
+        importlib.import_module(f"reports.commands.{module}").add(commands)
     return parser

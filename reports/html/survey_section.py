@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from typing import Final
 
 from probes.cell import Outcome
-from probes.workload import State, Survey, WorkloadRow
+from probes.workload import Survey, WorkloadRow, WorkloadState
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import GLYPHS, View, capital, labelled, paragraph, section, sheet
 
 _LOOKS: Final = {
-    State.NONE: ("no filter", Outcome.FAILED),
-    State.FAILS: ("does not hold", Outcome.FAILED),
-    State.CANNOT_TELL: ("cannot tell", Outcome.CANNOT_TELL),
-    State.WAIVED: ("waived", Outcome.WAIVED),
-    State.HOLDS: ("holds", Outcome.PASSED),
-    State.EXCLUDED: ("not looked at", Outcome.NOT_APPLICABLE),
+    WorkloadState.NONE: ("no filter", Outcome.FAILED),
+    WorkloadState.FAILS: ("does not hold", Outcome.FAILED),
+    WorkloadState.CANNOT_TELL: ("cannot tell", Outcome.CANNOT_TELL),
+    WorkloadState.WAIVED: ("waived", Outcome.WAIVED),
+    WorkloadState.HOLDS: ("holds", Outcome.PASSED),
+    WorkloadState.EXCLUDED: ("not looked at", Outcome.NOT_APPLICABLE),
 }
 """The words for a state, and the outcome that it looks like."""
 
-_HEAD: Final = ("Container or service", "State", "Processes", "Filters", "Why")
-_STACKS_HEAD: Final = ("Stack of filters", "State", "Processes")
+_HEAD: Final = ("Container or service", "WorkloadState", "Processes", "Filters", "Why")
+_STACKS_HEAD: Final = ("Stack of filters", "WorkloadState", "Processes")
 
 
 def survey(view: View) -> Markup:
@@ -70,7 +70,7 @@ def _row(one: WorkloadRow) -> Sequence[Markup]:
     )
 
 
-def _state(state: State) -> Markup:
+def _state(state: WorkloadState) -> Markup:
     words, like = _LOOKS[state]
     return labelled(GLYPHS[like], words, like)
 

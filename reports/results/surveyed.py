@@ -3,7 +3,7 @@
 from dataclasses import fields as fields_of
 from typing import Final
 
-from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
+from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
 from reports.results.fields import Fields
 
 
@@ -67,14 +67,14 @@ def _stack(fields: Fields) -> StackRow:
         fields.pattern("name", _NAME),
         tuple(one is True for one in logged),
         fields.number("processes"),
-        fields.member("state", State),
+        fields.member("state", WorkloadState),
     )
 
 
 def _workload(fields: Fields) -> WorkloadRow:
     fields.only(*_WORKLOAD)
     return WorkloadRow(
-        kind=fields.member("kind", Kind),
+        kind=fields.member("kind", OwnerKind),
         engine=fields.text("engine"),
         id=fields.text("id"),
         name=fields.text("name"),
@@ -85,6 +85,6 @@ def _workload(fields: Fields) -> WorkloadRow:
         processes=fields.number("processes"),
         stacks=fields.texts("stacks"),
         required=fields.flag("required"),
-        state=fields.member("state", State),
+        state=fields.member("state", WorkloadState),
         sentence=fields.text("sentence"),
     )

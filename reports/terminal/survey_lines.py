@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Final
 
 from probes.text import visible
-from probes.workload import Kind, State, Survey, WorkloadRow
+from probes.workload import OwnerKind, Survey, WorkloadRow, WorkloadState
 from reports import results
 from reports.results import Run
 from reports.terminal.lines import INDENT, report_lines, wrapped
 
 STATE_WORDS: Final = {
-    State.NONE: "no filter",
-    State.FAILS: "does not hold",
-    State.CANNOT_TELL: "cannot tell",
-    State.WAIVED: "waived",
-    State.HOLDS: "holds",
-    State.EXCLUDED: "not looked at",
+    WorkloadState.NONE: "no filter",
+    WorkloadState.FAILS: "does not hold",
+    WorkloadState.CANNOT_TELL: "cannot tell",
+    WorkloadState.WAIVED: "waived",
+    WorkloadState.HOLDS: "holds",
+    WorkloadState.EXCLUDED: "not looked at",
 }
 """The states as people say them, the gravest first."""
 
@@ -26,8 +26,8 @@ _HEAD: Final = ("state", "counts", "what", "processes", "filters")
 
 def description(name: str, survey: Survey) -> str:
     """What a sentence calls the machine."""
-    kinds = Counter(one.kind for one in survey.workloads if one.state is not State.EXCLUDED)
-    parts = [_counted(kinds[kind], kind.value) for kind in (Kind.CONTAINER, Kind.SERVICE)]
+    kinds = Counter(one.kind for one in survey.workloads if one.state is not WorkloadState.EXCLUDED)
+    parts = [_counted(kinds[kind], kind.value) for kind in (OwnerKind.CONTAINER, OwnerKind.SERVICE)]
     return f"node {name} with {' and '.join(parts)}, {_counted(len(survey.stacks), 'filter stack')}"
 
 

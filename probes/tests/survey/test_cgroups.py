@@ -3,8 +3,8 @@
 import pytest
 
 from probes.survey import cgroups
-from probes.survey.cgroups import Place
-from probes.workload import Kind
+from probes.survey.cgroups import Owner
+from probes.workload import OwnerKind
 
 ONE, TWO = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 UID = "8d3f2c1e-0a1b-4c2d-9e3f-123456789abc"
@@ -66,7 +66,10 @@ CONTAINERS = {
 @pytest.mark.parametrize("path", CONTAINERS)
 def test_the_path_of_a_container(path: str) -> None:
     found = cgroups.place_of(path)
-    assert (found.kind, found.engine, found.id, found.pod) == (Kind.CONTAINER, *CONTAINERS[path])
+    assert (found.kind, found.engine, found.id, found.pod) == (
+        OwnerKind.CONTAINER,
+        *CONTAINERS[path],
+    )
     assert not found.outside
 
 
@@ -94,7 +97,7 @@ SERVICES = {
 @pytest.mark.parametrize("path", SERVICES)
 def test_the_path_of_a_service(path: str) -> None:
     found = cgroups.place_of(path)
-    assert (found.kind, found.engine, found.id) == (Kind.SERVICE, "systemd", SERVICES[path])
+    assert (found.kind, found.engine, found.id) == (OwnerKind.SERVICE, "systemd", SERVICES[path])
 
 
 @pytest.mark.parametrize(
@@ -113,12 +116,12 @@ def test_the_path_of_a_service(path: str) -> None:
 )
 def test_the_path_of_neither(path: str) -> None:
     found = cgroups.place_of(path)
-    assert found == Place(Kind.OTHER, path=path)
+    assert found == Owner(OwnerKind.OTHER, path=path)
 
 
 def test_the_monitor_of_a_nested_container_belongs_to_the_outer_one() -> None:
     found = cgroups.place_of(f"/docker/{TWO}/libpod_parent/libpod-conmon-{ONE}")
-    assert (found.kind, found.id) == (Kind.CONTAINER, TWO)
+    assert (found.kind, found.id) == (OwnerKind.CONTAINER, TWO)
 
 
 def test_two_users_may_have_services_of_one_name() -> None:

@@ -17,13 +17,13 @@ from probes.filters import bpf
 from probes.filters.bpf import Program
 from probes.instrument import harvest, workers
 from probes.instrument.harvest import Harvest, ThreadFilters
-from probes.survey import processes, taken, wanted
+from probes.survey import question, seen_processes, taken
 from probes.survey.confined import name_of
-from probes.survey.processes import Listing, Process
+from probes.survey.question import SurveyQuestion
+from probes.survey.seen_processes import Listing, SeenProcess
 from probes.survey.taken import Taken
-from probes.survey.wanted import Wanted
 from probes.targets import builtin, sandbox_kernel
-from probes.workload import Kind, State, WorkloadRow
+from probes.workload import OwnerKind, WorkloadRow, WorkloadState
 
 SHIPPED = policy.load(DEFAULT_POLICY, arch.all_names())
 HERE = arch.of_this_process()
@@ -93,9 +93,9 @@ class Made:
 
     def listing(self) -> Listing:
         """What runs there."""
-        first = Process(1, 0, "init", 1, "/init.scope", "pid:[1]")
+        first = SeenProcess(1, 0, "init", 1, "/init.scope", "pid:[1]")
         found = {
-            pid: Process(pid, 1, "a", 1, group, "pid:[1]") for pid, group in self.groups.items()
+            pid: SeenProcess(pid, 1, "a", 1, group, "pid:[1]") for pid, group in self.groups.items()
         }
         return Listing({1: first, **found})
 
@@ -104,25 +104,25 @@ class Made:
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     machine = Made()
     monkeypatch.setattr(harvest, "filters_of", machine.filters_of)
-    monkeypatch.setattr(processes, "is_still", lambda one: one.pid not in machine.gone)
+    monkeypatch.setattr(seen_processes, "is_still", lambda one: one.pid not in machine.gone)
     monkeypatch.setattr(sandbox_kernel, "of_process", lambda pid: machine.sandboxes.get(pid, ""))
     return machine
 
 
 def take(made: Made, profile: str = "refuse", **more: object) -> Taken:
-    asked = Wanted(profile, namespace_alone=True, **more)  # type: ignore[arg-type]  # as it takes
+    asked = SurveyQuestion(profile, namespace_alone=True, **more)  # type: ignore[arg-type]  # as it takes
     return taken.take(SHIPPED, asked, made.listing())
 
 
 def rows(found: Taken) -> dict[str, WorkloadRow]:
-    return {one.id[:1] if one.kind is Kind.CONTAINER else one.id: one for one in listed(found)}
+    return {one.id[:1] if one.kind is OwnerKind.CONTAINER else one.id: one for one in listed(found)}
 
 
 def listed(found: Taken) -> tuple[WorkloadRow, ...]:
     return found.survey(lambda cells: cells).workloads
 
 
-def states(found: Taken) -> dict[str, State]:
+def states(found: Taken) -> dict[str, WorkloadState]:
     return {name: row.state for name, row in rows(found).items()}
 
 
@@ -135,7 +135,7 @@ def test_equal_stacks_are_judged_once(made: Made) -> None:
     made.add("b", [(GOOD,)])
     found = take(made)
     assert [one.name for one in found.stacks] == [name_of(((GOOD,), (False,)))]
-    assert states(found) == {"a": State.HOLDS, "b": State.HOLDS}
+    assert states(found) == {"a": WorkloadState.HOLDS, "b": WorkloadState.HOLDS}
     assert outcomes(found.cells) == {Outcome.PASSED}
     (stack,) = found.survey(lambda cells: cells).stacks
     assert stack.processes == 3
@@ -147,7 +147,11 @@ def test_as_many_filters_are_not_equal_ones(made: Made) -> None:
     made.add("b", [(OPEN,)])
     made.add("c", [(KILLS,)])
     found = take(made)
-    assert states(found) == {"a": State.HOLDS, "b": State.FAILS, "c": State.HOLDS}
+    assert states(found) == {
+        "a": WorkloadState.HOLDS,
+        "b": WorkloadState.FAILS,
+        "c": WorkloadState.HOLDS,
+    }
     assert len(found.stacks) == 3
 
 
@@ -167,7 +171,7 @@ def test_one_open_thread_is_told(made: Made) -> None:
     made.add("a", [(GOOD,)], [(GOOD,), ()])
     made.add("b", [(GOOD,)], [()])
     found = take(made)
-    assert states(found) == {"a": State.FAILS, "b": State.FAILS}
+    assert states(found) == {"a": WorkloadState.FAILS, "b": WorkloadState.FAILS}
     failed = [cell for cell in found.cells if cell.outcome is Outcome.FAILED]
     assert {cell.key.claim for cell in failed} == {Claim.IS_ALL_JUDGED}
     assert "101 (a)" in rows(found)["a"].sentence
@@ -175,7 +179,7 @@ def test_one_open_thread_is_told(made: Made) -> None:
 
 def test_one_open_process_among_stacks(made: Made) -> None:
     made.add("a", [(GOOD,)], [(OPEN,)])
-    assert states(take(made)) == {"a": State.FAILS}
+    assert states(take(made)) == {"a": WorkloadState.FAILS}
 
 
 def test_what_has_no_filter_and_what_nobody_sees(made: Made) -> None:
@@ -184,9 +188,9 @@ def test_what_has_no_filter_and_what_nobody_sees(made: Made) -> None:
     made.add("c", [(GOOD,)], InstrumentError("process 104 could not be read in time"))
     found = take(made)
     assert states(found) == {
-        "a": State.NONE,
-        "b": State.CANNOT_TELL,
-        "c": State.CANNOT_TELL,
+        "a": WorkloadState.NONE,
+        "b": WorkloadState.CANNOT_TELL,
+        "c": WorkloadState.CANNOT_TELL,
     }
     assert outcomes(found.findings) == {Outcome.FAILED, Outcome.CANNOT_TELL}
     assert "is traced by another" in rows(found)["b"].sentence
@@ -196,26 +200,26 @@ def test_what_has_no_filter_and_what_nobody_sees(made: Made) -> None:
 def test_a_failure_outweighs_what_is_not_seen(made: Made) -> None:
     made.add("a", [(OPEN,)], BadInputError("not to be read"))
     made.add("b", [()], BadInputError("not to be read"))
-    assert states(take(made)) == {"a": State.FAILS, "b": State.FAILS}
+    assert states(take(made)) == {"a": WorkloadState.FAILS, "b": WorkloadState.FAILS}
 
 
 def test_what_ends_meanwhile_is_left_out(made: Made) -> None:
     gone = made.add("a", [(OPEN,)], BadInputError("ended"))
     made.gone.update(gone)
     made.add("b", [(GOOD,)])
-    assert states(take(made)) == {"b": State.HOLDS}
+    assert states(take(made)) == {"b": WorkloadState.HOLDS}
 
 
 def test_threads_that_keep_changing(made: Made) -> None:
     made.unsettled.update(made.add("a", [(GOOD,)]))
-    assert states(take(made)) == {"a": State.CANNOT_TELL}
+    assert states(take(made)) == {"a": WorkloadState.CANNOT_TELL}
 
 
 def test_a_sandbox_of_its_own_kernel(made: Made) -> None:
     (pid,) = made.add("a", [(GOOD,)])
     made.sandboxes[pid] = "gVisor"
     found = take(made)
-    assert states(found) == {"a": State.CANNOT_TELL}
+    assert states(found) == {"a": WorkloadState.CANNOT_TELL}
     assert "--target=ambient" in rows(found)["a"].sentence
 
 
@@ -227,23 +231,23 @@ def test_any_refusal_counts_where_none_is_asked_for(made: Made) -> None:
     made.add("d", [(answering(FilterReturn(Action.ERRNO, 38)),)])
     made.add("e", [(KILLS, GOOD)])
     found = take(made)
-    expected = dict.fromkeys("acde", State.HOLDS) | {"b": State.FAILS}
+    expected = dict.fromkeys("acde", WorkloadState.HOLDS) | {"b": WorkloadState.FAILS}
     assert states(found) == expected
     assert states(take(made, "kill")) == {
-        **dict.fromkeys("abcde", State.FAILS),
-        "a": State.HOLDS,
-        "e": State.HOLDS,
+        **dict.fromkeys("abcde", WorkloadState.FAILS),
+        "a": WorkloadState.HOLDS,
+        "e": WorkloadState.HOLDS,
     }
 
 
 def test_what_a_supervisor_decides_cannot_be_told(made: Made) -> None:
     made.add("a", [(ASKS,)])
     found = take(made)
-    assert states(found) == {"a": State.CANNOT_TELL}
+    assert states(found) == {"a": WorkloadState.CANNOT_TELL}
     assert "leave it to somebody else" in rows(found)["a"].sentence
     # Who lets something run for sure is open, whatever else is asked about.
     made.add("b", [(raw(_asks_about_one()),)])
-    assert states(take(made))["b"] is State.FAILS
+    assert states(take(made))["b"] is WorkloadState.FAILS
 
 
 def _asks_about_one() -> Program:
@@ -258,7 +262,7 @@ def test_an_abi_that_is_open_is_told(made: Made, profile: str) -> None:
     refused = bpf.ranges_from({}, Profile.ERRNO.returns.value)
     made.add("a", [(raw(bpf.dispatch({NATIVE.audit_arch: refused}, ALLOW)),)])
     found = take(made, profile)
-    assert states(found) == {"a": State.FAILS}
+    assert states(found) == {"a": WorkloadState.FAILS}
     failed = {cell.key.arch for cell in found.cells if cell.outcome is Outcome.FAILED}
     assert failed >= ({"i386"} if profile == "refuse" else {"any"})
     assert profile != "refuse" or failed == {"i386"}
@@ -268,9 +272,9 @@ def test_services_count_where_they_are_required(made: Made) -> None:
     made.add("web", [(OPEN,)], group="service")
     made.add("cron", [()], group="service")
     found = take(made)
-    assert states(found) == {"web.service": State.FAILS, "cron.service": State.NONE}
+    assert states(found) == {"web.service": WorkloadState.FAILS, "cron.service": WorkloadState.NONE}
     assert found.cells == ()
-    found = take(made, required=frozenset({Kind.SERVICE}))
+    found = take(made, required=frozenset({OwnerKind.SERVICE}))
     assert outcomes(found.cells) >= {Outcome.FAILED}
     assert {row.required for row in listed(found)} == {True}
 
@@ -280,7 +284,7 @@ def test_the_suites_own_container_is_not_judged(made: Made) -> None:
     made.harvests[os.getpid()] = [()]
     made.groups[os.getpid()] = f"/docker/{'b' * 64}"
     found = take(made)
-    assert states(found) == {"a": State.HOLDS, "b": State.EXCLUDED}
+    assert states(found) == {"a": WorkloadState.HOLDS, "b": WorkloadState.EXCLUDED}
     assert outcomes(found.cells) == {Outcome.PASSED}
 
 
@@ -289,7 +293,7 @@ def test_patterns(made: Made) -> None:
     made.add("b", [(GOOD,)])
     for include, exclude in (((), ("docker:a*",)), (("*:b*",), ())):
         found = take(made, include=include, exclude=exclude)
-        assert states(found) == {"a": State.EXCLUDED, "b": State.HOLDS}
+        assert states(found) == {"a": WorkloadState.EXCLUDED, "b": WorkloadState.HOLDS}
         assert outcomes(found.cells) == {Outcome.PASSED}
 
 
@@ -297,9 +301,9 @@ def test_other_processes_only_where_they_are_required(made: Made) -> None:
     made.add("x", [()], group="/user.slice/session-1.scope")
     made.harvests[1] = [()]
     assert states(take(made)) == {}
-    found = take(made, required=frozenset(Kind))
+    found = take(made, required=frozenset(OwnerKind))
     assert states(found) == dict.fromkeys(
-        ("/user.slice/session-1.scope", "/init.scope"), State.NONE
+        ("/user.slice/session-1.scope", "/init.scope"), WorkloadState.NONE
     )
 
 
@@ -321,7 +325,7 @@ def test_waivers_are_heard(made: Made) -> None:
         return [_waived(cell) for cell in cells]
 
     (row,) = take(made).survey(excused).workloads
-    assert row.state is State.WAIVED
+    assert row.state is WorkloadState.WAIVED
     assert row.sentence.startswith("what fails is waived: ")
 
 
@@ -332,10 +336,10 @@ def _waived(cell: Cell) -> Cell:
     return Cell(**{**fields, "outcome": Outcome.WAIVED})  # type: ignore[arg-type]  # as they were
 
 
-@pytest.mark.parametrize("given", [("containers", {Kind.CONTAINER}), ("all", set(Kind))])
-def test_words_of_require(given: tuple[str, set[Kind]]) -> None:
+@pytest.mark.parametrize("given", [("containers", {OwnerKind.CONTAINER}), ("all", set(OwnerKind))])
+def test_words_of_require(given: tuple[str, set[OwnerKind]]) -> None:
 
-    assert wanted.required(given[0]) == given[1]
+    assert question.required(given[0]) == given[1]
 
 
 def test_a_pid_namespace_of_ones_own_is_a_limit(
@@ -346,8 +350,8 @@ def test_a_pid_namespace_of_ones_own_is_a_limit(
         (True, {Outcome.PASSED}),
         (False, {Outcome.PASSED, Outcome.CANNOT_TELL}),
     ):
-        monkeypatch.setattr(processes, "sees_the_machine", lambda sees=sees: sees)
-        found = taken.take(SHIPPED, Wanted(), made.listing())
+        monkeypatch.setattr(seen_processes, "sees_the_machine", lambda sees=sees: sees)
+        found = taken.take(SHIPPED, SurveyQuestion(), made.listing())
         assert outcomes(found.cells) == expected
 
 

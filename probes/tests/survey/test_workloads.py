@@ -7,48 +7,50 @@ from typing import Any
 
 import pytest
 
-from probes.survey import labels, monitors, processes, workloads
+from probes.survey import labels, monitors, seen_processes, workloads
 from probes.survey.labels import Label
 from probes.survey.monitors import Monitor
-from probes.survey.processes import Listing, Process
-from probes.survey.workloads import Workload
-from probes.workload import Kind
+from probes.survey.seen_processes import Listing, SeenProcess
+from probes.survey.workloads import FoundWorkload
+from probes.workload import OwnerKind
 
 ONE, TWO = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 OWN = 7
 
 
-def process(pid: int, parent: int = 1, *words: str, **more: Any) -> Process:  # noqa: ANN401 - as Process takes them
+def process(pid: int, parent: int = 1, *words: str, **more: Any) -> SeenProcess:  # noqa: ANN401 - as SeenProcess takes them
     fields = {"name": words[0].rpartition("/")[2] if words else "a", "cgroup": "/", **more}
-    return Process(pid, parent, started=pid, words=words, **fields)
+    return SeenProcess(pid, parent, started=pid, words=words, **fields)
 
 
-def listing(*made: Process) -> Listing:
+def listing(*made: SeenProcess) -> Listing:
     first = process(1, 0, "/sbin/init", namespace="pid:[1]")
     return Listing({one.pid: one for one in (first, *made)})
 
 
 def found(
-    *made: Process,
+    *made: SeenProcess,
     by_hand: Mapping[int, tuple[str, str]] | None = None,
     known: Mapping[str, Label] | None = None,
 ) -> dict[str, set[int]]:
     """The processes by the titles of what they belong to, without those that belong to nothing."""
-    return {one.title: ids(one) for one in all_of(made, by_hand, known) if one.kind != Kind.OTHER}
+    return {
+        one.title: ids(one) for one in all_of(made, by_hand, known) if one.kind != OwnerKind.OTHER
+    }
 
 
 def all_of(
-    made: Iterable[Process],
+    made: Iterable[SeenProcess],
     by_hand: Mapping[int, tuple[str, str]] | None = None,
     known: Mapping[str, Label] | None = None,
-) -> tuple[Workload, ...]:
+) -> tuple[FoundWorkload, ...]:
     def label(_: Monitor, identity: str) -> Label:
         return (known or {}).get(identity, Label())
 
     return workloads.workloads(listing(*made), OWN, by_hand or {}, label)
 
 
-def ids(one: Workload) -> set[int]:
+def ids(one: FoundWorkload) -> set[int]:
     return {process.pid for process in one.processes}
 
 
@@ -116,12 +118,12 @@ def test_a_sandbox_without_a_group() -> None:
     program = process(12, 11, "nginx")
     service = "/system.slice/web.service"
     made = [process(2, 1, "sh"), outer, inner, program]
-    made = [Process(**{**_fields(one), "cgroup": service}) for one in made]
+    made = [SeenProcess(**{**_fields(one), "cgroup": service}) for one in made]
     assert found(*made) == {"bwrap:nginx (10)": {11, 12}, "service:web.service": {2, 10}}
 
 
-def _fields(one: Process) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in Process.__dataclass_fields__}
+def _fields(one: SeenProcess) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in SeenProcess.__dataclass_fields__}
 
 
 def test_lxc_and_nspawn_by_their_monitors() -> None:
@@ -248,12 +250,14 @@ def test_what_runtimes_know(tmp_path: Path) -> None:
 
 
 def test_this_machines_processes() -> None:
-    seen = processes.listing()
+    seen = seen_processes.listing()
     own = seen.processes[monitors_pid()]
     assert own.words
     assert own.name
-    assert processes.is_still(own)
-    assert not processes.is_still(Process(own.pid, own.parent, own.name, own.started - 1, "/"))
+    assert seen_processes.is_still(own)
+    assert not seen_processes.is_still(
+        SeenProcess(own.pid, own.parent, own.name, own.started - 1, "/")
+    )
     assert next(iter(seen.ancestors(own))).pid == own.parent
 
 
@@ -263,9 +267,9 @@ def monitors_pid() -> int:
 
 def test_the_value_of_an_option() -> None:
     for words in (["a", "-c", "x"], ["a", "--cid=x"], ["a", "--cid", "x"]):
-        assert processes.argument(words, "-c", "--cid") == "x"
+        assert seen_processes.argument(words, "-c", "--cid") == "x"
     for words in (["a"], ["a", "-c"], ["a", "-cx"]):
-        assert processes.argument(words, "-c", "--cid") == ""
+        assert seen_processes.argument(words, "-c", "--cid") == ""
 
 
 def test_no_monitor() -> None:

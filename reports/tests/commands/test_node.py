@@ -20,14 +20,14 @@ from probes.files import DEFAULT_POLICY, SUITE
 from probes.filters import bpf
 from probes.run import settings, values
 from probes.run.bench import Bench
-from probes.survey import judged, processes, taken, wanted
-from probes.survey.processes import Listing
-from probes.survey.wanted import Wanted
+from probes.survey import judged, question, seen_processes, taken
+from probes.survey.question import SurveyQuestion
+from probes.survey.seen_processes import Listing
 from probes.targets import builtin
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import Machine, bundle, need, private_machine, static_root
 from probes.tests.support.oracles import require
-from probes.workload import Kind, State, WorkloadRow
+from probes.workload import OwnerKind, WorkloadRow, WorkloadState
 from reports import results
 from reports.commands import main
 from reports.filters import allowlist
@@ -81,7 +81,7 @@ class Full:
 
     def listing(self) -> Listing:
         """What runs on it, of all that /proc shows here."""
-        seen = processes.listing()
+        seen = seen_processes.listing()
         space = Path(f"/proc/{self.machine.pid}/ns/pid").readlink()
         inside = {
             pid: one
@@ -91,7 +91,7 @@ class Full:
         assert str(space) in {one.namespace for one in inside.values()}
         return replace(seen, processes=inside)
 
-    def take(self, asked: Wanted) -> taken.Taken:
+    def take(self, asked: SurveyQuestion) -> taken.Taken:
         """A survey of it, from outside."""
         return taken.take(SHIPPED, replace(asked, namespace_alone=True), self.listing())
 
@@ -206,7 +206,7 @@ def rows(run: Run) -> tuple[WorkloadRow, ...]:
 
 def test_exactly_those_that_are_open_are_told(said: tuple[int, str, Run]) -> None:
     status, printed, run = said
-    containers = [one for one in rows(run) if one.kind == Kind.CONTAINER]
+    containers = [one for one in rows(run) if one.kind == OwnerKind.CONTAINER]
     assert {(one.engine, one.name) for one in containers if one.engine != "bwrap"} == {
         *(("docker", f"web{index}") for index in range(DOCKER)),
         *(("podman", f"db{index}") for index in range(PODMAN)),
@@ -215,10 +215,10 @@ def test_exactly_those_that_are_open_are_told(said: tuple[int, str, Run]) -> Non
     }
     assert len(containers) == CONTAINERS
     assert all(one.required for one in containers)
-    amiss = {one.name: one for one in containers if one.state is not State.HOLDS}
+    amiss = {one.name: one for one in containers if one.state is not WorkloadState.HOLDS}
     assert {name: one.state for name, one in amiss.items()} == {
-        f"web{OPEN_DOCKER}": State.NONE,
-        f"cart{OPEN_CONTAINERD}": State.FAILS,
+        f"web{OPEN_DOCKER}": WorkloadState.NONE,
+        f"cart{OPEN_CONTAINERD}": WorkloadState.FAILS,
     }
     assert amiss[f"cart{OPEN_CONTAINERD}"].sentence.endswith(f"does not refuse: {DROPPED}")
     assert status == ExitStatus.NOT_CONFORMANT
@@ -254,19 +254,21 @@ def test_the_record_is_as_its_schema_says(said: tuple[int, str, Run], full: Full
 
 def test_services_are_told_of_and_not_required(said: tuple[int, str, Run]) -> None:
     _, _, run = said
-    services = {one.name: one for one in rows(run) if one.kind == Kind.SERVICE}
+    services = {one.name: one for one in rows(run) if one.kind == OwnerKind.SERVICE}
     assert services.keys() == {"a.service", "b.service", "good.service"}
     assert not any(one.required for one in services.values())
-    assert services["a.service"].state is State.NONE
+    assert services["a.service"].state is WorkloadState.NONE
     assert services["a.service"].processes == 2
 
 
 def test_services_that_are_required(full: Full) -> None:
-    found = full.take(Wanted(required=wanted.required("services"), exclude=("*:b.service",)))
+    found = full.take(
+        SurveyQuestion(required=question.required("services"), exclude=("*:b.service",))
+    )
     survey = found.survey(lambda cells: cells)
     required = {one.name: one.state for one in survey.workloads if one.required}
-    assert required == {"a.service": State.NONE, "good.service": State.HOLDS}
-    excluded = [one.name for one in survey.workloads if one.state is State.EXCLUDED]
+    assert required == {"a.service": WorkloadState.NONE, "good.service": WorkloadState.HOLDS}
+    excluded = [one.name for one in survey.workloads if one.state is WorkloadState.EXCLUDED]
     assert excluded == ["b.service"]
     failed = [cell.key.syscall for cell in found.cells if cell.outcome is Outcome.FAILED]
     assert failed == ["service:a.service"]
@@ -290,15 +292,15 @@ def test_without_the_right_to_read_filters(full: Full) -> None:
     less = ("setpriv", "--bounding-set=-sys_admin,-sys_ptrace", "--inh-caps=-all", "--")
     status, printed, run = full.node("--this-pid-namespace", before=less)
     # Names are read through the engine's processes, which takes the same right.
-    states = {one.id: one.state for one in rows(run) if one.kind == Kind.CONTAINER}
-    (open_one,) = (name for name, state in states.items() if state is State.NONE)
+    states = {one.id: one.state for one in rows(run) if one.kind == OwnerKind.CONTAINER}
+    (open_one,) = (name for name, state in states.items() if state is WorkloadState.NONE)
     assert (
         full.machine.run("docker", "inspect", "--format={{.Name}}", open_one)
         == f"/web{OPEN_DOCKER}"
     )
     assert status == ExitStatus.NOT_CONFORMANT, printed
     del states[open_one]
-    assert set(states.values()) == {State.CANNOT_TELL}
+    assert set(states.values()) == {WorkloadState.CANNOT_TELL}
     # runc's are known by their pid namespaces, which cannot be seen either; that is said.
     assert len(states) == CONTAINERS - 1 - RUNC
     (limit,) = (cell for cell in run.cells if cell.key.syscall == "who is in a container")
@@ -310,7 +312,7 @@ def test_without_the_right_to_read_filters(full: Full) -> None:
 def test_the_verdict_is_that_of_a_single_process(full: Full) -> None:
     """On the claim that both make, cell by cell: of a stack that conforms, and of others."""
     profile = Profile.ERRNO
-    found = full.take(Wanted(profile.value))
+    found = full.take(SurveyQuestion(profile.value))
     by_failures: dict[int, judged.JudgedStack] = {}
     for one in found.stacks:
         failed = sum(cell.outcome is Outcome.FAILED for cell in one.cells)
@@ -409,7 +411,7 @@ def test_from_within_a_container(full: Full, said: tuple[int, str, Run]) -> None
     """The same is found, by the same names; the suite's own container is open, as it has to be."""
     run = within(full, "--this-pid-namespace")
     found = {one.title: (one.state, one.stacks) for one in rows(run)}
-    assert found.pop(f"runc:{OWN[:12]}") == (State.EXCLUDED, ())
+    assert found.pop(f"runc:{OWN[:12]}") == (WorkloadState.EXCLUDED, ())
     assert found == {one.title: (one.state, one.stacks) for one in rows(said[2])}
     assert results.summarize(run).ruling.exit_status == ExitStatus.NOT_CONFORMANT
 
@@ -425,9 +427,9 @@ def test_from_within_a_pid_namespace_of_its_own(full: Full) -> None:
 def test_from_within_a_filter(full: Full) -> None:
     """The kernel shows filters to nobody who has one."""
     run = within(full, "--this-pid-namespace", confined=True)
-    told = {one.name: one for one in rows(run) if one.kind is Kind.CONTAINER}
-    assert told[f"web{OPEN_DOCKER}"].state is State.NONE
-    assert told["db0"].state is State.CANNOT_TELL
+    told = {one.name: one for one in rows(run) if one.kind is OwnerKind.CONTAINER}
+    assert told[f"web{OPEN_DOCKER}"].state is WorkloadState.NONE
+    assert told["db0"].state is WorkloadState.CANNOT_TELL
     assert "to nobody who is confined by seccomp" in told["db0"].sentence
 
 

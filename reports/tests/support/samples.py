@@ -16,7 +16,7 @@ from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap
 from probes.documents import waivers
 from probes.documents.waivers import Waiver
 from probes.files import SUITE
-from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
+from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
 from reports.results import (
     AuditSource,
     Baseline,
@@ -345,14 +345,16 @@ def surveyed() -> Run:
     key = CellKey(Claim.IS_ALL_JUDGED, "refuse", "any", "docker:agent (5c1f0d1a9b32)", None)
     cells.append(failed(_passed(key, "a filter", "none"), "it has no seccomp filter at all"))
     rows = (
-        _workload(Kind.CONTAINER, "docker", "agent", State.NONE, ()),
-        _workload(Kind.CONTAINER, "containerd", "shop/cart/web", State.FAILS, (wrong,)),
-        _workload(Kind.CONTAINER, "podman", "db", State.HOLDS, (right,)),
-        _workload(Kind.SERVICE, "systemd", "cron.service", State.NONE, ()),
+        _workload(OwnerKind.CONTAINER, "docker", "agent", WorkloadState.NONE, ()),
+        _workload(
+            OwnerKind.CONTAINER, "containerd", "shop/cart/web", WorkloadState.FAILS, (wrong,)
+        ),
+        _workload(OwnerKind.CONTAINER, "podman", "db", WorkloadState.HOLDS, (right,)),
+        _workload(OwnerKind.SERVICE, "systemd", "cron.service", WorkloadState.NONE, ()),
     )
     stacks = (
-        StackRow(right, (False,), 6, State.HOLDS),
-        StackRow(wrong, (False, True), 3, State.FAILS),
+        StackRow(right, (False,), 6, WorkloadState.HOLDS),
+        StackRow(wrong, (False, True), 3, WorkloadState.FAILS),
     )
     survey = Survey(stacks, rows, others=88, kernel_threads=120, zombies=1)
     target = TargetInfo("node", "node worker-1 with 3 containers and 1 service", survey=survey)
@@ -361,12 +363,12 @@ def surveyed() -> Run:
 
 
 def _workload(
-    kind: Kind, engine: str, name: str, state: State, stacks: tuple[str, ...]
+    kind: OwnerKind, engine: str, name: str, state: WorkloadState, stacks: tuple[str, ...]
 ) -> WorkloadRow:
-    is_container = kind is Kind.CONTAINER
+    is_container = kind is OwnerKind.CONTAINER
     identity = hashlib.sha256(name.encode()).hexdigest() if is_container else name
     title = f"{engine}:{name} ({identity[:12]})" if is_container else f"service:{name}"
-    sentence = "" if state is State.HOLDS else f"{title} is not confined as documented"
+    sentence = "" if state is WorkloadState.HOLDS else f"{title} is not confined as documented"
     told = (identity, name, title, "registry/image:1" if is_container else "", "", "")
     return WorkloadRow(kind, engine, *told, 3, stacks, is_container, state, sentence)
 

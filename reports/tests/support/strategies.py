@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.filters.conditions import HIGHEST_VALUE, Condition, Operator
-from probes.workload import Kind, StackRow, State, Survey, WorkloadRow
+from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
 from reports.results import (
     MAX_NUMBER,
     AuditSource,
@@ -93,11 +93,11 @@ _DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 _MAYBE = st.none() | TEXTS
 
 _STACK_NAMES = st.sampled_from(["0123456789ab", "ba9876543210"])
-_STATES = st.sampled_from(State)
+_STATES = st.sampled_from(WorkloadState)
 _COUNTS = st.integers(0, 9999)
 _WORKLOADS = st.builds(
     WorkloadRow,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(OwnerKind),
     engine=TEXTS,
     id=TEXTS,
     name=TEXTS,

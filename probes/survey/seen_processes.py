@@ -22,7 +22,7 @@ _ARGUMENT_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class SeenProcess:
     """A process with a program of its own.
 
     Attributes:
@@ -60,12 +60,12 @@ class Listing:
         zombies: how many have ended and only wait for their parents.
     """
 
-    processes: Mapping[int, Process]
+    processes: Mapping[int, SeenProcess]
     kernel_threads: int = 0
     zombies: int = 0
     _children: dict[int, list[int]] = field(default_factory=dict, repr=False, compare=False)
 
-    def ancestors(self, process: Process) -> Iterator[Process]:
+    def ancestors(self, process: SeenProcess) -> Iterator[SeenProcess]:
         """The parent of a process, that one's parent, and so on."""
         seen = {process.pid}
         while (above := self.processes.get(process.parent)) is not None and above.pid not in seen:
@@ -80,7 +80,7 @@ def listing(proc: Path = PROC) -> Listing:
     Args:
         proc: where it is mounted.
     """
-    found: dict[int, Process] = {}
+    found: dict[int, SeenProcess] = {}
     kernel_threads = zombies = 0
     for pid in sorted(int(one.name) for one in proc.iterdir() if one.name.isdigit()):
         stat = _stat(proc / str(pid))
@@ -95,7 +95,7 @@ def listing(proc: Path = PROC) -> Listing:
     return Listing(found, kernel_threads, zombies)
 
 
-def is_still(process: Process, proc: Path = PROC) -> bool:
+def is_still(process: SeenProcess, proc: Path = PROC) -> bool:
     """Whether a process is still there, and its id is not another one's by now."""
     stat = _stat(proc / str(process.pid))
     return stat is not None and stat.started == process.started and stat.state not in _ENDED
@@ -146,8 +146,8 @@ def _lives_on(folder: Path, pid: int) -> bool:
     return False
 
 
-def _process(folder: Path, pid: int, stat: _Stat) -> Process:
-    return Process(
+def _process(folder: Path, pid: int, stat: _Stat) -> SeenProcess:
+    return SeenProcess(
         pid,
         stat.parent,
         _plain(_text(folder / "comm").removesuffix("\n")),

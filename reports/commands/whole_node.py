@@ -15,9 +15,9 @@ from probes.files import DEFAULT_POLICY
 from probes.finding import Finding
 from probes.run import values
 from probes.run.options import NODE_NAME
-from probes.survey import judged, processes, taken, wanted
+from probes.survey import judged, question, seen_processes, taken
+from probes.survey.question import SurveyQuestion
 from probes.survey.taken import Taken
-from probes.survey.wanted import Wanted
 from probes.version import DISTRIBUTION, VERSION
 from reports import results
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
@@ -57,15 +57,15 @@ def add(commands: Subparsers) -> None:
     )
     one.add_argument(
         "--profile",
-        default=wanted.REFUSE,
-        choices=wanted.PROFILES,
+        default=question.REFUSE,
+        choices=question.PROFILES,
         help="how documented calls must be answered; default: refused, in whatever way",
     )
     one.add_argument(
         "--require",
         default="containers",
         metavar="WORDS",
-        help=f"what must hold: {', '.join(wanted.REQUIRED)}, comma-separated; default: %(default)s",
+        help=f"what must hold: {', '.join(question.REQUIRED)}, by commas; default: %(default)s",
     )
     for option, help_words in (
         ("--include", "only what the pattern matches, such as 'docker:web*'; may be repeated"),
@@ -100,11 +100,11 @@ def _node(options: argparse.Namespace) -> Answer:
         InstrumentError: the process that tries counterexamples cannot be started.
     """
     name = values.node_name(options.node_name) or os.uname().nodename
-    asked = Wanted(
+    asked = SurveyQuestion(
         options.profile,
-        wanted.required(options.require),
-        wanted.check_patterns("--include", options.include),
-        wanted.check_patterns("--exclude", options.exclude),
+        question.required(options.require),
+        question.check_patterns("--include", options.include),
+        question.check_patterns("--exclude", options.exclude),
         options.this_pid_namespace,
     )
     documented = policy.load(Path(options.policy or DEFAULT_POLICY), arch.all_names())
@@ -113,7 +113,7 @@ def _node(options: argparse.Namespace) -> Answer:
     granted = Granted(given, f"{judged.KIND}:{name}", started.date())
     folder = Path(options.report_dir)
     results.check_folder(folder)
-    found = taken.take(documented, asked, processes.listing())
+    found = taken.take(documented, asked, seen_processes.listing())
     run = _run(found, granted, name, heads.policy_info(documented), started)
     written = []
     for file, content in ((_RECORD, results.to_json(run)), (_PAGE, compliance.render(run))):

@@ -7,9 +7,9 @@ from typing import Final
 
 from probes.action import Profile
 from probes.errors import BadInputError
-from probes.survey.workloads import Workload
+from probes.survey.workloads import FoundWorkload
 from probes.text import did_you_mean, in_brackets, shown
-from probes.workload import Kind
+from probes.workload import OwnerKind
 
 REFUSE: Final = "refuse"
 """The profile under which any refusal counts: a machine's engines refuse in different ways."""
@@ -19,9 +19,9 @@ PROFILES: Final = (REFUSE, *(profile.value for profile in Profile))
 
 _ALL: Final = "all"
 _REQUIRED: Final = {
-    "containers": frozenset({Kind.CONTAINER}),
-    "services": frozenset({Kind.SERVICE}),
-    _ALL: frozenset(Kind),
+    "containers": frozenset({OwnerKind.CONTAINER}),
+    "services": frozenset({OwnerKind.SERVICE}),
+    _ALL: frozenset(OwnerKind),
 }
 
 REQUIRED: Final = tuple(_REQUIRED)
@@ -29,7 +29,7 @@ REQUIRED: Final = tuple(_REQUIRED)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SurveyQuestion:
     """The question to a machine.
 
     Attributes:
@@ -41,7 +41,7 @@ class Wanted:
     """
 
     profile: str = REFUSE
-    required: frozenset[Kind] = frozenset({Kind.CONTAINER})
+    required: frozenset[OwnerKind] = frozenset({OwnerKind.CONTAINER})
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     namespace_alone: bool = False
@@ -56,26 +56,26 @@ class Wanted:
         """The profile for which cells are planned; for any refusal one that refuses."""
         return Profile.ERRNO if self.any_refusal else Profile(self.profile)
 
-    def is_meant(self, workload: Workload) -> bool:
+    def is_meant(self, workload: FoundWorkload) -> bool:
         """Whether the patterns leave it in."""
         return (not self.include or _matches(workload, self.include)) and not _matches(
             workload, self.exclude
         )
 
-    def requires(self, workload: Workload) -> bool:
+    def requires(self, workload: FoundWorkload) -> bool:
         """Whether the verdict depends on it."""
         return workload.kind in self.required and self.is_meant(workload)
 
-    def shows(self, workload: Workload) -> bool:
+    def shows(self, workload: FoundWorkload) -> bool:
         """Whether it is told of at all: other processes only where they are required."""
-        return workload.kind is not Kind.OTHER or Kind.OTHER in self.required
+        return workload.kind is not OwnerKind.OTHER or OwnerKind.OTHER in self.required
 
 
-def _matches(workload: Workload, patterns: Iterable[str]) -> bool:
+def _matches(workload: FoundWorkload, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(word, pattern) for word in workload.words for pattern in patterns)
 
 
-def required(words: str) -> frozenset[Kind]:
+def required(words: str) -> frozenset[OwnerKind]:
     """The kinds that ``--require`` names.
 
     Args:
@@ -84,7 +84,7 @@ def required(words: str) -> frozenset[Kind]:
     Raises:
         BadInputError: one of them means nothing.
     """
-    found: frozenset[Kind] = frozenset()
+    found: frozenset[OwnerKind] = frozenset()
     for word in words.split(","):
         if word not in _REQUIRED:
             hint = in_brackets(did_you_mean(word, REQUIRED))
