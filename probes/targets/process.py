@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from probes.finding import Finding, Weight, advice
 from probes.instrument import harvest
 from probes.instrument.harvest import Harvest, ThreadFilters
-from probes.targets import sandbox_kernel
+from probes.targets import sandbox_kernel, started_below
 from probes.targets.stack import FilterStack
 from probes.targets.threads import alike, named, stack_of, together, told_apart
 
@@ -57,5 +57,21 @@ def _findings(description: str, found: Harvest, stacks: Sequence[FilterStack]) -
     if found.threads[0].tid != found.pid:
         yield Finding(f"the first thread of {description} has ended; the others were judged")
     if not any(one.programs for one in stacks):
-        yield Finding(f"{description} has no seccomp filter at all (its status says Seccomp: 0)")
+        yield Finding(
+            f"{description} has no seccomp filter at all (its status says Seccomp: 0)"
+            f"{_meant_perhaps(found.pid)}"
+        )
     yield from advice(told_apart(stacks))
+
+
+def _meant_perhaps(pid: int) -> str:
+    """The end of a sentence about a process without a filter: what has one below it."""
+    below = started_below.nearest(pid)
+    if not below:
+        return ""
+    first, *others = below
+    more = f" and {len(others)} more" if others else ""
+    return (
+        f", but below it process {first.pid} ({first.comm}){more} {'have' if others else 'has'}:"
+        f" where it is what starts a sandbox, judge what runs in there, with pid:{first.pid}"
+    )
