@@ -130,7 +130,10 @@ class Recorder:
             self._tell(self._follower.troubles)
             if self._follower.status is not None:
                 session.exitstatus = int(self._follower.status)
-            return (yield)
+            answer = None
+            with self._guarded(session):
+                answer = yield
+            return answer
         with self._guarded(session):
             complete = not ending.is_cut_short(session)
             self.run = self._compared(self._follower.record(complete=complete))

@@ -94,3 +94,33 @@ def test_a_cut_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert ended.status == ExitStatus.USAGE, ended.output
     assert "snap-confine would refuse this file" in ended.output
     assert "Traceback" not in ended.output
+
+
+READ_ONLY: Final = (
+    *("unshare", "--mount", "sh", "-ec"),
+    'mount --bind . . && mount -o remount,ro,bind . && cd "$PWD" && exec "$@"',
+    "-",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("-k", "test_denies and acct"), ExitStatus.CONFORMANT),
+        (("cases/nowhere",), ExitStatus.USAGE),
+        (("-k", "nothing"), ExitStatus.NOTHING_ASSESSED),
+    ],
+    ids=["a verdict", "no such test", "no test"],
+)
+def test_a_checkout_that_cannot_be_written_is_judged_from(
+    words: tuple[str, ...], status: ExitStatus, tmp_path: Path
+) -> None:
+    """As it is mounted into a container; only pytest's own cache is lost, without a word."""
+    made = job.command(tmp_path, "--profile=errno", "--arch=x86_64", *ALONE, *words)
+    cached = [word for word in made if word != "no:cacheprovider"]
+    cached.remove("-p")  # the one before it
+    ended = job.run_words([*READ_ONLY, *cached], tmp_path)
+
+    assert ended.status == status, ended.output
+    for word in ("Traceback", "INTERNALERROR", "PytestCacheWarning"):
+        assert word not in ended.output
