@@ -75,7 +75,7 @@ def judge(command: Sequence[str], folder: Path, free: Answers) -> Rows:
 def test_a_sandbox_of_this_machine_does_what_its_page_says(
     sandbox: Sandbox, program: Path, free: Answers, tmp_path: Path
 ) -> None:
-    found = judge(sandbox.command(program), tmp_path, free)
+    found = judge(sandbox.command([str(program)]), tmp_path, free)
     assert found == rows_of(sandbox.page, sandbox.label)
 
 

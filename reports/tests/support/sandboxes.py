@@ -18,54 +18,55 @@ class Sandbox:
     Attributes:
         page: the page about it.
         label: what its rows on the page are called.
-        command: what starts the program in it, whose path it gets.
+        command: what starts a program in it, whose words it gets.
     """
 
     page: str
     label: str
-    command: Callable[[Path], Sequence[str]]
+    command: Callable[[Sequence[str]], Sequence[str]]
 
     def __str__(self) -> str:
         """Its name as a parameter."""
         return f"{self.page}-{self.label}"
 
 
-def _firejail(*options: str) -> Callable[[Path], Sequence[str]]:
-    def command(program: Path) -> Sequence[str]:
+def _firejail(*options: str) -> Callable[[Sequence[str]], Sequence[str]]:
+    def command(program: Sequence[str]) -> Sequence[str]:
         require("firejail", "firejail")
-        words = shlex.join(["firejail", "--noprofile", "--quiet", *options, str(program)])
+        words = shlex.join(["firejail", "--noprofile", "--quiet", *options, *program])
         script = f"mount -t tmpfs tmpfs /run; exec {words}"
         return ["unshare", "--mount", "--uts", "--ipc", "sh", "-c", script]
 
     return command
 
 
-def _nsjail(policy: str) -> Callable[[Path], Sequence[str]]:
-    def command(program: Path) -> Sequence[str]:
+def _nsjail(policy: str) -> Callable[[Sequence[str]], Sequence[str]]:
+    def command(program: Sequence[str]) -> Sequence[str]:
         jail = Path(format_oracles.module("nsjail").__file__).parent / "bin/nsjail"
         options = ("-Mo", "-Q", "--disable_rlimits", "-c", "/", "--seccomp_string", policy)
-        return [str(jail), *options, "--", str(program)]
+        return [str(jail), *options, "--", *program]
 
     return command
 
 
 _SANDLOCK: Final = """\
-import sys
+import sys, tempfile
 from sandlock import Sandbox
-Sandbox(fs_readable=["/"], fs_writable=["/dev"]).run_interactive(sys.argv[1:])
+made = Sandbox(fs_readable=["/"], fs_writable=["/dev", tempfile.gettempdir()])
+sys.exit(made.run_interactive(sys.argv[1:]))
 """
 
 
-def _sandlock(program: Path) -> Sequence[str]:
+def _sandlock(program: Sequence[str]) -> Sequence[str]:
     format_oracles.module("sandlock")
-    return [sys.executable, "-c", _SANDLOCK, str(program)]
+    return [sys.executable, "-c", _SANDLOCK, *program]
 
 
-def _sandbox_runtime(program: Path) -> Sequence[str]:
+def _sandbox_runtime(program: Sequence[str]) -> Sequence[str]:
     """What its command has bubblewrap run first; by itself, for the rest makes no filter."""
     place = "node_modules/@anthropic-ai/sandbox-runtime/vendor/seccomp/x64/apply-seccomp"
     applied = format_oracles.stored(format_oracles.STORE / place)
-    return ["unshare", "--mount", "--uts", "--ipc", str(applied), str(program)]
+    return ["unshare", "--mount", "--uts", "--ipc", str(applied), *program]
 
 
 KAFEL: Final = (
