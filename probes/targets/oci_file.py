@@ -15,7 +15,7 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.targets.oci import compiler, library, operator
+from probes.targets.oci import compiler, library, needs, operator
 from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.compiler import Compiled
@@ -151,6 +151,7 @@ def load(
             *_by_release(first, deployed, container, document),
             *advice(_introduction(source.path, first.reader, asked, where, installed)),
             *advice(_refusals(readings)),
+            *advice(_needs(source.path, readings, container.native)),
             *advice((*deployed.findings, *first.compiled.findings)),
         ),
         logged=(LOG_FLAG in first.compiled.flags,) * len(programs),
@@ -274,6 +275,18 @@ def _introduction(
         f"{path} is judged as {' and '.join(told)} would read it, compiled by libseccomp {library};"
         f" --engine and --runtime name others"
     )
+
+
+def _needs(path: str, readings: Sequence[_Reading], native: Arch) -> Iterator[str]:
+    """Findings about runtimes that start no container with the file, though they take it."""
+    told: dict[Release, FilterStack] = {}
+    for one in readings:
+        if one.compiled is not None:
+            stack = FilterStack(path, one.compiled.programs, native)
+            told.setdefault(one.reader.runtime, stack)
+    for runtime, stack in told.items():
+        for sentence in needs.sentences(stack, runtime):
+            yield f"{path}: {sentence}"
 
 
 def _refusals(readings: Sequence[_Reading]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from probes.guest.machines import MACHINES
 from probes.judging import claims as rows
 from probes.runtimes.arguments import CRI_WORDS
 from probes.targets import name
+from probes.targets.oci import needs
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
 from reports.filters import allowlist
@@ -174,6 +175,15 @@ def words_about_pods() -> Known:
     return named(f"--{word}{value and f'={value}'}" for word, value in CRI_WORDS.items())
 
 
+def measured_runtimes() -> Known:
+    """Runtimes with the releases whose calls after the filter were measured."""
+    found = {
+        one: sorted({row.version for row in needs.measured() if row.runtime is one})
+        for one in Runtime
+    }
+    return said({one: [", ".join(map(spelled, versions))] for one, versions in found.items()})
+
+
 def guests() -> Known:
     """The guests, with Debian's architectures."""
     return said({one.name: [one.userland] for one in MACHINES.values()})
@@ -314,6 +324,7 @@ TABLES: Final = (
     Table("docs/reports.md", "Reports of a run", files_of_a_run),
     Table("docs/targets.md", "Profiles and their readers", lambda: releases(Engine)),
     Table("docs/targets.md", "Profiles and their readers", lambda: releases(Runtime), 1),
+    Table("docs/targets.md", "Profiles and their readers", measured_runtimes, 2),
     Table("docs/targets.md", "Every target", target_words),
     Table("docs/verdicts.md", "Audit records", audit_sources),
     Table("docs/verdicts.md", "Causes", causes),

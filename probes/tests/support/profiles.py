@@ -20,7 +20,7 @@ U64: Final = (1 << 64) - 1
 NAMES: Final = ("read", "socket", "personality", "clone", "acct", "mount", "keyctl", "openat")
 """Calls that every ABI here and libseccomp know; none multiplexed but socket, on i386."""
 
-UNKNOWN_NAMES: Final = ("nonsense", "sys_read", "listmount")
+UNKNOWN_NAMES: Final = ("nonsense", "sys_read", "fchroot")
 """Calls that libseccomp 2.5 does not know."""
 
 ARCHITECTURES: Final = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
