@@ -399,6 +399,11 @@ def _thread_ids(pid: int) -> list[int]:
     return sorted((int(task.name) for task in tasks), key=lambda tid: (tid != pid, tid))
 
 
+def bounding_set(pid: int) -> int:
+    """The bounding set of a process's capabilities, a bit for each; 0 where it has ended."""
+    return int((_status(pid) or {}).get("CapBnd", "0"), 16)
+
+
 def _status(tid: int) -> dict[str, str] | None:
     """The text of proc_pid_status(5), or None where it cannot be read."""
     path = Path(f"/proc/{tid}/status")

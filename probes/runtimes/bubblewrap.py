@@ -35,6 +35,9 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - remove() closes it
 
+    def given(self) -> None:
+        """A raw program is no profile."""
+
     def start(self) -> None:
         """Starts bwrap over the root file system, to which nothing is written."""
         path = f"/{self._holder.name}"

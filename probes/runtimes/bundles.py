@@ -1,9 +1,11 @@
 """runc and crun: containers of OCI bundles."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -11,7 +13,7 @@ from probes import files
 from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.command import JOB_SECONDS
-from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -46,6 +48,10 @@ class BundleContainer:
         self._file: IO[bytes] | None = None
         self._bundle = ""
 
+    def given(self) -> Given:
+        """The bundle's configuration, with the profile that was named beside it."""
+        return self._given_profile(_adapted(self._wanted, (_STANDARD_INPUT,)))
+
     def start(self) -> None:
         """Makes the container of a copy of the bundle's configuration, and starts it."""
         self._write(_adapted(self._wanted, (_STANDARD_INPUT,)))
@@ -57,8 +63,26 @@ class BundleContainer:
         self._wanted.program.run("start", self._holder.name)
 
     def _write(self, configuration: Mapping[str, Any]) -> None:
-        self._in_force = _in_force(configuration, self._wanted)
+        self._in_force = replace(
+            _in_force(configuration, self._wanted), given=self._given_profile(configuration)
+        )
         self._bundle = written(configuration)
+
+    def _given_profile(self, configuration: Mapping[str, Any]) -> Given:
+        """The configuration with the profile, whether that is its own or another file's."""
+        path = self._wanted.seccomp or Path(self._wanted.subject, CONFIGURATION)
+        said = self._wanted.program.run("--version")
+        return Given(
+            path=path,
+            content=json.dumps(configuration).encode(),
+            original=files.read(path, _MOST_BYTES, "a seccomp profile"),
+            engine="bundle",
+            engine_version="",
+            runtime=self._wanted.program.runtime,
+            runtime_version=version_said(said),
+            library=library_of(said),
+            no_new_privs=configuration["process"].get("noNewPrivileges") is True,
+        )
 
     def run(self, job: Job) -> str:
         """Makes the container and runs a command in it."""
@@ -85,8 +109,7 @@ class BundleContainer:
 
     def version(self) -> str:
         """The version."""
-        first = self._wanted.program.run("--version").splitlines()[0]
-        return first.split()[-1]
+        return version_said(self._wanted.program.run("--version"))
 
     def digest(self) -> str:
         """A directory has none."""
@@ -109,6 +132,20 @@ class BundleContainer:
             if self._file is not None:
                 self._file.close()
             shutil.rmtree(self._bundle, ignore_errors=True)
+
+
+def version_said(said: str) -> str:
+    """The release that a runtime names in the first line about its version; "" for no line."""
+    return ((said.splitlines() or [""])[0].split() or [""])[-1]
+
+
+_LIBRARY: Final = re.compile(r"^libseccomp: ([\d.]+)", re.MULTILINE)
+
+
+def library_of(said: str) -> str:
+    """The release of libseccomp that a runtime names with its own version; "" for none."""
+    match = _LIBRARY.search(said)
+    return match[1] if match else ""
 
 
 def configuration_of(subject: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from probes.runtimes.containerd import ContainerdContainer
 from probes.runtimes.images import ImageContainer
 from probes.runtimes.known import OF_IMAGES
 from probes.runtimes.pod import StartedPod
-from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Wanted
 from probes.text import OWN_WORDS, shown
 
 START_SECONDS: Final = 30.0
@@ -43,6 +43,9 @@ class Container(Protocol):
     Every method raises BadInputError where the runtime refuses, with its own words, and
     InstrumentError where it does not answer in time.
     """
+
+    def given(self) -> Given | None:
+        """The profile that the container will get, before anything is made; None for no file."""
 
     def start(self) -> None:
         """Makes and starts the container, with the holder as its first process."""
@@ -106,6 +109,7 @@ class Held:
         beside: processes that the runtime started beside the container, each with a phrase about
             it.
         notes: what else the runtime's side has to say.
+        bounding: the first process's bounding set of capabilities, as proc_pid_status(5) shows it.
     """
 
     version: str
@@ -120,16 +124,21 @@ class Held:
     settled: bool = True
     beside: tuple[tuple[Harvest, str], ...] = ()
     notes: tuple[str, ...] = ()
+    bounding: int = 0
 
 
-def hold(wanted: Wanted) -> Held:
+def hold(wanted: Wanted, check: Callable[[Given], None] | None = None) -> Held:
     """Starts a container, reads what confines it, and removes it; on Ctrl-C, too.
+
+    Args:
+        wanted: the container.
+        check: looks at the profile before the container is made, and may refuse it.
 
     Raises:
         BadInputError: the runtime refuses, or the filters may not be read by this user.
         InstrumentError: something takes too long, or this kernel does not tell.
     """
-    with started(wanted) as running:
+    with started(wanted, check) as running:
         pid = running.first_process()
         first = _filters(pid)
         others = several.filters_of_all(lambda: processes_beside(pid))
@@ -150,6 +159,7 @@ def hold(wanted: Wanted) -> Held:
             settled=others.settled,
             beside=tuple((harvest.filters_of(pid), words) for pid, words in beside.processes),
             notes=beside.notes,
+            bounding=harvest.bounding_set(pid),
         )
 
 
@@ -252,8 +262,12 @@ def _holder() -> Holder:
 
 
 @contextlib.contextmanager
-def started(wanted: Wanted) -> Iterator[Running]:
+def started(wanted: Wanted, check: Callable[[Given], None] | None = None) -> Iterator[Running]:
     """A container for as long as the context lasts.
+
+    Args:
+        wanted: the container.
+        check: looks at the profile before the container is made, and may refuse it.
 
     Raises:
         BadInputError: the runtime refuses.
@@ -261,6 +275,8 @@ def started(wanted: Wanted) -> Iterator[Running]:
     """
     held = _holder()
     container = _made(wanted, held)
+    if check is not None and (given := container.given()) is not None:
+        check(given)
     with removed(container):
         container.start()
         yield Running(container, held, wanted)

@@ -10,9 +10,9 @@ from probes import files
 from probes.cri import endpoint
 from probes.errors import BadInputError
 from probes.runtimes import arguments
-from probes.runtimes.bundles import CONFIGURATION
-from probes.runtimes.command import JOB_SECONDS
-from probes.runtimes.wanted import Beside, Holder, InForce, Job, Mount, Wanted
+from probes.runtimes.bundles import CONFIGURATION, library_of, version_said
+from probes.runtimes.command import JOB_SECONDS, RuntimeCommand
+from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Mount, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -54,6 +54,34 @@ class ContainerdContainer:
     @property
     def _path(self) -> str:
         return f"{_FOLDER}/{self._holder.name}"
+
+    def given(self) -> Given | None:
+        """The file that was named, which ctr decodes and runc compiles."""
+        path = self._wanted.seccomp
+        if path is None or self._given.has(arguments.PRIVILEGED):
+            return None
+        raw = files.read(path, _MOST_BYTES, "a seccomp profile")
+        said = self._runc()
+        return Given(
+            path=path,
+            content=raw,
+            original=raw,
+            engine="containerd",
+            engine_version=self.version(),
+            runtime="runc" if said else "",
+            runtime_version=version_said(said),
+            library=library_of(said),
+        )
+
+    def _runc(self) -> str:
+        """What runc says of its version, where ctr's machine has it and no other one is named."""
+        *before, program = self._wanted.program.words
+        if Path(program).name != "ctr" or self._given.values("runtime"):
+            return ""
+        try:
+            return RuntimeCommand("runc", (*before, "runc")).run("--version")
+        except BadInputError:
+            return ""
 
     def start(self) -> None:
         """Makes the container, with the holder mounted into it, and starts it."""
@@ -118,7 +146,7 @@ class ContainerdContainer:
         """The profile that ctr was told to use."""
         lifted = "--privileged" if self._given.has(arguments.PRIVILEGED) else ""
         if self._wanted.seccomp is not None:
-            return InForce(shown(self._wanted.seccomp.name), lifted)
+            return InForce(shown(self._wanted.seccomp.name), lifted, self.given())
         if self._given.has(arguments.DEFAULT_SECCOMP):
             return InForce("containerd's default profile", lifted)
         return InForce(_NONE, lifted)

@@ -9,9 +9,10 @@ from typing import Any, Final
 from probes import files
 from probes.errors import BadInputError
 from probes.runtimes import arguments
+from probes.runtimes.bundles import library_of, version_said
 from probes.runtimes.command import JOB_SECONDS
 from probes.runtimes.creation import ID, Creation
-from probes.runtimes.wanted import Beside, Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -51,6 +52,27 @@ class ImageContainer:
     @property
     def _path(self) -> str:
         return f"{self._folder.rstrip('/')}/{self._holder.name}"
+
+    def given(self) -> Given | None:
+        """The file that was named, read by the engine and the runtime that it uses."""
+        named = [*self._given.profiles]
+        if self._wanted.seccomp is not None:
+            named.append(str(self._wanted.seccomp))
+        if len(named) != 1 or named[0] == UNCONFINED or self._given.has("privileged"):
+            return None
+        raw = files.read(Path(named[0]), _MOST_BYTES, "a seccomp profile")
+        return self._of_file(Path(named[0]), raw, self._asked_runtime())
+
+    def _asked_runtime(self) -> str:
+        """The OCI runtime that the container will have, as far as it can be told."""
+        if asked := self._given.values("runtime"):
+            return asked[-1]
+        if self._is_podman:
+            return ""
+        try:
+            return self._wanted.program.run("info", "--format", "{{.DefaultRuntime}}")
+        except BadInputError:  # clients like docker's, which know less
+            return ""
 
     def start(self) -> None:
         """Makes the container, puts the holder into it, and starts it."""
@@ -141,8 +163,58 @@ class ImageContainer:
         if "image" in self._given.values("seccomp-policy"):
             return InForce("the profile that its image brings", lifted)
         if named:
-            return InForce(self._name_of(named[-1]), lifted)
+            return InForce(self._name_of(named[-1]), lifted, self._given_profile(named[-1]))
         return InForce(self._default(), lifted)
+
+    def _given_profile(self, value: str) -> Given | None:
+        """The file that was given, if the runtime says that it used that one."""
+        found = self._file_of(value)
+        if found is None:
+            return None
+        name = "" if self._is_podman else str(self._inspected()["HostConfig"].get("Runtime", ""))
+        return self._of_file(*found, name)
+
+    def _of_file(self, path: Path, raw: bytes, runtime: str) -> Given:
+        """A file that the engine reads.
+
+        Args:
+            path: the file.
+            raw: its content.
+            runtime: the OCI runtime, as docker names it; "" for podman's own.
+        """
+        name, version, library = self._oci_runtime(runtime)
+        sealed = [one.partition(":")[::2] for one in self._given.values(arguments.SECURITY)]
+        return Given(
+            path=path,
+            content=raw,
+            original=raw,
+            engine=self._wanted.program.runtime,
+            engine_version=self.version(),
+            runtime=name,
+            runtime_version=version,
+            library=library,
+            no_new_privs=True if ("no-new-privileges", "") in sealed else None,
+        )
+
+    def _oci_runtime(self, name: str) -> tuple[str, str, str]:
+        """An OCI runtime, its release, and that of its libseccomp where it is told."""
+        try:
+            return self._runtime_of_podman() if self._is_podman else self._runtime_of_docker(name)
+        except (BadInputError, ValueError):  # clients like docker's, which know less
+            return "", "", ""
+
+    def _runtime_of_podman(self) -> tuple[str, str, str]:
+        words = ("info", "--format", "{{json .Host.OCIRuntime}}")
+        told = json.loads(self._wanted.program.run(*words))
+        said = str(told["version"])
+        return str(told["name"]), version_said(said), library_of(said)
+
+    def _runtime_of_docker(self, name: str) -> tuple[str, str, str]:
+        words = ("version", "--format", "{{json .Server.Components}}")
+        for one in json.loads(self._wanted.program.run(*words)) or ():
+            if one.get("Name") == name:
+                return name, str(one.get("Version", "")), ""
+        return name, "", ""
 
     def _name_of(self, value: str) -> str:
         """What a sentence calls a profile: podman says its path, docker its content."""
@@ -150,14 +222,22 @@ class ImageContainer:
             return shown(Path(value).name)
         if value in _BUILT_IN:
             return "docker's built-in profile"
+        found = self._file_of(value)
+        if found is not None:
+            return shown(found[0].name)
+        digest = hashlib.sha256(value.encode()).hexdigest()
+        return f"a profile that was not asked for, sha256 {digest}"
+
+    def _file_of(self, value: str) -> tuple[Path, bytes] | None:
+        """The file that the runtime means by a value, with its content."""
         paths = [Path(one) for one in self._given.profiles]
         if self._wanted.seccomp is not None:
             paths.append(self._wanted.seccomp)
         for path in paths:
-            if _same(value, files.read(path, _MOST_BYTES, "a seccomp profile")):
-                return shown(path.name)
-        digest = hashlib.sha256(value.encode()).hexdigest()
-        return f"a profile that was not asked for, sha256 {digest}"
+            raw = files.read(path, _MOST_BYTES, "a seccomp profile")
+            if path.absolute() == Path(value) if self._is_podman else _same(value, raw):
+                return path, raw
+        return None
 
     def _default(self) -> str:
         """What a sentence calls the profile that containers get without a word about it."""

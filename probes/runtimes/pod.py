@@ -88,6 +88,9 @@ class StartedPod:
             self._client = library.connect(self._wanted.endpoint)
         return self._client
 
+    def given(self) -> None:
+        """A pod's profile lies on its node, where the runtime reads it by itself."""
+
     def start(self) -> None:
         """Starts the pod, with the holder mounted into its container."""
         folder = self._begin()

@@ -73,6 +73,33 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A profile that a runtime was given as a file, and who reads it.
+
+    Attributes:
+        path: the file.
+        content: what the reader gets: the file, or the bundle's configuration that has it.
+        original: the file's own bytes, by which a later change is known.
+        engine: who decodes it: ``docker``, ``podman`` or ``bundle``.
+        engine_version: the engine's release; "" where it has none, or does not say.
+        runtime: who compiles it: ``runc`` or ``crun``.
+        runtime_version: the runtime's release; "" where it does not say.
+        library: the release of the runtime's libseccomp; "" where it does not say.
+        no_new_privs: whether the container has no_new_privs; None where that is not told.
+    """
+
+    path: Path
+    content: bytes
+    original: bytes
+    engine: str
+    engine_version: str
+    runtime: str
+    runtime_version: str
+    library: str = ""
+    no_new_privs: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InForce:
     """The profile that a runtime used, as far as it says which.
 
@@ -80,10 +107,12 @@ class InForce:
         profile: what a sentence calls it.
         lifted: the option by which a container has none although one is named; "" where there is
             no such option.
+        given: the file of the profile; None where it was not given as one.
     """
 
     profile: str
     lifted: str = ""
+    given: Given | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
 """Targets that are containers which are started: ``docker:IMAGE``, ``runc:BUNDLE`` and the like."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from probes.errors import BadInputError
 from probes.finding import Finding, Weight, advice
 from probes.runtimes import container
 from probes.runtimes.wanted import InForce, Wanted
+from probes.targets import given_profile
+from probes.targets.oci.resolve import kernel_version
 from probes.targets.processes import names_by_stack
 from probes.targets.stack import FilterStack, Origin
 from probes.targets.threads import (
@@ -26,14 +30,40 @@ def load(wanted: Wanted) -> FilterStack:
         BadInputError: the runtime refuses, or the filters may not be read by this user.
         InstrumentError: something takes too long, or this kernel does not tell.
     """
-    held = container.hold(wanted)
+    told: list[str] = []
+    try:
+        held = container.hold(wanted, lambda given: told.extend(given_profile.checked(given)))
+    except given_profile.RefusedError:
+        raise
+    except BadInputError as error:
+        if told:
+            raise BadInputError(f"{error}; {'; '.join(told)}") from error
+        raise
     executed = None if held.executed is None else programs_of(held.executed)
     runtime, subject = wanted.program.runtime, shown(wanted.subject)
     origin = Origin(runtime, held.version, subject, held.digest, executed, held.executed_logged)
     description = _description(wanted, held)
     stacks = list(_stacks(description, held))
-    whole = together(description, stacks, _findings(wanted, held, stacks))
+    findings = (*_findings(wanted, held, stacks), *_compared(held, stacks[0]))
+    whole = together(description, stacks, findings)
     return replace(whole, origin=origin)
+
+
+def _compared(held: container.Held, first: FilterStack) -> Iterator[Finding]:
+    """What is in force against the profile that was given."""
+    given = held.in_force.given
+    if given is None or held.in_force.lifted:
+        return
+    yield from given_profile.compared(
+        given,
+        given_profile.Harvested(
+            programs=first.programs,
+            logged=first.logged,
+            bounding=held.bounding,
+            kernel=kernel_version(os.uname().release),
+            native=first.native,
+        ),
+    )
 
 
 def _stacks(description: str, held: container.Held) -> Iterator[FilterStack]:

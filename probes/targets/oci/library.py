@@ -131,6 +131,22 @@ def ask(order: Order, path: str, *, big_endian: bool) -> Answer:
     return _answer(json.loads(raw), big_endian=big_endian)
 
 
+def numbers(calls: Sequence[str], tokens: Sequence[int]) -> Mapping[int, Mapping[str, int]]:
+    """The numbers of calls as libseccomp has them, by architecture; below 0 for none.
+
+    Args:
+        calls: the calls.
+        tokens: libseccomp's tokens of the architectures.
+
+    Raises:
+        BadInputError: it cannot be loaded, or refuses an architecture.
+    """
+    return ask(Order(_ALLOW, tokens, (), calls), "libseccomp", big_endian=False).numbers
+
+
+_ALLOW: Final = 0x7FFF0000
+
+
 def version() -> str:
     """The release of the libseccomp that compiles.
 

@@ -227,8 +227,20 @@ def load(path: Path) -> Source:
     Raises:
         BadInputError: the file cannot be read, or is not JSON.
     """
-    document = _Document(shown(path))
-    return Source(document.path, _parsed(path, document))
+    return parsed(read_bytes(path), shown(path))
+
+
+def parsed(raw: bytes, path: str) -> Source:
+    """Reads the JSON of a profile or a bundle's ``config.json``.
+
+    Args:
+        raw: the file.
+        path: its name, as a sentence can hold it.
+
+    Raises:
+        BadInputError: it is not JSON.
+    """
+    return Source(path, _parsed(raw, _Document(path)))
 
 
 def decode(source: Source, dialect: Dialect) -> SeccompProfile:
@@ -334,8 +346,7 @@ def _replaced(
     )
 
 
-def _parsed(path: Path, document: "_Document") -> "Members":
-    raw = read_bytes(path)
+def _parsed(raw: bytes, document: "_Document") -> "Members":
     try:
         value = parse_json(raw)
     except UnicodeDecodeError as error:
