@@ -1,7 +1,7 @@
 """The process that compiles by libseccomp, whose calls may never come back.
 
-One line of JSON asks, one answers; ``probes.targets.oci.library`` is the other side. It sets a
-limit on the processor time of each question: a library that loops then ends the process.
+One line of JSON asks, one answers; ``probes.targets.oci.compile_request`` is the other side. It
+sets a limit on the processor time of each question: a library that loops then ends the process.
 """
 
 import importlib

@@ -13,7 +13,7 @@ from probes import files
 from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.command import JOB_SECONDS
-from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -48,7 +48,7 @@ class BundleContainer:
         self._file: IO[bytes] | None = None
         self._bundle = ""
 
-    def given(self) -> Given:
+    def given(self) -> GivenProfile:
         """The bundle's configuration, with the profile that was named beside it."""
         return self._given_profile(_adapted(self._wanted, (_STANDARD_INPUT,)))
 
@@ -68,11 +68,11 @@ class BundleContainer:
         )
         self._bundle = written(configuration)
 
-    def _given_profile(self, configuration: Mapping[str, Any]) -> Given:
+    def _given_profile(self, configuration: Mapping[str, Any]) -> GivenProfile:
         """The configuration with the profile, whether that is its own or another file's."""
         path = self._wanted.seccomp or Path(self._wanted.subject, CONFIGURATION)
         said = self._wanted.program.run("--version")
-        return Given(
+        return GivenProfile(
             path=path,
             content=json.dumps(configuration).encode(),
             original=files.read(path, _MOST_BYTES, "a seccomp profile"),

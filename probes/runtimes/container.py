@@ -26,7 +26,7 @@ from probes.runtimes.containerd import ContainerdContainer
 from probes.runtimes.images import ImageContainer
 from probes.runtimes.known import OF_IMAGES
 from probes.runtimes.pod import StartedPod
-from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Wanted
 from probes.text import OWN_WORDS, shown
 
 START_SECONDS: Final = 30.0
@@ -44,7 +44,7 @@ class Container(Protocol):
     InstrumentError where it does not answer in time.
     """
 
-    def given(self) -> Given | None:
+    def given(self) -> GivenProfile | None:
         """The profile that the container will get, before anything is made; None for no file."""
 
     def start(self) -> None:
@@ -127,7 +127,7 @@ class Held:
     bounding: int = 0
 
 
-def hold(wanted: Wanted, check: Callable[[Given], None] | None = None) -> Held:
+def hold(wanted: Wanted, check: Callable[[GivenProfile], None] | None = None) -> Held:
     """Starts a container, reads what confines it, and removes it; on Ctrl-C, too.
 
     Args:
@@ -262,7 +262,9 @@ def _holder() -> Holder:
 
 
 @contextlib.contextmanager
-def started(wanted: Wanted, check: Callable[[Given], None] | None = None) -> Iterator[Running]:
+def started(
+    wanted: Wanted, check: Callable[[GivenProfile], None] | None = None
+) -> Iterator[Running]:
     """A container for as long as the context lasts.
 
     Args:

@@ -12,7 +12,7 @@ from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.bundles import CONFIGURATION, library_of, version_said
 from probes.runtimes.command import JOB_SECONDS, RuntimeCommand
-from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Mount, Wanted
+from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Mount, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -55,14 +55,14 @@ class ContainerdContainer:
     def _path(self) -> str:
         return f"{_FOLDER}/{self._holder.name}"
 
-    def given(self) -> Given | None:
+    def given(self) -> GivenProfile | None:
         """The file that was named, which ctr decodes and runc compiles."""
         path = self._wanted.seccomp
         if path is None or self._given.has(arguments.PRIVILEGED):
             return None
         raw = files.read(path, _MOST_BYTES, "a seccomp profile")
         said = self._runc()
-        return Given(
+        return GivenProfile(
             path=path,
             content=raw,
             original=raw,

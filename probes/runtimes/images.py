@@ -12,7 +12,7 @@ from probes.runtimes import arguments
 from probes.runtimes.bundles import library_of, version_said
 from probes.runtimes.command import JOB_SECONDS
 from probes.runtimes.creation import ID, Creation
-from probes.runtimes.wanted import Beside, Given, Holder, InForce, Job, Wanted
+from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
@@ -53,7 +53,7 @@ class ImageContainer:
     def _path(self) -> str:
         return f"{self._folder.rstrip('/')}/{self._holder.name}"
 
-    def given(self) -> Given | None:
+    def given(self) -> GivenProfile | None:
         """The file that was named, read by the engine and the runtime that it uses."""
         named = [*self._given.profiles]
         if self._wanted.seccomp is not None:
@@ -166,7 +166,7 @@ class ImageContainer:
             return InForce(self._name_of(named[-1]), lifted, self._given_profile(named[-1]))
         return InForce(self._default(), lifted)
 
-    def _given_profile(self, value: str) -> Given | None:
+    def _given_profile(self, value: str) -> GivenProfile | None:
         """The file that was given, if the runtime says that it used that one."""
         found = self._file_of(value)
         if found is None:
@@ -174,7 +174,7 @@ class ImageContainer:
         name = "" if self._is_podman else str(self._inspected()["HostConfig"].get("Runtime", ""))
         return self._of_file(*found, name)
 
-    def _of_file(self, path: Path, raw: bytes, runtime: str) -> Given:
+    def _of_file(self, path: Path, raw: bytes, runtime: str) -> GivenProfile:
         """A file that the engine reads.
 
         Args:
@@ -184,7 +184,7 @@ class ImageContainer:
         """
         name, version, library = self._oci_runtime(runtime)
         sealed = [one.partition(":")[::2] for one in self._given.values(arguments.SECURITY)]
-        return Given(
+        return GivenProfile(
             path=path,
             content=raw,
             original=raw,

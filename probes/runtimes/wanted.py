@@ -73,7 +73,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenProfile:
     """A profile that a runtime was given as a file, and who reads it.
 
     Attributes:
@@ -112,7 +112,7 @@ class InForce:
 
     profile: str
     lifted: str = ""
-    given: Given | None = None
+    given: GivenProfile | None = None
 
 
 @dataclass(frozen=True, slots=True)

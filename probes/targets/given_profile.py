@@ -20,8 +20,8 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight
-from probes.runtimes.wanted import Given
-from probes.targets.oci import compiler, library, needs
+from probes.runtimes.wanted import GivenProfile
+from probes.targets.oci import compile_request, compiler, needs
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.capability import CAPABILITIES, DOCKER_CAPABILITIES
 from probes.targets.oci.compiler import Compiled
@@ -58,7 +58,7 @@ class Harvested:
     native: Arch
 
 
-def compared(given: Given, found: Harvested) -> Iterator[Finding]:
+def compared(given: GivenProfile, found: Harvested) -> Iterator[Finding]:
     """Findings about a container whose filters are not what its profile compiles to here."""
     name = shown(given.path)
     reader = reader_of(given)
@@ -70,7 +70,7 @@ def compared(given: Given, found: Harvested) -> Iterator[Finding]:
         return
     try:
         difference = _compared(given, reader, found)
-    except library.EndlessError:
+    except compile_request.EndlessError:
         raise
     except BadInputError as error:
         yield Finding(f"whether what is in force is what {name} says was not compared: {error}")
@@ -88,7 +88,7 @@ class RefusedError(BadInputError):
     """No container starts under a profile, so that none is made."""
 
 
-def checked(given: Given) -> Iterator[str]:
+def checked(given: GivenProfile) -> Iterator[str]:
     """Looks at a profile before a container is made.
 
     Yields:
@@ -123,7 +123,7 @@ def checked(given: Given) -> Iterator[str]:
 
 
 def _expected(
-    given: Given, reader: Reader, native: Arch, held: frozenset[str], kernel: tuple[int, int]
+    given: GivenProfile, reader: Reader, native: Arch, held: frozenset[str], kernel: tuple[int, int]
 ) -> FilterStack | None:
     """What the runtime makes of a profile; None where that is told when it has refused."""
     try:
@@ -131,13 +131,13 @@ def _expected(
         profile = oci_profile.decode(source, reader.dialect)
         resolved = compiler.resolve(profile, native, held, kernel, reader)
         return FilterStack(source.path, compiler.compile(resolved).programs, native)
-    except library.EndlessError:
+    except compile_request.EndlessError:
         raise
     except BadInputError:
         return None
 
 
-def reader_of(given: Given) -> Reader | None:
+def reader_of(given: GivenProfile) -> Reader | None:
     """Who reads a profile; None where that is not known here."""
     try:
         engine, runtime = Engine(given.engine), Runtime(given.runtime)
@@ -149,7 +149,7 @@ def reader_of(given: Given) -> Reader | None:
     return Reader(Release(engine, versions[0]), Release(runtime, versions[1]))
 
 
-def _compared(given: Given, reader: Reader, found: Harvested) -> "_Difference | None":
+def _compared(given: GivenProfile, reader: Reader, found: Harvested) -> "_Difference | None":
     """How the filters differ from the profile.
 
     Raises:
@@ -239,7 +239,7 @@ def _unknown_here(resolved: Resolved) -> dict[int, dict[int, tuple[FilterReturn,
     names = {resolved.native.scmp, *resolved.architectures}
     arches = [one for one in abi.ARCHES.values() if one.scmp in names]
     calls = tuple(dict.fromkeys(rule.name for rule in resolved.rules))
-    known = library.numbers(calls, [oci_profile.ARCHITECTURES[one.scmp] for one in arches])
+    known = compile_request.numbers(calls, [oci_profile.ARCHITECTURES[one.scmp] for one in arches])
     found: dict[int, dict[int, tuple[FilterReturn, ...]]] = {}
     for one in arches:
         told = known[oci_profile.ARCHITECTURES[one.scmp]]
@@ -322,7 +322,7 @@ def _names(arch: Arch, numbers: Collection[int]) -> str:
     return listed(found) if found else ""
 
 
-def _cause(given: Given, difference: _Difference) -> str:
+def _cause(given: GivenProfile, difference: _Difference) -> str:
     """What most likely made the difference."""
     try:
         now = files.read(given.path, _MOST_BYTES, "a seccomp profile")
@@ -337,7 +337,7 @@ def _cause(given: Given, difference: _Difference) -> str:
             f"keeps it finds again by everything but errnoRet; empty its folder of state, or start "
             f"the container by crun with another --root"
         )
-    here = library.version()
+    here = compile_request.version()
     if given.library and given.library != here:
         return f"{runtime} has libseccomp {given.library}, and here is {here}"
     return (

@@ -15,7 +15,7 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.targets.oci import compiler, library, needs, operator
+from probes.targets.oci import compile_request, compiler, needs, operator
 from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.compiler import Compiled
@@ -140,7 +140,7 @@ def load(
     if first is None or first.compiled is None:
         refusals = [one.refusal for one in readings if one.refusal is not None]
         raise refusals[0]
-    where = library.version()
+    where = compile_request.version()
     programs = first.compiled.programs
     return FilterStack(
         f"{source.path} ({first.reader.words}, libseccomp {where})",
@@ -249,7 +249,7 @@ def _reading(
         if key not in known:
             known[key] = compiler.compile(resolved)
         return _Reading(reader, known[key])
-    except (UnclearError, library.EndlessError):
+    except (UnclearError, compile_request.EndlessError):
         raise
     except BadInputError as error:
         return _Reading(reader, None, error)

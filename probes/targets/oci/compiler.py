@@ -22,7 +22,7 @@ from probes.arch import Arch
 from probes.errors import BadInputError
 from probes.filters import bpf
 from probes.filters.bpf import IllegalProgramError, Instruction, Program, jump, statement
-from probes.targets.oci import kept, library
+from probes.targets.oci import compile_request, kept
 from probes.targets.oci.profile import ARCHITECTURES, read
 from probes.targets.oci.reader import Engine, Reader
 from probes.targets.oci.resolve import (
@@ -104,8 +104,8 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
             f"more than {MAX_RULES} are compiled by nobody; remove some"
         )
     rules = [rule for rule in resolved.rules if rule.returns != resolved.default]
-    answer = library.ask(
-        library.Order(
+    answer = compile_request.ask(
+        compile_request.CompileRequest(
             default=resolved.default.value,
             architectures=[ARCHITECTURES[name] for name in names],
             rules=list(map(_order, rules)),
@@ -117,7 +117,7 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     )
     numbers = answer.numbers[answer.here]
     calls = dict.fromkeys(rule.name for rule in resolved.rules)
-    unknown = [name for name in calls if numbers[name] == library.UNKNOWN]
+    unknown = [name for name in calls if numbers[name] == compile_request.UNKNOWN]
     _check_rules(resolved, unknown)
     if answer.refusal is not None:
         raise _refused(resolved, answer.refusal, names, rules)
@@ -174,18 +174,18 @@ def _check_rules(resolved: Resolved, unknown: Collection[str]) -> None:
             )
 
 
-def _order(rule: ResolvedRule) -> library.Rule:
+def _order(rule: ResolvedRule) -> compile_request.Rule:
     """A rule as libseccomp takes it."""
     conditions = [
         (each.index, each.operator.value, each.value, each.value_two) for each in rule.conditions
     ]
     alternatives = [[one] for one in conditions] if repeats(rule) else [conditions]
-    return library.Rule(rule.name, rule.returns.value, alternatives)
+    return compile_request.Rule(rule.name, rule.returns.value, alternatives)
 
 
 def _refused(
     resolved: Resolved,
-    refusal: library.Refusal,
+    refusal: compile_request.Refusal,
     names: Sequence[str],
     rules: Sequence[ResolvedRule],
 ) -> BadInputError:
@@ -230,7 +230,7 @@ _ENOSYS_ON_MIPS: Final = 89
 _ENOSYS_ELSEWHERE: Final = 38
 
 
-def _last_numbers(answer: library.Answer, names: Iterable[str]) -> dict[int, int]:
+def _last_numbers(answer: compile_request.CompileAnswer, names: Iterable[str]) -> dict[int, int]:
     """The highest number that the rules name, by libseccomp's token; 0 is none to runc."""
     found: dict[int, int] = {}
     for token in (ARCHITECTURES[name] for name in names):

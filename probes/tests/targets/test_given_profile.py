@@ -19,10 +19,10 @@ from probes.filters.bpf import Program, statement
 from probes.finding import Finding, Weight
 from probes.releases.machine import V2
 from probes.runtimes.command import RuntimeCommand
-from probes.runtimes.wanted import Given, Wanted
+from probes.runtimes.wanted import GivenProfile, Wanted
 from probes.targets import given_profile, started_container
 from probes.targets.given_profile import Harvested
-from probes.targets.oci import compiler, library
+from probes.targets.oci import compile_request, compiler
 from probes.targets.oci import profile as oci_profile
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import (
@@ -65,14 +65,16 @@ ALLOWING: Final[dict[str, Any]] = {
 PROFILES: Final[Mapping[str, Json]] = {"denying": DENYING, "allowing": ALLOWING}
 
 
-def given(directory: Path, profile: Json, runtime: str = "runc", version: str = "1.1.5") -> Given:
+def given(
+    directory: Path, profile: Json, runtime: str = "runc", version: str = "1.1.5"
+) -> GivenProfile:
     path = directory / "config.json"
     raw = json.dumps({"ociVersion": "1.0.2", "linux": {"seccomp": profile}}).encode()
     path.write_bytes(raw)
-    return Given(path, raw, raw, "bundle", "", runtime, version)
+    return GivenProfile(path, raw, raw, "bundle", "", runtime, version)
 
 
-def compiled(one: Given) -> Program:
+def compiled(one: GivenProfile) -> Program:
     reader = given_profile.reader_of(one)
     assert reader is not None
     source = oci_profile.parsed(one.content, str(one.path))
@@ -82,7 +84,7 @@ def compiled(one: Given) -> Program:
     return program
 
 
-def findings(one: Given, *programs: Program, logged: tuple[bool, ...] = ()) -> list[Finding]:
+def findings(one: GivenProfile, *programs: Program, logged: tuple[bool, ...] = ()) -> list[Finding]:
     found = Harvested(programs, logged or (False,) * len(programs), 0, KERNEL, NATIVE)
     return list(given_profile.compared(one, found))
 
@@ -176,13 +178,13 @@ def test_a_compile_that_does_not_end_is_no_matter_of_course(
     """It is told before the runtime hangs in it, and not taken for something uncompared."""
 
     def endless(*_: object) -> None:
-        raise library.EndlessError("libseccomp did not compile the profile")
+        raise compile_request.EndlessError("libseccomp did not compile the profile")
 
     monkeypatch.setattr(compiler, "compile", endless)
     one = given(tmp_path, DENYING)
-    with pytest.raises(library.EndlessError):
+    with pytest.raises(compile_request.EndlessError):
         list(given_profile.checked(one))
-    with pytest.raises(library.EndlessError):
+    with pytest.raises(compile_request.EndlessError):
         findings(one)
 
 

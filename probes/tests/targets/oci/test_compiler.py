@@ -18,7 +18,7 @@ from probes.arch import ARCHES, Arch
 from probes.errors import BadInputError
 from probes.filters import bpf
 from probes.filters.bpf import SeccompData
-from probes.targets.oci import compiler, kept, library
+from probes.targets.oci import compile_request, compiler, kept
 from probes.targets.oci.compiler import Compiled
 from probes.targets.oci.reader import version_of
 from probes.tests.support import profiles
@@ -343,7 +343,9 @@ REFUSED: Mapping[str, tuple[object, Arch, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str, tmp_path: Path) -> None:
     content, native, words = REFUSED[name]
-    if name == "an architecture that libseccomp lacks" and version_of(library.version()) >= (2, 6):
+    if name == "an architecture that libseccomp lacks" and version_of(
+        compile_request.version()
+    ) >= (2, 6):
         pytest.skip("this libseccomp has every architecture that profiles can name")
     with pytest.raises(BadInputError, match=words):
         compiled(tmp_path, content, native=native)
@@ -358,10 +360,10 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         folder.mkdir()
         (folder / "pyseccomp.py").write_text(code)
         monkeypatch.syspath_prepend(folder)
-        monkeypatch.setattr(library, "_helpers", [])
+        monkeypatch.setattr(compile_request, "_helpers", [])
 
     yield put
-    for helper in library._helpers:
+    for helper in compile_request._helpers:
         helper.close()
 
 
@@ -405,17 +407,17 @@ def test_a_library_that_does_not_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code, words = ENDLESS[name]
-    monkeypatch.setattr(library, "PROCESSOR_SECONDS", 1)
-    monkeypatch.setattr(library, "SECONDS", 2.0 if name == "it waits" else 60.0)
+    monkeypatch.setattr(compile_request, "PROCESSOR_SECONDS", 1)
+    monkeypatch.setattr(compile_request, "SECONDS", 2.0 if name == "it waits" else 60.0)
     stand_in(_REAL + code)
     with pytest.raises(BadInputError, match=words):
         compiled(tmp_path, SMALLEST)
-    (helper,) = library._helpers
+    (helper,) = compile_request._helpers
     assert not helper.is_alive
     # The next profile is compiled by another process.
     monkeypatch.setattr(sys, "path", sys.path[1:])
     assert compiled(tmp_path, SMALLEST).programs
-    assert library._helpers != [helper]
+    assert compile_request._helpers != [helper]
 
 
 def test_other_machines_of_this_byte_order(tmp_path: Path) -> None:
@@ -459,10 +461,10 @@ def test_a_wrong_compiler_is_found_out(
     """Generated profiles tell a compiler that is wrong in one thing."""
     right = compiler._order
 
-    def without_rules(rule: compiler.ResolvedRule) -> library.Rule:
+    def without_rules(rule: compiler.ResolvedRule) -> compile_request.Rule:
         return replace(right(rule), alternatives=())
 
-    def without_conditions(rule: compiler.ResolvedRule) -> library.Rule:
+    def without_conditions(rule: compiler.ResolvedRule) -> compile_request.Rule:
         return right(_bare(rule))
 
     def one_too_low(last: int, enosys: bpf.Instruction) -> bpf.Program:

@@ -16,7 +16,7 @@ from probes.filters.bpf import Program
 from probes.instrument.helper import Helper, NoAnswerError
 from probes.instrument.libseccomp import UNKNOWN
 
-__all__ = ["UNKNOWN", "Answer", "Order", "Refusal", "Rule", "ask", "version"]
+__all__ = ["UNKNOWN", "CompileAnswer", "CompileRequest", "Refusal", "Rule", "ask", "version"]
 
 PROCESSOR_SECONDS: Final = 8
 """How much processor time libseccomp may take; the longest profile that is taken needs 2 s."""
@@ -44,7 +44,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CompileRequest:
     """What libseccomp is to compile.
 
     Attributes:
@@ -80,7 +80,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CompileAnswer:
     """What libseccomp makes of an order.
 
     Attributes:
@@ -102,11 +102,11 @@ class EndlessError(BadInputError):
     """libseccomp does not come to an end."""
 
 
-def ask(order: Order, path: str, *, big_endian: bool) -> Answer:
+def ask(request: CompileRequest, path: str, *, big_endian: bool) -> CompileAnswer:
     """Has libseccomp compile.
 
     Args:
-        order: what is to be compiled.
+        request: what is to be compiled.
         path: the profile, as a sentence can hold it.
         big_endian: the byte order of the program.
 
@@ -114,7 +114,7 @@ def ask(order: Order, path: str, *, big_endian: bool) -> Answer:
         BadInputError: libseccomp or its binding is missing.
         EndlessError: it does not finish in time.
     """
-    question = {**asdict(order), "processor_seconds": PROCESSOR_SECONDS}
+    question = {**asdict(request), "processor_seconds": PROCESSOR_SECONDS}
     try:
         raw = _helper().ask(json.dumps(question).encode(), SECONDS)
     except NoAnswerError as error:
@@ -141,7 +141,7 @@ def numbers(calls: Sequence[str], tokens: Sequence[int]) -> Mapping[int, Mapping
     Raises:
         BadInputError: it cannot be loaded, or refuses an architecture.
     """
-    return ask(Order(_ALLOW, tokens, (), calls), "libseccomp", big_endian=False).numbers
+    return ask(CompileRequest(_ALLOW, tokens, (), calls), "libseccomp", big_endian=False).numbers
 
 
 _ALLOW: Final = 0x7FFF0000
@@ -154,7 +154,7 @@ def version() -> str:
         BadInputError: it cannot be loaded.
     """
     if not _versions:
-        ask(Order(0, (), ()), "libseccomp", big_endian=False)
+        ask(CompileRequest(0, (), ()), "libseccomp", big_endian=False)
     return _versions[-1]
 
 
@@ -171,7 +171,7 @@ def _helper() -> Helper:
     return _helpers[-1]
 
 
-def _answer(said: Mapping[str, Any], *, big_endian: bool) -> Answer:
+def _answer(said: Mapping[str, Any], *, big_endian: bool) -> CompileAnswer:
     if "no_binding" in said:
         raise BadInputError(
             "an OCI profile is compiled by libseccomp, and its Python binding is not installed: "
@@ -186,7 +186,7 @@ def _answer(said: Mapping[str, Any], *, big_endian: bool) -> Answer:
     _versions[:] = [said["version"]]
     numbers: dict[int, dict[str, int]] = dict(said["numbers"])
     refused = said.get("refused")
-    return Answer(
+    return CompileAnswer(
         said["version"],
         said["here"],
         numbers,
