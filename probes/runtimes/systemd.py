@@ -17,6 +17,7 @@ _BOOTED: Final = Path("/run/systemd/system")
 _PROPERTIES: Final = (
     *("Id", "LoadState", "ActiveState", "SubState", "Result"),
     *("ControlGroup", "InvocationID"),
+    *("SystemCallFilter", "SystemCallLog"),
 )
 
 
@@ -32,6 +33,8 @@ class Unit:
         result: how it ended, such as ``success`` or ``exit-code``.
         group: the path of its control group as the manager sees it; "" where it has none.
         invocation: what is another after each start.
+        filter: its SystemCallFilter=, with groups as their calls; "" for none.
+        log: its SystemCallLog=, likewise.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Unit:
     result: str
     group: str
     invocation: str
+    filter: str = ""
+    log: str = ""
 
 
 def manages() -> bool:

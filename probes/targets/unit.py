@@ -38,6 +38,9 @@ _MANAGER: Final = "init.scope"
 _HIERARCHIES: Final = frozenset({SYSTEMD, UNIFIED})
 """Where systemd has its groups: in one of the two, or in both."""
 
+_NOTHING: Final = frozenset({"", "~"})
+"""What systemd shows of an option that says nothing: the empty list of what is not allowed."""
+
 _STEADY: Final = frozenset({"active", "reloading", "refreshing"})
 
 
@@ -86,13 +89,15 @@ class _Meant:
         description: what a sentence calls them.
         is_meant: says of a control group whether its processes are among them.
         none: why there may be none.
-        changes: gives, asked after the reading, what is to be said of the unit's own state.
+        said: gives, asked after the reading, what is to be said of the unit itself: whether it
+            has what it is to have, and whether it changed; the argument is whether every process
+            is confined.
     """
 
     description: str
     is_meant: Callable[[ControlGroup], bool]
     none: str
-    changes: Callable[[], Iterator[Finding]]
+    said: Callable[[bool], Iterator[Finding]]
 
 
 def _by_path(word: str) -> _Meant:
@@ -106,7 +111,7 @@ def _by_path(word: str) -> _Meant:
         f"control group {shown(path)}",
         lambda group: group.is_within(path),
         "no process is in it, or none that this user sees: /proc/PID/cgroup has the path of each",
-        lambda: iter(()),
+        lambda _confined: iter(()),
     )
 
 
@@ -121,7 +126,7 @@ def _by_manager(name: str) -> _Meant:
             group.hierarchy == place.hierarchy and group.is_within(place.path) for place in places
         ),
         f"it is {_state(unit)} and has no process",
-        lambda: _changes(unit),
+        lambda confined: _said(unit, confined=confined),
     )
 
 
@@ -166,6 +171,18 @@ def _first_process() -> tuple[ControlGroup, ...]:
     return tuple(one for one in groups if one.hierarchy in _HIERARCHIES)
 
 
+def _said(unit: Unit, *, confined: bool) -> Iterator[Finding]:
+    given = (("SystemCallFilter=", unit.filter), ("SystemCallLog=", unit.log))
+    options = [option for option, value in given if value not in _NOTHING]
+    if options and not confined:
+        yield Finding(
+            f"unit {unit.name} has {' and '.join(options)}, and yet some of its processes have no"
+            " filter: systemd gives none to a command with + before it, and from 259 on none at all"
+            " where the library libseccomp.so.2 is not installed, without a word"
+        )
+    yield from _changes(unit)
+
+
 def _changes(before: Unit) -> Iterator[Finding]:
     """What is to be said of a unit after its processes were read."""
     after = systemd.unit(before.name)
@@ -193,7 +210,7 @@ def _by_name(name: str) -> _Meant:
         f"unit {name}",
         lambda one: one.hierarchy in _HIERARCHIES and one.is_within(group),
         "its processes have ended",
-        lambda: iter(()),
+        lambda _confined: iter(()),
     )
 
 
@@ -269,7 +286,7 @@ def _load(meant: _Meant) -> FilterStack:
     stacks = stacks_of(found.processes, meant.description)
     findings = [
         *_findings(meant.description, found, stacks, is_own=any(seen_own)),
-        *meant.changes(),
+        *meant.said(all(one.programs for one in stacks)),
     ]
     if len(stacks) == 1:
         # What a sentence calls the whole need not number its processes.

@@ -24,6 +24,7 @@ NATIVE = arch.offered_by(os.uname().machine)[0]
 DENIED = FilterReturn(Action.ERRNO, 1)
 
 SLEEP = "/usr/bin/sleep 1000"
+PACKAGES = ("systemd", "libseccomp2", "python3")
 EPERM = "SystemCallErrorNumber=EPERM"
 
 
@@ -43,7 +44,7 @@ def live(test: Test) -> Test:
 
 @pytest.fixture(scope="module", params=[HERE, "sid"])
 def manager(request: pytest.FixtureRequest) -> Iterator[SystemdMachine]:
-    root = None if request.param == HERE else root_of(request.param, "systemd", "python3")
+    root = None if request.param == HERE else root_of(request.param, *PACKAGES)
     with systemd_machine(root) as made:
         yield made
 
@@ -88,12 +89,27 @@ def test_no_process_stands_for_another(manager: SystemdMachine) -> None:
     wait_for(lambda: len(manager.processes("two.service")) == 2, "not two processes")
     found = stack(manager, "two")
     assert [len(one.programs) for one in found.members] in ([0, 3], [3, 0])
+    told = [one.text for one in found.findings if "has SystemCallFilter=, and yet" in one.text]
+    assert len(told) == 1
     words = ("--target=unit:two", "--profile=errno", "--arch=x86_64", "-k", "test_denies and acct")
     done = manager.suite("run", *words, "-n0", f"--report-dir={manager.machine.folder}/two")
     assert done.returncode == 1, done.stdout
     text = re.sub(r"\s+", " ", done.stdout)
     assert "acct (163) on x86_64: expected ERRNO(EPERM), but the call reached the kernel" in text
     assert "1 failed, 1 passed" in text
+
+
+@live
+def test_a_systemd_without_libseccomp_gives_no_filter() -> None:
+    """The root has no libseccomp2, which the package only recommends: the unit starts openly."""
+    with systemd_machine(
+        root_of("sid", *(one for one in PACKAGES if one != "libseccomp2"))
+    ) as bare:
+        bare.service("one.service", SLEEP, "SystemCallFilter=~acct", EPERM)
+        found = stack(bare, "one")
+        assert found.programs == ()
+        texts = [one.text for one in found.findings]
+        assert any("libseccomp.so.2 is not installed, without a word" in one for one in texts)
 
 
 @live
