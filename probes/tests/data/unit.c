@@ -7,6 +7,7 @@
  * ENTRY is x86_64, x32 or i386. FILE gets a line for each: "ENTRY:NUMBER returned VALUE" or
  * "ENTRY:NUMBER signal NUMBER"; it is there once it is whole, and then the program holds still.
  */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -228,6 +228,7 @@ def test_a_full_standard_output_is_told(words: tuple[str, ...]) -> None:
     [
         ("export", "--profile=errno", "--format=c"),
         ("export", "--profile=errno", "--format=spo"),
+        ("export", "--profile=errno", "--format=systemd"),
         ("export", "--profile=errno", "--format=oci"),
         ("explain", "builtin"),
         ("explain", "builtin", "--number=acct"),
@@ -376,6 +377,9 @@ REFUSALS = [
     (("explain", "builtin", "--policy=/nowhere"), "No such file or directory"),
     (("diff", "builtin", "x:y"), "'x:y' is no target"),
     (("export", "--profile=kill", "--format=spo", "--arch=loongarch64"), "has no loongarch64"),
+    (("explain", "builtin", "--groups=252"), "--groups 252: write systemd, a release as in"),
+    (("explain", "builtin", "--groups=systemd@x"), "--groups systemd@x: write systemd, a release"),
+    (("explain", "builtin", "--groups=systemd@9"), "the oldest release whose groups are known is"),
     (("export", "--profile=kill", "--format=oci", "-o", "/nowhere/x"), "/nowhere/x: cannot be"),
     (("export", "--profile=kill", "--format=oci", "-o", "/"), "/: cannot be written"),
     (("export", "--profile=kill", "--format=oci", "-o", "a\0b"), "cannot be written"),
@@ -433,6 +437,7 @@ def test_help_is_given(command: str, capsys: pytest.CaptureFixture[str]) -> None
             *("--help", "--version", "--profile", "--format", "--policy", "--arch", "--number"),
             *("--args", "--disassemble", "--cap", "--kernel", "--engine", "--runtime"),
             *("--seccomp", "--runtime-arg", "--runtime-command", "--runtime-endpoint"),
+            "--groups",
             *("--cap-add", "--cgroup-manager"),  # the runtimes' own, in examples
         }
 
