@@ -4,8 +4,9 @@ systemd makes several programs of what is written: one for each ABI of the machi
 kills what enters by an ABI that SystemCallArchitectures= leaves out. Seen of 252, 257 and 262:
 
 * to what no list names an allow list of 252 answers SystemCallErrorNumber=, later ones ENOSYS where
-  their @known does not have it either. So the errno of the rest is ENOSYS here, which is the same
-  in all of them, and each restricted call stands there with its own answer.
+  their @known does not have it by itself: the calls of @obsolete, which is in it, get ENOSYS, too.
+  So the errno of the rest is ENOSYS here, which is the same in all of them, and each restricted
+  call stands there with its own answer.
 * 252 does not start a unit of whose list an entry answers what the rest gets (228/SECCOMP): such
   a call is taken off the list of what is allowed.
 * @default is always allowed, so that leaving a call of it out does not restrict it; naming it does.
