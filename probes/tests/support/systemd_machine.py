@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,14 +93,16 @@ class SystemdMachine:
         program = Path(sys.executable).with_name("syscall-conformance")
         return self.machine.tried("env", "COLUMNS=100", str(program), *words, seconds=120)
 
-    def load(self, *words: str) -> list[FilterStack | str]:
+    def load(self, *words: str, by: Sequence[str] = ()) -> list[FilterStack | str]:
         """Opens units on the machine: each one's filters, or the sentence that refuses it.
 
         Args:
             *words: what stands behind ``unit:``.
+            by: the words of a command that runs another.
         """
         said = self.machine.run(
-            *("env", f"PYTHONPATH={SUITE}", sys.executable, loading.__file__, *words), seconds=120
+            *(*by, "env", f"PYTHONPATH={SUITE}", sys.executable, loading.__file__, *words),
+            seconds=120,
         )
         answers = json.loads(said, object_hook=loading.decoded)
         return [

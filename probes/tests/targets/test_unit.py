@@ -2,7 +2,11 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +16,10 @@ from probes.errors import BadInputError
 from probes.finding import Weight
 from probes.instrument import control_groups
 from probes.instrument.control_groups import SYSTEMD, UNIFIED, ControlGroup
+from probes.instrument.harvest import Harvest, ThreadFilters
 from probes.runtimes import systemd
 from probes.runtimes.systemd import Unit
-from probes.targets import unit
+from probes.targets import sandbox_kernel, unit
 from probes.targets.stack import FilterStack
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.releases import root_of
@@ -197,7 +202,115 @@ def test_a_service_that_is_just_starting_is_told(manager: SystemdMachine) -> Non
     assert "unit slow.service is activating (start-pre)" in limits[0].text
 
 
+@live
+def test_whoever_may_not_read_a_process_is_told(manager: SystemdMachine) -> None:
+    manager.service("secret.service", SLEEP, "SystemCallFilter=~acct", EPERM)
+    show = ("systemctl", "show", "--value", "--property=ControlGroup", "secret.service")
+    group = manager.machine.run(*show)
+    without = ("setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "--")
+    (said,) = manager.load(group, by=without)
+    assert isinstance(said, str)
+    assert "this user may not trace process" in said
+    assert len(said.splitlines()) == 1
+
+
+@live
+def test_the_suite_itself_is_not_read_and_that_is_told(manager: SystemdMachine) -> None:
+    """What runs the suite is in the machine's own group, and so are all units."""
+    manager.service("beside.service", SLEEP, "SystemCallFilter=~acct", EPERM)
+    found = stack(manager, "/machine")
+    limits = {one.about for one in found.findings if one.weight is Weight.LIMITS}
+    assert "this very process" in limits
+    assert "this very process" not in {one.about for one in stack(manager, "beside").findings}
+
+
+# Real control groups without systemd.
+
+GROUPS = Path("/sys/fs/cgroup")
+HIERARCHIES = {
+    SYSTEMD: GROUPS / "systemd",
+    UNIFIED: GROUPS / "unified" if (GROUPS / "unified").is_dir() else GROUPS,
+}
+
+
+@pytest.fixture(params=[SYSTEMD, UNIFIED])
+def group(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty group of a made-up unit, in one of the hierarchies."""
+    top = HIERARCHIES[request.param]
+    if not (top / "cgroup.procs").exists():
+        pytest.skip(f"this machine has not mounted the hierarchy {request.param or 'of version 2'}")
+    base = top / f"conformance-{os.urandom(4).hex()}"
+    inner = base / "system.slice" / f"{base.name}.service"
+    inner.mkdir(parents=True)
+    try:
+        yield inner
+    finally:
+        for one in (inner, inner.parent, base):
+            wait_for(partial(is_empty, one), f"{one} is not empty")
+            one.rmdir()
+
+
+def is_empty(group: Path) -> bool:
+    return not (group / "cgroup.procs").read_text()
+
+
+root_only = pytest.mark.root("makes control groups")
+
+
+@root_only
+def test_a_group_tells_its_processes_where_there_is_no_systemd(group: Path) -> None:
+    if systemd.manages():
+        pytest.skip("systemd manages this machine")
+    with subprocess.Popen(["sleep", "100"]) as process:
+        (group / "cgroup.procs").write_text(str(process.pid))
+        found = unit.load(group.stem)
+        assert found.description == f"unit {group.name} (process {process.pid} (sleep))"
+        (group.parents[1] / "cgroup.procs").write_text(str(process.pid))
+        with pytest.raises(BadInputError, match="no process is in a control group of this unit"):
+            unit.load(group.stem)
+        process.kill()
+
+
+@root_only
+@pytest.mark.parametrize("group", [SYSTEMD], indirect=True)
+def test_a_thread_alone_makes_its_process_a_member(group: Path) -> None:
+    """Version 1 has threads of a process in other groups than its first one."""
+    program = (
+        "import threading, time\n"
+        "one = threading.Thread(target=time.sleep, args=(100,))\n"
+        "one.start()\n"
+        "print(one.native_id, flush=True)\n"
+        "one.join()\n"
+    )
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        (group / "tasks").write_text(process.stdout.readline())
+        (member,) = control_groups.members(lambda one: group.name in one.parts)
+        assert member == process.pid
+        process.kill()
+
+
 # What is decided without any systemd.
+
+
+@pytest.mark.parametrize(
+    ("names", "about"),
+    [
+        ({}, []),
+        ({7: "gVisor"}, [("the sandbox's programs", False)]),
+        ({7: "gVisor", 8: "QEMU"}, [("the sandbox's programs", True)]),
+    ],
+)
+def test_sandboxes_of_a_unit_are_told(
+    names: dict[int, str], about: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_kernel, "of_process", lambda pid: names.get(pid, ""))
+    processes = [Harvest(pid, "a", (ThreadFilters(pid, "a", (), ()),)) for pid in (7, 8)]
+    found = list(unit._sandboxes("unit a.service", processes))
+    assert [(one.about, one.everything) for one in found] == about
+    for kind in names.values():
+        assert kind in found[0].text
 
 
 @pytest.mark.parametrize(
