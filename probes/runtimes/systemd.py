@@ -17,7 +17,6 @@ _BOOTED: Final = Path("/run/systemd/system")
 _PROPERTIES: Final = (
     *("Id", "LoadState", "ActiveState", "SubState", "Result"),
     *("ControlGroup", "InvocationID"),
-    *("SystemCallFilter", "SystemCallLog"),
 )
 
 
@@ -33,8 +32,6 @@ class Unit:
         result: how it ended, such as ``success`` or ``exit-code``.
         group: the path of its control group as the manager sees it; "" where it has none.
         invocation: what is another after each start.
-        filter: its SystemCallFilter=, with groups as their calls; "" for none.
-        log: its SystemCallLog=, likewise.
     """
 
     name: str
@@ -44,8 +41,6 @@ class Unit:
     result: str
     group: str
     invocation: str
-    filter: str = ""
-    log: str = ""
 
 
 def manages() -> bool:
@@ -66,6 +61,29 @@ def unit(name: str) -> Unit:
     said = _systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", name)
     told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return Unit(*(told.get(one, "") for one in _PROPERTIES))
+
+
+_FILTERS: Final = ("SystemCallFilter", "SystemCallLog")
+
+
+def filters_asked_for(name: str) -> tuple[str, ...]:
+    """The options by which a unit's files ask for filters, whatever systemd makes of them.
+
+    What systemd says of its units leaves out what it could not resolve.
+
+    Args:
+        name: the unit's whole name.
+    """
+    try:
+        text = _systemctl("cat", "--", name)
+    except SuiteError:  # it has no file, as init.scope
+        return ()
+    found: dict[str, bool] = {}
+    for line in text.splitlines():
+        option, equals, value = line.partition("=")
+        if equals and option.strip() in _FILTERS:
+            found[option.strip()] = bool(value.strip())  # an empty one takes back what was said
+    return tuple(option for option, is_set in found.items() if is_set)
 
 
 def root_group() -> str:

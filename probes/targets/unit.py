@@ -38,9 +38,6 @@ _MANAGER: Final = "init.scope"
 _HIERARCHIES: Final = frozenset({SYSTEMD, UNIFIED})
 """Where systemd has its groups: in one of the two, or in both."""
 
-_NOTHING: Final = frozenset({"", "~"})
-"""What systemd shows of an option that says nothing: the empty list of what is not allowed."""
-
 _STEADY: Final = frozenset({"active", "reloading", "refreshing"})
 
 
@@ -172,13 +169,12 @@ def _first_process() -> tuple[ControlGroup, ...]:
 
 
 def _said(unit: Unit, *, confined: bool) -> Iterator[Finding]:
-    given = (("SystemCallFilter=", unit.filter), ("SystemCallLog=", unit.log))
-    options = [option for option, value in given if value not in _NOTHING]
-    if options and not confined:
+    options = () if confined else systemd.filters_asked_for(unit.name)
+    if options:
         yield Finding(
             f"unit {unit.name} has {' and '.join(options)}, and yet some of its processes have no"
             " filter: systemd gives none to a command with + before it, and from 259 on none at all"
-            " where the library libseccomp.so.2 is not installed, without a word"
+            " where the library libseccomp.so.2 is not installed, with a mere warning in its log"
         )
     yield from _changes(unit)
 

@@ -94,7 +94,7 @@ def test_no_process_stands_for_another(manager: SystemdMachine) -> None:
     wait_for(lambda: len(manager.processes("two.service")) == 2, "not two processes")
     found = stack(manager, "two")
     assert [len(one.programs) for one in found.members] in ([0, 3], [3, 0])
-    told = [one.text for one in found.findings if "has SystemCallFilter=, and yet" in one.text]
+    told = [one.text for one in found.findings if "has SystemCallFilter, and yet" in one.text]
     assert len(told) == 1
     words = ("--target=unit:two", "--profile=errno", "--arch=x86_64", "-k", "test_denies and acct")
     done = manager.suite("run", *words, "-n0", f"--report-dir={manager.machine.folder}/two")
@@ -114,7 +114,7 @@ def test_a_systemd_without_libseccomp_gives_no_filter() -> None:
         found = stack(bare, "one")
         assert found.programs == ()
         texts = [one.text for one in found.findings]
-        assert any("libseccomp.so.2 is not installed, without a word" in one for one in texts)
+        assert any("libseccomp.so.2 is not installed, with a mere warning" in one for one in texts)
 
 
 @live
@@ -153,6 +153,33 @@ def test_templates_are_named_by_instance(manager: SystemdMachine) -> None:
         "unit:many@: many@.service is a template, which has no process: name an instance of it,"
         " such as many@NAME.service"
     )
+
+
+@live
+def test_a_unit_is_explained_by_the_groups_of_its_systemd(manager: SystemdMachine) -> None:
+    manager.service("groups.service", SLEEP, "SystemCallFilter=~@mount", EPERM)
+    release = manager.machine.run("systemctl", "--version").split()[1]
+    words = ("explain", "unit:groups", "--number=mount", "--arch=x86_64")
+    text = " ".join(manager.suite(*words).stdout.split())
+    told = (
+        f"mount is in systemd's groups @mount, @known (systemd {release}, which is installed here)"
+    )
+    assert told in text
+    assert "systemd's groups" not in manager.suite(*words, "--groups=none").stdout
+    text = " ".join(manager.suite("explain", "unit:groups", "--arch=x86_64").stdout.split())
+    assert "ERRNO(EPERM) whole: @mount" in text
+
+
+@live
+def test_a_transient_unit_is_one_like_any_other(manager: SystemdMachine) -> None:
+    settings = ("DefaultDependencies=no", "SystemCallFilter=~acct", EPERM, "NoNewPrivileges=yes")
+    options = [f"--property={one}" for one in (*settings, "RestrictRealtime=yes")]
+    manager.machine.run("systemd-run", "--unit=passing", *options, *SLEEP.split())
+    wait_for(lambda: manager.runs("passing.service"), "it does not start")
+    found = stack(manager, "passing")
+    # Three that restrict scheduling, one an ABI, and three for the list; the call is in the latter.
+    assert len(found.programs) == 6
+    assert found.predict(NATIVE, NATIVE.number("acct") or 0) == DENIED
 
 
 @live
@@ -292,6 +319,25 @@ def test_a_thread_alone_makes_its_process_a_member(group: Path) -> None:
 
 
 # What is decided without any systemd.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "[Service]\nSystemCallFilter=~acct\nSystemCallLog = mount\n",
+            ("SystemCallFilter", "SystemCallLog"),
+        ),
+        ("[Service]\nSystemCallFilter=@mount\n# more\n[Service]\nSystemCallFilter=\n", ()),
+        ("SystemCallFilter=\nSystemCallFilter=@mount\n", ("SystemCallFilter",)),
+        ("#SystemCallFilter=@mount\nSystemCallArchitectures=native\n", ()),
+    ],
+)
+def test_the_files_of_a_unit_ask_for_filters(
+    text: str, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_systemctl", lambda *_words: text)
+    assert systemd.filters_asked_for("a.service") == expected
 
 
 @pytest.mark.parametrize(
