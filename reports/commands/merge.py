@@ -2,18 +2,19 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from probes.cell import Outcome
+from probes.errors import BadInputError
 from probes.judging import claims
-from probes.judging.plan import UNKNOWN
-from probes.text import visible
+from probes.text import shown, visible
 from reports import results, summary
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.html import fleet_page
 from reports.results import Verdict
 from reports.results import fleet as fleets
-from reports.results.fleet import Fleet, FleetCell, FleetNode
+from reports.results.fleet import Difference, Fleet, FleetNode
 from reports.summary import OUTCOME_WORDS
 from reports.terminal.lines import name_line, wrapped
 
@@ -30,8 +31,12 @@ With --record OUT is one results.json instead, in which each environment has its
 those of several kernels: reports show them side by side. All must be of one policy, one sort of
 target and one version of the suite.
 
+--expect names the machines that must be there, lest one is overlooked that left no record.
+
 exit status: that of the worst node, for what failed 1, for what is broken 7, for what could not be
-told 6; then 5 and 2. It is 4 where a file is not what it must be: then nothing is written."""
+told 6; then 5 and 2, which is also that of a good fleet that lacks an expected machine, or has the
+record of an earlier run where a later one has not come to its end. It is 4 where a file is not what
+it must be: then nothing is written."""
 
 _MOST_NODES = 20
 _MOST_GROUPS = 5
@@ -45,25 +50,76 @@ def add(commands: Subparsers) -> None:
     one.add_argument("files", metavar="FILE", nargs="+", type=Path)
     one.add_argument("-o", dest="out", required=True, metavar="OUT", type=Path)
     one.add_argument(
+        "--expect",
+        metavar="NAMES",
+        help="the machines of which there must be records, comma-separated",
+    )
+    forms = one.add_mutually_exclusive_group()
+    forms.add_argument(
         "--record", action="store_true", help="make one results.json of all, and no fleet"
+    )
+    forms.add_argument(
+        "--html", metavar="PAGE", type=Path, help="write a page of the fleet as well"
     )
 
 
 def _merge(options: argparse.Namespace) -> Answer:
+    expected = _expected(options.expect)
+    stale = tuple(filter(None, map(results.superseded, options.files)))
     if options.record:
-        return _merge_records(options.files, options.out)
+        return _merge_records(options.files, options.out, expected, stale)
     fleet = fleets.gather(options.files)
+    absent = _absent(expected, {node.name for node, _ in fleet.nodes})
     results.write_text(fleets.to_json(fleet), options.out)
-    return Answer(fleet.status, text(_lines(fleet)), _notes(fleet))
+    if options.html is not None:
+        results.write_text(fleet_page.render(fleet, absent), options.html)
+    status = fleets.with_absent(fleet.status, [*absent, *stale])
+    notes = (*_absence(absent, expected), *stale, *_notes(fleet))
+    return Answer(status, text(_lines(fleet)), notes)
 
 
-def _merge_records(files: Sequence[Path], out: Path) -> Answer:
+def _expected(names: str | None) -> tuple[str, ...]:
+    """The machines of which there must be records.
+
+    Raises:
+        BadInputError: a name is empty, as where a list was to be made and nothing came of it.
+    """
+    if names is None:
+        return ()
+    expected = tuple(dict.fromkeys(names.split(",")))
+    if "" in expected:
+        raise BadInputError(
+            f"--expect {shown(names)!r}: a name is empty: give the machines' names with commas"
+            " between"
+        )
+    return expected
+
+
+def _absent(expected: Sequence[str], there: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in expected if name not in there)
+
+
+def _absence(absent: Sequence[str], expected: Sequence[str]) -> tuple[str, ...]:
+    """The note on machines without a record, if there are any."""
+    if not absent:
+        return ()
+    named = ", ".join(map(visible, absent[:_MOST_NODES]))
+    more = f" and {len(absent) - _MOST_NODES:,} more" if len(absent) > _MOST_NODES else ""
+    return (f"no record of {len(absent):,} of {len(expected):,} machines: {named}{more}",)
+
+
+def _merge_records(
+    files: Sequence[Path], out: Path, expected: Sequence[str], stale: Sequence[str]
+) -> Answer:
     run = results.join([results.load(path) for path in files])
     results.write(run, out)
+    absent = _absent(expected, {one.host for one in run.environments if one.host})
     ruling = results.summarize(run).ruling
     kernels = [f"  {one.host or '-'}: {one.machine} {one.kernel}" for one in run.environments]
     lines = [f"{ruling.verdict}: {ruling.sentence}", *kernels]
-    return Answer(ruling.exit_status, text([visible(line) for line in lines]))
+    status = fleets.with_absent(ruling.exit_status, [*absent, *stale])
+    notes = (*_absence(absent, expected), *stale)
+    return Answer(status, text([visible(line) for line in lines]), notes)
 
 
 def _notes(fleet: Fleet) -> tuple[str, ...]:
@@ -91,7 +147,7 @@ def _lines(fleet: Fleet) -> list[str]:
         *_claims(fleet),
     ]
     for node, pattern, cells in differing[:_MOST_NODES]:
-        lines += ["", *_node(node, pattern, [(index, fleet.cells[index]) for index in cells])]
+        lines += ["", *_node(node, fleet.differences(pattern, cells), len(cells))]
     if len(differing) > _MOST_NODES:
         lines += ["", f"and {len(differing) - _MOST_NODES:,} more nodes: see the file"]
     return lines
@@ -125,38 +181,24 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _node(node: FleetNode, pattern: str, cells: Sequence[tuple[int, FleetCell]]) -> list[str]:
+def _node(node: FleetNode, differences: Sequence[Difference], cells: int) -> list[str]:
     """In what a node differs, by claim and what the two came to, each with one sentence."""
-    groups = summary.gathered(
-        cells,
-        lambda one: (
-            claims.of(one[1].key.claim).title(one[1].key.profile),
-            fleets.outcome_of(pattern[one[0]]),
-            one[1].majority,
-        ),
-    )
     lines = [
         visible(
             f"{node.name} ({node.machine} {node.kernel}): {node.verdict}, differs in"
-            f" {summary.cells_text(len(cells))}"
+            f" {summary.cells_text(cells)}"
         )
     ]
-    for (title, mine, most), members in list(groups.items())[:_MOST_GROUPS]:
-        told = f"  {title}: {_word(mine)}; most: {_word(most)}: "
-        lines.append(name_line(told, [_name(cell) for _, cell in members], width()))
-        sentences = members[0][1].sentences
-        if mine is not None and mine in sentences:
-            lines += wrapped(sentences[mine], width(), indent="    ")
-    if len(groups) > _MOST_GROUPS:
-        rest = sum(map(len, list(groups.values())[_MOST_GROUPS:]))
+    for one in differences[:_MOST_GROUPS]:
+        title = claims.of(one.claim).title(one.profile)
+        told = f"  {title}: {_word(one.mine)}; most: {_word(one.most)}: "
+        lines.append(name_line(told, [fleets.name_of(cell.key) for cell in one.cells], width()))
+        if one.sentence:
+            lines += wrapped(one.sentence, width(), indent="    ")
+    if len(differences) > _MOST_GROUPS:
+        rest = sum(len(one.cells) for one in differences[_MOST_GROUPS:])
         lines.append(f"  and {summary.cells_text(rest)} more: see the file")
     return lines
-
-
-def _name(cell: FleetCell) -> str:
-    key = cell.key
-    call = f"{key.syscall} {key.number}" if key.syscall == UNKNOWN else key.syscall
-    return " ".join(filter(None, (call, key.which, f"({key.arch})")))
 
 
 def _word(outcome: Outcome | None) -> str:

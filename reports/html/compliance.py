@@ -3,16 +3,13 @@
 It needs no script and fetches nothing. The same run always gives the same bytes.
 """
 
-import base64
-import hashlib
-from importlib import resources
-
 from reports.html.changes_section import changes
 from reports.html.controls_section import controls
+from reports.html.document import document, file
 from reports.html.evidence import evidence
 from reports.html.front import banner, contents, digests, environment, identity
 from reports.html.gaps_section import gaps
-from reports.html.markup import Markup, element, text, void
+from reports.html.markup import element, text
 from reports.html.matrices import calls_matrix, others_matrix
 from reports.html.survey_section import survey
 from reports.html.trouble import failures, undecided
@@ -46,68 +43,38 @@ def render(run: Run) -> str:
         run: the run that the page is about.
     """
     shown = view(run)
-    page = element(
-        "html",
-        _head(f"{shown.summary.ruling.verdict}: {run.policy.title}", run),
+    return document(
+        f"{shown.summary.ruling.verdict}: {run.policy.title}",
+        str(run.suite),
+        element("a", text("Skip to the verdict"), href="#verdict", class_="skip"),
         element(
-            "body",
-            element("a", text("Skip to the verdict"), href="#verdict", class_="skip"),
-            element(
-                "header",
-                element("p", text("System call restrictions: compliance report"), class_="kicker"),
-                element("h1", text(run.policy.title)),
-            ),
-            element(
-                "main",
-                banner(shown),
-                contents(_contents(run)),
-                element("div", identity(shown), environment(shown), class_="pair"),
-                changes(shown),
-                survey(shown),
-                calls_matrix(shown),
-                others_matrix(shown),
-                failures(shown),
-                gaps(shown),
-                waivers(shown),
-                controls(shown),
-                evidence(shown),
-                undecided(shown),
-                section("method", "Method and limits", _fixed("method.html")),
-                section("glossary", "Glossary", _fixed("glossary.html")),
-                digests(shown),
-            ),
-            element("footer", text(f"Rendered by {run.suite.name} from results.json.")),
+            "header",
+            element("p", text("System call restrictions: compliance report"), class_="kicker"),
+            element("h1", text(run.policy.title)),
         ),
-        lang="en",
+        element(
+            "main",
+            banner(shown),
+            contents(_contents(run)),
+            element("div", identity(shown), environment(shown), class_="pair"),
+            changes(shown),
+            survey(shown),
+            calls_matrix(shown),
+            others_matrix(shown),
+            failures(shown),
+            gaps(shown),
+            waivers(shown),
+            controls(shown),
+            evidence(shown),
+            undecided(shown),
+            section("method", "Method and limits", file("method.html")),
+            section("glossary", "Glossary", file("glossary.html")),
+            digests(shown),
+        ),
+        element("footer", text(f"Rendered by {run.suite.name} from results.json.")),
     )
-    return f"<!DOCTYPE html>\n{page}\n"
 
 
 def _contents(run: Run) -> tuple[tuple[str, str], ...]:
     """The sections of the page; only that of a whole machine has containers and services."""
     return tuple(one for one in _CONTENTS if one[0] != "survey" or run.target.survey is not None)
-
-
-def _head(title: str, run: Run) -> Markup:
-    style = _file("style.css")
-    # Should anything from outside slip through the escaping, the browser still runs nothing.
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return element(
-        "head",
-        void("meta", charset="utf-8"),
-        void("meta", http_equiv="Content-Security-Policy", content=policy),
-        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        void("meta", name="color-scheme", content="light dark"),
-        void("meta", name="generator", content=str(run.suite)),
-        element("title", text(title)),
-        element("style", Markup(style)),
-    )
-
-
-def _fixed(name: str) -> Markup:
-    return Markup(_file(name))
-
-
-def _file(name: str) -> str:
-    return resources.files("reports.html").joinpath(name).read_text(encoding="utf-8")

@@ -4,23 +4,19 @@ from collections.abc import Iterator
 
 from probes.cell import GapState, Outcome
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.view import View, digest, facts, kernel_anchor, moment, outcome_class, section
-from reports.results import SCHEMA, ChangeKind, Environment, Run, Verdict, record_digest
+from reports.html.view import (
+    VERDICT_GLYPHS,
+    VERDICT_LOOKS,
+    View,
+    digest,
+    facts,
+    kernel_anchor,
+    moment,
+    outcome_class,
+    section,
+)
+from reports.results import SCHEMA, ChangeKind, Environment, Run, record_digest
 from reports.summary import cells_text, gaps_by_state, gathered
-
-_VERDICT_GLYPHS = {
-    Verdict.PASS: "✓",
-    Verdict.FAIL: "✗",
-    Verdict.INCOMPLETE: "?",
-    Verdict.BROKEN: "!",
-}
-
-_VERDICT_LOOKS = {
-    Verdict.PASS: Outcome.PASSED,
-    Verdict.FAIL: Outcome.FAILED,
-    Verdict.INCOMPLETE: Outcome.CANNOT_TELL,
-    Verdict.BROKEN: Outcome.BROKEN,
-}
 
 _FIGURES = (
     ("Passed", Outcome.PASSED),
@@ -40,7 +36,7 @@ _NOT_SAID = "not said by this kernel"
 def banner(view: View) -> Markup:
     """The verdict, its sentence, and how much of what was planned was judged."""
     ruling = view.summary.ruling
-    sign = element("span", text(_VERDICT_GLYPHS[ruling.verdict]), class_="sign", aria_hidden="true")
+    sign = element("span", text(VERDICT_GLYPHS[ruling.verdict]), class_="sign", aria_hidden="true")
     word = element("h2", sign, text(ruling.verdict), id="verdict-title")
     sentence = element("p", text(ruling.sentence), class_="lead")
     status = element("p", text(f"Exit status {ruling.exit_status.value}"), class_="status")
@@ -49,7 +45,7 @@ def banner(view: View) -> Markup:
         element("div", word, sentence, status, _beside(view)),
         _figures(view),
         id="verdict",
-        class_=f"banner {outcome_class(_VERDICT_LOOKS[ruling.verdict])}",
+        class_=f"banner {outcome_class(VERDICT_LOOKS[ruling.verdict])}",
         aria_labelledby="verdict-title",
     )
 

@@ -11,7 +11,16 @@ from probes.judging import claims
 from probes.judging.claims import About, is_about
 from probes.text import spelled
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.results import UNDECIDED, CallInfo, Run, Summary, in_order, summarize, time_text
+from reports.results import (
+    UNDECIDED,
+    CallInfo,
+    Run,
+    Summary,
+    Verdict,
+    in_order,
+    summarize,
+    time_text,
+)
 from reports.summary import OUTCOME_WORDS, by_place, documented, gathered
 
 GLYPHS = {
@@ -21,6 +30,20 @@ GLYPHS = {
     Outcome.NOT_APPLICABLE: "–",  # noqa: RUF001 - an en dash is meant
     Outcome.WAIVED: "~",
     Outcome.BROKEN: "!",
+}
+
+VERDICT_GLYPHS = {
+    Verdict.PASS: "✓",
+    Verdict.FAIL: "✗",
+    Verdict.INCOMPLETE: "?",
+    Verdict.BROKEN: "!",
+}
+
+VERDICT_LOOKS = {
+    Verdict.PASS: Outcome.PASSED,
+    Verdict.FAIL: Outcome.FAILED,
+    Verdict.INCOMPLETE: Outcome.CANNOT_TELL,
+    Verdict.BROKEN: Outcome.BROKEN,
 }
 
 _PLAIN = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})

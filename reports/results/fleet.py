@@ -7,15 +7,16 @@ of their records. A fleet can take in another one, in any order, and comes to th
 
 import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from probes.cell import CellKey, Outcome
+from probes.cell import CellKey, Claim, Outcome
 from probes.errors import BadInputError, ExitStatus
+from probes.judging.plan import UNKNOWN
 from reports import results
 from reports.results import Run, Verdict
 from reports.results.changes import RANKS, Identity, by_identity, identity
@@ -101,6 +102,30 @@ class FleetCell:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """Cells of one claim that came to one outcome on a node, and to another one on most.
+
+    Attributes:
+        claim: the claim.
+        profile: the profile under which it is judged.
+        mine: what they came to on the node; None where it does not have them.
+        most: what they came to on most nodes; None where most do not have them.
+        cells: the cells, at least one, in order.
+    """
+
+    claim: Claim
+    profile: str
+    mine: Outcome | None
+    most: Outcome | None
+    cells: tuple[FleetCell, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What a node says of the first of them; "" where nobody says anything."""
+        return "" if self.mine is None else self.cells[0].sentences.get(self.mine, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The outcomes of one job on many machines.
 
@@ -131,6 +156,20 @@ class Fleet:
             if known[pattern]:
                 yield node, pattern, known[pattern]
 
+    def differences(self, pattern: str, cells: Sequence[int]) -> list["Difference"]:
+        """The cells in which a node differs, those together that differ alike.
+
+        Args:
+            pattern: the node's.
+            cells: the places of the cells.
+        """
+        groups: dict[tuple[Claim, str, Outcome | None, Outcome | None], list[FleetCell]] = {}
+        for place in cells:
+            cell = self.cells[place]
+            alike = (cell.key.claim, cell.key.profile, outcome_of(pattern[place]), cell.majority)
+            groups.setdefault(alike, []).append(cell)
+        return [Difference(*alike, tuple(members)) for alike, members in groups.items()]
+
     @property
     def status(self) -> ExitStatus:
         """The exit status of the worst node."""
@@ -138,9 +177,27 @@ class Fleet:
         return next((one for one in _STATUSES if one in said), ExitStatus.CONFORMANT)
 
 
+def with_absent(status: ExitStatus, absent: Collection[str]) -> ExitStatus:
+    """A fleet's exit status where machines may be absent, of which nothing is known.
+
+    Args:
+        status: that of the machines that are there.
+        absent: the names of the others.
+    """
+    if absent and status is ExitStatus.CONFORMANT:
+        return ExitStatus.INTERRUPTED
+    return status
+
+
 def outcome_of(letter: str) -> Outcome | None:
     """The outcome of a letter of a pattern; None where the node does not have the cell."""
     return _OUTCOMES.get(letter)
+
+
+def name_of(key: CellKey) -> str:
+    """A cell as lists of its claim name it: ``mount (x86_64)``."""
+    call = f"{key.syscall} {key.number}" if key.syscall == UNKNOWN else key.syscall
+    return " ".join(filter(None, (call, key.which, f"({key.arch})")))
 
 
 def _letter(outcome: Outcome | None) -> str:

@@ -21,9 +21,11 @@ from probes.files import SUITE
 from probes.tests.support import oracles
 from reports import results
 from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
+from reports.html import fleet_page
 from reports.html.compliance import render
 from reports.mending import mend
 from reports.results import Run
+from reports.results.fleet import Gathering
 from reports.summary import documented
 from reports.tests.support import job, samples
 
@@ -98,6 +100,24 @@ def test_axe_finds_nothing(name: str, scheme: str, page: BrowserPage, tmp_path: 
     page.open(written(few(samples.all_kinds()[name]), tmp_path))
     page.evaluate(UNFOLD)
     assert accuse(page) == []
+
+
+@pytest.mark.usefixtures("axe")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing_on_the_page_of_a_fleet(
+    width: int, page: BrowserPage, tmp_path: Path
+) -> None:
+    """With machines that differ and one that is missing; nothing sticks out."""
+    fleet = Gathering()
+    for name in ("passing", "failing", "unprivileged", "merged"):
+        run = few(samples.all_kinds()[name])
+        fleet.take_record(run, results.record_digest(run))
+    path = tmp_path / "fleet.html"
+    path.write_text(fleet_page.render(fleet.fleet(), ["node-7"]), encoding="utf-8")
+    page.look(width=width)
+    page.open(path)
+    assert accuse(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 @pytest.mark.usefixtures("axe")

@@ -1,0 +1,41 @@
+"""A page as a whole: one static, self-contained file that needs no script and fetches nothing."""
+
+import base64
+import hashlib
+from importlib import resources
+
+from reports.html.markup import Markup, element, text, void
+
+
+def document(title: str, maker: str, *body: Markup) -> str:
+    """A page as text; write it as UTF-8.
+
+    Args:
+        title: its title.
+        maker: the program that made it.
+        *body: what it shows.
+    """
+    page = element("html", _head(title, maker), element("body", *body), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n"
+
+
+def _head(title: str, maker: str) -> Markup:
+    style = file("style.css")
+    # Should anything from outside slip through the escaping, the browser still runs nothing.
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return element(
+        "head",
+        void("meta", charset="utf-8"),
+        void("meta", http_equiv="Content-Security-Policy", content=policy),
+        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        void("meta", name="color-scheme", content="light dark"),
+        void("meta", name="generator", content=maker),
+        element("title", text(title)),
+        element("style", Markup(style)),
+    )
+
+
+def file(name: str) -> Markup:
+    """What stands in one of the files beside this module."""
+    return Markup(resources.files("reports.html").joinpath(name).read_text(encoding="utf-8"))
