@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,16 +22,13 @@ from probes.errors import ExitStatus
 from probes.guest import choice, emulators, serve, serving
 from probes.guest.runner import GuestJob, Limits
 from probes.tests.guest import test_runner as fakes
-from probes.tests.support.oracles import require
 from reports.commands import main as cli
 from reports.results import journal
 from reports.tests.commands.test_guests import COMMAND, VARIABLE, asked_for
-from reports.tests.support import job, wheel
+from reports.tests.support import job, ssh, wheel
 from reports.tests.support.job import CHECKOUT, SMALL
 
 PATIENCE_SECONDS = 300
-SEPARATION = Path("/run/sshd")
-"""The folder that sshd wants to be there, when root starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,59 +51,11 @@ class Host:
         )
 
 
-def made_key(path: Path) -> str:
-    """A new pair of keys; the public one."""
-    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
-    subprocess.run(words, check=True, timeout=60)
-    return path.with_suffix(".pub").read_text()
-
-
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
     """An ssh server on the loopback, with keys and a configuration of its own."""
-    server = require("/usr/sbin/sshd", "openssh-server")
-    require("ssh", "openssh-client")
-    place = tmp_path / "sshd"
-    place.mkdir(mode=0o700)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    known, allowed = made_key(place / "host"), made_key(place / "user")
-    (place / "known").write_text(f"[127.0.0.1]:{port} {known}")
-    (place / "allowed").write_text(allowed)
-    (place / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {place}/allowed\nStrictModes no\nUsePAM no\n"
-        "PasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-    )
-    (place / "config").write_text(
-        f"Host host\nHostName 127.0.0.1\nPort {port}\nIdentityFile {place}/user\n"
-        f"IdentitiesOnly yes\nUserKnownHostsFile {place}/known\nBatchMode yes\nLogLevel ERROR\n"
-    )
-    new = job.is_root and not SEPARATION.exists()
-    if new:
-        SEPARATION.mkdir(mode=0o755)
-    words = [server, "-D", "-e", "-f", str(place / "sshd_config")]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
-        try:
-            await_port(port, process)
-            yield Host(place / "config", copied(tmp_path / "far"))
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_SECONDS)
-            if new:
-                SEPARATION.rmdir()
-
-
-def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Waits until a server takes connections."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < until
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS).close()
-            return
-        time.sleep(0.05)
+    with ssh.server(tmp_path / "sshd", ["host"]) as config:
+        yield Host(config, copied(tmp_path / "far"))
 
 
 @pytest.mark.slow

@@ -178,6 +178,11 @@ def lone_auditd() -> contextlib.AbstractContextManager[None]:
     return _lock("auditd", fcntl.LOCK_EX)
 
 
+def lone_sshd() -> contextlib.AbstractContextManager[None]:
+    """For a test that starts an sshd as root, which needs a folder at a fixed place."""
+    return _lock("sshd", fcntl.LOCK_EX)
+
+
 @contextlib.contextmanager
 def _lock(name: str, kind: int) -> Iterator[None]:
     """A lock between the tests' processes of one user: the records are root's alone."""
