@@ -14,7 +14,7 @@ from reports.tests.support.job import CHECKOUT
 
 PATIENCE_SECONDS: Final = 120
 PAGE: Final = CHECKOUT / "docs/fleets.md"
-GIVEN: Final = "--target=bpf:/etc/platform.bpf \\\n    --profile=errno"
+GIVEN: Final = "--target=bpf:/etc/platform.bpf --profile=errno"
 """What is judged in the page's line."""
 
 pytestmark = pytest.mark.root("logs in by a key as root", machine="x86_64")
@@ -25,7 +25,8 @@ def lines(programs: Path) -> str:
     section = markdown.section(PAGE.read_text(encoding="utf-8"), "GNU parallel over ssh")
     (block,) = section.blocks
     assert block.count(GIVEN) == 1
-    job = " ".join([*fleets.JOB[:3], f"-k '\\''{fleets.SELECTION}'\\''", fleets.JOB[-1]])
+    selected = f'-k "\\"{fleets.SELECTION}\\""'  # for the shell here, and for the one there
+    job = " ".join([*fleets.JOB[:3], selected, fleets.JOB[-1]])
     return block.replace(GIVEN, f"--target=bpf:{programs}/{{}}.bpf {job}")
 
 
