@@ -17,11 +17,13 @@ from probes import arch as abis
 from probes.action import Profile
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
-from probes.tests.support.emitter import sharing_records
+from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.machine import Machine, need, private_machine
 from probes.tests.support.oracles import require, tool
+from reports.commands import main as cli
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
+from reports.tests.support import fleets
 from reports.tests.support.job import CHECKOUT, environment
 
 ACTION = CHECKOUT / ".github/actions/syscall-conformance/action.yml"
@@ -30,6 +32,8 @@ ZIZMOR = CHECKOUT / ".github/zizmor.yml"
 TEMPLATE = CHECKOUT / ".gitlab/syscall-conformance.gitlab-ci.yml"
 CONTAINERFILE = CHECKOUT / ".containers/Containerfile"
 JOB = CHECKOUT / ".kubernetes/job.yaml"
+FLEET_JOB = CHECKOUT / ".kubernetes/fleet-job.yaml"
+DAEMON_SET = CHECKOUT / ".kubernetes/daemonset.yaml"
 PATIENCE_SECONDS = 300
 IMAGE = "suite"
 
@@ -79,6 +83,18 @@ LINTED = {
         "localhostProfile:",
         "localProfile:",
     ),
+    "fleet job": (
+        lambda: [tool("kubernetes-validate"), "--strict"],
+        FLEET_JOB,
+        "maxFailedIndexes: 3",
+        "maxFailedIndices: 3",
+    ),
+    "daemon set": (
+        lambda: [tool("kubernetes-validate"), "--strict"],
+        DAEMON_SET,
+        "hostPID: true",
+        "hostPid: true",
+    ),
 }
 
 
@@ -113,12 +129,49 @@ def test_the_linter_of_the_field(
     assert lint(linter(), mutant).returncode != 0
 
 
-def test_the_job_has_a_kind_of_profile_that_kubernetes_knows() -> None:
+@pytest.mark.parametrize("path", [JOB, FLEET_JOB], ids=lambda path: path.stem)
+def test_a_job_has_a_kind_of_profile_that_kubernetes_knows(path: Path) -> None:
     """The linter takes any word for it; see findings/kubernetes-validate-seccomp-type.sh."""
-    pod = yaml.safe_load(JOB.read_text(encoding="utf-8"))["spec"]["template"]["spec"]
-    profile = pod["securityContext"]["seccompProfile"]
+    profile = _pod(path)["securityContext"]["seccompProfile"]
     assert profile["type"] == "Localhost"
     assert not Path(profile["localhostProfile"]).is_absolute()
+
+
+def test_what_kubernetes_hides_from_the_suite_is_hidden_by_neither() -> None:
+    """Whoever is confined is shown no filters, and in a pid namespace there are no others."""
+    pod = _pod(DAEMON_SET)
+    assert pod["hostPID"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "Unconfined"}
+    assert _container(DAEMON_SET)["securityContext"]["privileged"]
+
+
+def test_the_job_for_every_node_is_the_job_in_all_else() -> None:
+    """What is judged, and how the pod is confined."""
+    one, every = _container(JOB), _container(FLEET_JOB)
+    assert one["securityContext"] == every["securityContext"]
+    assert _pod(JOB)["securityContext"] == _pod(FLEET_JOB)["securityContext"]
+    known = ("--report-dir=", "--node-name=")
+    assert [word for word in one["args"] if not word.startswith(known)] == [
+        word for word in every["args"] if not word.startswith(known)
+    ]
+
+
+@pytest.mark.parametrize("path", [FLEET_JOB, DAEMON_SET], ids=lambda path: path.stem)
+def test_pods_are_counted_and_found_by_one_label(path: Path) -> None:
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    spread = [one["labelSelector"] for one in _pod(path).get("topologySpreadConstraints", [])]
+    assert all(one["matchLabels"] == labels for one in [*spread, spec.get("selector")] if one)
+    (value,) = labels.values()
+    assert value in (path.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_job_for_every_node_goes_on_after_a_node_that_fails() -> None:
+    spec = yaml.safe_load(FLEET_JOB.read_text(encoding="utf-8"))["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["completions"] == spec["parallelism"] == spec["maxFailedIndexes"]
+    assert spec["backoffLimitPerIndex"] == 0
+    assert "backoffLimit" not in spec
 
 
 def example(folder: Path) -> str:
@@ -393,17 +446,113 @@ def test_records_reach_the_suite_in_a_container(
     assert told.status == 0
 
 
-def _container() -> dict[str, Any]:
-    spec = yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]
-    (container,) = spec["containers"]
+def _pod(path: Path) -> dict[str, Any]:
+    """The pod of a Job or a DaemonSet."""
+    found: dict[str, Any] = yaml.safe_load(path.read_text())["spec"]["template"]["spec"]
+    return found
+
+
+def _container(path: Path = JOB) -> dict[str, Any]:
+    (container,) = _pod(path)["containers"]
     found: dict[str, Any] = container
     return found
 
 
+def _expanded(container: Mapping[str, Any], key: str, values: Mapping[str, str]) -> list[str]:
+    """Words of a container's with its variables in their places, as the kubelet puts them.
+
+    Args:
+        container: the container.
+        key: ``command`` or ``args``.
+        values: what the downward API gives, by the path of the field.
+    """
+    known = {
+        one["name"]: values[one["valueFrom"]["fieldRef"]["fieldPath"]] for one in container["env"]
+    }
+    return [re.sub(r"\$\((\w+)\)", lambda named: known[named[1]], word) for word in container[key]]
+
+
+@starts_containers
+@pytest.mark.slow
+@pytest.mark.usefixtures("image")
+def test_the_job_for_every_node(machine: Machine, tmp_path: Path) -> None:
+    """On three nodes, of which one has a profile that lacks a rule: merge and its page name it."""
+    records = tmp_path / "records"
+    records.mkdir()
+    records.chmod(0o777)
+    for node, documented in fleets.policies().items():
+        wanted = ExportRequest(documented, Profile.ERRNO, tuple(X86))
+        fields = {"spec.nodeName": node, _UID: "1f3a"}
+        ended = subprocess.run(
+            machine.words(
+                *("podman", "run", "--rm", "--network=none", *_ours(machine)),
+                *_as_confined(machine.file(json.loads(allowlist.oci_json(wanted)))),
+                *(f"--volume={records}:/records", "--tmpfs=/tmp", IMAGE),
+                *_expanded(_container(FLEET_JOB), "args", fields),
+                *("--arch=x86_64", "-k", f"denies and ({fleets.LOST} or acct)"),
+            ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        said = ended.stdout + ended.stderr
+        assert ended.returncode == (1 if node == fleets.WEAK else 0), said
+    out, page = tmp_path / "fleet.json", tmp_path / "fleet.html"
+    files = [str(one) for one in records.glob("1f3a/*/results.json")]
+    words = ["merge", *files, "-o", str(out), f"--html={page}", "--expect", ",".join(fleets.NODES)]
+    assert cli.run(words) == 1
+    fleets.check(out, page)
+
+
+_UID = "metadata.labels['batch.kubernetes.io/controller-uid']"
+
+
+@starts_containers
+@pytest.mark.slow
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize("holds", [True, False])
+def test_the_daemon_set_keeps_status_and_record(
+    holds: bool,  # noqa: FBT001 - a parameter
+    machine: Machine,
+) -> None:
+    """The probe is red until the suite has ended with 0, and whoever comes finds the record."""
+    container = _container(DAEMON_SET)
+    name = f"{machine.name}-{holds}"
+    suite = ["run", "-n0", "--arch=x86_64", "-kacct and denies", "--report-dir=/records"]
+    suite += [] if holds else ["--target=ambient", "--profile=errno"]
+    machine.run(
+        *("podman", "run", "--detach", f"--name={name}", "--network=none", *_ours(machine)),
+        *("--security-opt=seccomp=unconfined", "--user=0", "--read-only", "--tmpfs=/tmp"),
+        *("--tmpfs=/records", f"--entrypoint={json.dumps(container['command'])}", IMAGE, *suite),
+    )
+    try:
+        probe = container["readinessProbe"]["exec"]["command"]
+        asked = machine.words("podman", "exec", name, *probe)
+
+        def status() -> str:
+            read = machine.words("podman", "exec", name, "python3", "-c", _PRINT.format("status"))
+            ended = subprocess.run(read, capture_output=True, text=True, check=False)
+            return ended.stdout
+
+        if not holds:
+            assert subprocess.run(asked, capture_output=True, check=False).returncode != 0
+        wait_for(lambda: status() != "", "the suite does not end", PATIENCE_SECONDS)
+        assert status().strip() == ("0" if holds else "1")
+        assert (subprocess.run(asked, check=False).returncode == 0) == holds
+        record = machine.run("podman", "exec", name, "python3", "-c", _PRINT.format("results.json"))
+        assert json.loads(record)["summary"]["verdict"] == ("PASS" if holds else "FAIL")
+    finally:
+        machine.run("podman", "rm", "--force", "--time=1", name)
+
+
+_PRINT = 'print(open("/records/{}").read())'
+"""What README.md has a pod run for its record."""
+
+
 def _as_confined(profile: Path) -> list[str]:
     """The Job's security contexts in podman's words."""
-    spec = yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]
-    pod, container = spec["securityContext"], _container()["securityContext"]
+    pod, container = _pod(JOB)["securityContext"], _container()["securityContext"]
     assert pod["seccompProfile"]["type"] == "Localhost"
     assert not container["allowPrivilegeEscalation"]
     assert container["readOnlyRootFilesystem"]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from probes import arch as abis
 from probes.action import Profile
 from probes.documents import policy
+from probes.documents.policy import Policy
 from probes.files import DEFAULT_POLICY
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
@@ -26,16 +27,21 @@ JOB: Final = ("--profile=errno", "--arch=x86_64", "--audit-source=none", "-k", S
 """A part of the main job that takes a second, and no audit records."""
 
 
+def policies() -> Mapping[str, Policy]:
+    """What the filter of each machine restricts."""
+    shipped = policy.load(DEFAULT_POLICY, abis.all_names())
+    weaker = replace(shipped, calls=tuple(one for one in shipped.calls if one.label != LOST))
+    return {node: weaker if node == WEAK else shipped for node in NODES}
+
+
 def programs(folder: Path) -> Mapping[str, Path]:
     """The filter of each machine as a file."""
     folder.mkdir(parents=True, exist_ok=True)
-    shipped = policy.load(DEFAULT_POLICY, abis.all_names())
-    weaker = replace(shipped, calls=tuple(one for one in shipped.calls if one.label != LOST))
+    native = tuple(abis.offered_by("x86_64"))
     files = {}
-    for node in NODES:
-        documented = weaker if node == WEAK else shipped
-        native = tuple(abis.offered_by("x86_64"))
-        made = allowlist.export(ExportRequest(documented, Profile.ERRNO, native), ExportFormat.BPF)
+    for node, documented in policies().items():
+        wanted = ExportRequest(documented, Profile.ERRNO, native)
+        made = allowlist.export(wanted, ExportFormat.BPF)
         assert isinstance(made, bytes)
         files[node] = folder / f"{node}.bpf"
         files[node].write_bytes(made)
