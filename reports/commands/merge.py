@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from probes.cell import Outcome
@@ -11,6 +11,7 @@ from probes.judging import claims
 from probes.text import shown, visible
 from reports import results, summary
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.formats.shared import RECORD
 from reports.html import fleet_page
 from reports.results import Verdict
 from reports.results import fleet as fleets
@@ -65,7 +66,7 @@ def add(commands: Subparsers) -> None:
 
 def _merge(options: argparse.Namespace) -> Answer:
     expected = _expected(options.expect)
-    stale = tuple(filter(None, map(results.superseded, options.files)))
+    stale = _stale(options.files)
     if options.record:
         return _merge_records(options.files, options.out, expected, stale)
     fleet = fleets.gather(options.files)
@@ -93,6 +94,12 @@ def _expected(names: str | None) -> tuple[str, ...]:
             " between"
         )
     return expected
+
+
+def _stale(files: Iterable[Path]) -> tuple[str, ...]:
+    """Sentences on records that lie where runs put them, beside what a later run has left."""
+    in_place = [one for one in files if one.name == RECORD]
+    return tuple(filter(None, map(results.superseded, in_place)))
 
 
 def _absent(expected: Sequence[str], there: Collection[str]) -> tuple[str, ...]:

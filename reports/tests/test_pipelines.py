@@ -511,39 +511,49 @@ _UID = "metadata.labels['batch.kubernetes.io/controller-uid']"
 @starts_containers
 @pytest.mark.slow
 @pytest.mark.usefixtures("image")
-@pytest.mark.parametrize("holds", [True, False])
-def test_the_daemon_set_keeps_status_and_record(
-    holds: bool,  # noqa: FBT001 - a parameter
-    machine: Machine,
-) -> None:
-    """The probe is red until the suite has ended with 0, and whoever comes finds the record."""
+@pytest.mark.parametrize("node", fleets.NODES[:2])
+def test_the_daemon_set(node: str, machine: Machine) -> None:
+    """The probe is red until all containers hold; the record is there for whoever asks the pod."""
+    wanted = ExportRequest(fleets.policies()[node], Profile.ERRNO, tuple(X86))
+    seccomp = machine.file(json.loads(allowlist.oci_json(wanted)))
+    app, suite = f"{machine.name}-app-{node}", f"{machine.name}-suite-{node}"
     container = _container(DAEMON_SET)
-    name = f"{machine.name}-{holds}"
-    suite = ["run", "-n0", "--arch=x86_64", "-kacct and denies", "--report-dir=/records"]
-    suite += [] if holds else ["--target=ambient", "--profile=errno"]
-    machine.run(
-        *("podman", "run", "--detach", f"--name={name}", "--network=none", *_ours(machine)),
-        *("--security-opt=seccomp=unconfined", "--user=0", "--read-only", "--tmpfs=/tmp"),
-        *("--tmpfs=/records", f"--entrypoint={json.dumps(container['command'])}", IMAGE, *suite),
-    )
+    command = f"--entrypoint={json.dumps(container['command'])}"
+    sleeping = ("--entrypoint=python3", IMAGE, "-c", "import signal; signal.pause()")
+    started = ("podman", "run", "--detach", "--network=none", *_ours(machine))
+    in_pod = ("--pid=host", "--privileged", "--user=0", "--read-only", "--tmpfs=/tmp")
+    words = _expanded(container, "args", {"spec.nodeName": node})
+
+    def exec_in_pod(*asked: str) -> subprocess.CompletedProcess[str]:
+        given = machine.words("podman", "exec", suite, *asked)
+        return subprocess.run(given, capture_output=True, text=True, timeout=60, check=False)
+
+    def read(file: str) -> str:
+        return exec_in_pod("python3", "-c", _PRINT.format(file)).stdout.strip()
+
+    machine.run(*started, f"--name={app}", f"--security-opt=seccomp={seccomp}", *sleeping)
     try:
+        machine.run(
+            *(*started, f"--name={suite}", *in_pod, "--tmpfs=/records", command, IMAGE),
+            *(
+                *words,
+                "--this-pid-namespace",
+            ),  # the tests' machine is none with a kernel of its own
+        )
         probe = container["readinessProbe"]["exec"]["command"]
-        asked = machine.words("podman", "exec", name, *probe)
-
-        def status() -> str:
-            read = machine.words("podman", "exec", name, "python3", "-c", _PRINT.format("status"))
-            ended = subprocess.run(read, capture_output=True, text=True, check=False)
-            return ended.stdout
-
-        if not holds:
-            assert subprocess.run(asked, capture_output=True, check=False).returncode != 0
-        wait_for(lambda: status() != "", "the suite does not end", PATIENCE_SECONDS)
-        assert status().strip() == ("0" if holds else "1")
-        assert (subprocess.run(asked, check=False).returncode == 0) == holds
-        record = machine.run("podman", "exec", name, "python3", "-c", _PRINT.format("results.json"))
-        assert json.loads(record)["summary"]["verdict"] == ("PASS" if holds else "FAIL")
+        assert exec_in_pod(*probe).returncode != 0
+        wait_for(lambda: read("status") != "", "the suite does not end", PATIENCE_SECONDS)
+        weak = node == fleets.WEAK
+        record = json.loads(read("results.json"))
+        assert (read("status"), exec_in_pod(*probe).returncode == 0) == (
+            "1" if weak else "0",
+            not weak,
+        )
     finally:
-        machine.run("podman", "rm", "--force", "--time=1", name)
+        machine.run("podman", "rm", "--force", "--ignore", "--time=1", app, suite)
+    assert record["environments"][0]["host"] == node
+    failed = {cell["syscall"] for cell in record["cells"] if cell["outcome"] == "failed"}
+    assert failed == ({fleets.LOST} if weak else set())
 
 
 _PRINT = 'print(open("/records/{}").read())'

@@ -141,6 +141,9 @@ def test_record_of_an_earlier_run_is_no_pass(
     out = str(tmp_path / "out.json")
     assert cli.run(["merge", first, second, "-o", out]) == ExitStatus.INTERRUPTED
     assert f"note: {second} is of an earlier run: " in capsys.readouterr().err
+    copy = Path(second).rename(Path(second).with_name("b.json"))  # a record of another folder
+    assert cli.run(["merge", first, str(copy), "-o", out]) == ExitStatus.CONFORMANT
+    assert capsys.readouterr().err == ""
 
 
 def test_page_is_written_beside_the_file(tmp_path: Path) -> None:
