@@ -18,8 +18,8 @@ from reports.tests.support import fleets
 PATIENCE_SECONDS: Final = 120
 _START_SECONDS: Final = 60.0
 
-# Slurm asks for addresses with AI_ADDRCONFIG, which finds none where there are but those of the
-# loopback; so this one gets addresses that are reserved for documentation.
+# Slurm asks for IPv4 addresses with AI_ADDRCONFIG. To that glibc knows none, not even 127.0.0.1,
+# where there are but those of the loopback; so it gets some that are reserved for documentation.
 _HOST: Final = """\
 set -eu
 folder=$1; shift
