@@ -4,6 +4,7 @@ In each a C program makes the documented calls by every ABI. What it gets to see
 reads off it by ``pid:N``, and what the page says must be the same.
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -241,11 +242,25 @@ LXC_PROFILES: Final[Mapping[str, str]] = {
 
 @pytest.mark.parametrize("label", LXC_PROFILES)
 def test_lxc(label: str, sid: Machine, inside: Path, free: Answers, tmp_path: Path) -> None:
-    (sid.folder / "own.seccomp").write_text(LXC_OWN)
-    config = sid.folder / "lxc.conf"
-    config.write_text(LXC.format(profile=sid.folder / LXC_PROFILES[label]))
-    run = ("lxc-execute", "-n", "sandbox", "-P", str(sid.folder), "-f", str(config), "--")
-    assert judge(sid.words(*run, str(inside)), tmp_path, free) == rows_of("lxc", label)
+    assert in_lxc(sid, label, inside, free, tmp_path) == rows_of("lxc", label)
+
+
+def test_lxc_of_an_older_release(program: Path, free: Answers, tmp_path: Path) -> None:
+    """LXC 5 does the same by the profile that it ships."""
+    with releases.release_machine("bookworm", "lxc", cgroups=V2) as bookworm:
+        copy = bookworm.folder / program.name
+        shutil.copy(program, copy)
+        found = in_lxc(bookworm, "common.seccomp", copy, free, tmp_path)
+    assert found == rows_of("lxc", "common.seccomp")
+
+
+def in_lxc(machine: Machine, label: str, inside: Path, free: Answers, folder: Path) -> Rows:
+    """Judges the program in a container of LXC's."""
+    (machine.folder / "own.seccomp").write_text(LXC_OWN)
+    config = machine.folder / "lxc.conf"
+    config.write_text(LXC.format(profile=machine.folder / LXC_PROFILES[label]))
+    run = ("lxc-execute", "-n", "sandbox", "-P", str(machine.folder), "-f", str(config), "--")
+    return judge(machine.words(*run, str(inside)), folder, free)
 
 
 @pytest.mark.parametrize("secured", [True, False])
