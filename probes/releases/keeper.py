@@ -64,6 +64,7 @@ _IN_MEMORY: Final = (
 """What a runtime fills; an overlay cannot be the upper layer of another one."""
 
 _READ_ONLY: Final = ("proc/sys", "proc/sysrq-trigger")
+_WHOLE: Final = "root/.proc"
 _OWN: Final = "proc/sys/net"
 """The only settings of the kernel that are the network namespace's, and so the machine's."""
 
@@ -234,6 +235,9 @@ def _fill(root: Path, plan: dict[str, Any]) -> None:
         _mount(None, root / name, options="remount,bind,ro")
     _mount(root / _OWN, root / _OWN, "--bind")
     _mount(None, root / _OWN, options="remount,bind,rw")
+    # A user namespace may mount a proc only where one is in sight of which nothing is covered.
+    (root / _WHOLE).mkdir(parents=True, exist_ok=True, mode=0o700)
+    _mount("proc", root / _WHOLE, kind="proc")
     _mount("sysfs", root / "sys", kind="sysfs")
     _mount_groups(root, plan["hierarchies"])
     _mount(None, root / "sys", options="remount,bind,ro")
@@ -245,6 +249,7 @@ def _fill(root: Path, plan: dict[str, Any]) -> None:
         _share(Path(path), root / path.lstrip("/"))
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")
     (root / "etc/resolv.conf").write_text("", encoding="utf-8")
+    (root / "etc/machine-id").write_text(f"{os.urandom(16).hex()}\n", encoding="utf-8")
 
 
 def _share(path: Path, place: Path) -> None:

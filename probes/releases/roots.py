@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from probes.errors import BadInputError, InstrumentError
@@ -22,6 +23,13 @@ from probes.guest.packages import Archive, Package
 
 SUITES: Final = ("bookworm", "trixie", "sid")
 """The releases whose runtimes are compared, the oldest first."""
+
+_RUNTIMES: Final = (
+    *("bubblewrap", "containerd", "crun", "dbus", "docker.io", "podman", "python3", "runc"),
+    *("systemd", "systemd-container"),
+)
+_MORE: Final = MappingProxyType({"trixie": ("docker-cli",), "sid": ("docker-cli",)})
+"""What was part of another package in the first release."""
 
 _RECIPE: Final = 1
 """Part of every digest: raise it when the same packages shall give another root."""
@@ -87,6 +95,16 @@ def build(suite: str, names: Sequence[str], cache: Path) -> Root:
         except InstrumentError:
             archive.refresh()  # the lists may name what the archive no longer has
         return _built(archive, wanted, cache)
+
+
+def of_runtimes(suite: str, cache: Path) -> Root:
+    """The root of a release with every container runtime and sandbox that is compared.
+
+    Raises:
+        BadInputError: as ``build``.
+        InstrumentError: as ``build``.
+    """
+    return build(suite, (*_RUNTIMES, *_MORE.get(suite, ())), cache)
 
 
 def check_tools() -> None:

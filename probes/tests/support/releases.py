@@ -40,6 +40,17 @@ def root_of(suite: str, *names: str) -> Root:
     return roots.build(suite, names, default_cache())
 
 
+@cache
+def root_of_runtimes(suite: str) -> Root:
+    """The root with all runtimes that are compared; ends the test where it is not asked for.
+
+    Tests that need no other packages share it.
+    """
+    if suite not in asked_for():
+        pytest.skip(f"uses packages of another release: set {VARIABLE}={suite}")
+    return roots.of_runtimes(suite, default_cache())
+
+
 @contextlib.contextmanager
 def release_machine(suite: str, *names: str, cgroups: str | None = None) -> Iterator[Machine]:
     """A machine of a release with these packages; ends the test where it is not asked for."""
