@@ -113,7 +113,7 @@ class Archive:
             (self._folder / "status").touch()
             self._write_sources()
             configuration = _CONFIGURATION.format(architecture=architecture, folder=self._folder)
-            (self._folder / "apt.conf").write_text(configuration, encoding="utf-8")
+            _write_once(self._folder / "apt.conf", configuration)
         except OSError as error:
             raise BadInputError(
                 f"--cache-dir {cache}: cannot be written ({error.strerror}): name another folder"
@@ -121,9 +121,7 @@ class Archive:
 
     def _write_sources(self) -> None:
         lines = f"deb [signed-by={KEYRING}] {mirror()} {self.suite} main\n"
-        path = self._folder / "sources.list"
-        if not path.exists() or path.read_text(encoding="utf-8") != lines:
-            path.write_text(lines, encoding="utf-8")
+        _write_once(self._folder / "sources.list", lines)
 
     def update(self) -> None:
         """Fetches the lists of packages, unless it has them.
@@ -236,6 +234,12 @@ class Archive:
                 f"and the suite's name, then try again"
             )
         return done.stdout
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Writes a file that another process may be reading, unless it says so already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def mirror() -> str:

@@ -88,13 +88,15 @@ def build(suite: str, names: Sequence[str], cache: Path) -> Root:
     check_tools()
     archive = Archive(suite, _architecture(), cache)
     wanted = (*_ALWAYS, *names)
-    with _locked(cache / "roots" / f"{suite}.lock"):
+    lists = cache / "roots" / f"{suite}.lock"
+    with _locked(lists):
         archive.update()
-        try:
-            return _built(archive, wanted, cache)
-        except InstrumentError:
-            archive.refresh()  # the lists may name what the archive no longer has
+    try:
         return _built(archive, wanted, cache)
+    except InstrumentError:
+        with _locked(lists):
+            archive.refresh()  # they may name what the archive no longer has
+    return _built(archive, wanted, cache)
 
 
 def of_runtimes(suite: str, cache: Path) -> Root:
@@ -153,14 +155,20 @@ def _built(archive: Archive, names: Sequence[str], cache: Path) -> Root:
     name = f"{archive.suite}-{archive.architecture}-{packages.digest(_RECIPE, origin)}"
     place = cache / "roots" / name
     if not place.exists():
-        files = archive.fetch(origin)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as folder:
-            making = Path(folder) / "root"
-            _install(archive.suite, names, files, making)
-            check(making, origin, archive.suite)
-            making.chmod(0o755)
-            making.rename(place)
+        with _locked(place.with_name(f"{name}.lock")):
+            if not place.exists():  # somebody else was quicker
+                _make(archive, names, origin, place)
     return Root(archive.suite, place, origin)
+
+
+def _make(archive: Archive, names: Sequence[str], origin: Sequence[Package], place: Path) -> None:
+    files = archive.fetch(origin)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as folder:
+        making = Path(folder) / "root"
+        _install(archive.suite, names, files, making)
+        check(making, origin, archive.suite)
+        making.chmod(0o755)
+        making.rename(place)
 
 
 def _install(suite: str, names: Sequence[str], files: Sequence[Path], place: Path) -> None:

@@ -371,8 +371,9 @@ def main(words: Sequence[str]) -> int:
         )
 
     found = [one for suite in options.suites for one in _told(bench_of(suite, wanted, cache))]
+    made = {suite: roots.of_runtimes(suite, cache) for suite in options.suites}
     rows = [
-        row(roots.of_runtimes(one.suite, cache), starter, one.answers)
+        row(made[one.suite], starter, one.answers)
         for one in found
         if isinstance(one, Compared) and one.case == "default"
         for starter in starters.STARTERS
