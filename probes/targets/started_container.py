@@ -10,7 +10,7 @@ from probes.runtimes import container
 from probes.runtimes.wanted import InForce, Wanted
 from probes.targets import given_profile
 from probes.targets.oci.resolve import kernel_version
-from probes.targets.processes import names_by_stack
+from probes.targets.process_stacks import names_by_stack
 from probes.targets.stack import FilterStack, Origin
 from probes.targets.threads import (
     ThreadConfinement,

@@ -20,7 +20,7 @@ from probes.instrument.several import Harvests, filters_of_all
 from probes.runtimes import systemd
 from probes.runtimes.systemd import Unit
 from probes.targets import sandbox_kernel
-from probes.targets.processes import stacks_of
+from probes.targets.process_stacks import stacks_of
 from probes.targets.stack import FilterStack
 from probes.targets.threads import named, together, told_apart
 from probes.text import shown

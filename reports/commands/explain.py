@@ -17,8 +17,8 @@ from probes.targets.stack import FilterStack
 from probes.text import did_you_mean, shown
 from reports.commands import filters
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.filters import groups, overview, places, way
-from reports.filters.groups import Groups
+from reports.filters import call_groups, overview, places, way
+from reports.filters.call_groups import Groups
 from reports.filters.places import Place
 
 _ARGUMENTS = 6
@@ -95,12 +95,12 @@ def _groups(word: str | None, target: TargetName) -> Groups | None:
     """
     if word is None and target.kind != name.UNIT:
         return None
-    wanted = groups.asked(groups.KNOWN_WORD if word is None else word)
+    wanted = call_groups.asked(call_groups.KNOWN_WORD if word is None else word)
     if wanted is None:
         return None
     if wanted.release is None and (told := systemd.groups_of_calls()):
-        return groups.parse(told.text, f"systemd {told.release}, which is installed here")
-    return groups.known(wanted.release)
+        return call_groups.parse(told.text, f"systemd {told.release}, which is installed here")
+    return call_groups.known(wanted.release)
 
 
 def _explain_part(opened: FilterStack, asked: _Asked) -> list[str]:
@@ -112,7 +112,7 @@ def _explain_part(opened: FilterStack, asked: _Asked) -> list[str]:
     where = places.places(analysis, opened.native, asked.wanted)
     lines = overview.overview(opened, analysis, where, asked.width)
     if asked.groups is not None:
-        lines += groups.overview_lines(asked.groups, analysis, where, asked.width)
+        lines += call_groups.overview_lines(asked.groups, analysis, where, asked.width)
     return lines
 
 
@@ -126,7 +126,7 @@ def _in_groups(opened: FilterStack, asked: _Asked) -> list[str]:
         if isinstance(asked.number, str)
         else [found for one in arches if (found := one.name_of(asked.number))]
     )
-    lines = [groups.call_line(asked.groups, one) for one in dict.fromkeys(names)]
+    lines = [call_groups.call_line(asked.groups, one) for one in dict.fromkeys(names)]
     return ["", *(part for line in lines for part in way.wrapped(line, asked.width))]
 
 
