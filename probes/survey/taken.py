@@ -213,29 +213,38 @@ def _sentences(
         yield member.lacking
     if failed := [cell for cell in cells if cell.outcome is Outcome.FAILED]:
         verb = "does not refuse" if wanted.any_refusal else "does not answer as documented"
-        yield f"{member.workload.title} {verb}: {listed(failed)}"
+        yield f"{member.workload.title} {verb}: {listed(failed, cells)}"
     yield from member.untold[:1]
     if untold := [cell for cell in cells if cell.outcome in {Outcome.CANNOT_TELL, Outcome.BROKEN}]:
-        yield f"{listed(untold)}: {untold[0].why}"
+        yield f"{listed(untold, cells)}: {untold[0].why}"
     if state is WorkloadState.WAIVED:
         waived = [cell for cell in cells if cell.outcome is Outcome.WAIVED]
-        yield f"what fails is waived: {listed(waived)}"
+        yield f"what fails is waived: {listed(waived, cells)}"
 
 
-def listed(cells: Sequence[Cell]) -> str:
-    """What cells are about, each once, with the ABIs where these are not all the same ones."""
-    arches: dict[str, list[str]] = {}
-    for cell in cells:
-        where = arches.setdefault(cell.key.syscall, [])
-        if cell.key.arch not in where:
-            where.append(cell.key.arch)
-    widest = max(map(len, arches.values()))
+def listed(cells: Sequence[Cell], every: Iterable[Cell]) -> str:
+    """What cells are about, each once, with the ABIs where the same holds not for each of them.
+
+    Args:
+        cells: the cells to name.
+        every: all cells about the same stacks.
+    """
+    where, whole = _arches(cells), _arches(every)
     names = [
-        name if len(where) == widest else f"{name} ({', '.join(where)})"
-        for name, where in arches.items()
+        name if len(found) == len(whole[name]) else f"{name} ({', '.join(found)})"
+        for name, found in where.items()
     ]
     left = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {left:,} more" if left > 0 else "")
+
+
+def _arches(cells: Iterable[Cell]) -> dict[str, tuple[str, ...]]:
+    """The ABIs of cells by what they are about; an ABI that lacks a call does not count."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.outcome is not Outcome.NOT_APPLICABLE:
+            found.setdefault(cell.key.syscall, {})[cell.key.arch] = None
+    return {name: tuple(arches) for name, arches in found.items()}
 
 
 def _excluded(workload: FoundWorkload) -> WorkloadRow:

@@ -266,6 +266,8 @@ def test_an_abi_that_is_open_is_told(made: Made, profile: str) -> None:
     failed = {cell.key.arch for cell in found.cells if cell.outcome is Outcome.FAILED}
     assert failed >= ({"i386"} if profile == "refuse" else {"any"})
     assert profile != "refuse" or failed == {"i386"}
+    # The sentence names the ABI, for the others hold.
+    assert profile != "refuse" or "acct (i386), " in rows(found)["a"].sentence
 
 
 def test_services_count_where_they_are_required(made: Made) -> None:
