@@ -18,10 +18,10 @@ from reports.html.waivers_section import waivers
 from reports.results import Run
 
 _CONTENTS = (
+    ("survey", "Containers and services"),
     ("identity", "What was tested"),
     ("environment", "Where"),
     ("changes", "Changes"),
-    ("survey", "Containers and services"),
     ("calls", "Documented calls"),
     ("others", "Other claims"),
     ("failures", "Failures"),
@@ -56,9 +56,9 @@ def render(run: Run) -> str:
             "main",
             banner(shown),
             contents(_contents(run)),
+            survey(shown),
             element("div", identity(shown), environment(shown), class_="pair"),
             changes(shown),
-            survey(shown),
             calls_matrix(shown),
             others_matrix(shown),
             failures(shown),

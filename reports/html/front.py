@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from probes.cell import GapState, Outcome
+from probes.workload import Survey, WorkloadState
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import (
     VERDICT_GLYPHS,
@@ -66,6 +67,8 @@ def _beside(view: View) -> Markup:
     lines = []
     if worse := _worse(run):
         lines.append(("changes", f"{cells_text(worse)} worse than in the earlier record"))
+    if run.target.survey is not None:
+        lines.append(("survey", _standing(run.target.survey)))
     if opened := len(gaps_by_state(run)[GapState.OPEN]):
         noun = "call that is" if opened == 1 else "calls that are"
         lines.append(("gaps", f"{opened:,} {noun} not documented open a way round"))
@@ -79,6 +82,13 @@ def _beside(view: View) -> Markup:
         return NOTHING
     links = (element("a", text(words), href=f"#{name}") for name, words in lines)
     return element("p", join(*links, by=" · "), class_="beside")
+
+
+def _standing(survey: Survey) -> str:
+    """How many of a machine's containers and services hold that have to."""
+    required = [one for one in survey.workloads if one.required]
+    held = sum(one.state is WorkloadState.HOLDS for one in required)
+    return f"{held:,} of {len(required):,} containers and services that are required hold"
 
 
 def _worse(run: Run) -> int:
@@ -97,7 +107,7 @@ def identity(view: View) -> Markup:
             (
                 ("Target", join(text(f"{run.target.description} "), code(run.target.kind))),
                 *_image(run),
-                *_programs(run),
+                *(_programs(run) if run.target.survey is None else _stacks(run.target.survey)),
                 *(("Advice", text(words)) for words in run.target.findings),
                 ("Policy", join(text(f"{run.policy.title} "), code(run.policy.name))),
                 ("Policy digest", digest(f"sha256:{run.policy.sha256}")),
@@ -113,6 +123,12 @@ def identity(view: View) -> Markup:
             )
         ),
     )
+
+
+def _stacks(survey: Survey) -> Iterator[tuple[str, Markup]]:
+    """Where the digests of a machine's many filters are."""
+    count = f"{len(survey.stacks):,} distinct: "
+    yield "Stacks of filters", join(text(count), element("a", text("digests"), href="#digests"))
 
 
 def _image(run: Run) -> Iterator[tuple[str, Markup]]:

@@ -6,7 +6,7 @@ from typing import Final
 from probes.cell import Outcome
 from probes.workload import Survey, WorkloadRow, WorkloadState
 from reports.html.markup import NOTHING, Markup, code, element, join, text
-from reports.html.view import GLYPHS, View, capital, labelled, paragraph, section, sheet
+from reports.html.view import GLYPHS, View, labelled, paragraph, section, sheet
 
 _LOOKS: Final = {
     WorkloadState.NONE: ("no filter", Outcome.FAILED),
@@ -18,8 +18,8 @@ _LOOKS: Final = {
 }
 """The words for a state, and the outcome that it looks like."""
 
-_HEAD: Final = ("Container or service", "WorkloadState", "Processes", "Filters", "Why")
-_STACKS_HEAD: Final = ("Stack of filters", "WorkloadState", "Processes")
+_HEAD: Final = ("Container or service", "State", "Processes", "Filters", "Why")
+_STACKS_HEAD: Final = ("Stack of filters", "State", "Processes")
 
 
 def survey(view: View) -> Markup:
@@ -66,7 +66,7 @@ def _row(one: WorkloadRow) -> Sequence[Markup]:
         _state(one.state),
         text(f"{one.processes:,}"),
         join(*map(code, one.stacks), by=" ") if one.stacks else text("none seen"),
-        text(capital(one.sentence)),
+        text(one.sentence),
     )
 
 

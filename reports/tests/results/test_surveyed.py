@@ -69,10 +69,12 @@ def test_the_page_has_every_row_and_its_state() -> None:
     page = compliance.render(samples.surveyed())
     for row in ("docker:agent", "containerd:shop/cart/web", "podman:db", "service:cron.service"):
         assert f"<code>{row}" in page
+    assert ">State</th>" in page
     assert "Required (3)" in page
     assert "Not required (1)" in page
     assert "2 programs, 1 with SECCOMP_FILTER_FLAG_LOG" in page
-    assert 'href="#survey"' in page
+    assert '<a href="#survey">1 of 3 containers and services that are required hold</a>' in page
+    assert "2 distinct: " in page
 
 
 def test_the_lines_have_every_row_and_its_state() -> None:
