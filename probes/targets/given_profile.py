@@ -117,7 +117,7 @@ def checked(given: GivenProfile) -> Iterator[str]:
         if not found[0].is_fatal:
             return
     told = f"{shown(given.path)}: {reader.runtime}: {needs.words(found[0])}"
-    if all(one.surely and needs.is_exact(one, reader.runtime) for one in found):
+    if all(one.surely and needs.is_exact(one, reader.runtime, native.machine) for one in found):
         raise RefusedError(f"{told}: no container starts with it, so none was made; allow them")
     yield told
 

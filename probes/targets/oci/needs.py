@@ -177,13 +177,19 @@ def words(found: Lacking) -> str:
         f"{', '.join(sorted(calls))}, which the profile answers with {answer}"
         for answer, calls in answers.items()
     )
-    return f"once its filter is on it needs {told} ({_source(found.needs)})"
+    rarely = sorted({call for calls in found.sometimes.values() for call in calls})
+    more = f", at times {', '.join(rarely)}, too" if rarely else ""
+    return f"once its filter is on it needs {told}{more} ({_source(found.needs)})"
 
 
 def _source(needs: Needs) -> str:
     return f"measured with {needs.runtime} {spelled(needs.version)}: {needs.source}"
 
 
-def is_exact(found: Lacking, release: Release) -> bool:
-    """Whether just this release was measured."""
-    return found.needs.version == release.version
+MACHINE: Final = "x86_64"
+"""Where all was measured."""
+
+
+def is_exact(found: Lacking, release: Release, machine: str) -> bool:
+    """Whether just this release was measured, on such a machine."""
+    return found.needs.version == release.version and machine == MACHINE

@@ -307,7 +307,11 @@ _LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--pi
 
 @pytest.fixture(scope="module")
 def newer_engine(root: Path) -> Iterator[Callable[[str, Json], Wanted]]:
-    with release_machine("sid", *ENGINES, cgroups=V2) as made:
+    with (
+        release_machine("sid", *ENGINES) as made,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(tempfile, "tempdir", str(made.folder))
         log = made.daemon(*_DOCKERD)
         answers = ("docker", "version")
         wait_for(
@@ -317,22 +321,27 @@ def newer_engine(root: Path) -> Iterator[Callable[[str, Json], Wanted]]:
         )
         archive = made.folder / "root.tar"
         subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
-        programs = {"docker": ("docker",), "podman": _PODMAN}
-        for program in programs.values():
-            made.run(*program, "import", str(archive), "judged:1")
+        programs = {"docker": ("docker",), "podman": _PODMAN, "containerd": ("ctr",)}
+        for engine in ("docker", "podman"):
+            made.run(*programs[engine], "import", str(archive), "judged:1")
+        made.daemon("containerd")
+        told = "containerd does not answer"
+        wait_for(lambda: not made.tried("ctr", "version").returncode, told, START_SECONDS)
+        there = shutil.copytree(root, made.folder / "root", symlinks=True)
 
         def wanted(runtime: str, profile: Json) -> Wanted:
             path = made.folder / f"{os.urandom(4).hex()}.json"
             path.write_text(json.dumps(profile))
             command = RuntimeCommand(runtime, made.words(*programs[runtime]))
-            return Wanted(command, "judged:1", path, _LIMITS if runtime == "podman" else ())
+            subject = str(there) if runtime == "containerd" else "judged:1"
+            return Wanted(command, subject, path, _LIMITS if runtime == "podman" else ())
 
         yield wanted
 
 
 @pytest.mark.root("mounts a root")
 @pytest.mark.containers
-@pytest.mark.parametrize("runtime", ["docker", "podman"])
+@pytest.mark.parametrize("runtime", ["docker", "podman", "containerd"])
 @pytest.mark.parametrize("name", PROFILES)
 def test_newer_engines_raise_no_alarm(
     runtime: str, name: str, newer_engine: Callable[[str, Json], Wanted]
