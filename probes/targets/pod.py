@@ -93,12 +93,15 @@ class _Ended:
 def _stacks(parts: Sequence[Part], ended: Sequence[_Ended]) -> Iterator[FilterStack]:
     """What confines the containers' processes: each stack of filters once."""
     groups: dict[_Confinement, dict[str, list[str]]] = {}
+    first: dict[_Confinement, _Confinement] = {}
     for part in parts:
         for process in part.processes:
             for which, threads in alike(process.threads).items():
                 whole = len(threads) == len(process.threads)
                 more = "" if whole else f", {named('thread', [str(one.tid) for one in threads])}"
-                names = groups.setdefault(which, {}).setdefault(part.words, [])
+                if which not in first:
+                    first[which] = _same(which, groups)
+                names = groups.setdefault(first[which], {}).setdefault(part.words, [])
                 names.append(f"{process.pid} ({process.comm}{more})")
     for one in ended:
         if one.confinement is not None:
@@ -114,17 +117,19 @@ def _stacks(parts: Sequence[Part], ended: Sequence[_Ended]) -> Iterator[FilterSt
         yield FilterStack(words, programs_of(raw), native(), logged=logged)
 
 
-def _same(compiled: _Confinement, groups: Iterable[_Confinement]) -> _Confinement:
-    """A confinement that was read and does the same as a compiled one, or else the compiled one.
+def _same(found: _Confinement, groups: Iterable[_Confinement]) -> _Confinement:
+    """A confinement among others that is proved to do the same as one; it itself where none is.
 
-    Releases of a runtime write the same rules in different ways.
+    Releases of a runtime write the same rules in different ways, and runc even two containers of
+    one profile: it puts the architectures of its own part in any order.
     """
-    raw, logged = compiled
+    raw, logged = found
     for one in groups:
         read, flags = one
-        if flags == logged and len(read) == len(raw) == 1 and _do_the_same(read, raw):
+        alike = flags == logged and len(read) == len(raw) > 0
+        if one == found or (alike and _do_the_same(read, raw)):
             return one
-    return compiled
+    return found
 
 
 def _do_the_same(left: Sequence[bytes], right: Sequence[bytes]) -> bool:

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import grpc
 from cri_api.v1 import api_pb2, api_pb2_grpc
+from cri_api.v1.api_pb2 import SecurityProfile as SecurityProfile  # noqa: PLC0414 - also for tests
 
 from probes.tests.support.emitter import wait_for
 
 SECONDS: Final = 60.0
 
-DEFAULT: Final = api_pb2.SecurityProfile(profile_type=api_pb2.SecurityProfile.RuntimeDefault)
-UNCONFINED: Final = api_pb2.SecurityProfile(profile_type=api_pb2.SecurityProfile.Unconfined)
+DEFAULT: Final = SecurityProfile(profile_type=SecurityProfile.RuntimeDefault)
+UNCONFINED: Final = SecurityProfile(profile_type=SecurityProfile.Unconfined)
 
 STAYS: Final = r"""
 #include <sys/wait.h>
@@ -61,10 +62,10 @@ int main(void)
 """
 
 
-def localhost(path: Path) -> api_pb2.SecurityProfile:
+def localhost(path: Path) -> SecurityProfile:
     """The field that names a profile's file."""
-    kind = api_pb2.SecurityProfile.Localhost
-    return api_pb2.SecurityProfile(profile_type=kind, localhost_ref=str(path))
+    kind = SecurityProfile.Localhost
+    return SecurityProfile(profile_type=kind, localhost_ref=str(path))
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class Pods:
     def pod(
         self,
         name: str,
-        profile: api_pb2.SecurityProfile | None = DEFAULT,
+        profile: SecurityProfile | None = DEFAULT,
         *,
         processes: int = api_pb2.CONTAINER,
         labels: dict[str, str] | None = None,
@@ -133,7 +134,7 @@ class Pods:
         pod: Pod,
         name: str,
         words: Sequence[str],
-        profile: api_pb2.SecurityProfile | None,
+        profile: SecurityProfile | None,
         *,
         starts: bool = True,
     ) -> str:

@@ -8,7 +8,8 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,10 +27,12 @@ from probes.targets.name import TargetName
 from probes.targets.open import open_target
 from probes.targets.stack import FilterStack
 from probes.targets.words import ContainerOptions, surroundings
-from probes.tests.support import confirming, pods
+from probes.tests.support import confirming, containerd_daemon, pods
+from probes.tests.support.containerd_daemon import Containerd
 from probes.tests.support.machine import Machine, need, static_root
 from probes.tests.support.oracles import require
-from probes.tests.support.pods import Pod, Pods
+from probes.tests.support.pods import Pod, Pods, SecurityProfile
+from probes.tests.support.releases import release_machine, unless_asked_for
 
 pytestmark = [
     pytest.mark.containers,
@@ -42,6 +45,7 @@ ASKED: Final = sorted(
     (abi.name, name) for abi in X86 for name in SHIPPED.names if abi.number(name) is not None
 )
 KERNEL = (6, 0)
+IMAGE = "syscall-conformance.test/pods:1"
 STAY = "/stay"
 OWN = "/own"
 CONFIRM = ("/program", *confirming.words("witnessed", ASKED))
@@ -62,36 +66,84 @@ def allowing(*names: str) -> Mapping[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def started(
-    machine: Machine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Pods, str]]:
-    """A runtime for pods, and its endpoint."""
-    need("cri")
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine with a runtime for pods.
+
+    Attributes:
+        pods: starts them.
+        endpoint: the runtime's socket.
+        folder: a folder for profiles, which the runtime sees by the same path.
+    """
+
+    pods: Pods
+    endpoint: str
+    folder: Path
+
+    def profile(self, *allowed: str) -> SecurityProfile:
+        """The field for a profile that refuses the documented calls but these."""
+        path = self.folder / f"allowing-{'-'.join(allowed)}.json"
+        path.write_text(json.dumps(allowing(*allowed)))
+        return pods.localhost(path)
+
+
+HERE: Final = "here"
+RELEASES: Final = ("trixie", "sid")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[HERE, *(pytest.param(one, marks=unless_asked_for(one)) for one in RELEASES)],
+)
+def node(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Node]:
+    """A node of this machine's containerd, and of other releases' where they are asked for."""
     root = static_root(tmp_path_factory.mktemp("pods"), confirming.CONFIRMS)
     compiler = require("gcc", "gcc libc6-dev")
     for name, source in ((STAY, pods.STAYS), (OWN, pods.OWN_FILTER)):
         pods.add_program(root, name.strip("/"), source, compiler)
-    image = machine.subject("cri", root)
-    daemon = machine.containerd
-    with pods.of(daemon.socket, machine.folder, f"/{machine.name}", image) as made:
-        yield made, daemon.endpoint
+    with daemon(request, tmp_path_factory) as made:
+        made.add_image(IMAGE, root, "/program")
+        with pods.of(made.socket, made.folder, "/pods", IMAGE) as its:
+            yield Node(its, made.endpoint, made.folder)
+
+
+@contextmanager
+def daemon(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Containerd]:
+    """The containerd of a release, or of this machine."""
+    if request.param == HERE:
+        need("cri")
+        machine: Machine = request.getfixturevalue("machine")
+        yield machine.containerd
+        return
+    with release_machine(request.param, "containerd", "runc") as other:
+        folder = other.folder / "containerd"
+        folder.mkdir()
+        compiler = require("gcc", "gcc libc6-dev")
+        pause = containerd_daemon.pause_root(tmp_path_factory.mktemp("pause"), compiler)
+        made = containerd_daemon.started(other.words, folder, "/run/own", pause)
+        try:
+            yield made
+        finally:
+            made.end()
 
 
 @pytest.fixture(scope="module")
-def mixed(started: tuple[Pods, str], machine: Machine) -> Pod:
-    """A pod with an init container that has ended, two others, and one that came later.
+def mixed(node: Node) -> Pod:
+    """A pod with an init container that has ended, three others, and one that came later.
 
     What the kubelet would send: the pause container has the runtime's default profile, and every
     container its own field. But for the last one, which a bare client has made without a field.
     """
-    made, _ = started
-    right, wrong = machine.file(allowing()), machine.file(allowing("acct"))
+    made = node.pods
     pod = made.pod("mixed", labels={"app": "mixed"})
-    made.container(pod, "setup", CONFIRM, pods.localhost(right))
+    made.container(pod, "setup", CONFIRM, node.profile())
     made.await_end(pod.containers["setup"])
-    made.container(pod, "app", (STAY, *CONFIRM), pods.localhost(right))
-    made.container(pod, "open", (STAY, *CONFIRM), pods.localhost(wrong))
+    made.container(pod, "app", (STAY, *CONFIRM), node.profile())
+    made.container(pod, "open", (STAY, *CONFIRM), node.profile("acct"))
     made.container(pod, "default", (STAY, *CONFIRM), pods.DEFAULT)
     made.container(pod, "debugger", (STAY, *CONFIRM), None)
     return pod
@@ -133,13 +185,12 @@ def stack_with(found: FilterStack, container: str) -> FilterStack:
     return stack
 
 
-def test_every_container_is_judged_as_it_is_confined(started: tuple[Pods, str], mixed: Pod) -> None:
-    made, endpoint = started
-    found = target.load("pod=tests/mixed", endpoint, KERNEL)
+def test_every_container_is_judged_as_it_is_confined(node: Node, mixed: Pod) -> None:
+    found = target.load("pod=tests/mixed", node.endpoint, KERNEL)
 
     for name in CONTAINERS:
         stack = stack_with(found, name)
-        assert by_the_suite(stack) == by_the_kernel(made, mixed, name), name
+        assert by_the_suite(stack) == by_the_kernel(node.pods, mixed, name), name
     # One with a profile of its own stands by itself, and what is confined alike stands together.
     groups = {
         frozenset(
@@ -160,11 +211,9 @@ def test_every_container_is_judged_as_it_is_confined(started: tuple[Pods, str], 
     assert found.origin.version.endswith(" (containerd)")
 
 
-def test_what_has_ended_and_what_a_bare_client_made_is_said(
-    started: tuple[Pods, str], mixed: Pod
-) -> None:
+def test_what_has_ended_and_what_a_bare_client_made_is_said(node: Node, mixed: Pod) -> None:
     del mixed
-    found = target.load("label=app=mixed", started[1], KERNEL)
+    found = target.load("label=app=mixed", node.endpoint, KERNEL)
     said = [one.text for one in found.findings]
     assert [one for one in found.findings if one.weight is not Weight.ADVICE] == []
     (ended,) = [one for one in said if "does not run" in one and "judged by the profile" in one]
@@ -177,22 +226,19 @@ def test_what_has_ended_and_what_a_bare_client_made_is_said(
 @pytest.mark.parametrize(
     "word", ["pod=mixed,container={name}", "container={id}", "container={short}"]
 )
-def test_a_container_alone(word: str, started: tuple[Pods, str], mixed: Pod) -> None:
+def test_a_container_alone(word: str, node: Node, mixed: Pod) -> None:
     identifier = mixed.containers["open"]
     text = word.format(name="open", id=identifier, short=identifier[:12])
-    found = target.load(text, started[1], KERNEL)
+    found = target.load(text, node.endpoint, KERNEL)
     assert found.further == ()
     assert by_the_suite(found) == {(abi.name, "acct") for abi in X86}
 
 
 @pytest.mark.parametrize("processes", [0, 2], ids=["of the pod", "of the node"])
-def test_a_shared_pid_namespace_mixes_no_containers(
-    processes: int, started: tuple[Pods, str], machine: Machine
-) -> None:
-    made, endpoint = started
-    right = machine.file(allowing())
+def test_a_shared_pid_namespace_mixes_no_containers(processes: int, node: Node) -> None:
+    made, endpoint = node.pods, node.endpoint
     pod = made.pod(f"sharing-{processes}", processes=processes)
-    made.container(pod, "app", (STAY,), pods.localhost(right))
+    made.container(pod, "app", (STAY,), node.profile())
     made.container(pod, "other", (STAY,), pods.UNCONFINED)
     found = target.load(f"pod={pod.id}", endpoint, KERNEL)
     assert len(found.members) == 3
@@ -202,18 +248,15 @@ def test_a_shared_pid_namespace_mixes_no_containers(
     made.remove(pod)
 
 
-def test_a_process_that_has_left_its_control_group_still_counts(
-    started: tuple[Pods, str], machine: Machine
-) -> None:
+def test_a_process_that_has_left_its_control_group_still_counts(node: Node) -> None:
     """Its pid namespace tells: else a process could hide from the judge by moving."""
-    made, endpoint = started
+    made, endpoint = node.pods, node.endpoint
     pod = made.pod("moving")
-    profile = pods.localhost(machine.file(allowing()))
-    identifier = made.container(pod, "app", (OWN,), profile)
+    identifier = made.container(pod, "app", (OWN,), node.profile())
     made.printed(pod, "app")
     for moved in within(identifier):
         if last_of(moved, "NSpid") != "1":
-            leave(moved, machine)
+            leave(moved, identifier)
     found = target.load("pod=moving,container=app", endpoint, KERNEL)
     assert sorted(len(one.programs) for one in found.members) == [1, 2]
     made.remove(pod)
@@ -238,25 +281,24 @@ def last_of(process: Path, key: str) -> str:
     return next(line for line in lines if line.startswith(f"{key}:")).split()[-1]
 
 
-def leave(process: Path, machine: Machine) -> None:
-    """Has a process leave its container's control groups for the machine's."""
-    for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        group = hierarchy / machine.name
-        if group.is_dir():
+def leave(process: Path, container: str) -> None:
+    """Has a process leave its container's control groups for those above."""
+    for line in text_of(process / "cgroup").splitlines():
+        _, hierarchy, path = line.split(":", 2)
+        if container in path:
+            mounted = hierarchy.removeprefix("name=") or "unified"
+            group = Path("/sys/fs/cgroup", mounted, path.lstrip("/")).parent
             (group / "cgroup.procs").write_text(process.name)
-    assert machine.name in text_of(process / "cgroup")
+    assert container not in text_of(process / "cgroup")
 
 
-def test_a_container_that_is_made_and_not_started_counts(
-    started: tuple[Pods, str], machine: Machine
-) -> None:
-    made, endpoint = started
+def test_a_container_that_is_made_and_not_started_counts(node: Node) -> None:
+    made, endpoint = node.pods, node.endpoint
     pod = made.pod("waiting")
     made.container(pod, "app", (STAY,), None, starts=False)
     found = target.load("pod=waiting", endpoint, KERNEL)
     assert stack_with(found, "app").programs == ()
     assert any("had no profile" in one.text for one in found.findings)
-    del machine
     made.remove(pod)
 
 
@@ -271,15 +313,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "words"), REFUSED.items(), ids=REFUSED)
-def test_what_is_not_there(text: str, words: str, started: tuple[Pods, str], mixed: Pod) -> None:
+def test_what_is_not_there(text: str, words: str, node: Node, mixed: Pod) -> None:
     del mixed
     with pytest.raises(BadInputError, match=words) as caught:
-        target.load(text, started[1], KERNEL)
+        target.load(text, node.endpoint, KERNEL)
     assert "\n" not in str(caught.value)
 
 
-def test_a_pod_that_has_ended(started: tuple[Pods, str]) -> None:
-    made, endpoint = started
+def test_a_pod_that_has_ended(node: Node) -> None:
+    made, endpoint = node.pods, node.endpoint
     pod = made.pod("gone")
     made.end(pod)
     with pytest.raises(BadInputError, match="the pod tests/gone has ended: judge it while it runs"):
