@@ -424,7 +424,7 @@ _HINTS: Final = (
         "it cannot fetch the pause image that its configuration names: bring it to the node first",
     ),
     (
-        ("seccomp profile", "seccomp spec", "localhost"),
+        ("seccomp",),
         "it refuses the seccomp profile",
     ),
     (

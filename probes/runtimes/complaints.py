@@ -48,6 +48,10 @@ _HINTS: Final[Sequence[tuple[tuple[str, ...], str]]] = (
         "its daemon cannot be reached: start it, or say where it is (DOCKER_HOST)",
     ),
     (
+        ("failed to dial", "containerd.sock: connect: "),
+        "its daemon cannot be reached: start it, or say where it is (--runtime-endpoint)",
+    ),
+    (
         (
             "unable to find image",
             "no such image",
@@ -57,6 +61,7 @@ _HINTS: Final[Sequence[tuple[tuple[str, ...], str]]] = (
             "did not resolve to an alias",
             "invalid reference format",
             "initializing source docker://",
+            'ctr: image "',
         ),
         "there is no such image: check its name, or build, load or pull it first",
     ),

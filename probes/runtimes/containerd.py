@@ -1,5 +1,6 @@
 """containerd: containers by ctr, the client that comes with it."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,17 @@ from probes.errors import BadInputError
 from probes.runtimes import arguments
 from probes.runtimes.bundles import CONFIGURATION, library_of, version_said
 from probes.runtimes.command import JOB_SECONDS, RuntimeCommand
+from probes.runtimes.known import BY_NAME
 from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Mount, Wanted
 from probes.text import shown
 
 _MOST_BYTES: Final = 16 << 20
 _FOLDER: Final = "/dev"
 """Where the holder is: in memory, so that nothing is written to a root file system."""
+
+_VARIABLE: Final = "CONTAINERD_ADDRESS"
+_USUAL: Final = "/run/containerd/containerd.sock"
+"""Where ctr looks for the daemon, unless it is told otherwise."""
 
 _GONE: Final = ": not found"
 _NONE: Final = "no seccomp profile"
@@ -40,7 +46,8 @@ class ContainerdContainer:
         self._given = arguments.read(
             wanted.program.runtime, wanted.arguments, seccomp=wanted.seccomp
         )
-        self._address = _address(wanted.endpoint)
+        words = (*wanted.program.words, *_address(wanted.endpoint))
+        self._program = RuntimeCommand(wanted.program.runtime, words)
         self._subject = tuple(_subject(wanted.subject))
         if wanted.seccomp is not None:
             files.read(wanted.seccomp, _MOST_BYTES, "a seccomp profile")
@@ -83,6 +90,16 @@ class ContainerdContainer:
         except BadInputError:
             return ""
 
+    def _check_daemon(self) -> None:
+        """Refuses at once what ctr itself, run as it is, would wait for in vain.
+
+        Raises:
+            BadInputError: nobody listens at the daemon's socket.
+        """
+        if self._wanted.program.words == BY_NAME[self._wanted.program.runtime].command:
+            said = self._wanted.endpoint or os.environ.get(_VARIABLE, "") or _USUAL
+            endpoint.daemon_of(endpoint.path(said))
+
     def start(self) -> None:
         """Makes the container, with the holder mounted into it, and starts it."""
         self._folder = tempfile.mkdtemp(prefix="syscall-conformance-")
@@ -96,11 +113,12 @@ class ContainerdContainer:
         # Without one of its own it would be in a group of the namespace's, which would stay.
         group = () if self._given.values("cgroup") else ("--cgroup", f"/{self._holder.name}")
         words = ("run", *options, *group, *self._profile(), *self._given.words)
+        self._check_daemon()
         self._asked = True
-        command = (*self._address, *words, *self._subject, self._holder.name, *job.words)
+        command = (*words, *self._subject, self._holder.name, *job.words)
         if seconds is None:
-            return self._wanted.program.run(*command)
-        return self._wanted.program.run(*command, seconds=seconds, is_job=True)
+            return self._program.run(*command)
+        return self._program.run(*command, seconds=seconds, is_job=True)
 
     def _profile(self) -> Iterator[str]:
         if self._wanted.seccomp is not None:
@@ -120,17 +138,17 @@ class ContainerdContainer:
     def execute(self) -> bool:
         """Has containerd start another process in the container."""
         options = ("--detach", "--exec-id", self._holder.name, "--fifo-dir", self._folder)
-        self._call("tasks", "exec", *options, self._holder.name, self._path)
+        self._program.run("tasks", "exec", *options, self._holder.name, self._path)
         return True
 
     def runs(self) -> bool:
         """Whether containerd says that the container runs."""
-        rows = [line.split() for line in self._call("tasks", "ls").splitlines()]
+        rows = [line.split() for line in self._program.run("tasks", "ls").splitlines()]
         return [self._holder.name, "RUNNING"] in [[row[0], row[-1]] for row in rows if row]
 
     def version(self) -> str:
         """The version of the daemon."""
-        told = self._call("version").partition("Server:")[2]
+        told = self._program.run("version").partition("Server:")[2]
         lines = (line.partition(":") for line in told.splitlines())
         return next((value.strip() for name, _, value in lines if name.strip() == "Version"), "?")
 
@@ -138,7 +156,7 @@ class ContainerdContainer:
         """The digest of the image's manifest; "" for a root file system."""
         if not self._is_image:
             return ""
-        said = self._call("images", "ls", f"name=={self._wanted.subject}")
+        said = self._program.run("images", "ls", f"name=={self._wanted.subject}")
         words = [word for word in said.split() if word.startswith("sha256:")]
         return words[0] if words else ""
 
@@ -166,13 +184,10 @@ class ContainerdContainer:
 
     def _unless_gone(self, *words: str) -> None:
         try:
-            self._call(*words)
+            self._program.run(*words)
         except BadInputError as error:
             if _GONE not in str(error):
                 raise
-
-    def _call(self, *words: str) -> str:
-        return self._wanted.program.run(*self._address, *words)
 
 
 def _address(said: str) -> Sequence[str]:
