@@ -1,6 +1,6 @@
 """Asks a runtime by CRI, and gives what it says as plain records.
 
-Only this module imports gRPC, which not everybody has installed: see ``library``.
+Only this module imports gRPC, which not everybody has installed: see ``connection``.
 """
 
 import json
@@ -17,14 +17,14 @@ from cri_api.v1alpha2 import api_pb2 as old_pb2
 from cri_api.v1alpha2 import api_pb2_grpc as old_pb2_grpc
 
 from probes.cri import endpoint
-from probes.cri.records import (
+from probes.cri.messages import (
     ContainerRequest,
+    ContainerState,
     Details,
     NotFoundError,
     PodContainer,
     PodRequest,
-    Sandbox,
-    State,
+    PodSandbox,
 )
 from probes.cri.seccomp import SeccompField
 from probes.errors import BadInputError, InstrumentError
@@ -51,7 +51,7 @@ _OPTIONS: Final = (
 _Answer = TypeVar("_Answer")
 
 
-class Running(Protocol):
+class PendingRequest(Protocol):
     """A request that is under way."""
 
     def cancel(self) -> object:
@@ -165,13 +165,13 @@ class Client:
 
     # What is there.
 
-    def sandboxes(self) -> tuple[Sandbox, ...]:
+    def sandboxes(self) -> tuple[PodSandbox, ...]:
         """Every pod, whether it runs or not."""
         told = self._ask(
             "ListPodSandbox", api_pb2.ListPodSandboxRequest(), api_pb2.ListPodSandboxResponse
         )
         return tuple(
-            Sandbox(
+            PodSandbox(
                 one.id,
                 one.metadata.name,
                 one.metadata.namespace,
@@ -192,7 +192,7 @@ class Client:
                 one.id,
                 one.metadata.name,
                 one.pod_sandbox_id,
-                State(one.state),
+                ContainerState(one.state),
                 one.image.user_specified_image or one.image.image,
                 one.created_at,
             )
@@ -218,13 +218,13 @@ class Client:
         """
         return _details_of(self._status(identifier).info)
 
-    def state_of(self, identifier: str) -> State:
+    def state_of(self, identifier: str) -> ContainerState:
         """What a container does.
 
         Raises:
             NotFoundError: there is none.
         """
-        return State(self._status(identifier).status.state)
+        return ContainerState(self._status(identifier).status.state)
 
     def exit_status_of(self, identifier: str) -> int:
         """The exit status of a container that has ended.
@@ -285,10 +285,10 @@ class Client:
         request = api_pb2.StartContainerRequest(container_id=container)
         self._ask("StartContainer", request, api_pb2.StartContainerResponse)
 
-    def execute(self, container: str, *words: str) -> "Running":
+    def execute(self, container: str, *words: str) -> "PendingRequest":
         """Has a command run in a container; it ends with its own end, or when it is cancelled."""
         request = api_pb2.ExecSyncRequest(container_id=container, cmd=words, timeout=int(SECONDS))
-        call: Running = self._runtime.ExecSync.future(request, timeout=SECONDS)
+        call: PendingRequest = self._runtime.ExecSync.future(request, timeout=SECONDS)
         return call
 
     def has_image(self, name: str) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from probes.cri import groups, library, selection
-from probes.cri.records import Details, NotFoundError, PodContainer, Sandbox, State
+from probes.cri import connection, membership, selection
+from probes.cri.messages import ContainerState, Details, NotFoundError, PodContainer, PodSandbox
 from probes.cri.selection import ChosenPod, Selection
 from probes.errors import BadInputError
 from probes.instrument import harvest
@@ -38,7 +38,7 @@ class Part:
 
     pod: str
     name: str
-    state: State
+    state: ContainerState
     processes: tuple[Harvest, ...]
     details: Details
     sandbox: Details
@@ -78,7 +78,7 @@ def find(wanted: Selection, endpoint: str) -> Found:
         BadInputError: there is no such thing, or it ends meanwhile, or this user may not read it.
         InstrumentError: the runtime does not answer in time, or this kernel does not tell.
     """
-    client = library.connect(endpoint)
+    client = connection.connect(endpoint)
     try:
         parts: tuple[Part, ...] = ()
         for _ in range(harvest.MOST_READINGS):
@@ -113,7 +113,10 @@ def _is_settled(
             return False
     except BadInputError:  # it has ended
         return False
-    pids = {pid for found in _members(client, chosen).values() for pid in found}
+    members = _members(client, chosen)
+    meant = [one.id for pod in chosen for one in pod.containers]
+    meant += [pod.sandbox.id for pod in chosen if pod.is_whole]
+    pids = {pid for one in meant for pid in members[one]}
     read = {one.pid for part in parts for one in part.processes}
     return {pid for pid in pids if harvest.is_alive(pid)} == read and all(
         one.settled for part in parts for one in part.processes
@@ -136,7 +139,7 @@ def _parts(client: "Client", chosen: Sequence[ChosenPod], wanted: Selection) -> 
             raise _ChangedError from error
         for one in pod.containers:
             processes = tuple(_read(members[one.id]))
-            if one.state is State.RUNNING and not processes:
+            if one.state is ContainerState.RUNNING and not processes:
                 _refuse_hidden(client, one, wanted)
             known = details[one.id]
             yield Part(pod.sandbox.words, one.name, one.state, processes, known, of_sandbox)
@@ -145,21 +148,21 @@ def _parts(client: "Client", chosen: Sequence[ChosenPod], wanted: Selection) -> 
 
 
 def _pause(
-    sandbox: Sandbox, pids: Sequence[int], details: Details, wanted: Selection
+    sandbox: PodSandbox, pids: Sequence[int], details: Details, wanted: Selection
 ) -> Iterator[Part]:
     """The pause container; CRI-O goes without one where the pod has no need of it."""
     processes = tuple(_read(pids))
     if processes:
-        yield Part(sandbox.words, PAUSE, State.RUNNING, processes, details, details)
+        yield Part(sandbox.words, PAUSE, ContainerState.RUNNING, processes, details, details)
     elif details.pid:
         raise _hidden(wanted, f"the pause container of the pod {sandbox.words}")
 
 
 def _members(client: "Client", chosen: Sequence[ChosenPod]) -> dict[str, tuple[int, ...]]:
-    found = groups.places()
+    found = membership.places()
     # Without the daemon's it cannot be told which namespaces are the node's.
     spaces = (
-        {groups.namespace_of(os.getpid()), groups.namespace_of(client.daemon)}
+        {membership.namespace_of(os.getpid()), membership.namespace_of(client.daemon)}
         if client.daemon
         else {place.namespace for place in found.values()}
     )
@@ -167,7 +170,7 @@ def _members(client: "Client", chosen: Sequence[ChosenPod]) -> dict[str, tuple[i
     for pod in chosen:
         # The pause container last: it shares its namespace with whoever it is made for.
         ids = [*(one.id for one in pod.containers), pod.sandbox.id]
-        made |= groups.members(ids, found, spaces)
+        made |= membership.members(ids, found, spaces)
     return made
 
 
@@ -191,7 +194,7 @@ def _refuse_hidden(client: "Client", container: PodContainer, wanted: Selection)
         state = client.state_of(container.id)
     except NotFoundError as error:
         raise _ChangedError from error
-    if state is not State.RUNNING:
+    if state is not ContainerState.RUNNING:
         raise _ChangedError
     raise _hidden(wanted, f"the container {shown(container.name)}")
 

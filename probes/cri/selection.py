@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from probes.cri.records import PodContainer, Sandbox
+from probes.cri.messages import PodContainer, PodSandbox
 from probes.errors import BadInputError
 from probes.text import did_you_mean, in_brackets, shown
 
@@ -45,7 +45,7 @@ class ChosenPod:
         is_whole: whether all of it is meant, the pause container too.
     """
 
-    sandbox: Sandbox
+    sandbox: PodSandbox
     containers: tuple[PodContainer, ...]
     is_whole: bool
 
@@ -77,7 +77,7 @@ def read(text: str) -> Selection:
 
 
 def choose(
-    wanted: Selection, sandboxes: Sequence[Sandbox], containers: Sequence[PodContainer]
+    wanted: Selection, sandboxes: Sequence[PodSandbox], containers: Sequence[PodContainer]
 ) -> tuple[ChosenPod, ...]:
     """What is meant, of all that a runtime has.
 
@@ -117,7 +117,7 @@ def choose(
     return (ChosenPod(sandbox, (chosen,), is_whole=False),)
 
 
-def _pods(wanted: Selection, sandboxes: Sequence[Sandbox]) -> list[Sandbox]:
+def _pods(wanted: Selection, sandboxes: Sequence[PodSandbox]) -> list[PodSandbox]:
     """The pods that are named, all of them if none is; never none."""
     if wanted.label is not None:
         name, value = wanted.label
@@ -141,7 +141,7 @@ def _pods(wanted: Selection, sandboxes: Sequence[Sandbox]) -> list[Sandbox]:
     return found
 
 
-def _called(text: str, sandboxes: Iterable[Sandbox]) -> Iterator[Sandbox]:
+def _called(text: str, sandboxes: Iterable[PodSandbox]) -> Iterator[PodSandbox]:
     for one in sandboxes:
         names = (one.id, f"{one.namespace}/{one.name}", one.name)
         if text in names or _begins(one.id, text):
@@ -157,7 +157,7 @@ def _matching(text: str, containers: Sequence[PodContainer]) -> list[PodContaine
     return exact or [one for one in containers if _begins(one.id, text)]
 
 
-def _of(sandbox: Sandbox, containers: Iterable[PodContainer]) -> Iterator[PodContainer]:
+def _of(sandbox: PodSandbox, containers: Iterable[PodContainer]) -> Iterator[PodContainer]:
     """The containers of a pod: of those that were started again and again the newest."""
     newest = {one.name: one for one in containers if one.sandbox == sandbox.id}
     yield from newest.values()

@@ -152,7 +152,7 @@ def _container(runtime: str) -> Callable[[str, Surroundings], FilterStack]:
 
 
 def _running_pods(rest: str, where: Surroundings) -> FilterStack:
-    from probes.targets import pod  # noqa: PLC0415 - see above
+    from probes.targets import running_pods  # noqa: PLC0415 - see above
 
     start = where.start
     if replace(start, endpoint="") != Start():
@@ -160,7 +160,7 @@ def _running_pods(rest: str, where: Surroundings) -> FilterStack:
             f"{CRI}:{shown(rest)}: it runs already, so that no option says how it is started: leave"
             " --seccomp, --runtime-arg and --runtime-command out"
         )
-    return pod.load(rest, start.endpoint, where.kernel)
+    return running_pods.load(rest, start.endpoint, where.kernel)
 
 
 def _refuse_other_machines(word: str, where: Surroundings) -> None:

@@ -14,9 +14,9 @@ from cri_api.v1 import api_pb2, api_pb2_grpc
 from cri_api.v1alpha2 import api_pb2 as old_pb2
 from cri_api.v1alpha2 import api_pb2_grpc as old_pb2_grpc
 
-from probes.cri import client, library
+from probes.cri import client, connection
 from probes.cri.client import Client
-from probes.cri.records import NotFoundError
+from probes.cri.messages import NotFoundError
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 
 
@@ -128,7 +128,7 @@ def test_a_runtime_whose_details_nobody_understands(text: str) -> None:
 
 def test_grpc_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc", None)
-    monkeypatch.delitem(sys.modules, library._CLIENT, raising=False)
+    monkeypatch.delitem(sys.modules, connection._CLIENT, raising=False)
     with pytest.raises(BadInputError) as caught:
-        library.connect("/run/x.sock")
+        connection.connect("/run/x.sock")
     assert str(caught.value).endswith("pip install container-runtime-interface-api grpcio")

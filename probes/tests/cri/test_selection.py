@@ -3,20 +3,20 @@
 import pytest
 
 from probes.cri import selection
-from probes.cri.records import PodContainer, Sandbox, State
+from probes.cri.messages import ContainerState, PodContainer, PodSandbox
 from probes.cri.selection import Selection
 from probes.errors import BadInputError
 
-WEB = Sandbox("aaaa1111", "web", "shop", {"app": "web"}, is_ready=True)
-SAME = Sandbox("aaaa2222", "web", "test", {"app": "web"}, is_ready=True)
-GONE = Sandbox("bbbb3333", "old", "shop", {"app": "web"}, is_ready=False)
+WEB = PodSandbox("aaaa1111", "web", "shop", {"app": "web"}, is_ready=True)
+SAME = PodSandbox("aaaa2222", "web", "test", {"app": "web"}, is_ready=True)
+GONE = PodSandbox("bbbb3333", "old", "shop", {"app": "web"}, is_ready=False)
 PODS = (WEB, SAME, GONE)
 CONTAINERS = (
-    PodContainer("c0000001", "app", WEB.id, State.EXITED, "i", 1),
-    PodContainer("c0000002", "app", WEB.id, State.RUNNING, "i", 2),
-    PodContainer("c0000003", "log", WEB.id, State.RUNNING, "i", 3),
-    PodContainer("d0000004", "app", SAME.id, State.RUNNING, "i", 4),
-    PodContainer("e0000005", "old", GONE.id, State.EXITED, "i", 5),
+    PodContainer("c0000001", "app", WEB.id, ContainerState.EXITED, "i", 1),
+    PodContainer("c0000002", "app", WEB.id, ContainerState.RUNNING, "i", 2),
+    PodContainer("c0000003", "log", WEB.id, ContainerState.RUNNING, "i", 3),
+    PodContainer("d0000004", "app", SAME.id, ContainerState.RUNNING, "i", 4),
+    PodContainer("e0000005", "old", GONE.id, ContainerState.EXITED, "i", 5),
 )
 
 CHOSEN = {

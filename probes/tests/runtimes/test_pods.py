@@ -227,7 +227,7 @@ def test_a_socket_that_ctr_does_not_reach(machine: Machine, root: Path) -> None:
 
 @pytest.mark.parametrize("said", ["", "unix:///run/none.sock"])
 def test_a_socket_that_is_not_there_for_ctr(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ctr by itself would wait for it."""
+    """By itself ctr would wait for it."""
     monkeypatch.setenv("CONTAINERD_ADDRESS", "/run/none.sock")
     sentence = refusal(Start(endpoint=said).wanted("containerd", "image"))
     assert sentence.startswith("/run/none.sock: there is no such socket: start the runtime")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from probes import files
-from probes.cri import groups, library, seccomp
-from probes.cri.records import (
+from probes.cri import connection, membership, seccomp, selection
+from probes.cri.messages import (
     ContainerRequest,
+    ContainerState,
     HostMount,
     NotFoundError,
     PodRequest,
-    State,
 )
 from probes.cri.seccomp import PodFields, ProfileType, SeccompField, Sent
 from probes.errors import BadInputError, InstrumentError
@@ -26,7 +26,7 @@ from probes.runtimes.wanted import Beside, Holder, InForce, Job, Mount, Wanted
 from probes.text import OWN_WORDS, shown
 
 if TYPE_CHECKING:  # what it imports need not be installed
-    from probes.cri.client import Client, Running
+    from probes.cri.client import Client, PendingRequest
 
 _NAMESPACE: Final = "syscall-conformance"
 _LABEL: Final = "syscall-conformance"
@@ -59,6 +59,11 @@ class StartedPod:
         Raises:
             BadInputError: a word of the user's is in the way, or a profile cannot be read.
         """
+        if selection.is_selection(wanted.subject):
+            raise BadInputError(
+                f"cri:{shown(wanted.subject)}: it runs already, and so it is judged from outside"
+                " alone: leave --inside and --probe-python out"
+            )
         self._wanted = wanted
         self._holder = holder
         self._given = arguments.read(
@@ -72,7 +77,7 @@ class StartedPod:
             if one is not None and one.file:
                 files.read(Path(one.file), _MOST_BYTES, "a seccomp profile")
         self._client: Client | None = None
-        self._running: Running | None = None
+        self._running: PendingRequest | None = None
         self._folder = ""
         self._sandbox = ""
         self._container = ""
@@ -85,7 +90,7 @@ class StartedPod:
     def _asked(self) -> "Client":
         """The client, once the pod is begun."""
         if self._client is None:
-            self._client = library.connect(self._wanted.endpoint)
+            self._client = connection.connect(self._wanted.endpoint)
         return self._client
 
     def given(self) -> None:
@@ -162,7 +167,7 @@ class StartedPod:
         self._start(job)
         until = time.monotonic() + JOB_SECONDS
         with self._told_of_its_end():
-            while self._asked.state_of(self._container) is not State.EXITED:
+            while self._asked.state_of(self._container) is not ContainerState.EXITED:
                 if time.monotonic() > until:
                     raise InstrumentError(
                         f"cri: no end after {JOB_SECONDS:.0f} s: run the suite again"
@@ -185,7 +190,7 @@ class StartedPod:
     def runs(self) -> bool:
         """Whether the runtime says that the container runs."""
         with contextlib.suppress(NotFoundError):
-            return self._asked.state_of(self._container) is State.RUNNING
+            return self._asked.state_of(self._container) is ContainerState.RUNNING
         return False
 
     def version(self) -> str:
@@ -214,7 +219,7 @@ class StartedPod:
                 " program of the user's, is not judged: --runtime-arg=--pause has it count"
             )
             return Beside(notes=tuple(notes))
-        found = groups.members((self._sandbox,), groups.places(), ())
+        found = membership.members((self._sandbox,), membership.places(), ())
         return Beside(
             tuple((pid, "the pause container") for pid in found[self._sandbox]), tuple(notes)
         )

@@ -14,7 +14,7 @@ from typing import Final
 
 from probes.cri import running, selection
 from probes.cri import seccomp as fields
-from probes.cri.records import Details
+from probes.cri.messages import Details
 from probes.cri.running import Found, Part
 from probes.errors import BadInputError
 from probes.filters import bpf

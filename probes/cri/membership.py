@@ -21,7 +21,7 @@ _MONITOR: Final = "conmon"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Whereabouts:
     """Where a process is.
 
     Attributes:
@@ -33,14 +33,14 @@ class Place:
     namespace: str
 
 
-def places() -> Mapping[int, Place]:
+def places() -> Mapping[int, Whereabouts]:
     """Where every process is that can be seen, by our pids."""
     return {pid: _place(pid, groups) for pid, groups in control_groups.processes()}
 
 
-def _place(pid: int, groups: Iterable[ControlGroup]) -> Place:
+def _place(pid: int, groups: Iterable[ControlGroup]) -> Whereabouts:
     names = frozenset(name for one in groups for name in one.parts)
-    return Place(names, namespace_of(pid))
+    return Whereabouts(names, namespace_of(pid))
 
 
 def namespace_of(pid: int) -> str:
@@ -51,7 +51,7 @@ def namespace_of(pid: int) -> str:
 
 
 def members(
-    identifiers: Sequence[str], found: Mapping[int, Place], others: Iterable[str]
+    identifiers: Sequence[str], found: Mapping[int, Whereabouts], others: Iterable[str]
 ) -> dict[str, tuple[int, ...]]:
     """The processes of each container, by our pids in ascending order.
 
@@ -75,7 +75,7 @@ def members(
     return {one: tuple(sorted(pids)) for one, pids in own.items()}
 
 
-def _in_groups(identifier: str, found: Mapping[int, Place]) -> Iterator[int]:
+def _in_groups(identifier: str, found: Mapping[int, Whereabouts]) -> Iterator[int]:
     pattern = re.compile(rf"(?:.*[-:_])?{re.escape(identifier)}(?:\.scope)?")
     for pid, place in found.items():
         names = [one for one in place.groups if pattern.fullmatch(one)]

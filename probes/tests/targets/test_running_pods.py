@@ -7,6 +7,8 @@ confined by is told by a C program that makes every documented call in it.
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from probes.errors import BadInputError
 from probes.files import DEFAULT_POLICY
 from probes.finding import Weight
 from probes.runtimes.wanted import Start
-from probes.targets import pod as target
+from probes.targets import running_pods as target
 from probes.targets.name import TargetName
 from probes.targets.open import open_target
 from probes.targets.stack import FilterStack
@@ -33,6 +35,7 @@ from probes.tests.support.machine import Machine, need, static_root
 from probes.tests.support.oracles import require
 from probes.tests.support.pods import Pod, Pods, SecurityProfile
 from probes.tests.support.releases import release_machine, unless_asked_for
+from reports.tests.support import job
 
 pytestmark = [
     pytest.mark.containers,
@@ -231,6 +234,7 @@ def test_a_container_alone(word: str, node: Node, mixed: Pod) -> None:
     text = word.format(name="open", id=identifier, short=identifier[:12])
     found = target.load(text, node.endpoint, KERNEL)
     assert found.further == ()
+    assert [one for one in found.findings if one.weight is not Weight.ADVICE] == []
     assert by_the_suite(found) == {(abi.name, "acct") for abi in X86}
 
 
@@ -336,3 +340,52 @@ def test_options_of_a_start_are_refused(tmp_path: Path) -> None:
     given = replace(where, start=Start(profile, endpoint="unix:///x"))
     with pytest.raises(BadInputError, match="it runs already, so that no option says how"):
         open_target(TargetName("cri", "pod=x"), given)
+
+
+SELECTED: Final = ("-k", "(denies or is_all_judged) and (acct or mount or is_all_judged)")
+
+
+JOBS: Final = {
+    "app": ("pod=tests/mixed,container=app", set[tuple[str, int]]()),
+    "open": ("pod=tests/mixed,container=open", {("acct", 0)}),
+    "setup": ("container={setup}", set[tuple[str, int]]()),
+    "all": (
+        "pod=tests/mixed",
+        {("acct", 1), ("acct", 3), ("mount", 3), ("umount2", 3)},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_the_main_job(name: str, node: Node, mixed: Pod, tmp_path: Path) -> None:
+    """From the command line to the exit status: exactly what is open fails, in its container."""
+    text, failed = JOBS[name]
+    words = text.format(**mixed.containers)
+    done = job.run(
+        tmp_path,
+        *(*job.ALONE, f"--target=cri:{words}", f"--runtime-endpoint={node.endpoint}"),
+        *("--profile=errno", "--arch=x86_64", *SELECTED),
+    )
+    assert done.status == int(bool(failed)), done.output
+    cells = [cell for cell in done.cells if cell["outcome"] == "failed"]
+    assert {(cell["syscall"], cell.get("stack", 0)) for cell in cells} == failed
+    assert done.results["target"]["runtime"]["name"] == "cri"
+
+
+@pytest.mark.slow
+def test_a_gate_on_a_pod_that_runs(node: Node, mixed: Pod, tmp_path: Path) -> None:
+    """It fails by the container that is open, says so, and judges nothing from inside."""
+    del mixed
+    words = (*(sys.executable, "-m", "syscall_conformance"), "gate", "pod=mixed,container=open")
+    options = ("--runtime=cri", f"--runtime-endpoint={node.endpoint}", "--profile=errno")
+    done = subprocess.run(
+        (*words, *options, "--arch=x86_64", "--inside", f"--report-dir={tmp_path / 'out'}"),
+        capture_output=True,
+        text=True,
+        timeout=job.PATIENCE_SECONDS,
+        check=False,
+        env=job.environment(),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "from inside: not judged: cri:pod=mixed,container=open: it runs already" in done.stdout

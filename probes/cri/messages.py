@@ -85,7 +85,7 @@ class ContainerRequest:
     capabilities_dropped: tuple[str, ...] = ()
 
 
-class State(Enum):
+class ContainerState(Enum):
     """What a container does, by the numbers of CRI."""
 
     CREATED = 0
@@ -112,7 +112,7 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True)
-class Sandbox:
+class PodSandbox:
     """A pod, as CRI has it.
 
     Attributes:
@@ -153,6 +153,6 @@ class PodContainer:
     id: str
     name: str
     sandbox: str
-    state: State
+    state: ContainerState
     image: str
     created: int = 0

@@ -2,8 +2,8 @@
 
 import pytest
 
-from probes.cri import groups
-from probes.cri.groups import Place
+from probes.cri import membership
+from probes.cri.membership import Whereabouts
 
 ONE, OTHER = "1" * 64, "2" * 64
 HOST, OWN = "pid:[1]", "pid:[2]"
@@ -30,24 +30,24 @@ STRANGE = {
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 def test_a_process_of_the_container(names: tuple[str, ...]) -> None:
-    found = {7: Place(frozenset(names), HOST)}
-    assert groups.members((ONE,), found, (HOST,)) == {ONE: (7,)}
+    found = {7: Whereabouts(frozenset(names), HOST)}
+    assert membership.members((ONE,), found, (HOST,)) == {ONE: (7,)}
 
 
 @pytest.mark.parametrize("names", STRANGE.values(), ids=STRANGE)
 def test_a_process_of_none(names: tuple[str, ...]) -> None:
-    found = {7: Place(frozenset(names), HOST)}
-    assert groups.members((ONE,), found, (HOST,)) == {ONE: ()}
+    found = {7: Whereabouts(frozenset(names), HOST)}
+    assert membership.members((ONE,), found, (HOST,)) == {ONE: ()}
 
 
 def test_whoever_is_in_the_pid_namespace_belongs_to_it() -> None:
     found = {
-        9: Place(frozenset({"elsewhere"}), OWN),
-        7: Place(frozenset({ONE}), OWN),
-        5: Place(frozenset({OTHER}), OWN),
-        3: Place(frozenset({"elsewhere"}), HOST),
-        2: Place(frozenset({"elsewhere"}), ""),
+        9: Whereabouts(frozenset({"elsewhere"}), OWN),
+        7: Whereabouts(frozenset({ONE}), OWN),
+        5: Whereabouts(frozenset({OTHER}), OWN),
+        3: Whereabouts(frozenset({"elsewhere"}), HOST),
+        2: Whereabouts(frozenset({"elsewhere"}), ""),
     }
-    assert groups.members((ONE, OTHER), found, (HOST,)) == {ONE: (7, 9), OTHER: (5,)}
+    assert membership.members((ONE, OTHER), found, (HOST,)) == {ONE: (7, 9), OTHER: (5,)}
     # Of a namespace that others use, too, only the control group tells.
-    assert groups.members((ONE, OTHER), found, (HOST, OWN)) == {ONE: (7,), OTHER: (5,)}
+    assert membership.members((ONE, OTHER), found, (HOST, OWN)) == {ONE: (7,), OTHER: (5,)}
