@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,13 @@ from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.wanted import Start, Wanted
 from probes.targets import oci_file
 from probes.targets import started_container as target
-from probes.targets.oci.reader import AskedReaders, Engine
+from probes.targets.oci.reader import AskedReaders, Engine, Release, Runtime, release
 from probes.targets.stack import FilterStack
 from probes.targets.threads import native
+from probes.tests.support import containerd_daemon
 from probes.tests.support.machine import Machine, need, static_root
+from probes.tests.support.oracles import require
+from probes.tests.support.releases import release_machine, unless_asked_for
 
 pytestmark = [
     pytest.mark.containers,
@@ -144,14 +149,62 @@ def test_a_profile_in_dockers_form_is_read_as_containerd_reads_it(
     assert compare(found.programs, others.programs, big_endian=False).differing
 
 
-def reading(path: Path, engine: Engine) -> FilterStack:
+def reading(
+    path: Path, engine: Engine | Release, runtime: Runtime | Release | None = None
+) -> FilterStack:
     """What the target ``oci:FILE`` makes of a file under an engine."""
     return oci_file.load(
         (path,),
         oci_file.ProfiledContainer(native(), frozenset(), (6, 0)),
-        AskedReaders(engine),
+        AskedReaders(engine, runtime),
         lambda: oci_file.Document((), (native(),)),
     )
+
+
+RELEASES: Final = {"trixie": ("1.7.24", "1.1.15"), "sid": ("2.1.9", "1.3.6")}
+
+
+@pytest.mark.parametrize(
+    "suite", [pytest.param(one, marks=unless_asked_for(one)) for one in RELEASES]
+)
+def test_containers_of_another_release(
+    suite: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod and a container of ctr get what ``oci:FILE`` makes of the file for these releases."""
+    with release_machine(suite, "containerd", "runc") as other:
+        monkeypatch.setattr(tempfile, "tempdir", str(other.folder))  # its daemon sees no other
+        pause = containerd_daemon.pause_root(tmp_path, require("gcc", "gcc libc6-dev"))
+        daemon = containerd_daemon.started(other.words, other.folder, "/run/own", pause)
+        daemon.add_image("syscall-conformance.test/one:1", root, "/program")
+        path = other.folder / "profile.json"
+        path.write_text(json.dumps(DOCKERS))
+        engine, runtime = RELEASES[suite]
+        read = reading(
+            path,
+            release("engine", Engine.CONTAINERD, engine),
+            release("runtime", Runtime.RUNC, runtime),
+        )
+        there = other.folder / "root"
+        shutil.copytree(root, there)
+        ways = {
+            "cri": ("syscall-conformance.test/one:1", ()),
+            "containerd": (str(there), other.words("ctr")),
+        }
+        for kind, (subject, command) in ways.items():
+            start = Start(path, command=command, endpoint=daemon.endpoint)
+            found = target.load(start.wanted(kind, subject))
+            assert not compare(found.programs, read.programs, big_endian=False).differing
+            assert found.origin is not None
+            assert found.origin.version.startswith(engine)
+        bare = Start(
+            None, ("--pod-seccomp=RuntimeDefault", "--bare", "--pause"), (), daemon.endpoint
+        )
+        assert [size > 0 for size in sizes(target.load(bare.wanted("cri", ways["cri"][0])))] == [
+            False,
+            True,
+        ]
+        assert daemon.left() == {}
+        daemon.end()
 
 
 def refusal(wanted: Wanted) -> str:
