@@ -25,7 +25,8 @@ _VARIABLE: Final = "CONTAINERD_ADDRESS"
 _USUAL: Final = "/run/containerd/containerd.sock"
 """Where ctr looks for the daemon, unless it is told otherwise."""
 
-_GONE: Final = ": not found"
+_GONE: Final = "not found"
+"""How every release of ctr ends what it says of a container or a task that is not there."""
 _NONE: Final = "no seccomp profile"
 
 
@@ -177,10 +178,15 @@ class ContainerdContainer:
         """Removes the container, whether it runs, is only made, or never was."""
         try:
             if self._asked:
-                self._unless_gone("tasks", "delete", "--force", self._holder.name)
-                self._unless_gone("containers", "delete", self._holder.name)
+                self._remove()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _remove(self) -> None:
+        try:
+            self._unless_gone("tasks", "delete", "--force", self._holder.name)
+        finally:
+            self._unless_gone("containers", "delete", self._holder.name)
 
     def _unless_gone(self, *words: str) -> None:
         try:

@@ -203,6 +203,11 @@ def test_containers_of_another_release(
             False,
             True,
         ]
+        nonsense = other.folder / "nonsense.json"
+        nonsense.write_text('{"defaultAction": "SCMP_ACT_NONSENSE"}')
+        for kind, (subject, command) in ways.items():
+            start = Start(nonsense, command=command, endpoint=daemon.endpoint)
+            assert "it refuses the seccomp profile" in refusal(start.wanted(kind, subject))
         assert daemon.left() == {}
         daemon.end()
 
