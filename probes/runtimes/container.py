@@ -25,8 +25,8 @@ from probes.runtimes.bundles import BundleContainer
 from probes.runtimes.containerd import ContainerdContainer
 from probes.runtimes.images import ImageContainer
 from probes.runtimes.known import OF_IMAGES
-from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Wanted
 from probes.runtimes.started_pod import StartedPod
+from probes.runtimes.wanted import Beside, GivenProfile, Holder, InForce, Job, Wanted
 from probes.text import OWN_WORDS, shown
 
 START_SECONDS: Final = 30.0
