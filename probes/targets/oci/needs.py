@@ -9,13 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from probes.action import Action, FilterReturn
+from probes.arch import Arch
 from probes.targets.oci.reader import Release, Runtime, Version, spelled, version_of
-from probes.targets.stack import FilterStack
 
 _FILE: Final = Path(__file__).with_name("runtime-calls.toml")
+
+
+class Predictable(Protocol):
+    """Filters of which it can be told what they return, such as a ``FilterStack``."""
+
+    @property
+    def native(self) -> Arch:
+        """The native ABI of their machine."""
+
+    def predict(self, where: Arch, number: int) -> FilterReturn | None:
+        """What they return for a number whatever the arguments; None if that is unsure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ class Lacking:
         return bool(self.surely or self.usually)
 
 
-def lacking(stack: FilterStack, release: Release, *, no_new_privs: bool) -> Lacking | None:
+def lacking(stack: Predictable, release: Release, *, no_new_privs: bool) -> Lacking | None:
     """The calls that a runtime needs and filters refuse; None where nothing is known of it.
 
     A call that is refused for some arguments only is not counted.
@@ -147,7 +158,7 @@ def _ways(returns: FilterReturn) -> Sequence[str]:
     return ("kill",) if returns.action in kills else ()
 
 
-def sentences(stack: FilterStack, release: Release) -> Iterator[str]:
+def sentences(stack: Predictable, release: Release) -> Iterator[str]:
     """What is to be told of a profile under a runtime.
 
     Args:
