@@ -24,6 +24,7 @@ from probes.survey import judged, question, seen_processes, taken
 from probes.survey.question import SurveyQuestion
 from probes.survey.seen_processes import Listing
 from probes.targets import builtin
+from probes.tests.support import pods
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.machine import Machine, bundle, need, private_machine, static_root
 from probes.tests.support.oracles import require
@@ -73,11 +74,13 @@ class Full:
 
     Attributes:
         machine: the machine.
-        bundle: that of a container by runc.
+        root: the root file system of the containers.
+        conforming: the profile of those that hold.
     """
 
     machine: Machine
-    bundle: Path
+    root: Path
+    conforming: Path
 
     def listing(self) -> Listing:
         """What runs on it, of all that /proc shows here."""
@@ -155,7 +158,7 @@ def full() -> Iterator[Full]:
         lines += [_service(machine, "good", f"{sys.executable} {under} {raw} {root}/program &")]
         lines += [_service(machine, name, f"{root}/program & {root}/program &") for name in "ab"]
         machine.run("bash", "-ec", "\n".join(lines), seconds=100)
-        done = Full(machine, made)
+        done = Full(machine, root, conforming)
         wait_for(lambda: _count(done) == PROGRAMS, "not all containers are there", 30)
         try:
             yield done
@@ -272,6 +275,30 @@ def test_services_that_are_required(full: Full) -> None:
     assert excluded == ["b.service"]
     failed = [cell.key.syscall for cell in found.cells if cell.outcome is Outcome.FAILED]
     assert failed == ["service:a.service"]
+
+
+def test_every_container_of_a_pod(full: Full) -> None:
+    """By CRI's own messages: the pause container and two more, one of which has no field."""
+    need("cri")
+    machine = full.machine
+    image, right = machine.subject("cri", full.root), pods.localhost(full.conforming)
+    socket = machine.containerd.socket
+    with pods.of(socket, machine.folder, f"/{machine.name}", image) as made:
+        pod = made.pod("cart", right)
+        made.container(pod, "web", ["/program"], right)
+        made.container(pod, "debugger", ["/program"], None)
+        found = full.take(SurveyQuestion(include=("containerd:tests/*",)))
+        survey = found.survey(lambda cells: cells)
+    told = {one.name: one for one in survey.workloads if one.required}
+    assert {name: one.state for name, one in told.items()} == {
+        "tests/cart/pause": WorkloadState.HOLDS,
+        "tests/cart/web": WorkloadState.HOLDS,
+        "tests/cart/debugger": WorkloadState.NONE,
+    }
+    assert {one.engine for one in told.values()} == {"containerd"}
+    assert {one.pod for one in told.values()} == {"cart"}
+    assert told["tests/cart/web"].image == image
+    assert {one.id for one in told.values()} == {pod.id, *pod.containers.values()}
 
 
 def test_a_part_of_the_machine(full: Full) -> None:
