@@ -6,10 +6,8 @@ runtime says to have given it.
 """
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from probes.cri import running, selection
@@ -171,10 +169,7 @@ def _compiled(given: object, reader: Reader, kernel: tuple[int, int]) -> _Confin
         BadInputError: it cannot be compiled here.
         UnconfinedError: it is none.
     """
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump(given, file)
-        file.flush()
-        source = replace(oci_profile.load(Path(file.name)), path="its profile")
+    source = oci_profile.parsed(json.dumps(given).encode(), "its profile")
     profile = oci_profile.decode(source, reader.dialect)
     resolved = compiler.resolve(profile, native(), frozenset(), kernel, reader)
     made = compiler.compile(resolved)
