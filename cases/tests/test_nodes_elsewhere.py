@@ -301,10 +301,11 @@ def check_refusal(guests: Serving, folder: Path) -> None:
     ("words", "sentence"),
     [
         (["mips64el"], "guest mips64el: its kernel has no network card"),
+        (["loongarch64"], "guest loongarch64: its kernel has no network card"),
         (["s390x", "--pytest=-k acct"], "--pytest: with --serve give these words to the pytest"),
         ([os.uname().machine], "this machine is of that kind and needs no guest"),
     ],
-    ids=["network", "pytest", "native"],
+    ids=["network", "bus", "pytest", "native"],
 )
 def test_what_cannot_be_served_gets_one_sentence(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
