@@ -23,10 +23,17 @@ _END: Final = "\n  }\n ]\n}\n"
 _NO_CELLS: Final = f'\n "{CELLS}": []\n}}\n'
 
 
+_MOST: Final = 1.25
+"""How much one half of the memory may hold, in lengths of the longest record.
+
+Less saves memory, and more time: with every change of the halves all cells are moved.
+"""
+
+
 class KnownCells:
     """The cells of the records that were read last, by their text.
 
-    What is kept is about as long as the longest record: cells that were not met again for that
+    What is kept is a little longer than the longest record: cells that were not met again for that
     long are forgotten.
     """
 
@@ -67,7 +74,7 @@ class KnownCells:
             BadInputError: one of them is no cell.
         """
         self._longest = max(self._longest, len(text))
-        if self._length > self._longest:
+        if self._length > _MOST * self._longest:
             self._recent, self._older, self._length = {}, self._recent, 0
         recent = self._recent
         return tuple(
