@@ -20,7 +20,7 @@ from typing import Final
 
 from probes.errors import InstrumentError
 from probes.releases import machine as machines
-from probes.releases import prober
+from probes.releases import pods, prober
 from probes.releases.machine import Machine
 from probes.releases.roots import Root
 
@@ -30,6 +30,7 @@ _POLL_SECONDS: Final = 0.2
 IMAGE: Final = "prober:1"
 """The image of the program, where a runtime wants one."""
 
+_PAUSE: Final = "prober:pause"
 _ROOT_FOLDER: Final = "root"
 _PROGRAM: Final = f"/{prober.NAME}"
 _UNITS: Final = "units"
@@ -138,7 +139,26 @@ class Bench:
     def has_containerd(self) -> None:
         """Starts containerd."""
         if self._first_time("containerd"):
-            self._await(self.machine.daemon("containerd"), "ctr", "version")
+            path = self.machine.folder / "containerd.toml"
+            path.write_text(pods.CONFIGURATION, encoding="utf-8")
+            self._await(self.machine.daemon("containerd", "--config", str(path)), "ctr", "version")
+
+    def has_pods(self) -> Path:
+        """Gives containerd the images of pods; its socket, as this machine sees it."""
+        self.has_docker()
+        self.has_containerd()
+        if self._first_time("pods"):
+            pause = f"ENTRYPOINT {json.dumps([_PROGRAM, prober.HOLD, 'pause'])}"
+            self.machine.run("docker", "import", "--change", pause, str(self.image()), _PAUSE)
+            saved = str(self.machine.folder / "pods.tar")
+            self.machine.run("docker", "save", "--output", saved, IMAGE, _PAUSE)
+            self.machine.run("ctr", "--namespace", pods.NAMESPACE, "images", "import", saved)
+        return Path(f"/proc/{self.machine.pid}/root/run/containerd/containerd.sock")
+
+    def in_pod(self, profile: Path | None, asked: Sequence[str]) -> pods.ProgramInPod:
+        """The program, for a pod of its own."""
+        folder = self.machine.folder / "pods"
+        return pods.ProgramInPod(self.name(), folder, profile, (_PROGRAM, *asked))
 
     def _first_time(self, what: str) -> bool:
         is_first = what not in self._made
@@ -244,7 +264,8 @@ class Starter:
         packages: those whose versions matter, the runtime's own first.
         form: the form in which it takes profiles, as ``export`` calls it; "" if it takes none.
         command: how people start it, with its own profile.
-        words: the command by which it runs the program with a profile and these arguments.
+        words: the command by which it runs the program with a profile and these arguments; None
+            for a pod, which no command starts.
         kind: the machine on which it starts.
         target: how ``--target`` names the runtime; "" where only its processes can be named.
     """
@@ -253,7 +274,7 @@ class Starter:
     packages: tuple[str, ...]
     form: str
     command: str
-    words: _Start
+    words: _Start | None
     kind: Kind = Kind.RUNTIMES
     target: str = ""
 
@@ -263,7 +284,26 @@ class Starter:
         Raises:
             InstrumentError: it refuses, or takes too long.
         """
+        if self.words is None:
+            return pods.said(bench.has_pods(), bench.in_pod(profile, asked))
         return bench.machine.run(*self.words(bench, profile, asked))
+
+    def hold(self, bench: Bench, profile: Path | None, name: str) -> None:
+        """Has it start the program, which holds still to the end of the machine.
+
+        Args:
+            bench: where it starts.
+            profile: the profile; None for the runtime's own.
+            name: by which the process is found.
+
+        Raises:
+            SuiteError: it refuses.
+        """
+        asked = (prober.HOLD, name)
+        if self.words is None:
+            pods.left(bench.has_pods(), bench.in_pod(profile, asked))
+        else:
+            bench.machine.daemon(*self.words(bench, profile, asked))
 
     def subject(self, bench: Bench) -> str:
         """What stands behind the colon of ``--target``."""
@@ -271,7 +311,8 @@ class Starter:
             return str(bench.bundle(None))
         if self.target == "bwrap":
             return str(bench.root)
-        self.words(bench, None, ())  # by which the runtime has the image
+        if self.words is not None:
+            self.words(bench, None, ())  # by which the runtime has the image
         return IMAGE
 
 
@@ -285,6 +326,7 @@ STARTERS: Final = (
         target="podman",
     ),
     Starter(*("containerd", ("containerd", "runc"), "", "ctr run --seccomp"), _by_ctr("--seccomp")),
+    Starter("CRI", ("containerd", "runc"), "oci", "a pod with RuntimeDefault", None),
     Starter("nspawn", ("systemd-container",), "", "systemd-nspawn", _by_nspawn, Kind.UNIFIED),
     Starter(
         *("@system-service", _UNIT, "", "SystemCallFilter=@system-service ptrace"),

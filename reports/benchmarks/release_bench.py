@@ -13,6 +13,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -189,8 +190,8 @@ def _judged(
     """The exit status and the cells of the suite's run."""
     if starter.target:
         return _judged_inside(starter, case, bench, file)
-    name = f"held-{bench.name()}"
-    bench.machine.daemon(*starter.words(bench, file, (prober.HOLD, name)))
+    name = f"held-{secrets.token_hex(8)}"  # like no other process' of this machine
+    starter.hold(bench, file, name)
     target = f"--target=pid:{_held(name)}"
     out = bench.machine.folder / name
     words = (sys.executable, str(_LAUNCHER), *_words(case, out), target)
