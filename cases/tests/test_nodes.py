@@ -464,7 +464,7 @@ def test_order_survives_the_way(tmp_path: Path) -> None:
     assert again == made
     root = tmp_path / "there"
     there = again.lay_out(root)
-    first, second = there.target.files
+    first, second = there.target.files()
     assert (Path(first).read_bytes(), Path(second).read_bytes()) == (b"1", b"2")
     assert there.start.seccomp is not None
     assert there.start.seccomp.read_bytes() == b"1"
@@ -481,6 +481,23 @@ def test_order_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made = given(values.read(POLICY, profile="kill", target="oci:../up.json"))
     there = made.lay_out(tmp_path / "there")
     assert str(there.target) == f"oci:{tmp_path}/there{tmp_path}/up.json"
+
+
+@pytest.mark.parametrize("words", ["a,b.json", "a,../here/b.json"])
+def test_order_has_one_file_with_a_comma_or_two(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the order arrives there is neither, and what is there has no say."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for one in ("a,b.json", "a", "b.json"):
+        Path(one).write_text(one)
+    made = given(values.read(POLICY, profile="kill", target=f"oci:{words}"))
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "there"
+    there = made.lay_out(root).target
+    read = [Path(one).read_text() for one in there.files()]
+    assert read == (["a,b.json"] if words == "a,b.json" else ["a", "b.json"])
 
 
 def test_order_has_no_endless_file() -> None:

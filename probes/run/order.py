@@ -6,6 +6,7 @@ all of them judge the same.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,10 @@ class Order:
                 f"{error.filename}: the files of the order cannot be written there"
                 f" ({error.strerror}): make room"
             ) from error
-        return _with_files(self.options, lambda path: str(_place(root, path)))
+        # Which of its words are files is known where they were read, and nowhere else.
+        return _with_files(
+            self.options, lambda path: str(_place(root, path)), self.files.__contains__
+        )
 
     def as_named(self, text: str, root: Path) -> str:
         """A sentence about the files below the folder, with the names that they have elsewhere."""
@@ -135,10 +139,10 @@ def give(options: RunOptions, granted: Granted, *, anonymous: bool) -> Order:
     Raises:
         BadInputError: a file cannot be read.
     """
-    options = _with_files(options, _inside)
+    options = _with_files(options, _inside, os.path.exists)
     documented = str(options.policy)
     shipped = {documented: _read("policy", documented, "a policy")}
-    for path in options.target.files:
+    for path in options.target.files():
         shipped[path] = _read("target", path, "a file of the target")
     if options.start.seccomp is not None:
         path = str(options.start.seccomp)
@@ -146,11 +150,19 @@ def give(options: RunOptions, granted: Granted, *, anonymous: bool) -> Order:
     return Order(options, granted, anonymous, shipped, suite_digest())
 
 
-def _with_files(options: RunOptions, place: Callable[[str], str]) -> RunOptions:
-    """The options with every file that they name at another place."""
+def _with_files(
+    options: RunOptions, place: Callable[[str], str], is_there: Callable[[str], bool]
+) -> RunOptions:
+    """The options with every file that they name at another place.
+
+    Args:
+        options: the options.
+        place: the other place of a file.
+        is_there: says of a name whether there is such a file at its first place.
+    """
     target, start = options.target, options.start
-    if target.files:
-        target = target.with_files(map(place, target.files))
+    if names := target.files(is_there):
+        target = target.with_files(map(place, names))
     if start.seccomp is not None:
         start = replace(start, seccomp=Path(place(str(start.seccomp))))
     policy = Path(place(str(options.policy)))

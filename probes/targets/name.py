@@ -13,9 +13,12 @@
 | ``containerd:IMAGE`` | those of a container of an image or a root file system, by ctr |
 | ``cri:IMAGE`` | those of a container of an image in a pod, or of a pod that runs already |
 | ``ambient`` | what confines this very process; only a run can judge it |
+
+A list of files that is the name of a file as it stands, commas and all, is that one file.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -81,11 +84,14 @@ class TargetName:
         """Whether a container is started to have its filters."""
         return self.kind in RUNTIMES
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files that it is; none where it is something else, on whatever machine."""
+    def files(self, is_there: Callable[[str], bool] = os.path.exists) -> tuple[str, ...]:
+        """The files that it is; none where it is something else, on whatever machine.
+
+        Args:
+            is_there: says of a name whether there is such a file.
+        """
         if self.kind in _OF_FILES:
-            return tuple(self.argument.split(","))
+            return listed(self.argument, is_there)
         return (self.argument,) if self.kind == POLICY else ()
 
     def with_files(self, names: Iterable[str]) -> "TargetName":
@@ -95,6 +101,16 @@ class TargetName:
             names: a place for each of ``files``.
         """
         return replace(self, argument=",".join(names))
+
+
+def listed(names: str, is_there: Callable[[str], bool] = os.path.exists) -> tuple[str, ...]:
+    """Takes a list of files apart, with commas between them.
+
+    Args:
+        names: the list. Where a file has all of it for its name, it is that file alone.
+        is_there: says of a name whether there is such a file.
+    """
+    return (names,) if "," in names and is_there(names) else tuple(names.split(","))
 
 
 def read(word: str) -> TargetName:

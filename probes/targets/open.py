@@ -14,7 +14,7 @@ from probes.finding import Finding
 from probes.runtimes.known import RUNTIMES
 from probes.runtimes.wanted import Start
 from probes.targets import bpf_file, builtin
-from probes.targets.name import BPF, BUILTIN, CRI, OCI, PID, POLICY, UNIT, TargetName
+from probes.targets.name import BPF, BUILTIN, CRI, OCI, PID, POLICY, UNIT, TargetName, listed
 from probes.targets.oci.reader import AskedReaders
 from probes.targets.stack import FilterStack
 from probes.text import shown
@@ -69,12 +69,17 @@ def _policy(rest: str, where: Surroundings) -> FilterStack:
     return _builtin(Path(rest), where)
 
 
-def _bpf(rest: str, where: Surroundings) -> FilterStack:
-    names = rest.split(",")
+def _listed(kind: str, rest: str) -> tuple[str, ...]:
+    names = listed(rest)
     if not all(names):
         raise BadInputError(
-            f"bpf:{shown(rest)}: a file name between the commas is empty: fill it in"
+            f"{kind}:{shown(rest)}: a file name between the commas is empty: fill it in"
         )
+    return names
+
+
+def _bpf(rest: str, where: Surroundings) -> FilterStack:
+    names = _listed(BPF, rest)
     paths = [Path(name) for name in names]
     loaded = bpf_file.load(paths, big_endian=where.native.big_endian)
     findings = tuple(
@@ -105,13 +110,8 @@ def _oci(rest: str, where: Surroundings) -> FilterStack:
             where.everything,
         )
 
-    names = rest.split(",")
-    if not all(names):
-        raise BadInputError(
-            f"oci:{shown(rest)}: a file name between the commas is empty: fill it in"
-        )
     return oci_file.load(
-        [Path(name) for name in names],
+        [Path(name) for name in _listed(OCI, rest)],
         oci_file.ProfiledContainer(where.native, where.capabilities, where.kernel),
         where.asked,
         document,

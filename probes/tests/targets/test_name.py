@@ -1,5 +1,7 @@
 """The names of targets: taken apart once, and put together again as they were."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -59,7 +61,7 @@ def test_every_kind_can_be_opened() -> None:
     ("word", "files"),
     [
         ("bpf:a,b", ("a", "b")),
-        ("oci:a,b", ("a,b",)),
+        ("oci:a,b", ("a", "b")),
         ("policy:a", ("a",)),
         ("pid:1", ()),
         ("docker:a", ()),
@@ -70,8 +72,24 @@ def test_every_kind_can_be_opened() -> None:
 def test_the_files_of_a_target_can_be_elsewhere(word: str, files: tuple[str, ...]) -> None:
     found = name.read(word)
 
-    assert found.files == files
+    assert found.files() == files
     if files:
         there = found.with_files(f"/there/{one}" for one in files)
-        assert there.files == tuple(f"/there/{one}" for one in files)
+        assert there.files() == tuple(f"/there/{one}" for one in files)
         assert there.kind == found.kind
+
+
+@pytest.mark.parametrize("kind", ["bpf", "oci"])
+def test_a_comma_may_be_a_part_of_a_files_name(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a list only the whole is tried, and before its parts."""
+    monkeypatch.chdir(tmp_path)
+    for one in ("a", "b", "c,d"):
+        Path(one).touch()
+    assert name.read(f"{kind}:a,b").files() == ("a", "b")
+    assert name.read(f"{kind}:c,d").files() == ("c,d",)
+    assert name.read(f"{kind}:a,c,d").files() == ("a", "c", "d")
+    Path("a,b").touch()
+    assert name.read(f"{kind}:a,b").files() == ("a,b",)
+    assert name.read(f"{kind}:a,b").files({"a", "b"}.__contains__) == ("a", "b")

@@ -63,6 +63,17 @@ def test_raw_programs_in_order(tmp_path: Path) -> None:
         open_target(f"bpf:{names[0]}", foreign)
 
 
+def test_a_file_with_a_comma_in_its_name(tmp_path: Path) -> None:
+    program = (statement(bpf.RET_K, EPERM),)
+    (tmp_path / "a,b.bpf").write_bytes(bpf.to_bytes(program))
+    opened = open_target(f"bpf:{tmp_path}/a,b.bpf", WHERE)
+    assert opened.programs == (program,)
+    (tmp_path / "a,b.json").write_text('{"defaultAction": "SCMP_ACT_KILL"}')
+    assert str(tmp_path / "a,b.json") in open_target(f"oci:{tmp_path}/a,b.json", WHERE).description
+    with pytest.raises(BadInputError, match=r"/a: "):
+        open_target(f"oci:{tmp_path}/a,c.json", WHERE)
+
+
 def test_a_profile_with_its_findings(tmp_path: Path) -> None:
     rule = {"names": ["acct", "nonsense"], "action": "SCMP_ACT_ERRNO"}
     profile = {"defaultAction": "SCMP_ACT_KILL", "syscalls": [rule]}
