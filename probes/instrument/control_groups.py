@@ -82,12 +82,26 @@ def _threads(process: Path) -> list[Path]:
 
 def _read(path: Path) -> tuple[ControlGroup, ...]:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        raw = path.read_bytes()
     except OSError:  # the process has ended, or /proc hides it
         return ()
-    return tuple(_group(line) for line in text.splitlines() if line.count(":") >= 2)  # noqa: PLR2004 - id:controllers:path
+    return parse(raw.decode(errors="surrogateescape"))
+
+
+def parse(text: str) -> tuple[ControlGroup, ...]:
+    """The groups of a process, from its file ``/proc/PID/cgroup``.
+
+    Args:
+        text: the content of the file, as it is: whoever names a group may use every character but
+            a newline, so what Python takes for ends of lines besides are no ends.
+    """
+    return tuple(_group(line) for line in text.split("\n") if line.count(":") >= 2)  # noqa: PLR2004 - id:controllers:path
+
+
+_REMOVED: Final = " (deleted)"
+"""How the kernel marks a group that was removed while a zombie was in it, in version 2 only."""
 
 
 def _group(line: str) -> ControlGroup:
     _, hierarchy, path = line.split(":", 2)
-    return ControlGroup(hierarchy, path)
+    return ControlGroup(hierarchy, path.removesuffix(_REMOVED) if hierarchy == UNIFIED else path)

@@ -5,10 +5,12 @@ Every engine names the groups of its containers in its own way, and otherwise un
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from probes.instrument import control_groups
+from probes.instrument.control_groups import SYSTEMD, UNIFIED
 from probes.workload import OwnerKind
 
 
@@ -84,24 +86,19 @@ def path_of(text: str) -> str:
     Args:
         text: the content of the file.
     """
-    paths = dict(_hierarchies(text))
+    paths = {
+        controller: group.path
+        for group in control_groups.parse(text)
+        for controller in group.hierarchy.split(",")
+    }
     found = [paths[name] for name in _BY_PREFERENCE if name in paths]
     found += [path for name, path in paths.items() if name not in _BY_PREFERENCE]
     ranked = sorted(found, key=lambda path: _RANKS.index(place_of(path).kind))
     return ranked[0] if ranked else "/"
 
 
-_BY_PREFERENCE: Final = ("name=systemd", "", "pids", "memory")
+_BY_PREFERENCE: Final = (SYSTEMD, UNIFIED, "pids", "memory")
 _RANKS: Final = (OwnerKind.CONTAINER, OwnerKind.SERVICE, OwnerKind.OTHER)
-
-
-def _hierarchies(text: str) -> Iterator[tuple[str, str]]:
-    """The paths by controller; that of version 2 has none."""
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.removesuffix(" (deleted)").partition(":")
-        for controller in controllers.split(","):
-            yield controller, path
 
 
 def place_of(path: str) -> Owner:

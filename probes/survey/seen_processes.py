@@ -167,7 +167,8 @@ def _arguments(path: Path) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     with suppress(OSError):
-        return path.read_text(encoding="utf-8", errors="replace")
+        # As it is: text would take a carriage return in a name for the end of a line.
+        return path.read_bytes().decode(errors="replace")
     return ""
 
 

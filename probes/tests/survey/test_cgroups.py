@@ -142,6 +142,10 @@ HIERARCHIES = {
     ),
     "hybrid, and a service": ("1:name=systemd:/system.slice/a.service\n0::/\n", "a.service"),
     "taken away": (f"0::/system.slice/docker-{ONE}.scope (deleted)\n", ONE),
+    "taken away, and version 1 says nothing of that": (
+        f"2:pids:/docker/{ONE}\n0::/docker/{TWO} (deleted)\n",
+        TWO,
+    ),
     "a colon in a name": ("0::/system.slice/a:b.service\n", "a:b.service"),
 }
 
@@ -152,6 +156,11 @@ def test_every_version_of_control_groups(kind: str) -> None:
     assert cgroups.place_of(cgroups.path_of(text)).id == identity
 
 
+def test_a_name_forges_no_line() -> None:
+    path = "/user.slice/\r0::/system.slice/a.service"
+    assert cgroups.path_of(f"0::{path}\n") == path
+
+
 def test_a_process_of_which_nothing_is_known() -> None:
     assert cgroups.path_of("") == "/"
-    assert cgroups.path_of("nonsense") == ""
+    assert cgroups.path_of("nonsense") == "/"
