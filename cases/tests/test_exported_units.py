@@ -3,8 +3,8 @@
 The service's own section is stricter in other ways, which a drop-in has to take the place of.
 """
 
+import errno
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from probes import arch as abis
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import canary
+from probes.arch import X32_SYSCALL_BIT, canary
 from probes.audit.source import NETLINK
 from probes.audit.trail import Sentinel, open_trail
 from probes.cell import Cell, Outcome
@@ -23,7 +23,7 @@ from probes.judging import claims, plan
 from probes.judging.examiner import Examiner
 from probes.targets import StackTarget
 from probes.targets.stack import FilterStack
-from probes.tests.support import programs
+from probes.tests.support import answers
 from probes.tests.support.emitter import sharing_records, wait_for
 from probes.tests.support.releases import root_of
 from probes.tests.support.systemd_machine import HERE, SystemdMachine, systemd_machine
@@ -40,8 +40,13 @@ SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
 X86 = abis.offered_by("x86_64")
 ALLOW = FilterReturn(Action.ALLOW)
 ENOSYS = FilterReturn(Action.ERRNO, 38)
-SIGSYS = "signal 31"
 NO_CALL = 5000
+FURTHER = {
+    answers.word(abi, number): (abi.name, name)
+    for abi in X86
+    for name, number in (("getpid", abi.numbers["getpid"]), (str(NO_CALL), NO_CALL))
+}
+"""Calls that no drop-in refuses, by the words that the C program has for them."""
 DROPPED = "get_mempolicy"
 """The call whose rule a wrong drop-in lacks; with zeros it succeeds for anybody."""
 
@@ -58,7 +63,7 @@ def manager(request: pytest.FixtureRequest) -> Iterator[SystemdMachine]:
     packages = ("systemd", "libseccomp2", "python3")
     root = None if request.param == HERE else root_of(request.param, *packages)
     with systemd_machine(root) as made:
-        shutil.copy(programs.compiled("unit"), made.machine.folder)
+        answers.program(made.machine.folder, list(FURTHER))
         yield made
 
 
@@ -80,33 +85,22 @@ def without_a_rule(profile: Profile) -> str:
 
 def started(manager: SystemdMachine, name: str, profile: Profile, drop_in: str) -> Path:
     """Starts a service with a drop-in, whose command is the C program; the file of its answers."""
-    answers = manager.machine.folder / f"{name}.answers"
-    words = " ".join(
-        f"{abi.name}:{number}"
-        for abi in X86
-        for number in [*map(abi.number, sorted(SHIPPED.names)), abi.number("getpid"), NO_CALL]
-        if number is not None
-    )
+    log = manager.machine.folder / f"{name}.answers"
     own = ["SystemCallArchitectures=native"]
     if profile is not Profile.LOG:
         own += ("SystemCallFilter=@system-service", "SystemCallErrorNumber=EXDEV")
     if drop_in:
         manager.add(f"{name}.service.d/conformance.conf", drop_in)
-    # The answers go where root may write, before a child gives its capabilities up.
-    command = f"{manager.machine.folder}/unit {answers} {words}"
-    manager.service(f"{name}.service", command, *(own if drop_in else []))
-    wait_for(answers.exists, f"{name} gives no answers", 60)
-    return answers
+    command, output = f"{manager.machine.folder}/{answers.NAME}", f"StandardOutput=file:{log}"
+    manager.service(f"{name}.service", command, output, *(own if drop_in else []))
+    wait_for(lambda: answers.has_ended(log), f"{name} gives no answers", answers.SECONDS)
+    return log
 
 
-def read(answers: Path) -> Mapping[Key, str]:
+def read(log: Path) -> Mapping[Key, str]:
     """What the C program got, by ABI and name of the call."""
-    found = {}
-    for line in answers.read_text().splitlines():
-        what, answer = line.split(" ", 1)
-        abi, number = what.split(":")
-        found[abi, abis.get(abi).name_of(int(number)) or number] = answer
-    return found
+    names = {word: (abi.name, name) for word, (abi, name) in answers.calls().items()}
+    return {(names | FURTHER)[word]: got for word, got in answers.read_answers(log).items()}
 
 
 def loaded(manager: SystemdMachine, name: str) -> FilterStack:
@@ -147,10 +141,8 @@ def test_an_exported_unit_holds(
     profile: Profile, manager: SystemdMachine, unconfined: Mapping[Key, str]
 ) -> None:
     name = f"exported-{profile}"
-    answers = read(started(manager, name, profile, exported(profile)))
-    assert refused(answers, unconfined, profile) == (
-        set() if profile is Profile.LOG else DOCUMENTED
-    )
+    seen = read(started(manager, name, profile, exported(profile)))
+    assert refused(seen, unconfined, profile) == (set() if profile is Profile.LOG else DOCUMENTED)
     found = loaded(manager, name)
     assert failing(judged(found, profile)) == set()
     check_the_rest(found, profile)
@@ -163,39 +155,32 @@ def test_one_rule_less_is_one_call_that_fails(
     """The mutant: the C program and the judge find this call on every ABI, and no other."""
     name = f"dropped-{profile}"
     dropped = {(abi.name, DROPPED) for abi in X86}
-    answers = read(started(manager, name, profile, without_a_rule(profile)))
+    seen = read(started(manager, name, profile, without_a_rule(profile)))
     if profile is not Profile.LOG:
-        assert refused(answers, unconfined, profile) == DOCUMENTED - dropped
+        assert refused(seen, unconfined, profile) == DOCUMENTED - dropped
     assert failing(judged(loaded(manager, name), profile)) == dropped
 
 
-def refused(
-    answers: Mapping[Key, str], unconfined: Mapping[Key, str], profile: Profile
-) -> set[Key]:
+def refused(seen: Mapping[Key, str], unconfined: Mapping[Key, str], profile: Profile) -> set[Key]:
     """The calls that got another answer than without a filter; it is the profile's, or ENOSYS.
 
     What the kernel answers without a filter may be the profile's answer, too: the program has no
     capabilities. So of two equal answers the profile decides.
     """
-    assert answers.keys() == unconfined.keys()
-    expected = {Profile.KILL: SIGSYS, Profile.ERRNO: "returned -1"}.get(profile, "")
+    assert seen.keys() == unconfined.keys()
+    assert seen.keys() == DOCUMENTED | set(FURTHER.values())
+    expected = {Profile.KILL: "process", Profile.ERRNO: str(errno.EPERM)}.get(profile, "")
     found = set()
-    for key, answer in answers.items():
-        if key[1] in {"getpid", str(NO_CALL)}:
+    for key, answer in seen.items():
+        if key not in DOCUMENTED:
             # Both are handed on, or get what the kernel says to a number of no call.
-            assert answer.startswith("returned")
-            assert (key[1] == "getpid") == (int(answer.split()[1]) > 0) or key[0] == "x32"
+            works = key[1] == "getpid" and (key[0] != "x32" or unconfined[key] == "0")
+            assert answer == ("0" if works else str(errno.ENOSYS)), key
         elif answer == expected:
             found.add(key)
         else:
-            assert outcome(answer) == outcome(unconfined[key]), key
+            assert answer == unconfined[key], key
     return found
-
-
-def outcome(answer: str) -> str:
-    """An answer, where numbers of what was made differ from process to process."""
-    value = answer.removeprefix("returned ")
-    return answer if value.startswith(("-", "signal")) else "a result"
 
 
 def check_the_rest(found: FilterStack, profile: Profile) -> None:
@@ -206,12 +191,12 @@ def check_the_rest(found: FilterStack, profile: Profile) -> None:
     other = FilterReturn(Action.LOG) if profile is Profile.LOG else ENOSYS
     for abi in X86:
         rest = {name: number for name, number in abi.numbers.items() if name not in SHIPPED.names}
-        answers = {name: found.predict(abi, number) for name, number in rest.items()}
-        strange = {name for name, answer in answers.items() if answer != ALLOW}
-        assert {answers[name] for name in strange} <= {other}
+        predicted = {name: found.predict(abi, number) for name, number in rest.items()}
+        strange = {name for name, answer in predicted.items() if answer != ALLOW}
+        assert {predicted[name] for name in strange} <= {other}
         assert len(strange) < 25, strange
         assert {"getpid", "openat", "clone3", "execve"}.isdisjoint(strange)
-        number = NO_CALL | (0x40000000 if abi.name == "x32" else 0)
+        number = NO_CALL | (X32_SYSCALL_BIT if abi.name == "x32" else 0)
         assert found.predict(abi, number) == other
 
 
@@ -221,8 +206,8 @@ def test_what_arch_leaves_out_is_killed_whatever_the_profile(manager: SystemdMac
     manager.add("alone.service.d/conformance.conf", text)
     manager.service("alone.service", "/usr/bin/sleep 1000")
     found = loaded(manager, "alone")
-    answers = {
+    predicted = {
         abi.name: found.predict(abi, abi.number(name) or 0) for abi in X86 for name in ("getpid",)
     }
-    assert answers.pop("x86_64") == ALLOW
-    assert set(answers.values()) == {FilterReturn(Action.KILL_THREAD)}
+    assert predicted.pop("x86_64") == ALLOW
+    assert set(predicted.values()) == {FilterReturn(Action.KILL_THREAD)}

@@ -16,7 +16,7 @@ from typing import Final
 
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
-from probes.arch import ARCHES, Arch
+from probes.arch import ARCHES, X32_SYSCALL_BIT, Arch
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.targets.name import read
@@ -30,7 +30,6 @@ NAME: Final = "answers"
 SECONDS: Final = 60.0
 """How long a sandbox may take to start and to end; a second or two is usual."""
 
-_X32_BIT: Final = 0x40000000
 _END: Final = "end"
 _ENDED: Final = {
     Action.KILL_PROCESS: "process",
@@ -47,21 +46,33 @@ def calls() -> Calls:
     """Each documented call of each ABI, by the word that the program has for it."""
     names = sorted(policy.load(DEFAULT_POLICY, arch.all_names()).names)
     return {
-        f"{abi.name}:{abi.numbers[name] & ~_X32_BIT if abi.name == 'x32' else abi.numbers[name]}": (
-            abi,
-            name,
-        )
+        word(abi, abi.numbers[name]): (abi, name)
         for abi in ABIS
         for name in names
         if name in abi.numbers
     }
 
 
-def program(folder: Path) -> Path:
-    """Compiles the program; it needs no library where it runs."""
+def word(abi: Arch, number: int) -> str:
+    """The program's word for a call, which has the number without x32's bit.
+
+    Args:
+        abi: the call's ABI.
+        number: its number there.
+    """
+    return f"{abi.name}:{number & ~X32_SYSCALL_BIT}"
+
+
+def program(folder: Path, further: Sequence[str] = ()) -> Path:
+    """Compiles the program; it needs no library where it runs.
+
+    Args:
+        folder: the folder for it.
+        further: the words of calls that it makes besides the documented ones.
+    """
     compiler = require("gcc", "gcc libc6-dev")
     source = Path(__file__).parents[1] / "data/answers.c"
-    words = ",".join(f'"{word}"' for word in calls())
+    words = ",".join(f'"{word}"' for word in (*calls(), *further))
     made = folder / NAME
     options = ("-O1", "-static", "-pthread", f"-DCALLS={words}")
     subprocess.run([compiler, *options, "-o", made, source], check=True)
@@ -113,17 +124,35 @@ def running(
         )
     try:
         wait_for(
-            lambda: f"\n{_END}\n" in log.read_text() or process.poll() is not None,
+            lambda: has_ended(log) or process.poll() is not None,
             f"{command}: no answer in {SECONDS:.0f} s",
             SECONDS,
         )
-        said = log.read_text()
-        assert f"\n{_END}\n" in said, f"{command}: {said[-300:]}{errors.read_text()[-1000:]}"
+        printed = f"{log.read_text()[-300:]}{errors.read_text()[-1000:]}"
+        assert has_ended(log), f"{command}: {printed}"
         (pid,) = (one for one in descendants(process.pid) if _name(one) == NAME)
-        lines = said.partition(f"\n{_END}\n")[0].splitlines()
-        yield Sandboxed(pid, dict(line.split() for line in lines if len(line.split()) == 2))
+        yield Sandboxed(pid, read_answers(log))
     finally:
         _end(process)
+
+
+def has_ended(log: Path) -> bool:
+    """Whether the program has made all of its calls.
+
+    Args:
+        log: the file that it prints to.
+    """
+    return log.exists() and f"\n{_END}\n" in log.read_text()
+
+
+def read_answers(log: Path) -> Answers:
+    """What came of each call, by the program's word for it.
+
+    Args:
+        log: the file that the program has printed to.
+    """
+    lines = log.read_text().partition(f"\n{_END}\n")[0].splitlines()
+    return dict(line.split() for line in lines if len(line.split()) == 2)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
