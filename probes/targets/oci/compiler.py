@@ -91,30 +91,9 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     """
     if resolved.raw is not None:
         return _given(resolved, resolved.raw)
-    if resolved.native.big_endian != (sys.byteorder == "big"):
-        # For the other byte order libseccomp 2.5 swaps the bytes of some returns twice.
-        raise BadInputError(
-            f"{resolved.path}: libseccomp compiles wrongly for {resolved.native}, which has "
-            f"another byte order than this machine; compile the profile on such a machine"
-        )
     names = tuple(dict.fromkeys((resolved.native.scmp, *resolved.architectures)))
-    if len(resolved.rules) > MAX_RULES:
-        raise BadInputError(
-            f"{resolved.path}: the profile has {len(resolved.rules)} rules, counted by call, and "
-            f"more than {MAX_RULES} are compiled by nobody; remove some"
-        )
     rules = [rule for rule in resolved.rules if rule.returns != resolved.default]
-    answer = compile_request.ask(
-        compile_request.CompileRequest(
-            default=resolved.default.value,
-            architectures=[ARCHITECTURES[name] for name in names],
-            rules=list(map(_order, rules)),
-            names=[rule.name for rule in resolved.rules],
-            is_tree=len(resolved.rules) > _MANY_RULES,
-        ),
-        resolved.path,
-        big_endian=resolved.native.big_endian,
-    )
+    answer = _asked(resolved, names, rules)
     numbers = answer.numbers[answer.here]
     calls = dict.fromkeys(rule.name for rule in resolved.rules)
     unknown = [name for name in calls if numbers[name] == compile_request.UNKNOWN]
@@ -125,19 +104,51 @@ def compile(  # noqa: A001 - the step's own name; callers write oci.compile
     if enosys_stub and resolved.reader.has_stub:
         counted = names if resolved.reader.stub_is_native else resolved.architectures
         program = _enosys_stub(resolved, _last_numbers(answer, counted)) + program
-    try:
-        bpf.check(program)
-    except IllegalProgramError as error:
-        raise BadInputError(
-            f"{resolved.path}: the kernel would refuse what the profile compiles to ({error}); "
-            f"shorten it"
-        ) from error
+    _check_program(resolved, program, "what the profile compiles to", "shorten it")
     findings = (
         *resolved.findings,
         *_unknown_names(resolved, unknown),
         *kept.findings(resolved, program, names, unknown),
     )
     return Compiled((program,), names, resolved.flags, findings)
+
+
+def _asked(
+    resolved: Resolved, names: Sequence[str], rules: Sequence[ResolvedRule]
+) -> compile_request.CompileAnswer:
+    """Has libseccomp compile rules, and gives its answer, which may be that it refuses them.
+
+    Args:
+        resolved: all of the rules.
+        names: the architectures, the native one first.
+        rules: those whose action is not the default one.
+
+    Raises:
+        BadInputError: libseccomp is missing, or never asked: it would compile these wrongly, or
+            for ever.
+    """
+    if resolved.native.big_endian != (sys.byteorder == "big"):
+        # For the other byte order libseccomp 2.5 swaps the bytes of some returns twice.
+        raise BadInputError(
+            f"{resolved.path}: libseccomp compiles wrongly for {resolved.native}, which has "
+            f"another byte order than this machine; compile the profile on such a machine"
+        )
+    if len(resolved.rules) > MAX_RULES:
+        raise BadInputError(
+            f"{resolved.path}: the profile has {len(resolved.rules)} rules, counted by call, and "
+            f"more than {MAX_RULES} are compiled by nobody; remove some"
+        )
+    return compile_request.ask(
+        compile_request.CompileRequest(
+            default=resolved.default.value,
+            architectures=[ARCHITECTURES[name] for name in names],
+            rules=list(map(_order, rules)),
+            names=[rule.name for rule in resolved.rules],
+            is_tree=len(resolved.rules) > _MANY_RULES,
+        ),
+        resolved.path,
+        big_endian=resolved.native.big_endian,
+    )
 
 
 _INSTRUCTION_BYTES: Final = 8
@@ -148,14 +159,25 @@ def _given(resolved: Resolved, raw: bytes) -> Compiled:
     """A program that the file itself holds; the kernel ignores what is less than an instruction."""
     whole = len(raw) - len(raw) % _INSTRUCTION_BYTES
     program = bpf.from_bytes(raw[:whole], big_endian=resolved.native.big_endian)
+    _check_program(resolved, program, "the program of the annotation", "mend it")
+    return Compiled((program,), (), resolved.flags, resolved.findings)
+
+
+def _check_program(resolved: Resolved, program: Program, what: str, remedy: str) -> None:
+    """Refuses a program that the kernel refuses.
+
+    Args:
+        resolved: where it is from.
+        program: the program.
+        what: what it is, for a sentence.
+        remedy: what to do then.
+    """
     try:
         bpf.check(program)
     except IllegalProgramError as error:
         raise BadInputError(
-            f"{resolved.path}: the kernel would refuse the program of the annotation ({error}); "
-            f"mend it"
+            f"{resolved.path}: the kernel would refuse {what} ({error}); {remedy}"
         ) from error
-    return Compiled((program,), (), resolved.flags, resolved.findings)
 
 
 def _check_rules(resolved: Resolved, unknown: Collection[str]) -> None:
