@@ -36,14 +36,15 @@ _PROGRAM: Final = f"/{prober.NAME}"
 _UNITS: Final = "units"
 _TARGET: Final = "conformance.target"
 
-_DOCKERD: Final = (
+DOCKERD: Final = (
     *("dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false"),
     *("--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
     *("--exec-opt", "native.cgroupdriver=cgroupfs"),
 )
+"""The daemon on a machine of its own, whose network it leaves alone."""
 
-# To raise a limit beyond this process' own takes CAP_SYS_RESOURCE, which a machine may lack.
-_CONTAINERS: Final = """\
+# To raise a limit beyond this process's own takes CAP_SYS_RESOURCE, which a machine may lack.
+CONTAINERS: Final = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
@@ -51,6 +52,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 runtime = "crun"
 """
+"""podman's containers.conf(5) on such a machine."""
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     **machines.ENVIRONMENT,
@@ -126,14 +128,14 @@ class Bench:
     def has_docker(self) -> None:
         """Starts dockerd, and gives it the image."""
         if self._first_time("docker"):
-            self._await(self.machine.daemon(*_DOCKERD), "docker", "version")
+            self._await(self.machine.daemon(*DOCKERD), "docker", "version")
             self.machine.run("docker", "import", str(self.image()), IMAGE)
 
     def has_podman(self) -> None:
         """Configures podman, and gives it the image."""
         if self._first_time("podman"):
             path = ENVIRONMENT["CONTAINERS_CONF"]
-            self.machine.run("sh", "-c", f"printf %s {shlex.quote(_CONTAINERS)} >{path}")
+            self.machine.run("sh", "-c", f"printf %s {shlex.quote(CONTAINERS)} >{path}")
             self.machine.run("podman", "import", str(self.image()), IMAGE)
 
     def has_containerd(self) -> None:

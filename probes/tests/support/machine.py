@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from probes.errors import InstrumentError, SuiteError
 from probes.releases import machine as releases
+from probes.releases.starters import CONTAINERS, DOCKERD
 from probes.runtimes import container
 from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.known import BY_ENDPOINT, BY_NAME
@@ -47,23 +48,16 @@ _NEEDS: Final[Mapping[str, Mapping[str, str]]] = {
     "cri": {"containerd": "containerd", "ctr": "containerd", "runc": "runc"},
 }
 
-# Whatever the runtimes write goes to where nobody else sees it. To raise a limit beyond this
-# process's own takes CAP_SYS_RESOURCE, so podman gets lower ones than it would set.
-_PRIVATE: Final = """\
+# Whatever the runtimes write goes to where nobody else sees it.
+_PRIVATE: Final = f"""\
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /var/lib
 cp -a /etc /var/lib/etc
 mount --bind /var/lib/etc /etc
-echo '{}' >/run/config.json
+echo '{{}}' >/run/config.json
 cat >/run/containers.conf <<'END'
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-runtime = "crun"
-END
+{CONTAINERS}END
 """
 
 _ENVIRONMENT: Final = {
@@ -73,11 +67,7 @@ _ENVIRONMENT: Final = {
     "DOCKER_HOST": "unix:///run/docker.sock",
 }
 
-_DOCKERD: Final = (
-    *("dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false"),
-    *("--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
-    *("--exec-opt", "native.cgroupdriver=cgroupfs", "-H", _ENVIRONMENT["DOCKER_HOST"]),
-)
+_DOCKERD: Final = (*DOCKERD, "-H", _ENVIRONMENT["DOCKER_HOST"])
 
 
 def need(runtime: str) -> None:
