@@ -24,7 +24,7 @@ from typing import Any, Final
 from probes import arch
 from probes.guest.choice import default_cache
 from probes.releases import machine, roots
-from probes.releases.machine import Machine
+from probes.releases.machine import ReleaseMachine
 
 RUNTIMES: Final = ("runc", "crun")
 _STATUS: Final = 42
@@ -82,7 +82,7 @@ def main() -> None:
                     print(_toml(name, version, sealed=sealed, **told), flush=True)  # noqa: T201
 
 
-def _version(made: Machine, name: str) -> str:
+def _version(made: ReleaseMachine, name: str) -> str:
     found = re.search(r"\d+(?:\.\d+)+", made.run(name, "--version"))
     if found is None:
         raise AssertionError(f"{name} says no version")
@@ -111,7 +111,7 @@ class _Bench:
         sometimes: calls without which some starts failed.
     """
 
-    machine: Machine
+    machine: ReleaseMachine
     name: str
     program: Path
     sealed: bool

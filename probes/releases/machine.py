@@ -67,7 +67,7 @@ class Hierarchy:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ReleaseMachine:
     """A machine that runs.
 
     Attributes:
@@ -159,7 +159,7 @@ def started(  # noqa: PLR0913 - all but the first have defaults
     init: Sequence[str] = _WAIT,
     environment: Mapping[str, str] = ENVIRONMENT,
     prepare: str = "",
-) -> Iterator[Machine]:
+) -> Iterator[ReleaseMachine]:
     """A machine for as long as the context lasts.
 
     Args:
@@ -196,7 +196,7 @@ def started(  # noqa: PLR0913 - all but the first have defaults
     (folder / "root").mkdir()
     try:
         with _kept(plan) as pid:
-            made = Machine(name, files, pid, environment, groups, _dropped=dropped)
+            made = ReleaseMachine(name, files, pid, environment, groups, _dropped=dropped)
             yield made
         made.reap()
     finally:

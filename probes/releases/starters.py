@@ -21,7 +21,7 @@ from typing import Final
 from probes.errors import InstrumentError
 from probes.releases import machine as machines
 from probes.releases import pods, prober
-from probes.releases.machine import Machine
+from probes.releases.machine import ReleaseMachine
 from probes.releases.roots import Root
 
 DAEMON_SECONDS: Final = 60.0
@@ -64,14 +64,14 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 
 
 @dataclass(slots=True)
-class Bench:
+class PreparedMachine:
     """A machine of a release with what its runtimes need, made when it is first needed.
 
     Attributes:
         machine: the machine.
     """
 
-    machine: Machine
+    machine: ReleaseMachine
     _made: set[str] = field(default_factory=set)
     _count: int = 0
 
@@ -178,23 +178,23 @@ class Bench:
 
 
 Words = tuple[str, ...]
-_Start = Callable[[Bench, Path | None, Sequence[str]], Words]
+_Start = Callable[[PreparedMachine, Path | None, Sequence[str]], Words]
 
 
 def _by_bundle(runtime: str) -> _Start:
-    def start(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+    def start(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
         bundle = bench.bundle(profile, (_PROGRAM, *asked))
         return (runtime, "run", "--bundle", str(bundle), bundle.name)
 
     return start
 
 
-def _by_docker(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+def _by_docker(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
     bench.has_docker()
     return _of_image("docker", profile, asked)
 
 
-def _by_podman(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+def _by_podman(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
     bench.has_podman()
     return _of_image("podman", profile, asked)
 
@@ -205,7 +205,7 @@ def _of_image(runtime: str, profile: Path | None, asked: Sequence[str]) -> Words
 
 
 def _by_ctr(*more: str) -> _Start:
-    def start(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+    def start(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
         bench.has_containerd()
         security = () if profile is None else ("--seccomp", "--seccomp-profile", str(profile))
         words = (*more, *security, "--rootfs", str(bench.root), bench.name())
@@ -214,7 +214,7 @@ def _by_ctr(*more: str) -> _Start:
     return start
 
 
-def _by_bwrap(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+def _by_bwrap(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
     root = ("--bind", str(bench.root), "/", "--proc", "/proc", "--dev", "/dev")
     words = ("bwrap", *root, "--unshare-pid")
     if profile is None:
@@ -223,7 +223,7 @@ def _by_bwrap(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words
     return ("sh", "-c", f"exec {sandbox} 9<{shlex.quote(str(profile))}")
 
 
-def _by_nspawn(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+def _by_nspawn(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
     del profile  # it takes none
     return (
         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe"),
@@ -232,7 +232,7 @@ def _by_nspawn(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Word
 
 
 def _by_unit(*settings: str) -> _Start:
-    def start(bench: Bench, profile: Path | None, asked: Sequence[str]) -> Words:
+    def start(bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> Words:
         units = bench.machine.folder / _UNITS
         name = f"{bench.name()}.service"
         said = units / f"{name}.out"
@@ -249,7 +249,7 @@ def _by_unit(*settings: str) -> _Start:
     return start
 
 
-class Kind(StrEnum):
+class Sort(StrEnum):
     """The sorts of machine on which sandboxes start."""
 
     RUNTIMES = "the control groups that container runtimes do best with"
@@ -277,10 +277,10 @@ class Starter:
     form: str
     command: str
     words: _Start | None
-    kind: Kind = Kind.RUNTIMES
+    kind: Sort = Sort.RUNTIMES
     target: str = ""
 
-    def has(self, bench: Bench, profile: Path | None, asked: Sequence[str]) -> str:
+    def has(self, bench: PreparedMachine, profile: Path | None, asked: Sequence[str]) -> str:
         """Has it run the program, and gives what that printed.
 
         Raises:
@@ -290,7 +290,7 @@ class Starter:
             return pods.said(bench.has_pods(), bench.in_pod(profile, asked))
         return bench.machine.run(*self.words(bench, profile, asked))
 
-    def hold(self, bench: Bench, profile: Path | None, name: str) -> None:
+    def hold(self, bench: PreparedMachine, profile: Path | None, name: str) -> None:
         """Has it start the program, which holds still to the end of the machine.
 
         Args:
@@ -307,7 +307,7 @@ class Starter:
         else:
             bench.machine.daemon(*self.words(bench, profile, asked))
 
-    def subject(self, bench: Bench) -> str:
+    def subject(self, bench: PreparedMachine) -> str:
         """What stands behind the colon of ``--target``."""
         if self.target in {"runc", "crun"}:
             return str(bench.bundle(None))
@@ -329,13 +329,13 @@ STARTERS: Final = (
     ),
     Starter(*("containerd", ("containerd", "runc"), "", "ctr run --seccomp"), _by_ctr("--seccomp")),
     Starter("CRI", ("containerd", "runc"), "oci", "a pod with RuntimeDefault", None),
-    Starter("nspawn", ("systemd-container",), "", "systemd-nspawn", _by_nspawn, Kind.UNIFIED),
+    Starter("nspawn", ("systemd-container",), "", "systemd-nspawn", _by_nspawn, Sort.UNIFIED),
     Starter(
         *("@system-service", _UNIT, "", "SystemCallFilter=@system-service ptrace"),
         _by_unit("SystemCallFilter=@system-service ptrace"),
-        Kind.SYSTEMD,
+        Sort.SYSTEMD,
     ),
-    Starter("unit", _UNIT, "systemd", "a service of systemd's", _by_unit(), Kind.SYSTEMD),
+    Starter("unit", _UNIT, "systemd", "a service of systemd's", _by_unit(), Sort.SYSTEMD),
     Starter("ctr", ("containerd", "runc"), "oci", "ctr run", _by_ctr()),
     Starter("runc", ("runc",), "oci", "runc run", _by_bundle("runc"), target="runc"),
     Starter("crun", ("crun",), "oci", "crun run", _by_bundle("crun"), target="crun"),
@@ -345,7 +345,7 @@ STARTERS: Final = (
 
 
 @contextlib.contextmanager
-def benches(root: Root, shared: Sequence[Path] = ()) -> Iterator[Callable[[Kind], Bench]]:
+def benches(root: Root, shared: Sequence[Path] = ()) -> Iterator[Callable[[Sort], PreparedMachine]]:
     """Gives a bench of each kind when it is first asked for.
 
     Args:
@@ -355,11 +355,11 @@ def benches(root: Root, shared: Sequence[Path] = ()) -> Iterator[Callable[[Kind]
     with contextlib.ExitStack() as stack:
 
         @functools.cache
-        def bench(kind: Kind) -> Bench:
-            if kind is Kind.SYSTEMD:
+        def bench(kind: Sort) -> PreparedMachine:
+            if kind is Sort.SYSTEMD:
                 return stack.enter_context(_with_systemd(root, shared))
-            groups = machines.V2 if kind is Kind.UNIFIED else None
-            return Bench(
+            groups = machines.V2 if kind is Sort.UNIFIED else None
+            return PreparedMachine(
                 stack.enter_context(
                     machines.started(root, shared=shared, cgroups=groups, environment=ENVIRONMENT)
                 )
@@ -369,7 +369,7 @@ def benches(root: Root, shared: Sequence[Path] = ()) -> Iterator[Callable[[Kind]
 
 
 @contextlib.contextmanager
-def _with_systemd(root: Root, shared: Sequence[Path]) -> Iterator[Bench]:
+def _with_systemd(root: Root, shared: Sequence[Path]) -> Iterator[PreparedMachine]:
     """A bench whose first process is systemd, with no units but those that are started here."""
     with tempfile.TemporaryDirectory(prefix="units-") as folder:
         units = Path(folder)
@@ -389,4 +389,4 @@ def _with_systemd(root: Root, shared: Sequence[Path]) -> Iterator[Bench]:
                 if time.monotonic() > until:
                     raise InstrumentError(f"systemd of {root.suite} does not start on its machine")
                 time.sleep(_POLL_SECONDS)
-            yield Bench(machine)
+            yield PreparedMachine(machine)

@@ -33,7 +33,7 @@ from probes.guest.choice import default_cache
 from probes.releases import prober, roots, starters
 from probes.releases.prober import RUNS, SIGSYS, Answers
 from probes.releases.roots import SUITES, Root
-from probes.releases.starters import Bench, Starter
+from probes.releases.starters import PreparedMachine, Starter
 from reports.benchmarks import release_matrix
 from reports.benchmarks.release_matrix import Row
 from reports.filters import allowlist
@@ -115,7 +115,7 @@ def cases(documented: Policy) -> tuple[Case, ...]:
     )
 
 
-def answered(starter: Starter, case: Case, bench: Bench, documented: Policy) -> Answers:
+def answered(starter: Starter, case: Case, bench: PreparedMachine, documented: Policy) -> Answers:
     """What the C program says.
 
     Raises:
@@ -126,7 +126,7 @@ def answered(starter: Starter, case: Case, bench: Bench, documented: Policy) -> 
 
 
 def compared(
-    root: Root, starter: Starter, case: Case, bench: Bench, documented: Policy
+    root: Root, starter: Starter, case: Case, bench: PreparedMachine, documented: Policy
 ) -> Compared:
     """Asks a runtime both ways.
 
@@ -172,7 +172,7 @@ def differences(
             )
 
 
-def _profile(bench: Bench, starter: Starter, case: Case) -> Path | None:
+def _profile(bench: PreparedMachine, starter: Starter, case: Case) -> Path | None:
     """The file with a profile in the form that the runtime takes; None for its default."""
     if case.policy is None:
         return None
@@ -185,7 +185,7 @@ def _profile(bench: Bench, starter: Starter, case: Case) -> Path | None:
 
 
 def _judged(
-    starter: Starter, case: Case, bench: Bench, file: Path | None
+    starter: Starter, case: Case, bench: PreparedMachine, file: Path | None
 ) -> tuple[int, Sequence[Mapping[str, Any]]]:
     """The exit status and the cells of the suite's run."""
     if starter.target:
@@ -202,7 +202,7 @@ def _judged(
 
 
 def _judged_inside(
-    starter: Starter, case: Case, bench: Bench, file: Path | None
+    starter: Starter, case: Case, bench: PreparedMachine, file: Path | None
 ) -> tuple[int, Sequence[Mapping[str, Any]]]:
     """The same by the release's own Python, beside the runtime."""
     given = () if file is None else (f"--seccomp={file}",)

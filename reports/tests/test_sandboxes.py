@@ -17,7 +17,7 @@ from probes.action import Action
 from probes.files import SUITE
 from probes.filters import bpf
 from probes.instrument.calls import Call, Zygote
-from probes.releases.machine import V2, Machine
+from probes.releases.machine import V2, ReleaseMachine
 from probes.tests.support import answers, releases, replay
 from probes.tests.support.answers import Answers
 from probes.tests.support.emitter import sharing_records, wait_for
@@ -196,13 +196,13 @@ def test_every_page_is_tested_and_every_row() -> None:
 
 
 @pytest.fixture(scope="module")
-def sid() -> Iterator[Machine]:
+def sid() -> Iterator[ReleaseMachine]:
     with releases.release_machine("sid", *PACKAGES, cgroups=V2) as made:
         yield made
 
 
 @pytest.fixture
-def inside(sid: Machine, program: Path) -> Path:
+def inside(sid: ReleaseMachine, program: Path) -> Path:
     """The program, at a path that the machine has as well."""
     copy = sid.folder / program.name
     if not copy.exists():
@@ -241,7 +241,7 @@ LXC_PROFILES: Final[Mapping[str, str]] = {
 
 
 @pytest.mark.parametrize("label", LXC_PROFILES)
-def test_lxc(label: str, sid: Machine, inside: Path, free: Answers, tmp_path: Path) -> None:
+def test_lxc(label: str, sid: ReleaseMachine, inside: Path, free: Answers, tmp_path: Path) -> None:
     assert in_lxc(sid, label, inside, free, tmp_path) == rows_of("lxc", label)
 
 
@@ -254,7 +254,7 @@ def test_lxc_of_an_older_release(program: Path, free: Answers, tmp_path: Path) -
     assert found == rows_of("lxc", "common.seccomp")
 
 
-def in_lxc(machine: Machine, label: str, inside: Path, free: Answers, folder: Path) -> Rows:
+def in_lxc(machine: ReleaseMachine, label: str, inside: Path, free: Answers, folder: Path) -> Rows:
     """Judges the program in a container of LXC's."""
     (machine.folder / "own.seccomp").write_text(LXC_OWN)
     config = machine.folder / "lxc.conf"
@@ -265,7 +265,7 @@ def in_lxc(machine: Machine, label: str, inside: Path, free: Answers, folder: Pa
 
 @pytest.mark.parametrize("secured", [True, False])
 def test_apptainer(
-    sid: Machine, inside: Path, free: Answers, tmp_path: Path, *, secured: bool
+    sid: ReleaseMachine, inside: Path, free: Answers, tmp_path: Path, *, secured: bool
 ) -> None:
     """Without the option it installs none."""
     sid.run("touch", "/etc/localtime")
@@ -283,7 +283,7 @@ def test_apptainer(
     assert judge(sid.words(*run), tmp_path, free) == rows_of("apptainer", label)
 
 
-def test_apptainer_knows_no_kill_process(sid: Machine, inside: Path) -> None:
+def test_apptainer_knows_no_kill_process(sid: ReleaseMachine, inside: Path) -> None:
     profile = exported("kill", "oci", sid.folder)
     box = sid.folder / "empty"
     box.mkdir()
@@ -302,7 +302,7 @@ def _minijail_policy() -> str:
 
 @pytest.mark.parametrize("label", ["-S POLICY", "-L -S POLICY"])
 def test_minijail_with_a_policy(
-    label: str, sid: Machine, inside: Path, free: Answers, tmp_path: Path
+    label: str, sid: ReleaseMachine, inside: Path, free: Answers, tmp_path: Path
 ) -> None:
     known = set(sid.tried("minijail0", "-H").stdout.split())
     lines = [line for line in _minijail_policy().splitlines() if line.partition(":")[0] in known]
@@ -314,7 +314,7 @@ def test_minijail_with_a_policy(
 
 
 def test_minijail_takes_the_exported_program(
-    sid: Machine, inside: Path, free: Answers, tmp_path: Path
+    sid: ReleaseMachine, inside: Path, free: Answers, tmp_path: Path
 ) -> None:
     path = exported("errno", "bpf", sid.folder)
     run = ("minijail0", "--logging=stderr", f"--seccomp-bpf-binary={path}", str(inside))
@@ -351,13 +351,15 @@ exec unshare --mount --pid --fork --kill-child \\
 
 
 @pytest.mark.parametrize("label", ["flatpak run", "flatpak run --allow=multiarch"])
-def test_flatpak(label: str, sid: Machine, inside: Path, free: Answers, tmp_path: Path) -> None:
+def test_flatpak(
+    label: str, sid: ReleaseMachine, inside: Path, free: Answers, tmp_path: Path
+) -> None:
     run = ("bash", "-c", FLATPAK, "-", str(inside.parent), *label.split()[2:])
     assert judge(sid.words(*run), tmp_path, free) == rows_of("flatpak", label)
 
 
 def test_firejail_does_nothing_in_a_pid_namespace(
-    sid: Machine, inside: Path, tmp_path: Path
+    sid: ReleaseMachine, inside: Path, tmp_path: Path
 ) -> None:
     """It takes it for a sandbox, and with --quiet does not even say so."""
     run = ("firejail", "--noprofile", "--quiet", "--seccomp", str(inside))
@@ -371,7 +373,7 @@ SNAP: Final = "acct\n~acct\n~kcmp\n"
 
 
 def test_a_snap_is_judged_by_its_file(
-    sid: Machine, program: Path, free: Answers, tmp_path: Path
+    sid: ReleaseMachine, program: Path, free: Answers, tmp_path: Path
 ) -> None:
     """The real snap-seccomp writes it; ``pid:`` and ``bpf:`` read the same filters."""
     documented = {name for _, name in answers.calls().values()}

@@ -8,7 +8,7 @@ import pytest
 
 from probes.errors import InstrumentError
 from probes.releases import starters
-from probes.releases.starters import Bench, Kind
+from probes.releases.starters import PreparedMachine, Sort
 from probes.runtimes import container
 from probes.runtimes.command import RuntimeCommand
 from probes.runtimes.wanted import Wanted
@@ -17,7 +17,7 @@ from probes.tests.support import releases
 pytestmark = [pytest.mark.root("makes namespaces and control groups"), pytest.mark.containers]
 
 
-def dotted(bench: Bench) -> Path:
+def dotted(bench: PreparedMachine) -> Path:
     """A bundle with such a path."""
     folder = bench.bundle(None, ("/prober",))
     configuration = json.loads((folder / "config.json").read_bytes())
@@ -37,7 +37,7 @@ def test_a_bundle_is_judged_whose_root_goes_by_dots(
     suite: str, refuses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with starters.benches(releases.root_of_runtimes(suite)) as benches:
-        bench = benches(Kind.RUNTIMES)
+        bench = benches(Sort.RUNTIMES)
         folder = dotted(bench)
         monkeypatch.setattr(tempfile, "tempdir", str(bench.machine.folder))
         program = RuntimeCommand("runc", bench.machine.words("runc"))

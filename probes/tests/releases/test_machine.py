@@ -13,7 +13,7 @@ import pytest
 from probes.errors import InstrumentError
 from probes.files import SUITE
 from probes.releases import keeper, machine
-from probes.releases.machine import HYBRID, V1, V2, Hierarchy, Machine, chosen
+from probes.releases.machine import HYBRID, V1, V2, Hierarchy, ReleaseMachine, chosen
 from probes.releases.roots import Root
 from probes.tests.support.emitter import wait_for
 from probes.tests.support.oracles import require
@@ -81,12 +81,12 @@ def test_a_machine_has_groups_of_its_own_and_leaves_none(root: Root, view: str) 
 
 
 @pytest.fixture(scope="module")
-def shared(root: Root) -> Iterator[Machine]:
+def shared(root: Root) -> Iterator[ReleaseMachine]:
     with machine.started(root) as made:
         yield made
 
 
-def test_its_namespaces_are_not_this_machines(shared: Machine) -> None:
+def test_its_namespaces_are_not_this_machines(shared: ReleaseMachine) -> None:
     for name in ("mnt", "pid", "ipc", "uts", "net", "cgroup"):
         ours = Path(f"/proc/self/ns/{name}").readlink()
         assert Path(f"/proc/{shared.pid}/ns/{name}").readlink() != ours
@@ -95,7 +95,7 @@ def test_its_namespaces_are_not_this_machines(shared: Machine) -> None:
         assert seen != str(ours)
 
 
-def test_the_kernels_settings_are_read_only(shared: Machine) -> None:
+def test_the_kernels_settings_are_read_only(shared: ReleaseMachine) -> None:
     written = 'cat "$1" >/dev/null && cat "$1" >"$1"'
     for name in ("kernel/printk", "vm/swappiness", "fs/file-max"):
         tried = shared.tried("sh", "-c", written, "sh", f"/proc/sys/{name}")
@@ -103,7 +103,7 @@ def test_the_kernels_settings_are_read_only(shared: Machine) -> None:
     assert not shared.tried("sh", "-c", written, "sh", "/proc/sys/net/ipv4/ip_forward").returncode
 
 
-def test_it_may_not_do_what_acts_on_this_machine(shared: Machine) -> None:
+def test_it_may_not_do_what_acts_on_this_machine(shared: ReleaseMachine) -> None:
     for place in ("/proc/self/status", "/proc/1/status"):
         text = shared.run("cat", place)
         bounding = int(text.partition("CapBnd:")[2].split()[0], 16)
@@ -112,7 +112,7 @@ def test_it_may_not_do_what_acts_on_this_machine(shared: Machine) -> None:
         assert bounding >> 21 & 1  # SYS_ADMIN
 
 
-def test_files_and_words_go_in_and_out(shared: Machine) -> None:
+def test_files_and_words_go_in_and_out(shared: ReleaseMachine) -> None:
     (shared.folder / "in").write_text("hello")
     assert shared.run("sh", "-c", f"cat {shared.folder}/in; echo ' world'") == "hello world"
     assert shared.run("cat", shared.daemon("sh", "-c", "exec sleep 1000").as_posix()) == ""
@@ -122,7 +122,7 @@ def test_files_and_words_go_in_and_out(shared: Machine) -> None:
         shared.run("sleep", "1000", seconds=0.3)
 
 
-def test_the_network_is_a_loopback_that_is_up(shared: Machine) -> None:
+def test_the_network_is_a_loopback_that_is_up(shared: ReleaseMachine) -> None:
     text = shared.run("cat", "/proc/net/fib_trie")
     assert "127.0.0.1" in text
     assert "lo:" in shared.run("cat", "/proc/net/dev")

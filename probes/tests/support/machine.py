@@ -91,7 +91,7 @@ class Machine:
 
     name: str
     folder: Path
-    inner: releases.Machine
+    inner: releases.ReleaseMachine
     pid: int
     _subjects: dict[tuple[str, Path], str] = field(default_factory=dict)
     _files: int = 0

@@ -14,7 +14,7 @@ import pytest
 
 from probes.guest.choice import default_cache
 from probes.releases import machine, roots
-from probes.releases.machine import Machine
+from probes.releases.machine import ReleaseMachine
 from probes.releases.roots import Root
 
 VARIABLE = "SYSCALL_CONFORMANCE_RELEASES"
@@ -52,7 +52,9 @@ def root_of_runtimes(suite: str) -> Root:
 
 
 @contextlib.contextmanager
-def release_machine(suite: str, *names: str, cgroups: str | None = None) -> Iterator[Machine]:
+def release_machine(
+    suite: str, *names: str, cgroups: str | None = None
+) -> Iterator[ReleaseMachine]:
     """A machine of a release with these packages; ends the test where it is not asked for."""
     with machine.started(root_of(suite, *names), cgroups=cgroups) as made:
         yield made

@@ -18,7 +18,7 @@ from probes.errors import InstrumentError
 from probes.files import SUITE
 from probes.instrument import control_groups
 from probes.releases import machine
-from probes.releases.machine import ENVIRONMENT, V2, Machine
+from probes.releases.machine import ENVIRONMENT, V2, ReleaseMachine
 from probes.releases.roots import Root
 from probes.targets.stack import FilterStack
 from probes.tests.support import loading
@@ -42,7 +42,7 @@ class SystemdMachine:
         units: the folder of its unit files, which is at the same path in it and here.
     """
 
-    machine: Machine
+    machine: ReleaseMachine
     units: Path
 
     def add(self, name: str, text: str) -> None:

@@ -10,7 +10,7 @@ from probes.cell import Outcome
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.releases import machine
-from probes.releases.machine import ENVIRONMENT, V2, Machine
+from probes.releases.machine import ENVIRONMENT, V2, ReleaseMachine
 from probes.survey import seen_processes, taken
 from probes.survey.question import SurveyQuestion
 from probes.survey.seen_processes import Listing
@@ -52,7 +52,7 @@ UNITS = {
 }
 
 
-def started(made: Machine) -> None:
+def started(made: ReleaseMachine) -> None:
     """Starts the units and a container."""
     wait_for(
         lambda: (
@@ -71,7 +71,7 @@ def started(made: Machine) -> None:
     made.run(*words, "/bin/sleep", "1000")
 
 
-def listing(made: Machine) -> Listing:
+def listing(made: ReleaseMachine) -> Listing:
     """What runs on the machine, of all that /proc shows here."""
     seen = seen_processes.listing()
     inside = {
@@ -100,7 +100,7 @@ def found(request: pytest.FixtureRequest) -> Iterator[Taken]:
         yield taken.take(SHIPPED, question, listing(made))
 
 
-def _groups(made: Machine) -> str:
+def _groups(made: ReleaseMachine) -> str:
     return " ".join(one.cgroup for one in listing(made).processes.values() if one.name == "sleep")
 
 
