@@ -71,7 +71,7 @@ def find(said: str) -> str:
         return path(named, VARIABLE)
     if named := _of_crictl():
         return path(named, f"{CRICTL}, runtime-endpoint")
-    found = [one for one in USUAL if Path(one).is_socket()]
+    found = [one for one in USUAL if _may_be_socket(Path(one))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -83,6 +83,14 @@ def find(said: str) -> str:
         f"no container runtime's socket is in a usual place ({', '.join(USUAL)}): start the"
         f" runtime, or name its socket by {_OPTION} or {VARIABLE}"
     )
+
+
+def _may_be_socket(place: Path) -> bool:
+    """Whether a runtime may have its socket there; a folder of root's shows it to nobody else."""
+    try:
+        return place.is_socket()
+    except PermissionError:
+        return True
 
 
 def _of_crictl() -> str:

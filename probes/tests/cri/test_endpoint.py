@@ -54,6 +54,20 @@ def test_no_runtime() -> None:
         endpoint.find("")
 
 
+def test_a_folder_that_this_user_may_not_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Containerd's own folder is of that kind: whoever asks then is told to be root."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "one").touch()
+    monkeypatch.setattr(endpoint, "USUAL", (str(tmp_path / "one"),))
+    monkeypatch.setattr(Path, "is_socket", refuse)
+    assert endpoint.find("") == str(tmp_path / "one")
+
+
 @pytest.mark.parametrize("said", ["tcp://node:1", "npipe:////./x", "relative", "unix://x"])
 def test_what_is_no_socket_here(said: str) -> None:
     with pytest.raises(BadInputError, match=f"^--runtime-endpoint {said}: a runtime on this"):
