@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from probes.arch import machine_here
+from probes.errors import InstrumentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,18 @@ def tracer(root: Path = Path("/")) -> int:
 
 
 def _status(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    """The fields of a proc_pid_status(5).
+
+    Raises:
+        InstrumentError: there is none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InstrumentError(
+            f"{path} cannot be read ({error.strerror}): mount proc(5) on /proc, and run the suite"
+            " again"
+        ) from error
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 

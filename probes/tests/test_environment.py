@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from probes import environment
+from probes.errors import InstrumentError
 from probes.run import entries
 
 OWN: dict[str, str] = {
@@ -77,3 +78,8 @@ def test_without_no_new_privs_in_its_status_a_kernel_is_read_all_the_same(tmp_pa
 
     assert (found.seccomp, found.no_new_privs, found.actions_logged) == (0, False, ())
     assert environment.tracer(tmp_path) == 0
+
+
+def test_without_proc_a_sentence_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InstrumentError, match=r"self/status cannot be read \(No such .*mount proc"):
+        environment.seccomp_mode(tmp_path)
