@@ -21,7 +21,7 @@ from probes.run.options import NODE_NAME
 from probes.runtimes import inside
 from probes.runtimes.known import RUNTIMES
 from probes.targets import words
-from probes.text import shown
+from probes.text import shown, visible
 from reports import channel, judging, results
 from reports.channel import Heard
 from reports.commands.answer import Answer, Subparsers, add_command, text
@@ -283,10 +283,10 @@ class _Progress:
     _STEP = 25
 
     def __init__(self, what: str) -> None:
-        self._what = what
+        self._what = visible(what)
         self._told = 0
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._say(f"judging {what}")
+        self._say(f"judging {self._what}")
 
     def _say(self, line: str) -> None:
         if sys.stderr is not None:

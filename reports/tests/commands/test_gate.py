@@ -231,6 +231,14 @@ def test_what_cannot_be_asked_is_refused(root: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "reports").exists()
 
 
+def test_an_odd_name_stays_on_its_line(tmp_path: Path) -> None:
+    ended = gated(tmp_path / "a\nb", tmp_path, "--profile=kill")
+    assert ended.returncode == 4
+    first, last = ended.stderr.splitlines()
+    assert first == f"judging bwrap:{tmp_path}/a\\u000ab, profile kill"
+    assert last.startswith("syscall-conformance gate: --target: ")
+
+
 @starts_containers
 def test_it_can_be_interrupted(root: Path, tmp_path: Path) -> None:
     """By Ctrl-C; SIGTERM is in test_interruption.py."""
