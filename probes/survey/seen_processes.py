@@ -153,9 +153,24 @@ def _process(folder: Path, pid: int, stat: _Stat) -> SeenProcess:
         _plain(_text(folder / "comm").removesuffix("\n")),
         stat.started,
         cgroups.path_of(_text(folder / "cgroup")),
-        _link(folder / "ns/pid"),
+        _link(folder / "ns/pid") or _shared_namespace(folder),
         _arguments(folder / "cmdline"),
     )
+
+
+def _shared_namespace(folder: Path) -> str:
+    """This process's own pid namespace where another is seen to share it; "" where it is not.
+
+    Anybody may read how many pid namespaces deep a process is, below that of ``/proc`` itself.
+    """
+    own = folder.parent / "self"
+    return _link(own / "ns/pid") if _depth(folder) == _depth(own) == 1 else ""
+
+
+def _depth(folder: Path) -> int:
+    lines = _text(folder / "status").splitlines()
+    ids = (line.split()[1:] for line in lines if line.startswith("NSpid:"))
+    return len(next(ids, ()))
 
 
 def _arguments(path: Path) -> tuple[str, ...]:

@@ -261,6 +261,29 @@ def test_this_machines_processes() -> None:
     assert next(iter(seen.ancestors(own))).pid == own.parent
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "found"),
+    [
+        ("NSpid:\t7", "NSpid:\t1", seen_processes.INITIAL_PID_NAMESPACE),
+        ("NSpid:\t7", "NSpid:\t9\t1", ""),
+        ("NSpid:\t7\t2", "NSpid:\t1", ""),
+        ("NSpid:\t7\t2", "NSpid:\t8\t3", ""),
+        ("", "", ""),
+    ],
+)
+def test_who_shares_this_pid_namespace_is_known_by_depth(
+    own: str, other: str, found: str, tmp_path: Path
+) -> None:
+    """The link of a process may be hidden, as that of this machine's first process can be."""
+    for name, said in (("self", own), ("1", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status").write_text(f"Name:\tx\n{said}\n")
+    (tmp_path / "1/stat").write_text("1 (x) S" + " 0" * 30)
+    (tmp_path / "self/ns").mkdir()
+    (tmp_path / "self/ns/pid").symlink_to(seen_processes.INITIAL_PID_NAMESPACE)
+    assert seen_processes.listing(tmp_path).processes[1].namespace == found
+
+
 def monitors_pid() -> int:
     return int(Path("/proc/self/stat").read_text().split()[0])
 
