@@ -20,6 +20,13 @@ from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadSt
 
 _MOST_NAMES: Final = 4
 
+_PLACED: Final = "who is in a container"
+_OUTSIDE: Final = "processes outside of this pid namespace"
+_OTHERS: Final = "processes of other users"
+
+LIMITS: Final = frozenset({_PLACED, _OUTSIDE, _OTHERS})
+"""What of the whole machine could not be seen, as cells name it."""
+
 _OF_OUTCOME: Final = (
     (Outcome.FAILED, WorkloadState.FAILS),
     (Outcome.BROKEN, WorkloadState.CANNOT_TELL),
@@ -158,7 +165,7 @@ def _limits(wanted: SurveyQuestion, everybody: Iterable[FoundWorkload]) -> Itera
             f" ({unseen[0].name}), it cannot be told whether a container has them, for this user"
             " may not see their namespaces: run the suite as root with CAP_SYS_PTRACE",
             Weight.LIMITS,
-            "who is in a container",
+            _PLACED,
         )
     if not (wanted.namespace_alone or seen_processes.sees_the_machine()):
         yield Finding(
@@ -166,14 +173,14 @@ def _limits(wanted: SurveyQuestion, everybody: Iterable[FoundWorkload]) -> Itera
             " run it in the machine's (hostPID: true, --pid=host), or say by --this-pid-namespace"
             " that this one is what is meant",
             Weight.LIMITS,
-            "processes outside of this pid namespace",
+            _OUTSIDE,
         )
     if seen_processes.hides_others():
         yield Finding(
             "/proc is mounted with hidepid and does not show this user the processes of others: run"
             " the suite as root",
             Weight.LIMITS,
-            "processes of other users",
+            _OTHERS,
         )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from probes.cell import Outcome
+from probes.survey import taken
 from probes.text import visible
 from probes.workload import OwnerKind, Survey, WorkloadRow, WorkloadState
 from reports import results
@@ -48,7 +50,7 @@ def lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
         raise ValueError("the record is not that of a whole machine")
     return [
         *(_table(survey.workloads) if survey.workloads else ()),
-        *_sentences(survey.workloads, width),
+        *_sentences(_told(run, survey), width),
         visible(f"{run.target.description}; {_processes(survey)}"),
         results.summarize(run).ruling.line,
         *report_lines(written),
@@ -85,9 +87,15 @@ def _row(one: WorkloadRow) -> tuple[str, ...]:
     )
 
 
-def _sentences(workloads: Iterable[WorkloadRow], width: int) -> Iterator[str]:
-    """Why what is required does not hold."""
-    told = [one for one in workloads if one.required and one.sentence]
+def _told(run: Run, survey: Survey) -> Iterator[str]:
+    """Why what is required does not hold, and what of the machine could not be seen."""
+    yield from (one.sentence for one in survey.workloads if one.required and one.sentence)
+    for cell in run.cells:
+        if cell.outcome is Outcome.CANNOT_TELL and cell.key.syscall in taken.LIMITS:
+            yield cell.sentence
+
+
+def _sentences(told: Iterable[str], width: int) -> Iterator[str]:
     for one in told:
-        first, *rest = wrapped(one.sentence, width)
+        first, *rest = wrapped(one, width)
         yield from (first, *(f"{INDENT}{line}" for line in rest))

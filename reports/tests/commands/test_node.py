@@ -309,6 +309,7 @@ def test_a_part_of_the_machine(full: Full) -> None:
     assert status == ExitStatus.CANNOT_TELL, printed
     (limit,) = (cell for cell in run.cells if cell.outcome is Outcome.CANNOT_TELL)
     assert "--this-pid-namespace" in limit.sentence
+    assert limit.sentence in " ".join(printed.split())
     status, printed, run = full.node("--this-pid-namespace", "--include=docker:nothing")
     assert status == ExitStatus.NOTHING_ASSESSED, printed
     assert not run.cells
