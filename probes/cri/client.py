@@ -263,13 +263,43 @@ class Client:
     # What is made, and removed.
 
     def run_sandbox(self, pod: PodRequest) -> str:
-        """Starts a pod without containers; gives its sandbox's id."""
+        """Starts a pod without containers; gives its sandbox's id.
+
+        Raises:
+            BadInputError: it is refused; the sentence says if the runtime keeps something of it.
+            InstrumentError: it takes too long.
+        """
         request = api_pb2.RunPodSandboxRequest(
             config=_sandbox_config(pod), runtime_handler=pod.handler
         )
-        return self._ask(
-            "RunPodSandbox", request, api_pb2.RunPodSandboxResponse, PULL_SECONDS
-        ).pod_sandbox_id
+        try:
+            return self._ask(
+                "RunPodSandbox", request, api_pb2.RunPodSandboxResponse, PULL_SECONDS
+            ).pod_sandbox_id
+        except BadInputError as error:
+            if left := self._left_of(pod):
+                raise BadInputError(f"{error}; {left}") from error
+            raise
+        except BaseException:
+            self._left_of(pod)
+            raise
+
+    def _left_of(self, pod: PodRequest) -> str:
+        """Removes what a runtime keeps of a pod that it did not finish; says what cannot be.
+
+        containerd keeps it for the kubelet to remove, without an answer that has its id. Where a
+        network plug-in is missing, that fails as well.
+        """
+        try:
+            for one in self.sandboxes():
+                if (one.namespace, one.name) == (pod.namespace, pod.name):
+                    self.remove_sandbox(one.id)
+        except (BadInputError, InstrumentError):
+            return (
+                f"nor can it be removed: crictl rmp --force removes the pod {pod.name} once the"
+                " runtime is in order"
+            )
+        return ""
 
     def create(self, sandbox: str, pod: PodRequest, container: ContainerRequest) -> str:
         """Makes a container in a pod; gives its id."""

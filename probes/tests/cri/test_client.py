@@ -16,7 +16,7 @@ from cri_api.v1alpha2 import api_pb2_grpc as old_pb2_grpc
 
 from probes.cri import client, connection
 from probes.cri.client import Client
-from probes.cri.messages import NotFoundError
+from probes.cri.messages import NotFoundError, PodRequest
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 
 
@@ -35,6 +35,40 @@ class Runtime(api_pb2_grpc.RuntimeServiceServicer):
         if self.refuses is not None:
             context.abort(self.refuses, self.words)
         return api_pb2.ListPodSandboxResponse()
+
+
+class Unfinished(Runtime):
+    """A runtime that cannot finish a pod, and keeps it until somebody removes it."""
+
+    def __init__(self, *, removes: bool = True) -> None:
+        super().__init__()
+        self.kept, self.removes = {"1": "other"}, removes
+
+    def RunPodSandbox(self, request: Any, context: Any) -> None:  # noqa: N802, ANN401 - gRPC's
+        """Fails, without the id of what it keeps."""
+        self.kept["2"] = request.config.metadata.name
+        context.abort(grpc.StatusCode.UNKNOWN, "no network")
+
+    def ListPodSandbox(self, *_: object) -> api_pb2.ListPodSandboxResponse:  # noqa: N802
+        """Lists what is kept."""
+        items = [
+            api_pb2.PodSandbox(
+                id=one, metadata=api_pb2.PodSandboxMetadata(name=name, namespace="tests")
+            )
+            for one, name in self.kept.items()
+        ]
+        return api_pb2.ListPodSandboxResponse(items=items)
+
+    def StopPodSandbox(self, _: object, context: Any) -> api_pb2.StopPodSandboxResponse:  # noqa: N802, ANN401
+        """Stops nothing; as containerd without its plug-ins for networks, where it is told so."""
+        if not self.removes:
+            context.abort(grpc.StatusCode.UNKNOWN, "no plug-in")
+        return api_pb2.StopPodSandboxResponse()
+
+    def RemovePodSandbox(self, request: Any, _: object) -> api_pb2.RemovePodSandboxResponse:  # noqa: N802, ANN401
+        """Forgets a pod."""
+        del self.kept[request.pod_sandbox_id]
+        return api_pb2.RemovePodSandboxResponse()
 
 
 class OldRuntime(old_pb2_grpc.RuntimeServiceServicer):
@@ -108,6 +142,30 @@ def test_a_request_that_is_refused(code: grpc.StatusCode, tmp_path: Path) -> Non
     assert type(caught.value) is kind
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_runtime_has_not_finished_is_removed(tmp_path: Path) -> None:
+    """No answer has its id, and so it is found by its name."""
+    runtime = Unfinished()
+    assert refused_pod(runtime, tmp_path).endswith("no network")
+    assert runtime.kept == {"1": "other"}
+
+
+def test_what_cannot_be_removed_either_is_told(tmp_path: Path) -> None:
+    """So it is with containerd 1.6 where the plug-in ``loopback`` is missing."""
+    runtime = Unfinished(removes=False)
+    assert "no network; nor can it be removed: crictl rmp" in refused_pod(runtime, tmp_path)
+    assert runtime.kept == {"1": "other", "2": "mine"}
+
+
+def refused_pod(runtime: Runtime, folder: Path) -> str:
+    """What is said of a pod that does not start."""
+    with serving(folder / "s", runtime) as place:
+        asked = Client(place)
+        with pytest.raises(BadInputError) as caught:
+            asked.run_sandbox(PodRequest("mine", "tests", {}, str(folder), None))
+        asked.close()
+    return str(caught.value)
 
 
 def test_what_a_runtime_tells_only_when_asked_for_everything() -> None:
