@@ -66,6 +66,7 @@ def add(commands: Subparsers) -> None:
 
 def _merge(options: argparse.Namespace) -> Answer:
     expected = _expected(options.expect)
+    _check_page(options.html, [options.out, *options.files])
     stale = _stale(options.files)
     if options.record:
         return _merge_records(options.files, options.out, expected, stale)
@@ -94,6 +95,16 @@ def _expected(names: str | None) -> tuple[str, ...]:
             " between"
         )
     return expected
+
+
+def _check_page(page: Path | None, records: Iterable[Path]) -> None:
+    """Refuses a page in the place of a record, which would be lost.
+
+    Raises:
+        BadInputError: it is one.
+    """
+    if page is not None and page.resolve() in {one.resolve() for one in records}:
+        raise BadInputError(f"--html {shown(page)}: a record stands there: name another file")
 
 
 def _stale(files: Iterable[Path]) -> tuple[str, ...]:

@@ -131,6 +131,20 @@ def test_empty_list_of_machines_is_refused(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_page_in_place_of_a_record_is_refused(
+    place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = written(tmp_path, machine("a", Outcome.PASSED))
+    out = tmp_path / "out.json"
+    page = [str(out), *files][place]
+    before = Path(files[0]).read_text()
+    assert cli.run(["merge", *files, "-o", str(out), f"--html={page}"]) == ExitStatus.USAGE
+    assert "a record stands there: name another file" in capsys.readouterr().err
+    assert not out.exists()
+    assert Path(files[0]).read_text() == before
+
+
 def test_record_of_an_earlier_run_is_no_pass(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
