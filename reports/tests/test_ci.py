@@ -46,6 +46,27 @@ def test_a_script_as_shellcheck_reads_it(path: Path) -> None:
     assert ended.returncode == 0, ended.stdout
 
 
+def test_a_file_in_place_of_the_environment_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".venv").write_text(".tox/dev\n")
+    ended = subprocess.run(
+        ["sh", "-c", '. "$1"', "-", str(CHECKOUT / ".ci/setup")],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "syscall-conformance: .venv is a file that another tool has made; "
+        "remove it, or activate an environment\n"
+    )
+
+
+def test_tox_makes_no_file_in_place_of_the_environment() -> None:
+    assert "\nvenv_redirect = false\n" in (CHECKOUT / "tox.ini").read_text()
+
+
 # The script that brings the oracles.
 
 
