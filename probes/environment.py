@@ -11,6 +11,7 @@ from typing import Final
 
 from probes.arch import machine_here
 from probes.errors import InstrumentError
+from probes.files import kernel_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def _status(path: Path) -> dict[str, str]:
         InstrumentError: there is none.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = kernel_lines(path.read_bytes())
     except OSError as error:
         raise InstrumentError(
             f"{path} cannot be read ({error.strerror}): mount proc(5) on /proc, and run the suite"

@@ -67,3 +67,16 @@ def _unreadable(path: Path, what: str, error: OSError | ValueError) -> BadInputE
         f"{shown(path)}: {what} cannot be read from there ({reason}); check the path and its "
         f"permissions"
     )
+
+
+def kernel_lines(raw: bytes) -> list[str]:
+    """The lines of a file of /proc. Pure.
+
+    A process chooses its name, in which the kernel escapes newlines alone: any other character that
+    Python takes for the end of a line could forge one.
+
+    Args:
+        raw: the file's content.
+    """
+    text = raw.decode(errors="replace").removesuffix("\n")
+    return text.split("\n") if text else []

@@ -24,6 +24,7 @@ from threading import Thread
 from typing import Final, TypeVar
 
 from probes.errors import BadInputError, InstrumentError
+from probes.files import kernel_lines
 
 DEADLINE_SECONDS: Final = 10.0
 """The seconds that reading a process may take; a thread takes about a millisecond."""
@@ -407,10 +408,10 @@ def bounding_set(pid: int) -> int:
 def _status(tid: int) -> dict[str, str] | None:
     """The text of proc_pid_status(5), or None where it cannot be read."""
     path = Path(f"/proc/{tid}/status")
-    text = _read(lambda: path.read_text(encoding="utf-8", errors="replace"))
-    if text is None:
+    raw = _read(path.read_bytes)
+    if raw is None:
         return None
-    lines = (line.partition(":") for line in text.splitlines())
+    lines = (line.partition(":") for line in kernel_lines(raw))
     return {name: value.strip() for name, _, value in lines}
 
 

@@ -321,7 +321,7 @@ def own_status(field: str) -> str | None:
     """One field of this process's proc_pid_status(5), such as ``TracerPid``; None if missing."""
     try:
         with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - pathlib is not lean
-            lines = status.read().splitlines()
+            lines = status.read().split(b"\n")
     except OSError:
         return None
     head = field.encode() + b":"

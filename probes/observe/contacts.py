@@ -116,10 +116,10 @@ def _has_ended(pid: int) -> bool:
 def _ignores_ends(pid: int) -> bool:
     """Whether a process has the kernel reap its children, so that they leave no trace."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+        status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
         return False
-    found = re.search(r"^SigIgn:\s*([0-9a-f]+)", status, re.MULTILINE)
+    found = re.search(rb"^SigIgn:\s*([0-9a-f]+)", status, re.MULTILINE)
     return found is not None and bool(int(found[1], 16) & 1 << signal.SIGCHLD - 1)
 
 

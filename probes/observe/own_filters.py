@@ -151,9 +151,9 @@ def read_program(call: Watched, register: int, memory: Memory) -> bytes | None:
 def _may_install(tid: int) -> bool:
     """Whether a thread may install filters; also where nobody can tell."""
     try:
-        status = Path(f"/proc/{tid}/status").read_text(encoding="utf-8", errors="replace")
+        status = Path(f"/proc/{tid}/status").read_bytes()
     except OSError:
         return True
-    words = dict(re.findall(r"^(NoNewPrivs|CapEff):\s*(\w+)$", status, re.MULTILINE))
-    allowed = int(words.get("CapEff", "0"), 16) & _SYS_ADMIN
-    return words.get("NoNewPrivs") != "0" or bool(allowed)
+    words = dict(re.findall(rb"^(NoNewPrivs|CapEff):\s*(\w+)$", status, re.MULTILINE))
+    allowed = int(words.get(b"CapEff", b"0"), 16) & _SYS_ADMIN
+    return words.get(b"NoNewPrivs") != b"0" or bool(allowed)

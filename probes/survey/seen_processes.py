@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from probes.files import kernel_lines
 from probes.survey import cgroups
 
 PROC: Final = Path("/proc")
@@ -104,7 +105,7 @@ def is_still(process: SeenProcess, proc: Path = PROC) -> bool:
 def hides_others(proc: Path = PROC) -> bool:
     """Whether ``/proc`` is mounted so that this user does not see the processes of others."""
     with suppress(OSError):
-        for line in (proc / "self/mountinfo").read_text(errors="replace").splitlines():
+        for line in kernel_lines((proc / "self/mountinfo").read_bytes()):
             fields, _, rest = line.partition(" - ")
             if fields.split()[4] == str(proc):
                 options = rest.split()[2].split(",")
@@ -168,7 +169,7 @@ def _shared_namespace(folder: Path) -> str:
 
 
 def _depth(folder: Path) -> int:
-    lines = _text(folder / "status").splitlines()
+    lines = _text(folder / "status").split("\n")
     ids = (line.split()[1:] for line in lines if line.startswith("NSpid:"))
     return len(next(ids, ()))
 

@@ -1,6 +1,8 @@
 """Files that a user names: what is none, cannot be read or is too large ends in one sentence."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,14 @@ import pytest
 from probes import files
 from probes.errors import BadInputError
 from probes.text import shown
+
+NAMED = """
+import ctypes, sys
+PR_SET_NAME = 15
+ctypes.CDLL(None).prctl(PR_SET_NAME, sys.argv[1].encode(), 0, 0, 0)
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 def fifo(path: Path) -> None:
@@ -35,6 +45,31 @@ def test_no_file_to_read(name: str, tmp_path: Path) -> None:
     make(path)
     with pytest.raises(BadInputError, match=words):
         files.read(path, 10, "a thing")
+
+
+def test_only_a_newline_ends_a_line_of_the_kernels() -> None:
+    assert files.kernel_lines(b"Name:\ta\rUid:\t0\x0bb\x85\xe2\x80\xa8\nUid:\t1\n") == [
+        "Name:\ta\rUid:\t0\x0bb\ufffd\u2028",
+        "Uid:\t1",
+    ]
+    assert files.kernel_lines(b"") == []
+
+
+@pytest.mark.parametrize("field", ["NSpid", "Seccomp", "SigIgn"])
+def test_a_process_forges_no_line_by_its_name(field: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", NAMED, f"x\r{field}:\t7"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        status = Path(f"/proc/{process.pid}/status")
+        told = files.kernel_lines(status.read_bytes())
+        as_text = status.read_text().splitlines()
+        process.communicate()
+    assert len([line for line in told if line.startswith(f"{field}:")]) == 1
+    assert len([line for line in as_text if line.startswith(f"{field}:")]) == 2
 
 
 def test_a_name_that_no_file_can_have() -> None:

@@ -266,6 +266,7 @@ def test_this_machines_processes() -> None:
     [
         ("NSpid:\t7", "NSpid:\t1", seen_processes.INITIAL_PID_NAMESPACE),
         ("NSpid:\t7", "NSpid:\t9\t1", ""),
+        ("NSpid:\t7", "Name:\tx\rNSpid:\t9\nNSpid:\t9\t1", ""),  # its name forges a line
         ("NSpid:\t7\t2", "NSpid:\t1", ""),
         ("NSpid:\t7\t2", "NSpid:\t8\t3", ""),
         ("", "", ""),
