@@ -97,7 +97,7 @@ def running(documented: Policy, count: int, stacks: int) -> Iterator[list[int]]:
         yield [one.pid for one in seen if one.pid in parents or one.parent in parents]
     finally:
         for one in started:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it has ended by itself
                 os.killpg(one.pid, signal.SIGKILL)
             one.communicate()
 

@@ -280,7 +280,7 @@ class Client:
             if left := self._left_of(pod):
                 raise BadInputError(f"{error}; {left}") from error
             raise
-        except BaseException:
+        except BaseException:  # it is raised again, once nothing of the pod is left
             self._left_of(pod)
             raise
 
@@ -355,7 +355,7 @@ class Client:
                 api_pb2.RemovePodSandboxRequest(pod_sandbox_id=sandbox),
                 api_pb2.RemovePodSandboxResponse,
             )
-        except NotFoundError:
+        except NotFoundError:  # somebody else has removed it
             return
 
 
@@ -430,7 +430,7 @@ def _details_of(info: Mapping[str, str]) -> Details:
             told.get("config"),
             told.get("runtimeOptions") or {},
         )
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):  # CRI leaves the form open
         return Details()
 
 

@@ -45,7 +45,7 @@ def _place(pid: int, groups: Iterable[ControlGroup]) -> Whereabouts:
 
 def namespace_of(pid: int) -> str:
     """The pid namespace of a process; "" where it has ended, or is hidden from this user."""
-    with suppress(OSError):
+    with suppress(OSError):  # it has ended, or is hidden
         return str(Path(f"/proc/{pid}/ns/pid").readlink())
     return ""
 

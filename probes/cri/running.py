@@ -178,7 +178,7 @@ def _read(pids: Sequence[int]) -> Iterator[Harvest]:
     for pid in pids:
         try:
             yield harvest.filters_of(pid)
-        except BadInputError:
+        except BadInputError:  # who has ended confines nobody
             if harvest.is_alive(pid):
                 raise
 

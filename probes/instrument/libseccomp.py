@@ -140,7 +140,7 @@ def _set_architectures(here: int, built: _Filter, wanted: list[int]) -> None:
     for place, token in enumerate(wanted):
         try:
             built.add_arch(token)
-        except FileExistsError:
+        except FileExistsError:  # named twice
             continue
         except OSError as error:
             raise _RefusedError("architecture", place, error) from error

@@ -35,7 +35,7 @@ def spread(work: Callable[[_Share], _Result], shares: Sequence[_Share]) -> list[
     finally:
         for pid, reading in started:
             os.close(reading)
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it has ended by itself
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 

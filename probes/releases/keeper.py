@@ -122,7 +122,7 @@ def _hold(plan: dict[str, Any], groups: Sequence[Path]) -> int:
 
 
 def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, signal.SIGKILL)
 
 
@@ -177,7 +177,7 @@ def start_of(pid: int) -> str:
     """When a process started, which with its pid names it for good; "" if there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except OSError:  # it has ended
         return ""
     return text.rpartition(")")[2].split()[19]
 

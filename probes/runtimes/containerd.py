@@ -88,7 +88,7 @@ class ContainerdContainer:
             return ""
         try:
             return RuntimeCommand("runc", (*before, "runc")).run("--version")
-        except BadInputError:
+        except BadInputError:  # it is not here, so nothing can be said of it
             return ""
 
     def _check_daemon(self) -> None:

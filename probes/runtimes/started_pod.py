@@ -189,7 +189,7 @@ class StartedPod:
 
     def runs(self) -> bool:
         """Whether the runtime says that the container runs."""
-        with contextlib.suppress(NotFoundError):
+        with contextlib.suppress(NotFoundError):  # what is gone does not run
             return self._asked.state_of(self._container) is ContainerState.RUNNING
         return False
 

@@ -114,7 +114,7 @@ def known_to_runtimes(root: Path = PROC / "1/root") -> dict[int, tuple[str, str]
     """
     found = {}
     for runtime, folder, name, field in _STATES:
-        with suppress(OSError):
+        with suppress(OSError):  # a runtime that is not here keeps none
             for state in sorted((root / folder).iterdir()):
                 pid = _json(state / name).get(field)
                 if isinstance(pid, int):
@@ -124,7 +124,7 @@ def known_to_runtimes(root: Path = PROC / "1/root") -> dict[int, tuple[str, str]
 
 def _json(path: Path) -> Mapping[str, Any]:
     """What a file of an engine's holds; nothing where it cannot be read."""
-    with suppress(BadInputError, ValueError, RecursionError):
+    with suppress(BadInputError, ValueError, RecursionError):  # then the id is the name
         value = json.loads(files.read_whole(path, _MOST_BYTES, "a container's configuration"))
         return value if isinstance(value, dict) else {}
     return {}

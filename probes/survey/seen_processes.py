@@ -104,7 +104,7 @@ def is_still(process: SeenProcess, proc: Path = PROC) -> bool:
 
 def hides_others(proc: Path = PROC) -> bool:
     """Whether ``/proc`` is mounted so that this user does not see the processes of others."""
-    with suppress(OSError):
+    with suppress(OSError):  # no /proc, which the listing tells
         for line in kernel_lines((proc / "self/mountinfo").read_bytes()):
             fields, _, rest = line.partition(" - ")
             if fields.split()[4] == str(proc):
@@ -133,7 +133,7 @@ class _Stat:
 
 def _stat(folder: Path) -> _Stat | None:
     """What the kernel says of a process; None where it has ended or is hidden from this user."""
-    with suppress(OSError):
+    with suppress(OSError):  # it has ended, or is hidden
         text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
         rest = text.rpartition(")")[2].split()
         return _Stat(rest[0], int(rest[1]), int(rest[6]), int(rest[19]))
@@ -142,7 +142,7 @@ def _stat(folder: Path) -> _Stat | None:
 
 def _lives_on(folder: Path, pid: int) -> bool:
     """Whether other threads go on after the first one has ended."""
-    with suppress(OSError):
+    with suppress(OSError):  # it has ended, or is hidden
         return any(int(one.name) != pid for one in (folder / "task").iterdir())
     return False
 
@@ -175,21 +175,21 @@ def _depth(folder: Path) -> int:
 
 
 def _arguments(path: Path) -> tuple[str, ...]:
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:  # it has ended, or is hidden
         raw = file.read(_ARGUMENT_BYTES)
         return tuple(_plain(one.decode(errors="replace")) for one in raw.split(b"\0")[:-1])
     return ()
 
 
 def _text(path: Path) -> str:
-    with suppress(OSError):
+    with suppress(OSError):  # it has ended, or is hidden
         # As it is: text would take a carriage return in a name for the end of a line.
         return path.read_bytes().decode(errors="replace")
     return ""
 
 
 def _link(path: Path) -> str:
-    with suppress(OSError):
+    with suppress(OSError):  # it has ended, or is hidden
         return str(path.readlink())
     return ""
 
