@@ -150,7 +150,8 @@ def test_killed_run_leaves_what_it_judged(workers: tuple[str, ...], tmp_path: Pa
     old = folder / "results.json"
     results.write(samples.empty(), old)
     before = old.read_bytes()
-    left = job.kill(folder, *workers, *SMALL, after=20)
+    # The whole job: a part of it could be over before it is killed, on a busy machine.
+    left = job.kill(folder, *workers, after=20)
     assert left == []
     assert old.read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == [
