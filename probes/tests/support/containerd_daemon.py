@@ -141,7 +141,7 @@ def started(words: Words, folder: Path, state: str, pause: Path, more: str = "")
     try:
         wait_for(answers, "containerd does not answer", START_SECONDS)
         made.add_image(PAUSE_IMAGE, pause, "/pause")
-    except BaseException:
+    except BaseException:  # it is raised again: nobody has what was started yet
         process.kill()
         process.wait()
         raise
