@@ -6,7 +6,7 @@ libseccomp may be another one than ours: then the container is judged as it is, 
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -230,61 +230,80 @@ def _places(comparison: StackComparison) -> Iterator[_Place]:
                 yield _Place(alike.example, span.first, span.last, differing)
 
 
-def _unknown_here(resolved: Resolved) -> dict[int, dict[int, tuple[FilterReturn, ...]]]:
-    """Calls that a profile names and that this machine's libseccomp does not know.
+@dataclass(frozen=True, slots=True)
+class _Newer:
+    """What a newer libseccomp would make of a profile for one architecture.
 
-    Returns:
-        By the architecture's token and the call's number, what the profile's rules return.
+    Attributes:
+        returns: what the profile's rules return for calls that this machine's does not know.
+        named: every number for which the profile has a rule.
+        default: what a filter returns for a number without one.
     """
-    names = {resolved.native.scmp, *resolved.architectures}
-    arches = [one for one in abi.ARCHES.values() if one.scmp in names]
-    calls = tuple(dict.fromkeys(rule.name for rule in resolved.rules))
-    known = compile_request.numbers(calls, [oci_profile.ARCHITECTURES[one.scmp] for one in arches])
-    found: dict[int, dict[int, tuple[FilterReturn, ...]]] = {}
-    for one in arches:
-        told = known[oci_profile.ARCHITECTURES[one.scmp]]
-        for call in calls:
-            number = one.number(call)
-            if number is not None and told[call] < 0:
-                returns = tuple(rule.returns for rule in resolved.rules if rule.name == call)
-                found.setdefault(one.audit_arch, {})[number] = returns
-    return found
+
+    returns: Mapping[int, tuple[FilterReturn, ...]]
+    named: frozenset[int]
+    default: FilterReturn
+
+    def explains(self, number: int, pairs: Iterable[tuple[FilterReturn, FilterReturn]]) -> bool:
+        """Whether it makes the difference at a number.
+
+        runc answers ENOSYS above the highest number that it knows of a profile, so that newer calls
+        move the border: what lies between has the default action then, if no rule names it.
+
+        Args:
+            number: the call's.
+            pairs: what the profile compiles to here, and what is in force.
+        """
+        if number in self.returns:
+            return all(right in self.returns[number] for _, right in pairs)
+        if number in self.named or number > max(self.returns):
+            return False
+        return all(_is_enosys(left) and right == self.default for left, right in pairs)
 
 
-def _is_explained(
-    place: _Place,
-    comparison: StackComparison,
-    unknown: dict[int, dict[int, tuple[FilterReturn, ...]]],
-) -> bool:
-    """Whether a newer libseccomp makes the difference: it has rules for more of the same calls.
-
-    runc answers ENOSYS above the highest number that it knows of a profile, so that these calls
-    move the border, too.
-    """
-    newer = unknown.get(place.token, {})
-    if not newer or place.last - place.first > _MOST_NUMBERS:
-        return False
-    pairs = [comparison.pairs[index] for index in place.indices]
-    if any(pair.left_recorded != pair.right_recorded for pair in pairs):
-        return False
-    return all(
-        _is_of_newer(number, [(pair.left, pair.right) for pair in pairs], newer)
-        for number in range(place.first, place.last + 1)
-    )
+def _is_enosys(returns: FilterReturn) -> bool:
+    return returns.action is Action.ERRNO and returns.data in _ENOSYS
 
 
 _ENOSYS: Final = frozenset({38, 89})
 
 
-def _is_of_newer(
-    number: int,
-    pairs: Sequence[tuple[FilterReturn, FilterReturn]],
-    newer: dict[int, tuple[FilterReturn, ...]],
+def _unknown_here(resolved: Resolved) -> dict[int, _Newer]:
+    """By the architecture's token, the calls of a profile that this machine's libseccomp lacks."""
+    names = {resolved.native.scmp, *resolved.architectures}
+    arches = [one for one in abi.ARCHES.values() if one.scmp in names]
+    calls = tuple(dict.fromkeys(rule.name for rule in resolved.rules))
+    known = compile_request.numbers(calls, [oci_profile.ARCHITECTURES[one.scmp] for one in arches])
+    unknown: dict[int, dict[int, tuple[FilterReturn, ...]]] = {}
+    named: dict[int, set[int]] = {}
+    for one in arches:
+        told = known[oci_profile.ARCHITECTURES[one.scmp]]
+        for call in calls:
+            number = one.number(call)
+            if number is None:
+                continue
+            named.setdefault(one.audit_arch, set()).add(number)
+            if told[call] < 0:
+                returns = tuple(rule.returns for rule in resolved.rules if rule.name == call)
+                unknown.setdefault(one.audit_arch, {})[number] = returns
+    return {
+        token: _Newer(returns, frozenset(named[token]), resolved.default)
+        for token, returns in unknown.items()
+    }
+
+
+def _is_explained(
+    place: _Place, comparison: StackComparison, unknown: Mapping[int, _Newer]
 ) -> bool:
-    if number in newer:
-        return all(right in newer[number] for _, right in pairs)
-    stub = all(left.action is Action.ERRNO and left.data in _ENOSYS for left, _ in pairs)
-    return stub and number < max(newer)
+    """Whether a newer libseccomp makes the difference: it has rules for more of the same calls."""
+    newer = unknown.get(place.token)
+    if newer is None or place.last - place.first > _MOST_NUMBERS:
+        return False
+    pairs = [comparison.pairs[index] for index in place.indices]
+    if any(pair.left_recorded != pair.right_recorded for pair in pairs):
+        return False
+    effects = [(pair.left, pair.right) for pair in pairs]
+    return all(newer.explains(one, effects) for one in range(place.first, place.last + 1))
 
 
 def _words(places: Sequence[_Place], comparison: StackComparison) -> str:

@@ -203,6 +203,20 @@ def newer(program: Program, number: int, value: int) -> Program:
 UNKNOWN: Final = max(number for name, number in NATIVE.numbers.items() if number < 1 << 20)
 
 
+NEWEST_NAME: Final = next(name for name, number in NATIVE.numbers.items() if number == UNKNOWN)
+KNOWN: Final = NATIVE.numbers["close_range"]
+BORDERED: Final[dict[str, Any]] = {
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "defaultErrnoRet": 5,
+    "architectures": ["SCMP_ARCH_X86_64"],
+    "syscalls": [
+        rule("ERRNO", "acct", errnoRet=38),
+        rule("ALLOW", "read", "close_range", NEWEST_NAME),
+    ],
+}
+"""A profile whose newest call libseccomp does not know, and with an ENOSYS of its own."""
+
+
 @pytest.mark.parametrize(
     ("number", "action", "is_told"),
     [
@@ -222,6 +236,32 @@ def test_what_a_newer_library_adds_is_no_difference(
     one = given(tmp_path, ALLOWING)
     program = newer(compiled(one), number, FilterReturn(Action[action]).value)
     assert bool(findings(one, program)) == is_told
+
+
+@pytest.mark.parametrize(
+    ("number", "action", "is_told"),
+    [
+        (NATIVE.numbers["acct"], "EPERM", True),  # it has a rule of its own
+        (NATIVE.numbers["kexec_file_load"], "ENOSYS", True),
+        (KNOWN + 1, "ALLOW", True),
+        (KNOWN + 1, "the default", False),
+        (UNKNOWN + 1, "the default", True),
+    ],
+)
+def test_a_newer_library_moves_the_border_of_runcs_enosys_and_no_more(
+    number: int,
+    action: str,
+    is_told: bool,  # noqa: FBT001 - a column
+    tmp_path: Path,
+) -> None:
+    one = given(tmp_path, BORDERED)
+    returns = {
+        "ALLOW": FilterReturn(Action.ALLOW),
+        "ENOSYS": FilterReturn(Action.ERRNO, 38),
+        "EPERM": FilterReturn(Action.ERRNO, 1),
+        "the default": FilterReturn(Action.ERRNO, 5),
+    }[action]
+    assert bool(findings(one, newer(compiled(one), number, returns.value))) == is_told
 
 
 # Real runtimes.
