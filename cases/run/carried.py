@@ -35,7 +35,7 @@ def record(
         "cells": [results.cell_to_json(cell) for cell in cells],
         "controls": [results.cell_to_json(cell) for cell in news],
         "audit_source": trail.source if trail else "",
-        "audit_reason": trail.reason if trail else "",
+        "audit_reason": (trail.lost or trail.reason) if trail else "",
     }
     item.user_properties += _properties(cells)
 

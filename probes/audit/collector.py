@@ -46,11 +46,15 @@ class Batch:
         complete: whether the sentinel arrived and nothing was lost before it.
         reason: why the absence of a record in this batch proves nothing, one sentence; "" where
             the batch is complete.
+        overdue: whether the sentinel was emitted and did not arrive before the deadline.
+        silent: whether no event at all arrived meanwhile, of whatever process.
     """
 
     records: tuple[SeccompRecord, ...]
     complete: bool
     reason: str
+    overdue: bool = False
+    silent: bool = False
 
 
 class Collector(Protocol):
@@ -152,6 +156,7 @@ class SequencedCollector(ABC):
         self._events: list[Event] = []
         self._lost_lately = ""
         self._heard = False
+        self._arrived = 0
 
     @property
     def name(self) -> str:
@@ -173,6 +178,7 @@ class SequencedCollector(ABC):
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """Reads up to the sentinel's record, and says whether a record may be missing before it."""
         end = time.monotonic() + deadline
+        self._arrived = 0
         scanned = 0
         place: int | None = None
         patience = end
@@ -195,6 +201,7 @@ class SequencedCollector(ABC):
             if event.serial is not None:
                 self._ledger.add(event.serial)
                 self._heard = True
+                self._arrived += 1
         self._events.extend(events)
 
     def _missing(self, place: int) -> int:
@@ -215,7 +222,9 @@ class SequencedCollector(ABC):
         reason = trouble or silence or lost or self._lost_lately or gap or late
         # The counter does not say on which side of the sentinel the loss lies.
         self._lost_lately = lost
-        return Batch(records, complete=not reason, reason=reason)
+        return Batch(
+            *(records, not reason, reason), overdue=place is None, silent=not self._arrived
+        )
 
     def _gap(self, place: int) -> str:
         """Why events before the one at ``place`` may be missing, by their serial numbers."""
@@ -266,9 +275,13 @@ class SequencedCollector(ABC):
         )
         if others:
             return f"{sentence}, though {others} other SECCOMP record(s) did."
-        if self._heard:
+        if self._arrived:
             why = self._silence().rstrip(".")
-            return f"{sentence} ({why}), though earlier audit events did: was it emitted?"
+            return f"{sentence} ({why}), though other audit events did: was it emitted?"
+        if self._heard:
+            return (
+                f"{sentence}, nor did any other event, though earlier ones did: {self._silence()}"
+            )
         return f"{sentence}: {self._silence()}"
 
 

@@ -25,18 +25,50 @@ CANARIES: Final = 3
 CANARY_DEADLINE_SECONDS: Final = 2.0
 """Seconds to wait for a canary's record before the source counts as not working."""
 
+RECORD_DEADLINE_SECONDS: Final = 10.0
+"""The seconds that a record may take to arrive; it takes about a millisecond."""
 
-@dataclass(frozen=True, slots=True)
+SILENT_SECONDS: Final = 1.0
+"""The seconds to wait for a record, once an earlier one has not arrived."""
+
+MOST_OVERDUE: Final = 3
+"""The sentinels in a row that may be missing, while other events arrive, before all is given up."""
+
+
+@dataclass(slots=True)
 class AuditTrail:
     """The source of a run's audit records.
+
+    A source that falls silent is given up for the rest of the run: it costs one deadline, and not
+    one for every case.
 
     Attributes:
         collector: what reads them; None where nothing does.
         reason: why this source was chosen, or why there is none and what would help.
+        lost: why nothing is read from it any more; "" while it is read.
+        overdue: the sentinels in a row that have not arrived.
     """
 
     collector: Collector | None
     reason: str
+    lost: str = ""
+    overdue: int = 0
+
+    def read(self, zygote: Zygote, sentinel: "Sentinel") -> Batch | None:
+        """Everything that was recorded until now; None where nothing is read, or not any more.
+
+        Args:
+            zygote: the process that makes the sentinel's call.
+            sentinel: the call.
+        """
+        if self.collector is None or self.lost:
+            return None
+        deadline = SILENT_SECONDS if self.overdue else RECORD_DEADLINE_SECONDS
+        batch = emit_and_read(zygote, self.collector, deadline, sentinel)
+        self.overdue = self.overdue + 1 if batch.overdue else 0
+        if batch.overdue and (batch.silent or self.overdue == MOST_OVERDUE):
+            self.lost = f"records stopped arriving in the course of this run: {batch.reason}"
+        return batch
 
     def why_unlogged(self, action: Action) -> str:
         """Why the kernel writes no record for an action now; "" where nothing says so."""

@@ -194,12 +194,16 @@ class Examiner:
             else None
         )
         lossy = batch is not None and not batch.complete
+        # Of a silent source one case tells, and no further attempt helps it. Controls are tried
+        # once more without records, so that all the rest can be judged.
+        gone = bool(self._setup.trail.lost)
         verdicts: list[tuple[list[Cell], bool]] = []
         for inquiry in inquiries:
             seen = [next(answers) for _ in inquiry.requests]
             cells = inquiry.judge(seen, batch) if inquiry.judge is not None else []
             undecided = any(cell.outcome is Outcome.BROKEN for cell in cells)
-            torn = lossy and inquiry.needs_records and undecided
+            helps = inquiry.case.is_control or not gone
+            torn = lossy and inquiry.needs_records and undecided and helps
             verdicts.append((cells, inquiry.is_open or torn))
         return verdicts
 

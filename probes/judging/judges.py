@@ -136,7 +136,7 @@ def _signal_of(returns: FilterReturn) -> int:
 def _absence(trail: Trail) -> Judgement | None:
     """The verdict where a missing record proves nothing; None where it proves silence."""
     if not trail.source:
-        return Judgement(Outcome.CANNOT_TELL, Cause.PRIVILEGE, trail.reason)
+        return Judgement(Outcome.CANNOT_TELL, trail.cause, trail.reason)
     if not trail.complete:
         return Judgement(Outcome.BROKEN, Cause.INSTRUMENT, trail.reason)
     if trail.doubt:

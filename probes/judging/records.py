@@ -4,20 +4,18 @@ from probes.action import Action, FilterReturn, Profile
 from probes.arch import Arch, canary
 from probes.audit.collector import Batch
 from probes.audit.record import SeccompRecord
-from probes.audit.trail import Sentinel, emit_and_read
-from probes.cell import CellKey
+from probes.audit.trail import Sentinel
+from probes.cell import Cause, CellKey
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request
 from probes.judging import calibration, under_test
 from probes.judging.inquiry import Inquiry, entry, is_by_exec
 from probes.judging.plan import Case
-from probes.judging.setup import RECORD_DEADLINE_SECONDS, Setup
+from probes.judging.setup import Setup
 from probes.judging.sighting import Trail
 from probes.targets import Target
 from probes.targets.confinement import Confinement
 
-SILENT_SECONDS = 1.0
-"""The seconds to wait for a record, once an earlier one has not arrived."""
 _RECORDED_ACTIONS = frozenset({Action.KILL_PROCESS, Action.KILL_THREAD, Action.LOG})
 """The actions recorded without SECCOMP_FILTER_FLAG_LOG (``seccomp_log()``, kernel/seccomp.c)."""
 
@@ -59,20 +57,15 @@ def canary_on(setup: Setup, arch: Arch) -> tuple[Arch, int]:
 
 def read(setup: Setup) -> Batch | None:
     """Everything that was recorded until now, up to a sentinel that is recorded for sure."""
-    if setup.trail.collector is None:
-        return None
     number = sentinel_number(setup.target, setup.native, setup.own)
-    batch = emit_and_read(
-        *(setup.zygote, setup.trail.collector, setup.patience), Sentinel(setup.native, number)
-    )
-    # Where records do not arrive any more, not every case shall wait as long as the first.
-    setup.patience = RECORD_DEADLINE_SECONDS if batch.complete else SILENT_SECONDS
-    return batch
+    return setup.trail.read(setup.zygote, Sentinel(setup.native, number))
 
 
 def trail_of(setup: Setup, inquiry: Inquiry, batch: Batch | None) -> Trail:
     """The audit records of a case's call, and whether one may be missing."""
     if batch is None:
+        if setup.trail.lost:
+            return Trail("", reason=setup.trail.lost, cause=Cause.INSTRUMENT)
         return Trail("", reason=setup.trail.reason)
     key = inquiry.case.cells[0]
     records = tuple(
@@ -105,7 +98,7 @@ def doubt_of(setup: Setup, inquiry: Inquiry, batch: Batch) -> str:
         found.get(one) == inquiry.vouchers[one] for one in inquiry.vouchers
     ):
         return ""
-    inquiry.is_open = not inquiry.vouchers
+    inquiry.is_open = not inquiry.vouchers and not setup.trail.lost
     return (
         f"a known filter's {action.name} left no record either at that time: "
         "kernel.seccomp.actions_logged or an audit rule (auditctl -l) kept the kernel from it"

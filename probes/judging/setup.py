@@ -13,9 +13,6 @@ from probes.targets import Target
 from probes.targets.ambient import SECONDS_TO_ANSWER
 from probes.targets.confinement import Confinement
 
-RECORD_DEADLINE_SECONDS = 10.0
-"""The seconds that a record may take to arrive; it takes about a millisecond."""
-
 
 @dataclass(slots=True)
 class Setup:
@@ -36,7 +33,6 @@ class Setup:
             the runtime's exec.
         reached: whether a probe reaches its call without a filter under test, by ABI and route.
         unhonoured: the actions that the kernel takes for another, each with the ABI.
-        patience: seconds to wait for a record.
         supervisors_time: seconds that a supervisor may take.
         fault: why no verdict counts; "" once calibrated.
         doubt: why no verdict can be had, for the instrument cannot be calibrated; "" where it can.
@@ -55,7 +51,6 @@ class Setup:
     raw: dict[tuple[Profile, bool], tuple[bytes, ...]] = field(default_factory=dict)
     reached: dict[tuple[str, Route], bool] = field(default_factory=dict)
     unhonoured: frozenset[tuple[str, Action]] = frozenset()
-    patience: float = RECORD_DEADLINE_SECONDS
     supervisors_time: float = SECONDS_TO_ANSWER
     fault: str = ""
     doubt: str = ""

@@ -21,6 +21,7 @@ class Trail:
         reason: why absence proves nothing, or why there is no collector and what would help.
         doubt: why the kernel may write no record of what the filter did, although others arrive;
             "" where a known filter that did the same left one meanwhile.
+        cause: whose doing it is that there is no collector.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Trail:
     complete: bool = False
     reason: str = ""
     doubt: str = ""
+    cause: Cause = Cause.PRIVILEGE
 
 
 NO_TRAIL: Final = Trail("", reason="no audit records were asked for")

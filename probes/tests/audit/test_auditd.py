@@ -255,7 +255,7 @@ def test_a_deleted_log_is_read_on(log: FakeLog, collector: AuditdCollector) -> N
     assert serials(batch) == [2, 3]
     assert batch.complete
     gone = collector.read_until("nobody", 0)
-    assert "though earlier audit events did" in gone.reason
+    assert "though earlier ones did: the log was deleted" in gone.reason
 
 
 def test_silence_of_a_deleted_log(log: FakeLog, collector: AuditdCollector) -> None:

@@ -295,14 +295,25 @@ def test_without_a_base_the_first_sentinel_is_the_base() -> None:
     [
         ((), "arrive by scripted within 0 s: it is silent."),
         (((event(1),),), "though 1 other SECCOMP record(s) did."),
-        (((other(1),),), "though earlier audit events did: was it emitted?"),
+        (((other(1),),), "(it is silent), though other audit events did: was it emitted?"),
     ],
 )
 def test_a_sentinel_that_does_not_arrive(looks: tuple[tuple[Event, ...], ...], reason: str) -> None:
     """The batch holds what arrived, and says that it proves nothing."""
     batch = Scripted(*looks).read_until("s", 0)
     assert not batch.complete
+    assert batch.overdue
+    assert batch.silent == (not looks)
     assert batch.reason.endswith(reason)
+
+
+def test_silence_after_earlier_events_is_told_apart_from_other_events() -> None:
+    """Of the first nothing more is to be expected."""
+    source = Scripted((event(1, "s"),))
+    spoken, silent = source.read_until("s", 0), source.read_until("t", 0)
+    assert (spoken.overdue, spoken.silent) == (False, False)
+    assert (silent.overdue, silent.silent) == (True, True)
+    assert silent.reason.endswith("nor did any other event, though earlier ones did: it is silent.")
 
 
 def test_silence_comes_before_what_others_lost() -> None:

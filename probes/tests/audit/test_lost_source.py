@@ -1,0 +1,209 @@
+"""A source of records that falls silent in the course of a run: noticed once, at one deadline."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from probes import arch
+from probes.action import Action, FilterReturn, Profile
+from probes.audit import trail
+from probes.audit.collector import Batch
+from probes.audit.trail import MOST_OVERDUE, AuditTrail, Sentinel
+from probes.cell import Cause, Cell, CellKey, Claim, Outcome
+from probes.documents import policy
+from probes.errors import ExitStatus
+from probes.files import DEFAULT_POLICY
+from probes.filters import bpf
+from probes.instrument.calls import Zygote
+from probes.judging.examiner import Examiner
+from probes.judging.plan import Case
+from probes.tests.support.auditd_daemon import running
+from probes.tests.support.emitter import needs_root
+from probes.tests.support.oracles import require
+from probes.tests.support.stacks import target_of
+from reports.tests.support import job
+
+NATIVE = arch.of_this_process()[0]
+SENTINEL = Sentinel(NATIVE, arch.canary(NATIVE)[1])
+NAMES = ("acct", "mount", "swapon", "umount2")
+
+HEARD = Batch((), complete=True, reason="")
+LOSSY = Batch((), complete=False, reason="1 event was lost.")
+BUSY = Batch((), complete=False, reason="others came.", overdue=True)
+SILENT = Batch((), complete=False, reason="nothing came.", overdue=True, silent=True)
+
+
+@dataclass
+class Told:
+    """A collector that gives batches by a script, the last one for ever."""
+
+    script: list[Batch]
+    name: str = "told"
+    deadlines: list[float] = field(default_factory=list)
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """The next batch of the script."""
+        assert sentinel
+        self.deadlines.append(deadline)
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as made:
+        yield made
+
+
+def test_a_silent_source_is_waited_for_once(zygote: Zygote) -> None:
+    collector = Told([HEARD, SILENT])
+    read = AuditTrail(collector, "")
+
+    found = [read.read(zygote, SENTINEL) for _ in range(6)]
+
+    assert found == [HEARD, SILENT, *[None] * 4]
+    assert collector.deadlines == [trail.RECORD_DEADLINE_SECONDS] * 2
+    assert read.lost.endswith("nothing came.")
+
+
+def test_one_that_brings_only_other_events_is_tried_a_little_longer(zygote: Zygote) -> None:
+    collector = Told([BUSY])
+    read = AuditTrail(collector, "")
+
+    found = [read.read(zygote, SENTINEL) for _ in range(6)]
+
+    assert found == [*[BUSY] * MOST_OVERDUE, *[None] * (6 - MOST_OVERDUE)]
+    assert sum(collector.deadlines) < trail.RECORD_DEADLINE_SECONDS * 1.5
+
+
+@pytest.mark.parametrize(
+    "script",
+    [[LOSSY], [BUSY, BUSY, HEARD, BUSY, BUSY, LOSSY, HEARD]],
+    ids=["lossy", "now and then"],
+)
+def test_one_that_loses_something_is_read_on(script: list[Batch], zygote: Zygote) -> None:
+    """A flood of others' records may cost a sentinel, and passes."""
+    read = AuditTrail(Told(script), "")
+
+    assert all(read.read(zygote, SENTINEL) is not None for _ in range(7))
+    assert not read.lost
+
+
+# What is said of cells.
+
+
+def case_of(name: str) -> Case:
+    number = NATIVE.numbers[name]
+    key = CellKey(Claim.IS_REPORTED, "kill", NATIVE.name, name, number)
+    return Case(Claim.IS_REPORTED, NATIVE, (key,), Profile.KILL)
+
+
+def examined(
+    zygote: Zygote, collector: Told, names: Sequence[str], *, controls: bool = False
+) -> tuple[list[Cell], Examiner]:
+    """The verdicts on a filter that kills these calls, one case after the other."""
+    allow = FilterReturn(Action.ALLOW).value
+    killed = {NATIVE.numbers[name] for name in names}
+    parts = bpf.ranges(killed, FilterReturn(Action.KILL_PROCESS).value, allow)
+    program = bpf.dispatch({NATIVE.audit_arch: parts}, allow)
+    target = target_of("test", "the filter", dict.fromkeys(Profile, (program,)), NATIVE)
+    documented = policy.load(DEFAULT_POLICY, arch.all_names())
+    judge = Examiner(zygote, target, documented, (NATIVE,), AuditTrail(collector, ""))
+    if controls:
+        judge.calibrate([NATIVE])
+    # Every second one by an examiner of another part, as of a stack of filters.
+    both = (judge, judge.beside(target))
+    cells = [both[place % 2].examine([case_of(name)])[0] for place, name in enumerate(names)]
+    return cells, judge
+
+
+def test_one_cell_tells_of_it_and_no_later_one_waits(zygote: Zygote) -> None:
+    collector = Told([SILENT])
+
+    cells, _ = examined(zygote, collector, NAMES)
+
+    assert len(collector.deadlines) == 1
+    assert [(cell.outcome, cell.cause) for cell in cells] == [
+        (Outcome.BROKEN, Cause.INSTRUMENT),
+        *[(Outcome.CANNOT_TELL, Cause.INSTRUMENT)] * 3,
+    ]
+    assert all("nothing came." in cell.sentence for cell in cells)
+    assert all("records stopped arriving" in cell.sentence for cell in cells[1:])
+
+
+def test_controls_do_without_records_that_stopped_arriving(zygote: Zygote) -> None:
+    """What needs no records can be judged yet."""
+    collector = Told([SILENT])
+
+    cells, judge = examined(zygote, collector, NAMES, controls=True)
+
+    assert not judge.fault
+    assert len(collector.deadlines) == 1
+    assert {cell.outcome for cell in cells} == {Outcome.CANNOT_TELL}
+
+
+# With the real daemon.
+
+
+PLUGIN = """\
+import os
+import signal
+import time
+
+from probes.audit import trail
+from probes.audit.netlink import AuditControl
+
+trail.RECORD_DEADLINE_SECONDS = {deadline}
+read, reads = trail.AuditTrail.read, []
+
+
+def ended_midway(self, zygote, sentinel):
+    if len(reads) == {at}:
+        os.kill({pid}, signal.SIGTERM)
+        while AuditControl().status().pid:
+            time.sleep(0.01)
+    before = time.monotonic()
+    found = read(self, zygote, sentinel)
+    reads.append(time.monotonic() - before)
+    with open({times!r}, "w") as file:
+        file.write("\\n".join(map(str, reads)))
+    return found
+
+
+trail.AuditTrail.read = ended_midway
+"""
+DEADLINE = 1.5
+
+
+@needs_root
+@pytest.mark.slow
+def test_an_auditd_that_ends_midway_costs_one_deadline(tmp_path: Path) -> None:
+    require("auditd", "auditd")
+    executable = shutil.which("auditd") or ""
+    plugin, times = tmp_path / "ended_midway.py", tmp_path / "times"
+    with running(executable, tmp_path / "auditd", "RAW", megabytes=8) as auditd:
+        text = PLUGIN.format(deadline=DEADLINE, at=2, pid=auditd.pid, times=str(times))
+        plugin.write_text(text, encoding="utf-8")
+        options = ("--profile=log", "--arch=x86_64", "-k", "is_recorded")
+        source = f"--audit-source=auditd:{auditd.log}"
+
+        ended = job.run(tmp_path / "out", *job.ALONE, *options, source, plugin=plugin)
+
+    assert ended.status == ExitStatus.BROKEN, ended.output
+    outcomes = ended.outcomes(claim="is recorded")
+    # A record that had arrived before its sentinel did not counts.
+    assert (outcomes["passed"], outcomes["broken"], outcomes.get("failed")) == (2, 1, None)
+    assert outcomes["cannot_tell"] > 50
+    waited = sum(map(float, times.read_text(encoding="ascii").split()))
+    assert waited < DEADLINE + trail.SILENT_SECONDS + 1
+    told = {cell["sentence"] for cell in ended.cells if cell["outcome"] == "cannot_tell"}
+    assert all("records stopped arriving in the course of this run" in one for one in told)
+    assert all("auditctl -s shows pid 0" in one for one in told)
+    assert "records stopped arriving" in str(
+        [one["audit"] for one in ended.results["environments"]]
+    )
