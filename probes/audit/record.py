@@ -51,7 +51,8 @@ class SeccompRecord:
         timestamp: seconds since the epoch with three decimals, as written.
         serial: the event's number, counted by the kernel since boot.
         pid: the process (thread group) in the initial pid namespace.
-        uid: its real user id in the initial user namespace.
+        uid: its real user id in the initial user namespace; None where the collector leaves it
+            out.
         comm: the thread's name; bytes that are not UTF-8 as surrogate escapes.
         exe: the executable's path, with surrogate escapes as in ``comm``; ``(null)`` where there
             is none.
@@ -67,7 +68,7 @@ class SeccompRecord:
     timestamp: str
     serial: int
     pid: int
-    uid: int
+    uid: int | None
     comm: str
     exe: str
     signal: int

@@ -13,6 +13,7 @@ class SourceKind(StrEnum):
     BEST = "best"
     NETLINK = "netlink"
     AUDITD = "auditd"
+    LAUREL = "laurel"
     DESCRIPTOR = "fd"
     KMSG = "kmsg"
     NONE = "none"
@@ -24,7 +25,7 @@ class RecordSource:
 
     Attributes:
         kind: what records are read from.
-        argument: the path of auditd's log, or the number of the descriptor; "" for other kinds.
+        argument: the path of a log, or the number of the descriptor; "" for other kinds.
     """
 
     kind: SourceKind
@@ -46,7 +47,7 @@ BEST: Final = RecordSource(SourceKind.BEST)
 NETLINK: Final = RecordSource(SourceKind.NETLINK)
 NONE: Final = RecordSource(SourceKind.NONE)
 
-_WITH_ARGUMENT: Final = frozenset({SourceKind.AUDITD, SourceKind.DESCRIPTOR})
+_WITH_ARGUMENT: Final = frozenset({SourceKind.AUDITD, SourceKind.LAUREL, SourceKind.DESCRIPTOR})
 _MOST_DIGITS: Final = 9
 
 
@@ -63,8 +64,8 @@ def read(text: str) -> RecordSource:
             return source
     raise BadInputError(
         f"--audit-source {text}: unknown source; it is {SourceKind.NETLINK}, "
-        f"{SourceKind.AUDITD}:FILE, {SourceKind.DESCRIPTOR}:N, {SourceKind.KMSG} or "
-        f"{SourceKind.NONE}, and without the option the best that works here"
+        f"{SourceKind.AUDITD}:FILE, {SourceKind.LAUREL}:FILE, {SourceKind.DESCRIPTOR}:N, "
+        f"{SourceKind.KMSG} or {SourceKind.NONE}, and without the option the best that works here"
     )
 
 

@@ -11,6 +11,7 @@ from probes.audit import source
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, Collector, CollectorUnavailableError, why_unlogged
 from probes.audit.kmsg import KmsgCollector
+from probes.audit.laurel import LaurelCollector
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.source import RecordSource, SourceKind
 from probes.instrument import witness
@@ -128,7 +129,7 @@ def _candidates() -> list[RecordSource]:
 def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTrail:
     """One source, with its collector if a canary's record arrived there."""
     try:
-        collector = _collector(wanted)
+        collector = _collector(wanted, zygote, sentinel)
     except CollectorUnavailableError as error:
         return AuditTrail(None, str(error))
     reason = ""
@@ -145,8 +146,13 @@ def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTra
     return AuditTrail(None, reason)
 
 
-def _collector(wanted: RecordSource) -> Collector:
+def _collector(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Collector:
     """Opens a source.
+
+    Args:
+        wanted: the source.
+        zygote: the process that causes events where the source needs some to go on.
+        sentinel: the call that does so.
 
     Raises:
         CollectorUnavailableError: it cannot be used here.
@@ -157,6 +163,8 @@ def _collector(wanted: RecordSource) -> Collector:
         return KmsgCollector()
     if wanted.kind is SourceKind.DESCRIPTOR:
         return NetlinkCollector(fileno=int(wanted.argument))
+    if wanted.kind is SourceKind.LAUREL:
+        return LaurelCollector(Path(wanted.argument), lambda: _push(zygote, sentinel))
     return AuditdCollector(Path(wanted.argument))
 
 
@@ -171,12 +179,21 @@ def emit_and_read(
         deadline: seconds to wait for the sentinel's record.
         sentinel: the call.
     """
-    native, number = sentinel.native, sentinel.number
-    raw = witness.marker(native, number, Profile.LOG.returns.value)
     name = zygote.nonce()
-    request = Request(native.entry.name.lower(), (Call(number),), (raw,), name, runs=False)
-    emitted = zygote.run([request])[0][0]
-    if emitted.fault:
-        reason = f"the sentinel, whose record would come last, cannot be emitted: {emitted.fault}"
+    if fault := _emit(zygote, sentinel, name):
+        reason = f"the sentinel, whose record would come last, cannot be emitted: {fault}"
         return Batch((), complete=False, reason=reason)
     return collector.read_until(name, deadline)
+
+
+def _push(zygote: Zygote, sentinel: Sentinel) -> None:
+    """Has any event recorded; where that fails, the sentinel does not arrive, which is told."""
+    _emit(zygote, sentinel, zygote.nonce())
+
+
+def _emit(zygote: Zygote, sentinel: Sentinel, name: str) -> str:
+    """Has a sentinel of that name recorded, and returns why it cannot be; "" where it can."""
+    native, number = sentinel.native, sentinel.number
+    raw = witness.marker(native, number, Profile.LOG.returns.value)
+    request = Request(native.entry.name.lower(), (Call(number),), (raw,), name, runs=False)
+    return zygote.run([request])[0][0].fault

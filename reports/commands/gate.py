@@ -98,7 +98,9 @@ def add(commands: Subparsers) -> None:
     )
     one.add_argument("--baseline", metavar="FILE", help="an earlier results.json to compare with")
     one.add_argument(
-        "--audit-source", metavar="SOURCE", help="netlink, auditd:FILE or none; default: the best"
+        "--audit-source",
+        metavar="SOURCE",
+        help="netlink, auditd:FILE, laurel:FILE or none; default: the best",
     )
     one.add_argument(
         f"--{NODE_NAME}", metavar="NAME", help="what reports call this machine; default: its name"

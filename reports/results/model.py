@@ -170,7 +170,7 @@ class AuditSource:
     """Where audit records came from.
 
     Attributes:
-        source: ``netlink``, ``auditd:FILE`` or ``none``.
+        source: ``netlink``, another word of ``--audit-source``, or ``none``.
         reason: why this one was used, or why there was none.
     """
 

@@ -34,6 +34,7 @@ def prober() -> Iterator[Zygote]:
         ("none", SourceKind.NONE, ""),
         ("auditd:/var/log/audit/audit.log", SourceKind.AUDITD, "/var/log/audit/audit.log"),
         ("auditd:a:b", SourceKind.AUDITD, "a:b"),
+        ("laurel:/var/log/laurel/audit.log", SourceKind.LAUREL, "/var/log/laurel/audit.log"),
         ("fd:007", SourceKind.DESCRIPTOR, "007"),
     ],
 )
@@ -46,7 +47,14 @@ def test_known_sources_are_taken_apart(word: str, kind: SourceKind, argument: st
 
 @pytest.mark.parametrize(
     ("word", "alone"),
-    [("best", False), ("netlink", False), ("auditd:x", False), ("kmsg", True), ("fd:3", True)],
+    [
+        ("best", False),
+        ("netlink", False),
+        ("auditd:x", False),
+        ("laurel:x", False),
+        ("kmsg", True),
+        ("fd:3", True),
+    ],
 )
 def test_which_sources_one_process_reads_alone(word: str, *, alone: bool) -> None:
     assert source.read(word).is_for_one_process is alone
@@ -55,7 +63,19 @@ def test_which_sources_one_process_reads_alone(word: str, *, alone: bool) -> Non
 @pytest.mark.parametrize(
     "word",
     [
-        *("", "dmesg", "auditd", "auditd:", "Netlink", "netlink:", "netlink:x", "none:x", "best:"),
+        *(
+            "",
+            "dmesg",
+            "auditd",
+            "auditd:",
+            "laurel",
+            "laurel:",
+            "Netlink",
+            "netlink:",
+            "netlink:x",
+            "none:x",
+            "best:",
+        ),
         *("fd", "fd:", "fd:x", "fd:-1", "fd:\u00b2", "fd:1234567890", "fd:1 "),
     ],
 )
@@ -65,12 +85,14 @@ def test_an_unknown_source_is_refused_in_one_sentence(word: str) -> None:
 
     sentence = str(caught.value)
     assert sentence.startswith(f"--audit-source {word}: unknown source")
-    assert "netlink, auditd:FILE, fd:N, kmsg or none" in sentence
+    assert "netlink, auditd:FILE, laurel:FILE, fd:N, kmsg or none" in sentence
     assert len(sentence.splitlines()) == 1
     assert caught.value.exit_status is ExitStatus.USAGE
 
 
-@given(word=st.text(max_size=20) | st.from_regex(r"(auditd|fd|kmsg|best):?\w*", fullmatch=True))
+@given(
+    word=st.text(max_size=20) | st.from_regex(r"(auditd|laurel|fd|kmsg|best):?\w*", fullmatch=True)
+)
 def test_any_word_is_kept_as_it_was_named_or_refused(word: str) -> None:
     try:
         found = source.read(word)

@@ -9,9 +9,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from probes.audit.netlink import AuditControl, AuditStatus
 from probes.tests.support.emitter import lone_auditd, wait_for
@@ -85,7 +86,12 @@ class Auditd:
 
 @contextlib.contextmanager
 def running(
-    executable: str, directory: Path, log_format: str, *, megabytes: int
+    executable: str,
+    directory: Path,
+    log_format: str,
+    *,
+    megabytes: int,
+    plugins: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Auditd]:
     """Runs auditd as long as the context lasts, at most ``LIFETIME`` seconds.
 
@@ -94,6 +100,7 @@ def running(
         directory: a new directory for its configuration and its log.
         log_format: ``RAW`` or ``ENRICHED``.
         megabytes: the size at which it rotates by itself (max_log_file).
+        plugins: the files of its plugins.d.
 
     Raises:
         AuditdBusyError: another auditd runs.
@@ -103,6 +110,10 @@ def running(
         refuse_if_busy(before)
         reported = _STATE_REPORT.exists()
         log = _configure(directory, log_format, megabytes)
+        for name, text in plugins.items():
+            file = directory / "plugins.d" / name
+            file.write_text(text, encoding="ascii")
+            file.chmod(0o640)
         daemon = [executable, "-n", "-c", str(directory), "-s", "nochange"]
         process = subprocess.Popen(["timeout", "--kill-after=5", str(LIFETIME), *daemon])
         try:
