@@ -195,7 +195,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "ABI": ("--arch=x86", "--arch x86"),
     "foreign ABI": ("--arch=s390x", "cannot be entered as s390x"),
     "target": ("--target=runc", "--target: 'runc' is no target"),
-    "records": ("--audit-source=journal", "--audit-source journal"),
+    "records": ("--audit-source=journald", "--audit-source journald"),
     "reports": ("--report-dir={tmp}/file/reports", "file/reports"),
 }
 

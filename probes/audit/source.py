@@ -14,6 +14,7 @@ class SourceKind(StrEnum):
     NETLINK = "netlink"
     AUDITD = "auditd"
     LAUREL = "laurel"
+    JOURNAL = "journal"
     DESCRIPTOR = "fd"
     KMSG = "kmsg"
     NONE = "none"
@@ -64,8 +65,9 @@ def read(text: str) -> RecordSource:
             return source
     raise BadInputError(
         f"--audit-source {text}: unknown source; it is {SourceKind.NETLINK}, "
-        f"{SourceKind.AUDITD}:FILE, {SourceKind.LAUREL}:FILE, {SourceKind.DESCRIPTOR}:N, "
-        f"{SourceKind.KMSG} or {SourceKind.NONE}, and without the option the best that works here"
+        f"{SourceKind.AUDITD}:FILE, {SourceKind.LAUREL}:FILE, {SourceKind.JOURNAL}, "
+        f"{SourceKind.DESCRIPTOR}:N, {SourceKind.KMSG} or {SourceKind.NONE}, "
+        "and without the option the best that works here"
     )
 
 

@@ -10,6 +10,7 @@ from probes.arch import Arch
 from probes.audit import source
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, Collector, CollectorUnavailableError, why_unlogged
+from probes.audit.journal import JournalCollector
 from probes.audit.kmsg import KmsgCollector
 from probes.audit.laurel import LaurelCollector
 from probes.audit.netlink import NetlinkCollector
@@ -159,6 +160,8 @@ def _collector(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Coll
     """
     if wanted.kind is SourceKind.NETLINK:
         return NetlinkCollector()
+    if wanted.kind is SourceKind.JOURNAL:
+        return JournalCollector()
     if wanted.kind is SourceKind.KMSG:
         return KmsgCollector()
     if wanted.kind is SourceKind.DESCRIPTOR:

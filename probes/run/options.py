@@ -87,7 +87,7 @@ RUN: Final = (
     Option("arch", "ABIs to judge; default: all that run here", "NAMES"),
     Option(
         "audit-source",
-        "netlink, auditd:FILE, laurel:FILE, fd:N, kmsg or none; default: the best that works here",
+        "netlink, auditd:FILE, laurel:FILE, journal, fd:N, kmsg or none; default: the best here",
         "SOURCE",
         str(BEST),
     ),

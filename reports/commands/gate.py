@@ -100,7 +100,7 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "--audit-source",
         metavar="SOURCE",
-        help="netlink, auditd:FILE, laurel:FILE or none; default: the best",
+        help="netlink, auditd:FILE, laurel:FILE, journal or none; default: the best",
     )
     one.add_argument(
         f"--{NODE_NAME}", metavar="NAME", help="what reports call this machine; default: its name"

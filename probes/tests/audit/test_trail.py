@@ -31,6 +31,7 @@ def prober() -> Iterator[Zygote]:
         ("best", SourceKind.BEST, ""),
         ("netlink", SourceKind.NETLINK, ""),
         ("kmsg", SourceKind.KMSG, ""),
+        ("journal", SourceKind.JOURNAL, ""),
         ("none", SourceKind.NONE, ""),
         ("auditd:/var/log/audit/audit.log", SourceKind.AUDITD, "/var/log/audit/audit.log"),
         ("auditd:a:b", SourceKind.AUDITD, "a:b"),
@@ -52,6 +53,7 @@ def test_known_sources_are_taken_apart(word: str, kind: SourceKind, argument: st
         ("netlink", False),
         ("auditd:x", False),
         ("laurel:x", False),
+        ("journal", False),
         ("kmsg", True),
         ("fd:3", True),
     ],
@@ -76,7 +78,18 @@ def test_which_sources_one_process_reads_alone(word: str, *, alone: bool) -> Non
             "none:x",
             "best:",
         ),
-        *("fd", "fd:", "fd:x", "fd:-1", "fd:\u00b2", "fd:1234567890", "fd:1 "),
+        *(
+            "fd",
+            "fd:",
+            "fd:x",
+            "fd:-1",
+            "fd:\u00b2",
+            "fd:1234567890",
+            "fd:1 ",
+            "journal:",
+            "journal:x",
+            "journald",
+        ),
     ],
 )
 def test_an_unknown_source_is_refused_in_one_sentence(word: str) -> None:
@@ -85,7 +98,7 @@ def test_an_unknown_source_is_refused_in_one_sentence(word: str) -> None:
 
     sentence = str(caught.value)
     assert sentence.startswith(f"--audit-source {word}: unknown source")
-    assert "netlink, auditd:FILE, laurel:FILE, fd:N, kmsg or none" in sentence
+    assert "netlink, auditd:FILE, laurel:FILE, journal, fd:N, kmsg or none" in sentence
     assert len(sentence.splitlines()) == 1
     assert caught.value.exit_status is ExitStatus.USAGE
 
