@@ -17,7 +17,8 @@ from probes.audit.journal import COMMAND, JournalCollector, event_of
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord, parse
 from probes.errors import ExitStatus
-from probes.tests.support import journald_daemon
+from probes.tests.support import journald_daemon, releases
+from probes.tests.support.auditd_daemon import the_status
 from probes.tests.support.emitter import Emitter, build, needs_root, wait_for
 from probes.tests.support.journald_daemon import DAEMON, Journald
 from probes.tests.support.oracles import require
@@ -182,11 +183,13 @@ def settled(collector: JournalCollector, emitter: Emitter) -> None:
 @needs_root
 def test_the_journal_holds_the_records_of_the_kernel(journald: Journald, emitter: Emitter) -> None:
     assert journald.pid
+    check_records(JournalCollector(), emitter)
+
+
+def check_records(journal: JournalCollector, emitter: Emitter) -> None:
+    """Whether a journal holds the same records that the kernel sends to others."""
     names = [nonce("a"), 'k "', nonce("b")]
-    with (
-        contextlib.closing(JournalCollector()) as collector,
-        contextlib.closing(NetlinkCollector()) as kernel,
-    ):
+    with contextlib.closing(journal) as collector, contextlib.closing(NetlinkCollector()) as kernel:
         settled(collector, emitter)
         for name in names:
             emitter.emit(name)
@@ -199,6 +202,21 @@ def test_the_journal_holds_the_records_of_the_kernel(journald: Journald, emitter
     expected = {one.serial: replace(one, raw="") for one in told.records if one.serial in own}
     assert own == expected
     assert {*names, end} <= {record.comm for record in own.values()}
+
+
+@pytest.mark.root("starts programs of other releases")
+@pytest.mark.containers
+@pytest.mark.parametrize("suite", ["trixie", "sid"])
+def test_the_journals_of_other_releases_hold_them(
+    suite: str, tmp_path: Path, emitter: Emitter
+) -> None:
+    root = releases.root_of_runtimes(suite).path
+    switch = the_status().enabled
+    with journald_daemon.running(tmp_path, "journalctl", release=root) as daemon:
+        tool = str(daemon.path / "journalctl")
+        assert "systemd 252" not in output_of([tool, "--version"])
+        check_records(JournalCollector((tool, *COMMAND[1:])), emitter)
+    assert the_status().enabled == switch
 
 
 @needs_root

@@ -22,20 +22,31 @@ LIFETIME = 120
 
 _START = """\
 set -eu
-mount -t tmpfs none /run
-mount -t tmpfs none /etc/systemd
-mkdir -p /run/systemd/journal /run/log/journal
-printf '%s' {settings} >/etc/systemd/journald.conf
-mount --bind {identity} /etc/machine-id
+root={root}
+if [ -n "$root" ]; then
+    # The release's root is read only: what is written goes to memory.
+    mount -t tmpfs none {layers}
+    mkdir {layers}/upper {layers}/work {layers}/root
+    mount -t overlay none -o lowerdir="$root",upperdir={layers}/upper,workdir={layers}/work \
+        {layers}/root
+    root={layers}/root
+    for place in proc dev sys; do mount --rbind "/$place" "$root/$place"; done
+    touch "$root/etc/machine-id"
+fi
+mount -t tmpfs none "$root/run"
+mount -t tmpfs none "$root/etc/systemd"
+mkdir -p "$root/run/systemd/journal" "$root/run/log/journal"
+printf '%s' {settings} >"$root/etc/systemd/journald.conf"
+mount --bind {identity} "$root/etc/machine-id"
 {more}
 exec setpriv --bounding-set=-audit_control,-sys_boot,-sys_time timeout --kill-after=5 {lifetime} \
-    sh -c 'echo $$ >{pid}; exec {daemon}'
+    sh -c 'echo $$ >{pid}; exec chroot "${{1:-/}}" {daemon}' - "$root"
 """
 
 _JOURNALCTL = """\
 #!/bin/sh
 # The journal of the tests' own daemon.
-exec nsenter --target {pid} --mount -- {journalctl} "$@"
+exec nsenter --target {pid} --mount --root -- {journalctl} "$@"
 """
 
 
@@ -64,7 +75,12 @@ class Journald:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, journalctl: str, settings: str = "", *, another_boot: bool = False
+    folder: Path,
+    journalctl: str,
+    settings: str = "",
+    *,
+    another_boot: bool = False,
+    release: Path | None = None,
 ) -> Iterator[Journald]:
     """Runs journald as long as the context lasts, at most ``LIFETIME`` seconds.
 
@@ -73,6 +89,8 @@ def running(
         journalctl: the program that reads journals.
         settings: further lines of its journald.conf.
         another_boot: whether it takes this boot of the kernel for another one.
+        release: the root of the release whose journald and journalctl it is; None for this
+            machine's own.
     """
     identity, pid = folder / "machine-id", folder / "journald.pid"
     identity.write_text(f"{os.urandom(16).hex()}\n", encoding="ascii")
@@ -81,7 +99,11 @@ def running(
     more = f"mount --bind {boot} /proc/sys/kernel/random/boot_id" if another_boot else ""
     # An empty Audit= leaves the kernel's switch as it is.
     text = f"[Journal]\nStorage=volatile\nAudit=\nForwardToWall=no\nReadKMsg=no\n{settings}\n"
+    layers = folder / "layers"
+    layers.mkdir()
     script = _START.format(
+        root=release or '""',
+        layers=layers,
         more=more,
         settings=shlex.quote(text),
         identity=identity,
