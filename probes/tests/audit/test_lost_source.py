@@ -1,7 +1,10 @@
 """A source of records that falls silent in the course of a run: noticed once, at one deadline."""
 
+import contextlib
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +12,10 @@ import pytest
 
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
-from probes.audit import trail
-from probes.audit.collector import Batch
+from probes.audit import laurel, trail
+from probes.audit.auditd import AuditdCollector
+from probes.audit.collector import Batch, Collector
+from probes.audit.laurel import LaurelCollector
 from probes.audit.trail import MOST_OVERDUE, AuditTrail, Sentinel
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents import policy
@@ -92,6 +97,84 @@ def test_one_that_loses_something_is_read_on(script: list[Batch], zygote: Zygote
 
     assert all(read.read(zygote, SENTINEL) is not None for _ in range(7))
     assert not read.lost
+
+
+# What may become of a log.
+
+
+def renamed(log: Path) -> None:
+    """As by a rotation whose new file never comes."""
+    log.rename(log.with_suffix(".1"))
+
+
+def a_pipe(log: Path) -> None:
+    """Opening it would wait for a writer."""
+    log.unlink()
+    os.mkfifo(log)
+
+
+def a_folder(log: Path) -> None:
+    log.unlink()
+    log.mkdir()
+
+
+def a_link_to_nothing(log: Path) -> None:
+    log.unlink()
+    log.symlink_to("nowhere")
+
+
+def a_link_to_itself(log: Path) -> None:
+    log.unlink()
+    log.symlink_to(log.name)
+
+
+def another_file(log: Path) -> None:
+    """Which nobody renamed."""
+    log.unlink()
+    log.write_text("something else\n", encoding="ascii")
+
+
+def emptied(log: Path) -> None:
+    log.write_text("", encoding="ascii")
+
+
+COLLECTORS: dict[str, Callable[[Path], Collector]] = {
+    "auditd": AuditdCollector,
+    "laurel": lambda log: LaurelCollector(log, lambda: None),
+}
+
+
+@pytest.mark.parametrize(
+    "become",
+    [renamed, a_pipe, a_folder, a_link_to_nothing, a_link_to_itself, another_file, emptied],
+    ids=lambda become: become.__name__,
+)
+@pytest.mark.parametrize("kind", COLLECTORS)
+def test_a_log_that_becomes_something_else_ends_one_wait(
+    kind: str,
+    become: Callable[[Path], None],
+    zygote: Zygote,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trail, "RECORD_DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(laurel, "PENDING_SECONDS", 0.1)
+    log = tmp_path / "audit.log"
+    log.touch()
+    with contextlib.closing(COLLECTORS[kind](log)) as collector:
+        become(log)
+        read = AuditTrail(collector, "")
+        before = time.monotonic()
+        first = read.read(zygote, SENTINEL)
+        later = [read.read(zygote, SENTINEL) for _ in range(3)]
+        waited = time.monotonic() - before
+
+    assert first is not None
+    assert not first.complete
+    assert first.overdue
+    assert first.reason
+    assert later == [None] * 3
+    assert waited < 2
 
 
 # What is said of cells.
