@@ -10,7 +10,7 @@ from probes.arch import Arch
 from probes.audit import source
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, Collector, CollectorUnavailableError, why_unlogged
-from probes.audit.journal import JournalCollector
+from probes.audit.journald import JournalCollector
 from probes.audit.kmsg import KmsgCollector
 from probes.audit.laurel import LaurelCollector
 from probes.audit.netlink import NetlinkCollector

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from probes.audit.collector import CollectorUnavailableError, Event
-from probes.audit.journal import COMMAND, JournalCollector, event_of
+from probes.audit.journald import COMMAND, JournalCollector, event_of
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord, parse
 from probes.errors import ExitStatus
