@@ -279,8 +279,9 @@ def test_an_auditd_that_ends_midway_costs_one_deadline(tmp_path: Path) -> None:
 
     assert ended.status == ExitStatus.BROKEN, ended.output
     outcomes = ended.outcomes(claim="is recorded")
-    # A record that had arrived before its sentinel did not counts.
-    assert (outcomes["passed"], outcomes["broken"], outcomes.get("failed")) == (2, 1, None)
+    # The record of the second may have been written before auditd ended, without its sentinel.
+    assert outcomes["passed"] in {1, 2}
+    assert (outcomes["broken"], outcomes.get("failed")) == (1, None)
     assert outcomes["cannot_tell"] > 50
     waited = sum(map(float, times.read_text(encoding="ascii").split()))
     assert waited < DEADLINE + trail.SILENT_SECONDS + 1
