@@ -111,8 +111,8 @@ def parse(line: str) -> SeccompRecord | None:
         serial=int(found["serial"]),
         pid=int(found["pid"]),
         uid=int(found["uid"]),
-        comm=_untrusted(found["comm"]),
-        exe=_untrusted(found["exe"]),
+        comm=untrusted(found["comm"]),
+        exe=untrusted(found["exe"]),
         signal=int(found["signal"]),
         arch=int(found["arch"], 16),
         # The kernel prints its signed int: the number 0xffffffff arrives as -1.
@@ -141,8 +141,15 @@ def kernel_serial(line: str) -> int | None:
     return int(bare["serial"]) if bare is not None else None
 
 
-def _untrusted(field: str) -> str:
-    """Undoes ``audit_log_untrustedstring()``."""
+def untrusted(field: str) -> str:
+    """Undoes ``audit_log_untrustedstring()``.
+
+    Args:
+        field: as the kernel writes it, in quotes or as hexadecimal.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if field.startswith('"'):
         return field[1:-1]
     if field == "(null)":

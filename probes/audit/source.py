@@ -15,6 +15,7 @@ class SourceKind(StrEnum):
     AUDITD = "auditd"
     LAUREL = "laurel"
     JOURNAL = "journal"
+    OSQUERY = "osquery"
     DESCRIPTOR = "fd"
     KMSG = "kmsg"
     NONE = "none"
@@ -48,7 +49,13 @@ BEST: Final = RecordSource(SourceKind.BEST)
 NETLINK: Final = RecordSource(SourceKind.NETLINK)
 NONE: Final = RecordSource(SourceKind.NONE)
 
-_WITH_ARGUMENT: Final = frozenset({SourceKind.AUDITD, SourceKind.LAUREL, SourceKind.DESCRIPTOR})
+_PLACEHOLDERS: Final = {
+    SourceKind.AUDITD: "FILE",
+    SourceKind.LAUREL: "FILE",
+    SourceKind.OSQUERY: "FILE",
+    SourceKind.DESCRIPTOR: "N",
+}
+"""What the argument of a kind is called; the others have none."""
 _MOST_DIGITS: Final = 9
 
 
@@ -61,14 +68,22 @@ def read(text: str) -> RecordSource:
     word, colon, argument = text.partition(":")
     if word in set(SourceKind):
         source = RecordSource(SourceKind(word), argument)
-        if bool(colon) == (source.kind in _WITH_ARGUMENT) and _fits(source):
+        if bool(colon) == (source.kind in _PLACEHOLDERS) and _fits(source):
             return source
     raise BadInputError(
-        f"--audit-source {text}: unknown source; it is {SourceKind.NETLINK}, "
-        f"{SourceKind.AUDITD}:FILE, {SourceKind.LAUREL}:FILE, {SourceKind.JOURNAL}, "
-        f"{SourceKind.DESCRIPTOR}:N, {SourceKind.KMSG} or {SourceKind.NONE}, "
+        f"--audit-source {text}: unknown source; it is {forms()}, "
         "and without the option the best that works here"
     )
+
+
+def forms(*without: SourceKind) -> str:
+    """The values that can be written, for a sentence: "netlink, auditd:FILE, fd:N or none"."""
+    *first, last = (
+        ":".join(filter(None, (kind, _PLACEHOLDERS.get(kind))))
+        for kind in SourceKind
+        if kind not in {SourceKind.BEST, *without}
+    )
+    return f"{', '.join(first)} or {last}"
 
 
 def _fits(source: RecordSource) -> bool:
@@ -76,4 +91,4 @@ def _fits(source: RecordSource) -> bool:
     if source.kind is SourceKind.DESCRIPTOR:
         digits = source.argument
         return digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
-    return bool(source.argument) == (source.kind in _WITH_ARGUMENT)
+    return bool(source.argument) == (source.kind in _PLACEHOLDERS)

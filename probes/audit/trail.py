@@ -14,6 +14,7 @@ from probes.audit.journald import JournalCollector
 from probes.audit.kmsg import KmsgCollector
 from probes.audit.laurel import LaurelCollector
 from probes.audit.netlink import NetlinkCollector
+from probes.audit.osquery import OsqueryCollector
 from probes.audit.source import RecordSource, SourceKind
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Zygote
@@ -168,6 +169,8 @@ def _collector(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Coll
         return NetlinkCollector(fileno=int(wanted.argument))
     if wanted.kind is SourceKind.LAUREL:
         return LaurelCollector(Path(wanted.argument), lambda: _push(zygote, sentinel))
+    if wanted.kind is SourceKind.OSQUERY:
+        return OsqueryCollector(Path(wanted.argument))
     return AuditdCollector(Path(wanted.argument))
 
 

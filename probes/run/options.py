@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from probes.audit.source import BEST
+from probes.audit.source import BEST, forms
 from probes.files import DEFAULT_POLICY
 from probes.targets.name import AMBIENT, BUILTIN, WORDS
 from probes.targets.words import OPTIONS, RUNTIME_ARG, START_OPTIONS
@@ -87,7 +87,7 @@ RUN: Final = (
     Option("arch", "ABIs to judge; default: all that run here", "NAMES"),
     Option(
         "audit-source",
-        "netlink, auditd:FILE, laurel:FILE, journal, fd:N, kmsg or none; default: the best here",
+        f"{forms()}; default: the best that works here",
         "SOURCE",
         str(BEST),
     ),

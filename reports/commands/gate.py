@@ -15,6 +15,7 @@ from typing import Final
 
 from probes import main_job
 from probes.action import Profile
+from probes.audit.source import SourceKind, forms
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.files import CASES
 from probes.run.options import NODE_NAME
@@ -100,7 +101,7 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "--audit-source",
         metavar="SOURCE",
-        help="netlink, auditd:FILE, laurel:FILE, journal or none; default: the best",
+        help=f"{forms(SourceKind.DESCRIPTOR, SourceKind.KMSG)}; default: the best that works here",
     )
     one.add_argument(
         f"--{NODE_NAME}", metavar="NAME", help="what reports call this machine; default: its name"

@@ -162,9 +162,10 @@ _OTHERS: Final = frozenset(
         *("--pid-file", "--restart", "--rm"),
         *("--allow", "--oci-seccomp", "--quiet", "--seccomp-bpf-binary", "--seccomp-error-action"),
         *("--seccomp_log", "--seccomp_policy", "--security"),
+        *("--disable_audit", "--logger_event_type"),
     }
 )
-"""Options of container engines and sandboxes, of which pages speak as well."""
+"""Options of container engines, sandboxes and osquery, of which pages speak as well."""
 
 
 def strange_options(text: str, known: frozenset[str]) -> list[str]:

@@ -36,6 +36,7 @@ def prober() -> Iterator[Zygote]:
         ("auditd:/var/log/audit/audit.log", SourceKind.AUDITD, "/var/log/audit/audit.log"),
         ("auditd:a:b", SourceKind.AUDITD, "a:b"),
         ("laurel:/var/log/laurel/audit.log", SourceKind.LAUREL, "/var/log/laurel/audit.log"),
+        ("osquery:/var/log/x.log", SourceKind.OSQUERY, "/var/log/x.log"),
         ("fd:007", SourceKind.DESCRIPTOR, "007"),
     ],
 )
@@ -65,31 +66,10 @@ def test_which_sources_one_process_reads_alone(word: str, *, alone: bool) -> Non
 @pytest.mark.parametrize(
     "word",
     [
-        *(
-            "",
-            "dmesg",
-            "auditd",
-            "auditd:",
-            "laurel",
-            "laurel:",
-            "Netlink",
-            "netlink:",
-            "netlink:x",
-            "none:x",
-            "best:",
-        ),
-        *(
-            "fd",
-            "fd:",
-            "fd:x",
-            "fd:-1",
-            "fd:\u00b2",
-            "fd:1234567890",
-            "fd:1 ",
-            "journal:",
-            "journal:x",
-            "journald",
-        ),
+        *("", "dmesg", "auditd", "auditd:", "Netlink", "netlink:", "netlink:x", "none:x", "best:"),
+        *("osquery", "osquery:", "osqueryd:x"),
+        *("fd", "fd:", "fd:x", "fd:-1", "fd:\u00b2", "fd:1234567890", "fd:1 "),
+        *("laurel", "laurel:", "journal:", "journal:x", "journald"),
     ],
 )
 def test_an_unknown_source_is_refused_in_one_sentence(word: str) -> None:
@@ -98,7 +78,9 @@ def test_an_unknown_source_is_refused_in_one_sentence(word: str) -> None:
 
     sentence = str(caught.value)
     assert sentence.startswith(f"--audit-source {word}: unknown source")
-    assert "netlink, auditd:FILE, laurel:FILE, journal, fd:N, kmsg or none" in sentence
+    assert (
+        "netlink, auditd:FILE, laurel:FILE, journal, osquery:FILE, fd:N, kmsg or none" in sentence
+    )
     assert len(sentence.splitlines()) == 1
     assert caught.value.exit_status is ExitStatus.USAGE
 

@@ -1,0 +1,51 @@
+"""Plays osqueryd: real records of the kernel, as they come, into a results log.
+
+It reads the kernel's multicast group by itself and shares no code with the suite's collectors.
+"""
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+
+from probes.tests.support.osquery_log import ResultsLog, row_of
+
+_NETLINK_AUDIT = 9
+_AUDIT_NLGRP_READLOG = 1
+_SECCOMP = 1326
+_HEADER = struct.Struct("=IHHII")
+_INTERVAL = 0.1
+"""Seconds between two runs of the query; a real one's least is a second."""
+
+
+def _texts(reader: socket.socket) -> Iterator[str]:
+    """The records that are there."""
+    while select.select([reader], [], [], 0)[0]:
+        message = reader.recv(1 << 16)
+        length, kind, *_ = _HEADER.unpack_from(message)
+        if kind == _SECCOMP:
+            yield message[_HEADER.size : max(length, len(message))].rstrip(b"\0\n").decode()
+
+
+def _play(reader: socket.socket, log: ResultsLog, ended: threading.Event) -> None:
+    while not ended.wait(_INTERVAL):
+        log.write(row_of(text, taken=int(time.time())) for text in _texts(reader))
+
+
+@contextlib.contextmanager
+def replayed(log: ResultsLog) -> Iterator[None]:
+    """Writes every record to the log meanwhile; root's, in the initial network namespace."""
+    log.path.touch()
+    ended = threading.Event()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT) as reader:
+        reader.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
+        player = threading.Thread(target=_play, args=(reader, log, ended))
+        player.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            player.join()
