@@ -30,6 +30,7 @@ from probes.targets.oci import needs
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
 from reports.filters import allowlist
+from reports.filters.record_rules import RuleFormat
 from reports.formats.catalogue import FORMATS
 from reports.summary import OUTCOME_WORDS
 from reports.tests.support import job, markdown
@@ -317,6 +318,7 @@ def option_rows(text: str, title: str) -> list[Row]:
 TABLES: Final = (
     Table("README.md", "syscall-conformance", lambda: named(Profile)),
     Table("docs/commands.md", "export", lambda: named(allowlist.ExportFormat), 1),
+    Table("docs/commands.md", "rules", lambda: named(RuleFormat), 1),
     Table("docs/commands.md", "Environment variables", lambda: named(variables())),
     Table("docs/kubernetes.md", "A pod that is started", words_about_pods),
     Table("docs/machines.md", "Other kernels", guests),

@@ -2,7 +2,8 @@
 
 ``data/seccomp-records.txt`` is from runs of the main job in guests: Debian trixie's kernel of
 x86_64 with x32 switched on (every documented call of three ABIs under KILL and LOG, the controls,
-numbers that no table knows), and some each of aarch64, s390x and loongarch64.
+numbers that no table knows), some each of aarch64, s390x and loongarch64, and one of an ERRNO of a
+filter with SECCOMP_FILTER_FLAG_LOG.
 """
 
 from pathlib import Path
