@@ -16,6 +16,7 @@ class SourceKind(StrEnum):
     LAUREL = "laurel"
     JOURNAL = "journal"
     OSQUERY = "osquery"
+    AUDITBEAT = "auditbeat"
     DESCRIPTOR = "fd"
     KMSG = "kmsg"
     NONE = "none"
@@ -53,6 +54,7 @@ _PLACEHOLDERS: Final = {
     SourceKind.AUDITD: "FILE",
     SourceKind.LAUREL: "FILE",
     SourceKind.OSQUERY: "FILE",
+    SourceKind.AUDITBEAT: "FILE",
     SourceKind.DESCRIPTOR: "N",
 }
 """What the argument of a kind is called; the others have none."""

@@ -8,6 +8,7 @@ from typing import Final
 from probes.action import Action, Profile
 from probes.arch import Arch
 from probes.audit import source
+from probes.audit.auditbeat import AuditbeatCollector
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, Collector, CollectorUnavailableError, why_unlogged
 from probes.audit.journald import JournalCollector
@@ -171,6 +172,8 @@ def _collector(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Coll
         return LaurelCollector(Path(wanted.argument), lambda: _push(zygote, sentinel))
     if wanted.kind is SourceKind.OSQUERY:
         return OsqueryCollector(Path(wanted.argument))
+    if wanted.kind is SourceKind.AUDITBEAT:
+        return AuditbeatCollector(Path(wanted.argument))
     return AuditdCollector(Path(wanted.argument))
 
 

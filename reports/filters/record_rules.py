@@ -20,43 +20,10 @@ from typing import Final
 from probes import arch
 from probes.arch import Arch
 from probes.documents.policy import Policy
+from probes.libaudit_names import LIBAUDIT_NAMES
 
 _OSQUERY_LAST_NAMED: Final = 334
 _X86_64: Final = arch.get("x86_64")
-_LIBAUDIT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
-    "aarch64": {
-        "fstat": "newfstat",
-        "getdents64": "getdents",
-        "pread64": "pread",
-        "pwrite64": "pwrite",
-    },
-    "arm": {
-        "_llseek": "llseek",
-        "_newselect": "newselect",
-        "_sysctl": "sysctl",
-        "arm_fadvise64_64": "fadvise64_64",
-        "sched_rr_get_interval_time64": "sched_rr_get_interval64",
-        "sync_file_range2": "sync_file_range",
-    },
-    "i386": {
-        "kexec_load": "sys_kexec_load",
-        "madvise": "madvise1",
-        "sched_rr_get_interval_time64": "sched_rr_get_interval64",
-    },
-    "ppc": {
-        "perf_event_open": "perf_counter_open",
-        "pread64": "pread",
-        "pwrite64": "pwrite",
-        "timerfd_create": "timerfd",
-    },
-    "s390": {"pread64": "pread", "pwrite64": "pwrite"},
-    "s390x": {"pread64": "pread", "pwrite64": "pwrite"},
-    "x86_64": {"pread64": "pread", "pwrite64": "pwrite"},
-}
-"""What tables of libaudit, and so of go-libaudit, call otherwise than the kernel, by ABI.
-
-Some releases do and some do not, so a rule has both names.
-"""
 
 
 class RuleFormat(StrEnum):
@@ -186,7 +153,7 @@ def _auditbeat_calls(group: Documented) -> Iterator[str]:
     for number, (one, name) in group.calls.items():
         yield str(number)
         if one.name != "x32":
-            yield from dict.fromkeys((name, _LIBAUDIT_NAMES.get(one.name, {}).get(name, name)))
+            yield from dict.fromkeys((name, LIBAUDIT_NAMES.get(one.name, {}).get(name, name)))
 
 
 def _auditbeat(groups: Sequence[Documented], policy: Policy) -> str:

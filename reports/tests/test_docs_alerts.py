@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from probes.files import SUITE
+from probes.tests.support.auditbeat_log import event_of
 from probes.tests.support.kernel_records import TEXTS
 from probes.tests.support.osquery_log import ResultsLog, fields_of, row_of
-from reports.tests.filters.test_record_rules import as_auditbeat
 
 PAGE = SUITE / "docs/alerts.md"
 
@@ -28,20 +28,7 @@ KILL, LOG, ERRNO = record("0x80000000"), record("0x7ffc0000"), record("0x50000")
 
 
 def auditbeat() -> str:
-    fields = {name: value.strip('"') for name, value in fields_of(KILL).items()}
-    kept = {name: fields[name] for name in ("compat", "ip", "code")}
-    shown = as_auditbeat(KILL)
-    data = {name.rpartition(".")[2]: value for name, value in shown.items() if "data" in name}
-    event = {
-        "event": {"action": shown["event.action"]},
-        "process": {
-            "pid": int(fields["pid"]),
-            "name": fields["comm"],
-            "executable": fields["exe"],
-        },
-        "auditd": {"sequence": 452, "data": {"sig": "SIGSYS"} | data | kept},
-    }
-    return json.dumps(event, indent=2)
+    return json.dumps(json.loads(event_of(KILL)), indent=2)
 
 
 def journal() -> str:

@@ -36,6 +36,7 @@ def prober() -> Iterator[Zygote]:
         ("auditd:/var/log/audit/audit.log", SourceKind.AUDITD, "/var/log/audit/audit.log"),
         ("auditd:a:b", SourceKind.AUDITD, "a:b"),
         ("laurel:/var/log/laurel/audit.log", SourceKind.LAUREL, "/var/log/laurel/audit.log"),
+        ("auditbeat:x.ndjson", SourceKind.AUDITBEAT, "x.ndjson"),
         ("osquery:/var/log/x.log", SourceKind.OSQUERY, "/var/log/x.log"),
         ("fd:007", SourceKind.DESCRIPTOR, "007"),
     ],
@@ -55,6 +56,7 @@ def test_known_sources_are_taken_apart(word: str, kind: SourceKind, argument: st
         ("auditd:x", False),
         ("laurel:x", False),
         ("journal", False),
+        ("osquery:x", False),
         ("kmsg", True),
         ("fd:3", True),
     ],
@@ -68,6 +70,7 @@ def test_which_sources_one_process_reads_alone(word: str, *, alone: bool) -> Non
     [
         *("", "dmesg", "auditd", "auditd:", "Netlink", "netlink:", "netlink:x", "none:x", "best:"),
         *("osquery", "osquery:", "osqueryd:x"),
+        *("laurel", "laurel:", "journal:", "journal:x", "journald"),
         *("fd", "fd:", "fd:x", "fd:-1", "fd:\u00b2", "fd:1234567890", "fd:1 "),
         *("laurel", "laurel:", "journal:", "journal:x", "journald"),
     ],
@@ -79,7 +82,8 @@ def test_an_unknown_source_is_refused_in_one_sentence(word: str) -> None:
     sentence = str(caught.value)
     assert sentence.startswith(f"--audit-source {word}: unknown source")
     assert (
-        "netlink, auditd:FILE, laurel:FILE, journal, osquery:FILE, fd:N, kmsg or none" in sentence
+        "netlink, auditd:FILE, laurel:FILE, journal, osquery:FILE, auditbeat:FILE, fd:N, kmsg or none"
+        in sentence
     )
     assert len(sentence.splitlines()) == 1
     assert caught.value.exit_status is ExitStatus.USAGE

@@ -26,6 +26,7 @@ from probes.arch import ARCHES
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.filters.conditions import Condition, Operator
+from probes.tests.support.auditbeat_log import event_of, libaudit_names
 from probes.tests.support.kernel_records import TEXTS
 from probes.tests.support.oracles import require, unavailable
 from probes.tests.support.osquery_log import fields_of, row_of
@@ -41,9 +42,6 @@ TABLES: Final = {
     "40000003": ("unistd_32.h",),
 }
 HARMLESS: Final = 100
-LIBAUDIT: Final = {"c000003e": "x86_64", "40000003": "i386", "c00000b7": "aarch64"}
-"""The ABIs of whose calls go-libaudit has a table that Debian's libaudit has here, too."""
-GO_LIBAUDIT_ARCHES: Final = {**LIBAUDIT, "80000016": "s390x", "c0000102": "loongarch64"}
 
 Key = tuple[str, str]
 
@@ -213,25 +211,14 @@ def by_sigma(text: str, _: Path) -> list[str]:
         return [found[-1] for found in database.execute(query)]
 
 
-@cache
-def libaudit_names(machine: str) -> Mapping[str, str]:
-    """The names of libaudit's own table, which go-libaudit's is generated from, by number."""
-    program = require("ausyscall", "auditd")
-    done = subprocess.run([program, machine, "--dump"], capture_output=True, text=True, check=True)
-    return dict(line.split("\t") for line in done.stdout.splitlines()[1:])
-
-
 def as_auditbeat(text: str, *, named: bool = True) -> Mapping[str, str]:
-    """The fields of Auditbeat's event, as auparse enriches them: 2.x with names, 1.x without."""
-    token, number = key_of(text)
-    shown = {"event.action": "violated-seccomp-policy", "auditd.data.syscall": number}
-    if not named:
-        return shown | {"auditd.data.arch": token}
-    word = GO_LIBAUDIT_ARCHES.get(token, f"unknown[{token}]")
-    names = libaudit_names(LIBAUDIT[token]) if token in LIBAUDIT else {}
-    return shown | {
-        "auditd.data.arch": word,
-        "auditd.data.syscall": names.get(number, number),
+    """The fields of Auditbeat's event that a rule asks for."""
+    event = json.loads(event_of(text, named=named))
+    data = event["auditd"]["data"]
+    return {
+        "event.action": event["event"]["action"],
+        "auditd.data.arch": data["arch"],
+        "auditd.data.syscall": data["syscall"],
     }
 
 

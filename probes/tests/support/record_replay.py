@@ -1,4 +1,4 @@
-"""Plays osqueryd: real records of the kernel, as they come, into a results log.
+"""Plays a collector that writes a log: real records of the kernel, as they come.
 
 It reads the kernel's multicast group by itself and shares no code with the suite's collectors.
 """
@@ -8,17 +8,17 @@ import select
 import socket
 import struct
 import threading
-import time
-from collections.abc import Iterator
-
-from probes.tests.support.osquery_log import ResultsLog, row_of
+from collections.abc import Callable, Iterator
 
 _NETLINK_AUDIT = 9
 _AUDIT_NLGRP_READLOG = 1
 _SECCOMP = 1326
 _HEADER = struct.Struct("=IHHII")
 _INTERVAL = 0.1
-"""Seconds between two runs of the query; a real one's least is a second."""
+"""Seconds between two times of writing; osquery's least is a second."""
+
+Write = Callable[[list[str]], None]
+"""What writes records to a log."""
 
 
 def _texts(reader: socket.socket) -> Iterator[str]:
@@ -30,19 +30,18 @@ def _texts(reader: socket.socket) -> Iterator[str]:
             yield message[_HEADER.size : max(length, len(message))].rstrip(b"\0\n").decode()
 
 
-def _play(reader: socket.socket, log: ResultsLog, ended: threading.Event) -> None:
+def _play(reader: socket.socket, write: Write, ended: threading.Event) -> None:
     while not ended.wait(_INTERVAL):
-        log.write(row_of(text, taken=int(time.time())) for text in _texts(reader))
+        write(list(_texts(reader)))
 
 
 @contextlib.contextmanager
-def replayed(log: ResultsLog) -> Iterator[None]:
-    """Writes every record to the log meanwhile; root's, in the initial network namespace."""
-    log.path.touch()
+def replayed(write: Write) -> Iterator[None]:
+    """Has every record written meanwhile; root's, in the initial network namespace."""
     ended = threading.Event()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT) as reader:
         reader.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
-        player = threading.Thread(target=_play, args=(reader, log, ended))
+        player = threading.Thread(target=_play, args=(reader, write, ended))
         player.start()
         try:
             yield
