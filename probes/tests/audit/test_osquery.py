@@ -1,6 +1,7 @@
 """The osquery collector reads what osquery wrote, and knows when something may be missing."""
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from probes.audit.collector import Batch, CollectorUnavailableError
+from probes.audit.log_file import LogFile
 from probes.audit.netlink import AuditControl, AuditStatus
 from probes.audit.osquery import OsqueryCollector
 from probes.audit.record import parse
@@ -208,6 +210,55 @@ def test_truncation_is_told(log: ResultsLog, collector: OsqueryCollector) -> Non
     batch = collector.read_until("s", PATIENCE)
 
     assert "was truncated or overwritten" in batch.reason
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing", "nothing"])
+def test_a_log_that_something_else_replaces_is_silent(
+    log: ResultsLog, collector: OsqueryCollector, kind: str
+) -> None:
+    """It is waited for until the deadline, and not opened: a pipe would never answer."""
+    log.path.unlink()
+    if kind == "pipe":
+        os.mkfifo(log.path)
+    if kind == "folder":
+        log.path.mkdir()
+    if kind == "link to nothing":
+        log.path.symlink_to("nowhere")
+
+    batch = collector.read_until("s", 1.5)
+
+    assert not batch.complete
+    assert batch.overdue
+    assert batch.reason
+
+
+def test_a_log_without_permission_to_its_successor_is_told(
+    log: ResultsLog, collector: OsqueryCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read all, so the refusal is made up."""
+    log.rotate()
+    log.write([named("s")])
+
+    def refused(_: Path) -> LogFile:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(LogFile, "open", refused)
+    batch = collector.read_until("s", 1.5)
+
+    assert not batch.complete
+    assert "the new one cannot be read (Permission denied)" in batch.reason
+
+
+def test_two_collectors_read_one_log(log: ResultsLog, collector: OsqueryCollector) -> None:
+    """Two runs at once: each finds its own sentinel, and the other's records harm nobody."""
+    with contextlib.closing(OsqueryCollector(log.path, patience=0)) as other:
+        log.write([named("mine"), named("yours")])
+        log.write([named("s"), named("t")])
+        first, second = collector.read_until("s", PATIENCE), other.read_until("t", PATIENCE)
+
+    assert first.complete
+    assert second.complete
+    assert set(names(first)) & set(names(second)) >= {"mine", "yours"}
 
 
 def test_a_set_of_results_that_is_not_there_is_missed(
