@@ -225,7 +225,7 @@ def test_a_log_that_something_else_replaces_is_silent(
     if kind == "link to nothing":
         log.path.symlink_to("nowhere")
 
-    batch = collector.read_until("s", 1.5)
+    batch = collector.read_until("s", 0.3)
 
     assert not batch.complete
     assert batch.overdue
@@ -421,6 +421,7 @@ def test_what_is_no_log_is_refused_in_one_sentence(kind: str, tmp_path: Path) ->
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_flood_of_others_is_read_in_time(log: ResultsLog, collector: OsqueryCollector) -> None:
     """Some 5,000 records a second, for the two seconds in which results settle."""
     log.write([named(f"n{one}") for one in range(10_000)])

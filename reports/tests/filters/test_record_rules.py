@@ -33,6 +33,8 @@ from probes.tests.support.osquery_log import fields_of, row_of
 from reports.filters import record_rules
 from reports.filters.record_rules import Documented, RuleFormat, notes, rule
 
+pytestmark = pytest.mark.slow
+
 POLICY: Final = policy.load(DEFAULT_POLICY, arch.all_names())
 EVERYWHERE: Final = tuple(ARCHES.values())
 HEADERS: Final = Path("/usr/include/x86_64-linux-gnu/asm")
