@@ -300,6 +300,28 @@ def test_a_rule_of_one_more_call_finds_it(form: RuleFormat, finder: Finder, tmp_
     assert extra == {("c000003e", "0"), ("c000003e", str(X32)), ("40000003", "3")}
 
 
+@each_finder
+def test_a_rule_of_x32_alone_finds_nothing_of_x86_64(
+    form: RuleFormat, finder: Finder, tmp_path: Path
+) -> None:
+    """Both have one architecture token, and the same names."""
+    found = finder(rule(POLICY, (ARCHES["x32"],), form), tmp_path)
+
+    of_x32 = [
+        text for text in expected() if key_of(text)[0] == "c000003e" and int(key_of(text)[1]) >= X32
+    ]
+    assert sorted(found) == sorted(of_x32)
+
+
+def test_a_token_of_digits_is_no_number_in_sigma() -> None:
+    """As a number i386's would be compared with the 40000003 of a decimal field."""
+    detection = package("yaml").safe_load(said(RuleFormat.SIGMA))["detection"]
+    tokens = [one["arch"] for one in detection.values() if isinstance(one, dict) and "arch" in one]
+
+    assert "40000003" in tokens
+    assert all(isinstance(token, str) for token in tokens)
+
+
 def test_every_format_has_a_finder() -> None:
     assert {form for form, _ in FINDERS} == set(RuleFormat)
 
