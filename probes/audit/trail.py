@@ -1,6 +1,7 @@
 """The audit trail of a run: which source of records works here, and what is read from it."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -160,21 +161,24 @@ def _collector(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Coll
     Raises:
         CollectorUnavailableError: it cannot be used here.
     """
-    if wanted.kind is SourceKind.NETLINK:
-        return NetlinkCollector()
-    if wanted.kind is SourceKind.JOURNAL:
-        return JournalCollector()
-    if wanted.kind is SourceKind.KMSG:
-        return KmsgCollector()
-    if wanted.kind is SourceKind.DESCRIPTOR:
-        return NetlinkCollector(fileno=int(wanted.argument))
-    if wanted.kind is SourceKind.LAUREL:
-        return LaurelCollector(Path(wanted.argument), lambda: _push(zygote, sentinel))
-    if wanted.kind is SourceKind.OSQUERY:
-        return OsqueryCollector(Path(wanted.argument))
-    if wanted.kind is SourceKind.AUDITBEAT:
-        return AuditbeatCollector(Path(wanted.argument))
-    return AuditdCollector(Path(wanted.argument))
+    return _openers(wanted, lambda: _push(zygote, sentinel))[wanted.kind]()
+
+
+def _openers(
+    wanted: RecordSource, push: Callable[[], None]
+) -> dict[SourceKind, Callable[[], Collector]]:
+    """How a source of each kind is opened; ``push`` causes an event."""
+    path = Path(wanted.argument)
+    return {
+        SourceKind.NETLINK: NetlinkCollector,
+        SourceKind.AUDITD: lambda: AuditdCollector(path),
+        SourceKind.LAUREL: lambda: LaurelCollector(path, push),
+        SourceKind.JOURNAL: JournalCollector,
+        SourceKind.OSQUERY: lambda: OsqueryCollector(path),
+        SourceKind.AUDITBEAT: lambda: AuditbeatCollector(path),
+        SourceKind.DESCRIPTOR: lambda: NetlinkCollector(fileno=int(wanted.argument)),
+        SourceKind.KMSG: KmsgCollector,
+    }
 
 
 def emit_and_read(
