@@ -23,7 +23,7 @@ from probes.audit.collector import (
     read_event,
     why_silent,
 )
-from probes.audit.netlink import AuditControl
+from probes.audit.control import AuditControl
 from probes.audit.record import SECCOMP_MESSAGE_TYPE, MalformedRecordError
 
 COMMAND: Final = (

@@ -23,7 +23,7 @@ from probes.audit.collector import (
     read_event,
     why_unwritten,
 )
-from probes.audit.netlink import AuditControl
+from probes.audit.control import AuditControl
 
 KMSG = Path("/dev/kmsg")
 _LONGEST_RECORD = 8192

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from probes.audit.collector import Event, SequencedCollector, SerialLedger
-from probes.audit.netlink import AuditControl
+from probes.audit.control import AuditControl
 
 _SHORTEST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.020

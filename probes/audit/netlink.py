@@ -1,8 +1,8 @@
-"""SECCOMP records from the kernel's own multicast group, and the kernel's audit status.
+"""SECCOMP records from the kernel's own multicast group.
 
 See netlink(7), capabilities(7) and the kernel's ``include/uapi/linux/audit.h``: the group
-AUDIT_NLGRP_READLOG asks for CAP_AUDIT_READ, AUDIT_GET for CAP_AUDIT_CONTROL. In a network
-namespace other than the initial one the group can be joined and stays silent.
+AUDIT_NLGRP_READLOG asks for CAP_AUDIT_READ. In a network namespace other than the initial one the
+group can be joined and stays silent.
 """
 
 import contextlib
@@ -11,10 +11,7 @@ import math
 import os
 import select
 import socket
-import struct
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from probes import environment
@@ -26,94 +23,23 @@ from probes.audit.collector import (
     read_event,
     why_silent,
 )
+from probes.audit.control import LONGEST_MESSAGE, NETLINK_AUDIT, AuditControl, messages
 from probes.audit.record import SECCOMP_MESSAGE_TYPE, MalformedRecordError, kernel_serial
 
 RECEIVE_BUFFER = 16 * 1024 * 1024
 """The receive buffer in bytes; it holds some 20,000 records."""
 
 # socket has no names for these. include/uapi/linux/netlink.h, audit.h, asm-generic/socket.h
-_NETLINK_AUDIT = 9
 _AUDIT_NLGRP_READLOG = 1
-_AUDIT_GET = 1000
 _SO_RCVBUFFORCE = 33
 _SOL_NETLINK = 270
 _NETLINK_NO_ENOBUFS = 5
-_NLM_F_REQUEST = 0x1
-_NLM_F_ACK = 0x4
-_NLMSG_ERROR = 2
-
-_HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr: length with the header, type, flags, sequence, port."""
-_ERROR = struct.Struct("=i")
-_STATUS = struct.Struct("=8I")
-"""The start of struct audit_status, which every kernel has."""
 
 _OVERFLOW = (
     "The socket's receive buffer overflowed (ENOBUFS) and audit records were lost: read more "
     "often, or grant CAP_NET_ADMIN for a larger buffer."
 )
-_LONGEST_MESSAGE = 65536
 _READ_AT_ONCE = 4096
-_REPLY_DEADLINE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class AuditStatus:
-    """The kernel's answer to AUDIT_GET, as ``auditctl -s`` shows it.
-
-    Attributes:
-        enabled: 0 off, 1 on, 2 locked; SECCOMP records are written whatever it is.
-        failure: what the kernel does when it loses a record: 0 silent, 1 printk, 2 panic.
-        pid: the auditd that gets the records; 0 for none.
-        rate_limit: records a second; 0 for no limit.
-        backlog_limit: records that may wait in the kernel; 0 for no limit.
-        lost: records lost since boot.
-        backlog: records waiting.
-    """
-
-    enabled: int
-    failure: int
-    pid: int
-    rate_limit: int
-    backlog_limit: int
-    lost: int
-    backlog: int
-
-
-class AuditControl:
-    """Asks the kernel for its audit status; it never changes it."""
-
-    def __init__(self) -> None:
-        """Opens the socket; where there is none to be had, every answer is None."""
-        self._sequence = 0
-        self._socket: socket.socket | None = None
-        with contextlib.suppress(OSError):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
-
-    def status(self) -> AuditStatus | None:
-        """The status now; None where this process may not ask (CAP_AUDIT_CONTROL)."""
-        if self._socket is None:
-            return None
-        self._sequence += 1
-        flags = _NLM_F_REQUEST | _NLM_F_ACK
-        request = _HEADER.pack(_HEADER.size, _AUDIT_GET, flags, self._sequence, 0)
-        try:
-            self._socket.sendto(request, (0, 0))
-            return _answer(self._socket, self._sequence)
-        except OSError:
-            # EPERM or ECONNREFUSED in the answer, or none in time: it may not be read.
-            return None
-
-    def lost(self) -> int | None:
-        """The kernel's counter of lost records; None where this process may not ask."""
-        status = self.status()
-        return status.lost if status is not None else None
-
-    def close(self) -> None:
-        """Closes the socket."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
 
 class NetlinkCollector(SequencedCollector):
@@ -144,7 +70,7 @@ class NetlinkCollector(SequencedCollector):
         _tell_losses(self._socket)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._buffer = bytearray(_LONGEST_MESSAGE)
+        self._buffer = bytearray(LONGEST_MESSAGE)
         self._overflow = ""
         self._root = root
         self._control = AuditControl()
@@ -196,24 +122,6 @@ class NetlinkCollector(SequencedCollector):
         return why_silent(self._root)
 
 
-def _answer(control: socket.socket, request: int) -> AuditStatus:
-    """The answer to a request; the acknowledgement may come before or after it.
-
-    Raises:
-        OSError: the kernel refused, or did not answer in time.
-    """
-    end = time.monotonic() + _REPLY_DEADLINE
-    while True:
-        control.settimeout(max(end - time.monotonic(), 0.001))
-        for kind, sequence, payload in _messages(control.recv(_LONGEST_MESSAGE)):
-            if sequence != request:
-                continue
-            if kind == _AUDIT_GET and len(payload) >= _STATUS.size:
-                return AuditStatus(*_STATUS.unpack_from(payload)[1:])
-            if kind == _NLMSG_ERROR and (code := -_ERROR.unpack_from(payload)[0]):
-                raise OSError(code, os.strerror(code))
-
-
 def joined(receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
     """A socket of our own in the group.
 
@@ -224,7 +132,7 @@ def joined(receive_buffer: int = RECEIVE_BUFFER) -> socket.socket:
         CollectorUnavailableError: this process may not join, or this kernel has no audit.
     """
     try:
-        own = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
+        own = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
     except OSError as problem:
         raise CollectorUnavailableError(why_no_socket(problem)) from problem
     _enlarge(own, receive_buffer)  # before the first record arrives
@@ -290,7 +198,7 @@ def _has_audit(root: Path) -> bool:
         rows = (root / "proc/net/netlink").read_text(encoding="ascii").splitlines()[1:]
     except OSError:
         return False
-    return any(row.split()[1:3] == [str(_NETLINK_AUDIT), "0"] for row in rows)
+    return any(row.split()[1:3] == [str(NETLINK_AUDIT), "0"] for row in rows)
 
 
 def _may_read_audit(root: Path) -> bool:
@@ -325,7 +233,7 @@ def _passed(fileno: int) -> socket.socket:
             "the audit group."
         ) from problem
     kind = (passed.family, passed.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL))
-    if kind == (socket.AF_NETLINK, _NETLINK_AUDIT):
+    if kind == (socket.AF_NETLINK, NETLINK_AUDIT):
         groups = passed.getsockname()[1]
         if groups & (1 << (_AUDIT_NLGRP_READLOG - 1)):
             return passed
@@ -350,23 +258,6 @@ def _enlarge(own: socket.socket, size: int) -> None:
             return
 
 
-def _messages(data: "bytes | memoryview") -> Iterator[tuple[int, int, "bytes | memoryview"]]:
-    """Takes a datagram apart into type, sequence number and payload.
-
-    Raises:
-        MalformedRecordError: a length that does not fit the datagram.
-    """
-    offset = 0
-    while offset < len(data):
-        if len(data) - offset < _HEADER.size:
-            raise MalformedRecordError(bytes(data[offset:]).hex())
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
-            raise MalformedRecordError(bytes(data[offset:]).hex())
-        yield kind, sequence, data[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
-
-
 def _events(datagram: memoryview, trouble: str) -> Iterator[Event]:
     """Reads a datagram.
 
@@ -375,7 +266,7 @@ def _events(datagram: memoryview, trouble: str) -> Iterator[Event]:
         trouble: what is known to be wrong at this place already.
     """
     try:
-        for kind, _, payload in _messages(datagram):
+        for kind, _, payload in messages(datagram):
             text = bytes(payload).rstrip(b"\0\n").decode("utf-8", "surrogateescape")
             if kind == SECCOMP_MESSAGE_TYPE:
                 yield read_event(text, trouble)

@@ -11,7 +11,7 @@ import pytest
 
 from probes.audit.auditbeat import AuditbeatCollector, read_line
 from probes.audit.collector import Batch, CollectorUnavailableError
-from probes.audit.netlink import AuditControl
+from probes.audit.control import AuditControl
 from probes.audit.record import SeccompRecord, parse
 from probes.tests.support.auditbeat_log import event_of
 from probes.tests.support.kernel_records import TEXTS

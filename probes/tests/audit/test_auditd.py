@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, CollectorUnavailableError
-from probes.audit.netlink import AuditControl, AuditStatus, NetlinkCollector
+from probes.audit.control import AuditControl, AuditStatus
+from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord, kernel_serial
 from probes.errors import ExitStatus
 from probes.files import SUITE

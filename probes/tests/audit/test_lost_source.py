@@ -239,7 +239,7 @@ import signal
 import time
 
 from probes.audit import trail
-from probes.audit.netlink import AuditControl
+from probes.audit.control import AuditControl
 
 trail.RECORD_DEADLINE_SECONDS = {deadline}
 read, reads = trail.AuditTrail.read, []

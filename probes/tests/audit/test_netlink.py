@@ -19,7 +19,8 @@ from typing import Any, cast
 import pytest
 
 from probes.audit.collector import Batch, CollectorUnavailableError
-from probes.audit.netlink import AuditControl, NetlinkCollector, why_no_socket, why_unbound
+from probes.audit.control import AuditControl
+from probes.audit.netlink import NetlinkCollector, why_no_socket, why_unbound
 from probes.audit.record import SeccompRecord
 from probes.errors import ExitStatus
 from probes.files import SUITE
@@ -225,7 +226,8 @@ def test_without_the_capability_the_sentence_says_what_to_do() -> None:
         WITHOUT_AUDIT,
         """
         from probes.audit.collector import CollectorUnavailableError
-        from probes.audit.netlink import AuditControl, NetlinkCollector
+        from probes.audit.control import AuditControl
+        from probes.audit.netlink import NetlinkCollector
         try:
             NetlinkCollector()
         except CollectorUnavailableError as refusal:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from probes.audit.collector import Batch, CollectorUnavailableError
+from probes.audit.control import AuditControl, AuditStatus
 from probes.audit.log_file import LogFile
-from probes.audit.netlink import AuditControl, AuditStatus
 from probes.audit.osquery import OsqueryCollector
 from probes.audit.record import parse
 from probes.errors import ExitStatus

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from probes.audit.netlink import AuditControl, AuditStatus
+from probes.audit.control import AuditControl, AuditStatus
 from probes.tests.support.emitter import lone_auditd, wait_for
 
 LIFETIME = 120
