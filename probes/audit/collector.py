@@ -19,7 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from probes.audit.record import MalformedRecordError, SeccompRecord, kernel_serial, parse
+from probes.audit.control import audit_rules
+from probes.audit.record import (
+    MalformedRecordError,
+    SeccompRecord,
+    change_of_settings,
+    is_change,
+    kernel_serial,
+    parse,
+)
+from probes.audit.rules import why_excluded
 from probes.errors import ExitStatus, SuiteError
 
 _GRACE = 1.0
@@ -48,6 +57,8 @@ class Batch:
             the batch is complete.
         overdue: whether the sentinel was emitted and did not arrive before the deadline.
         silent: whether no event at all arrived meanwhile, of whatever process.
+        changes: what the kernel says was changed meanwhile of what it records, each in a clause;
+            it says so only while auditing is switched on, and few collectors bring it.
     """
 
     records: tuple[SeccompRecord, ...]
@@ -55,6 +66,7 @@ class Batch:
     reason: str
     overdue: bool = False
     silent: bool = False
+    changes: tuple[str, ...] = ()
 
 
 class Collector(Protocol):
@@ -85,11 +97,13 @@ class Event:
         record: the SECCOMP record in it; None for other types.
         trouble: why something may be missing here, in the words of ``Batch.reason``; "" where
             nothing is.
+        change: what it says was changed of what the kernel records; "" for other types.
     """
 
     serial: int | None = None
     record: SeccompRecord | None = None
     trouble: str = ""
+    change: str = ""
 
 
 def read_event(text: str, trouble: str = "") -> Event:
@@ -100,7 +114,8 @@ def read_event(text: str, trouble: str = "") -> Event:
         trouble: what is known to be wrong at this place already.
     """
     try:
-        return Event(kernel_serial(text), parse(text), trouble)
+        change = change_of_settings(text) if is_change(text) else ""
+        return Event(kernel_serial(text), parse(text), trouble, change)
     except MalformedRecordError as problem:
         return Event(kernel_serial(text), None, trouble or str(problem))
 
@@ -223,7 +238,10 @@ class SequencedCollector(ABC):
         # The counter does not say on which side of the sentinel the loss lies.
         self._lost_lately = lost
         return Batch(
-            *(records, not reason, reason), overdue=place is None, silent=not self._arrived
+            *(records, not reason, reason),
+            overdue=place is None,
+            silent=not self._arrived,
+            changes=tuple(event.change for event in taken if event.change),
         )
 
     def _gap(self, place: int) -> str:
@@ -308,7 +326,7 @@ def why_unwritten(root: Path = Path("/")) -> str:
     Returns:
         One clause that says what to do; "" where the files give no reason.
     """
-    return _not_built(root) or _switched_off(root) or _not_logged(root)
+    return _not_built(root) or _switched_off(root) or _not_logged(root) or excluded()
 
 
 def why_silent(root: Path = Path("/")) -> str:
@@ -329,12 +347,12 @@ def why_silent(root: Path = Path("/")) -> str:
             "this process is not in the initial network namespace, the only one in which records "
             "arrive; run the suite there (a container: with the host's network)."
         )
-    excluded = "an audit rule may exclude the type SECCOMP (see auditctl -l)."
+    rule = "an audit rule may exclude the type SECCOMP (see auditctl -l)."
     if initial:
-        return excluded
+        return rule
     return (
         "the network namespace may not be the initial one, the only one in which records arrive "
-        f"(share the host's), or {excluded}"
+        f"(share the host's), or {rule}"
     )
 
 
@@ -391,6 +409,15 @@ def why_unlogged(actions: Sequence[str], root: Path = Path("/")) -> str:
     text = _read_text(root / "proc/sys/kernel/seccomp/actions_logged")
     lacking, command = _unlogged(actions, text)
     return f"kernel.seccomp.actions_logged lacks {lacking}: {command}" if lacking else ""
+
+
+def excluded() -> str:
+    """The audit rules that keep SECCOMP records from being written, if they can be listed.
+
+    Returns:
+        One clause with the command that removes them; "" where there is none, or nothing is known.
+    """
+    return why_excluded(audit_rules() or ())
 
 
 def _unlogged(actions: Sequence[str], text: str | None) -> tuple[str, str]:

@@ -24,7 +24,12 @@ from probes.audit.collector import (
     why_silent,
 )
 from probes.audit.control import AuditControl
-from probes.audit.record import SECCOMP_MESSAGE_TYPE, MalformedRecordError
+from probes.audit.record import (
+    CONFIG_CHANGE_MESSAGE_TYPE,
+    SECCOMP_MESSAGE_TYPE,
+    MalformedRecordError,
+    change_of_settings,
+)
 
 COMMAND: Final = (
     *("journalctl", "--quiet", "--follow", "--boot", "--output=json", "--all"),
@@ -146,6 +151,8 @@ def _read_entry(entry: Mapping[str, Any]) -> Event:
         KeyError, TypeError, ValueError: it is no entry about an audit message.
     """
     serial, kind = int(entry["_AUDIT_ID"]), int(entry["_AUDIT_TYPE"])
+    if kind == CONFIG_CHANGE_MESSAGE_TYPE:
+        return Event(serial, change=change_of_settings(_text(entry["MESSAGE"])))
     if kind != SECCOMP_MESSAGE_TYPE:
         return Event(serial)
     _, _, fields = _text(entry["MESSAGE"]).partition(" ")

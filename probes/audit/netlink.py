@@ -24,7 +24,13 @@ from probes.audit.collector import (
     why_silent,
 )
 from probes.audit.control import LONGEST_MESSAGE, NETLINK_AUDIT, AuditControl, messages
-from probes.audit.record import SECCOMP_MESSAGE_TYPE, MalformedRecordError, kernel_serial
+from probes.audit.record import (
+    CONFIG_CHANGE_MESSAGE_TYPE,
+    SECCOMP_MESSAGE_TYPE,
+    MalformedRecordError,
+    change_of_settings,
+    kernel_serial,
+)
 
 RECEIVE_BUFFER = 16 * 1024 * 1024
 """The receive buffer in bytes; it holds some 20,000 records."""
@@ -271,6 +277,7 @@ def _events(datagram: memoryview, trouble: str) -> Iterator[Event]:
             if kind == SECCOMP_MESSAGE_TYPE:
                 yield read_event(text, trouble)
             else:
-                yield Event(kernel_serial(text), None, trouble)
+                change = change_of_settings(text) if kind == CONFIG_CHANGE_MESSAGE_TYPE else ""
+                yield Event(kernel_serial(text), None, trouble, change)
     except MalformedRecordError as problem:
         yield Event(trouble=trouble or str(problem))

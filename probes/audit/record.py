@@ -19,8 +19,19 @@ from probes.errors import InstrumentError
 SECCOMP_MESSAGE_TYPE = 1326
 """AUDIT_SECCOMP of the kernel's ``include/uapi/linux/audit.h``."""
 
+CONFIG_CHANGE_MESSAGE_TYPE = 1305
+"""AUDIT_CONFIG_CHANGE, written while auditing is switched on."""
+
 _ENRICHMENT = "\x1d"
 _SECCOMP_TYPES = frozenset({"SECCOMP", "1326", "UNKNOWN[1326]"})
+_CONFIG_CHANGE_TYPES = frozenset({"CONFIG_CHANGE", "1305", "UNKNOWN[1305]"})
+_CHANGE = re.compile(r"\bop=(?P<operation>seccomp-logging|add_rule|remove_rule) (?P<rest>.*)res=1")
+_CHANGES = {
+    "seccomp-logging": "kernel.seccomp.actions_logged was written",
+    "add_rule": "an audit rule was added to the list exclude",
+    "remove_rule": "an audit rule was removed from the list exclude",
+}
+_EXCLUDE_LIST = " list=5 "
 _STAMP = r"audit\((?P<timestamp>\d+\.\d{3}):(?P<serial>\d+)\): "
 _PREFIX = re.compile(rf"(?:node=\S+ )?type=(?P<type>\S+) (?:msg=)?(?={_STAMP})")
 _STAMPED = re.compile(_STAMP)
@@ -122,6 +133,25 @@ def parse(line: str) -> SeccompRecord | None:
         code=int(found["code"], 16),
         raw=raw,
     )
+
+
+def change_of_settings(text: str) -> str:
+    """What a CONFIG_CHANGE record says was changed, if SECCOMP records depend on it; "" if not.
+
+    Args:
+        text: the record, in any form.
+    """
+    found = _CHANGE.search(text)
+    if found is None:
+        return ""
+    of_rules = found["operation"].endswith("_rule")
+    return "" if of_rules and _EXCLUDE_LIST not in text else _CHANGES[found["operation"]]
+
+
+def is_change(line: str) -> bool:
+    """Whether a line with its type in front is a CONFIG_CHANGE record."""
+    prefix = _PREFIX.match(line)
+    return prefix is not None and prefix["type"] in _CONFIG_CHANGE_TYPES
 
 
 def kernel_serial(line: str) -> int | None:

@@ -124,6 +124,25 @@ class AuditRule:
         return " ".join([which, *map(str, self.fields)])
 
 
+def why_excluded(rules: Sequence[AuditRule]) -> str:
+    """Why the kernel does not write SECCOMP records, by its audit rules.
+
+    Returns:
+        One clause with the command that removes the rule; "" where none keeps them away.
+    """
+    found = [one for one in rules if one.excludes_seccomp]
+    if not found:
+        return ""
+    # The one that is for everybody explains more.
+    rule = next((one for one in found if not one.whose), found[0])
+    whose = " ".join(map(str, rule.whose))
+    of_some = f" of some processes ({whose})" if whose else ""
+    return (
+        f"an audit rule keeps SECCOMP records{of_some} from being written; remove it: "
+        f"auditctl -d {rule}"
+    )
+
+
 def read_rule(raw: bytes) -> AuditRule:
     """Reads a ``struct audit_rule_data``.
 

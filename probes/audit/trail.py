@@ -11,7 +11,13 @@ from probes.arch import Arch
 from probes.audit import source
 from probes.audit.auditbeat import AuditbeatCollector
 from probes.audit.auditd import AuditdCollector
-from probes.audit.collector import Batch, Collector, CollectorUnavailableError, why_unlogged
+from probes.audit.collector import (
+    Batch,
+    Collector,
+    CollectorUnavailableError,
+    why_unlogged,
+    why_unwritten,
+)
 from probes.audit.journald import JournalCollector
 from probes.audit.kmsg import KmsgCollector
 from probes.audit.laurel import LaurelCollector
@@ -78,6 +84,10 @@ class AuditTrail:
     def why_unlogged(self, action: Action) -> str:
         """Why the kernel writes no record for an action now; "" where nothing says so."""
         return why_unlogged((action.name.lower(),)) if self.collector else ""
+
+    def why_unwritten(self) -> str:
+        """Why the kernel writes no record at all now, not even a sentinel's; "" if nothing says."""
+        return why_unwritten() if self.collector else ""
 
     @property
     def source(self) -> str:

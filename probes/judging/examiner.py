@@ -183,9 +183,8 @@ class Examiner:
             again: whether this is another attempt.
         """
         inquiries = [self._inquire(case, again=again) for case in cases]
-        if again:
-            for inquiry in inquiries:
-                records.vouch(self._setup, inquiry)
+        for inquiry in inquiries:
+            records.vouch(self._setup, inquiry)
         requests = [request for inquiry in inquiries for request in inquiry.requests]
         answers = iter(self._setup.zygote.run(requests))
         batch = (

@@ -63,8 +63,9 @@ class Inquiry:
         nonces: their names, by which their records are known.
         vouchers: the names of children whose known filter leaves a record, each with its ABI,
             number and code.
+        vouched: whether these children could be made: a confinement may keep them from it.
         needs_records: whether the audit trail is read.
-        is_open: whether a record was missing that nobody vouched for, or a call was let through
+        is_open: whether it was a first attempt and a record was missing, or a call was let through
             and it was not tried if somebody is asked about it: try again.
         again: whether this is another attempt, which tries all that ``is_open`` names.
         judge: makes the cells.
@@ -75,6 +76,7 @@ class Inquiry:
     requests: list[Request] = field(default_factory=list)
     nonces: list[str] = field(default_factory=list)
     vouchers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    vouched: bool = True
     needs_records: bool = False
     is_open: bool = False
     judge: Callable[[Sequence[Sequence[Observation]], Batch | None], list[Cell]] | None = None

@@ -1,13 +1,16 @@
 """The audit records of a case: waits for them, finds whose they are and why one may be missing."""
 
-from probes.action import Action, FilterReturn, Profile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from probes.action import Action, FilterReturn
 from probes.arch import Arch, canary
-from probes.audit.collector import Batch
+from probes.audit.collector import Batch, excluded
 from probes.audit.record import SeccompRecord
 from probes.audit.trail import Sentinel
-from probes.cell import Cause, CellKey
-from probes.instrument import witness
-from probes.instrument.calls import Call, Request
+from probes.cell import Cause, Cell, CellKey
+from probes.instrument import effect, witness
+from probes.instrument.calls import Call, Observation, Request
 from probes.judging import calibration, under_test
 from probes.judging.inquiry import Inquiry, entry, is_by_exec
 from probes.judging.plan import Case
@@ -21,26 +24,53 @@ _RECORDED_ACTIONS = frozenset({Action.KILL_PROCESS, Action.KILL_THREAD, Action.L
 
 
 def vouch(setup: Setup, inquiry: Inquiry) -> None:
-    """Adds a known filter's record before and after the case's own, as proof that records arrive.
+    """Adds a known filter's records around the case's own, as proof that records are written.
 
     What keeps the kernel from writing one, an action that kernel.seccomp.actions_logged lacks
-    or an audit rule, keeps it from writing the other.
+    or an audit rule, keeps it from writing the other. The probes are made twice, so that a setting
+    that changes all the time does not keep all of theirs away and none of the known filter's.
     """
-    case, judge = inquiry.case, inquiry.judge
-    returns = _recorded(case)
-    if returns is None or judge is None or not inquiry.needs_records:
+    returns, judge = _vouched(setup, inquiry), inquiry.judge
+    if returns is None or judge is None:
         return
+    case, asked = inquiry.case, list(inquiry.requests)
     arch, number = canary_on(setup, case.arch)
     raw = witness.marker(arch, number, returns.value)
     route = case.row.calls(case.cells[0]).route
-    before, after = (
-        Request(entry(arch), (Call(number),), (raw,), setup.zygote.nonce(), route, runs=False)
-        for _ in range(2)
+    # Without the flag an ERRNO leaves no record at all.
+    logged = (True,) if returns.action is Action.ERRNO else ()
+    known = [
+        Request(
+            *(entry(arch), (Call(number),), (raw,), setup.zygote.nonce(), route),
+            runs=False,
+            logged=logged,
+            seccomp=setup.native.numbers["seccomp"],
+        )
+        for _ in range(3)
+    ]
+    copies = [
+        replace(one, comm=setup.zygote.nonce()) for one in asked if one.comm in inquiry.nonces
+    ]
+    inquiry.requests = [known[0], *asked, known[1], *copies, known[2]]
+    inquiry.nonces += [one.comm for one in copies]
+    record = (arch.audit_arch, number, returns.action.value)
+    inquiry.vouchers = {one.comm: record for one in known}
+    inquiry.judge = lambda seen, batch: _judged(inquiry, judge, seen, batch)
+
+
+def _judged(
+    inquiry: Inquiry,
+    judge: Callable[[Sequence[Sequence[Observation]], Batch | None], list[Cell]],
+    seen: Sequence[Sequence[Observation]],
+    batch: Batch | None,
+) -> list[Cell]:
+    """The cells by the case's own observations, without those of the children that vouch."""
+    made = zip(inquiry.requests, seen, strict=True)
+    inquiry.vouched = not any(
+        effect.is_stopped(one[0]) for request, one in made if request.comm in inquiry.vouchers
     )
-    inquiry.requests = [before, *inquiry.requests, after]
-    record = (arch.audit_arch, number, returns.value)
-    inquiry.vouchers = {one.comm: record for one in (before, after)}
-    inquiry.judge = lambda seen, batch: judge(seen[1:-1], batch)
+    own = next(n for n, one in enumerate(inquiry.requests[1:]) if one.comm in inquiry.vouchers)
+    return judge(seen[1 : 1 + own], batch)
 
 
 def canary_on(setup: Setup, arch: Arch) -> tuple[Arch, int]:
@@ -75,6 +105,8 @@ def trail_of(setup: Setup, inquiry: Inquiry, batch: Batch | None) -> Trail:
         and _concerns(record, inquiry.case.arch, key)
         and record.code not in witness.UNKNOWN_ACTIONS
     )
+    if batch.overdue and not records and (why := setup.trail.why_unwritten()):
+        return Trail("", reason=why, cause=Cause.KERNEL_CONFIGURATION)
     doubt = "" if records else doubt_of(setup, inquiry, batch)
     return Trail(setup.trail.source, records, batch.complete, batch.reason, doubt)
 
@@ -82,27 +114,32 @@ def trail_of(setup: Setup, inquiry: Inquiry, batch: Batch | None) -> Trail:
 def doubt_of(setup: Setup, inquiry: Inquiry, batch: Batch) -> str:
     """Why the kernel may not have written the action's record; "" where it must have.
 
-    A kernel that was told otherwise meanwhile does not say so: so a known filter has to have
+    A kernel that was told otherwise meanwhile does not always say so: so a known filter has to have
     left such records before and after.
     """
     case = inquiry.case
-    action = _leaving_records(case)
-    if action is None or (action is Action.ERRNO and not may_log(setup, case)):
+    action = _leaving_records(setup, case)
+    if action is None:
         return ""
     if reason := setup.trail.why_unlogged(action):
         return reason
-    if _recorded(case) is None:
-        return ""
+    if batch.changes:
+        inquiry.is_open = not inquiry.again and not setup.trail.lost
+        return f"what the kernel records was changed at that time: {', '.join(batch.changes)}"
     found = {one.comm: (one.arch, one.syscall, one.code) for one in batch.records}
     if inquiry.vouchers and all(
         found.get(one) == inquiry.vouchers[one] for one in inquiry.vouchers
     ):
         return ""
-    inquiry.is_open = not inquiry.vouchers and not setup.trail.lost
-    return (
-        f"a known filter's {action.name} left no record either at that time: "
-        "kernel.seccomp.actions_logged or an audit rule (auditctl -l) kept the kernel from it"
+    if action is Action.ERRNO and not inquiry.vouched:
+        # No filter can be given that flag here, so the settings alone have to do.
+        return ""
+    inquiry.is_open = not inquiry.again and not setup.trail.lost
+    flag = " with SECCOMP_FILTER_FLAG_LOG" if action is Action.ERRNO else ""
+    why = excluded() or (
+        "kernel.seccomp.actions_logged lacked it then, or an audit rule kept it away (auditctl -l)"
     )
+    return f"a known filter's {action.name}{flag} left no record either at that time: {why}"
 
 
 def may_log(setup: Setup, case: Case) -> bool:
@@ -120,22 +157,31 @@ def sentinel_number(target: Target | None, native: Arch, own: Confinement | None
     return canary(native)[1]
 
 
-def _leaving_records(case: Case) -> Action | None:
-    """The action of a case's filter whose record is looked for, if any."""
+def _leaving_records(setup: Setup, case: Case) -> Action | None:
+    """The action of a case's filter whose record is looked for, if any.
+
+    No setting of the machine has an ERRNO recorded whose filter lacks SECCOMP_FILTER_FLAG_LOG.
+    """
     if case.profile is None:
         action = calibration.action_of_case(case)
         return action if action in _RECORDED_ACTIONS else None
-    return case.profile.returns.action
+    action = case.profile.returns.action
+    return None if action is Action.ERRNO and not may_log(setup, case) else action
 
 
-def _recorded(case: Case) -> FilterReturn | None:
-    """The return value of the known filter that must leave a record as the case's; None if none.
+def _vouched(setup: Setup, inquiry: Inquiry) -> FilterReturn | None:
+    """What a known filter returns that vouches for a case's records; None where none has to.
 
-    Of a control the filter is the known one, and where none may be left nothing is missing.
+    That a record is missing is looked into by another attempt, where it is a failure; where it is
+    a success, at once.
     """
-    if case.profile is None or case.profile is Profile.ERRNO:
+    case = inquiry.case
+    action = _leaving_records(setup, case)
+    if not inquiry.needs_records or action is None:
         return None
-    return case.profile.returns
+    if case.profile is None:
+        return FilterReturn(action) if inquiry.again else None
+    return case.profile.returns if inquiry.again or action is Action.ERRNO else None
 
 
 def _concerns(record: SeccompRecord, arch: Arch, key: CellKey) -> bool:
