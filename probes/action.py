@@ -71,6 +71,23 @@ class FilterReturn:
             action = Action.KILL_PROCESS
         return cls(action, value & DATA_MASK)
 
+    @classmethod
+    def parse(cls, text: str) -> "FilterReturn":
+        """Takes what people write back into a return value: ``ERRNO(EPERM)``, ``KILL_PROCESS``.
+
+        Raises:
+            ValueError: it is none.
+        """
+        match = _WRITTEN.fullmatch(text)
+        if match is None or match["action"] not in Action.__members__:
+            raise ValueError(f"{text!a} is no return value of a filter")
+        action, data = Action[match["action"]], match["data"] or "0"
+        if data.isdigit():
+            return cls(action, min(int(data), DATA_MASK))
+        if action is not Action.ERRNO or data not in ERRNO_NAMES:
+            raise ValueError(f"{data!a} is no errno of this machine")
+        return cls(action, int(getattr(errno, data)))
+
     @property
     def value(self) -> int:
         """The raw 32-bit return value."""
@@ -81,6 +98,9 @@ class FilterReturn:
         if self.action is Action.ERRNO:
             return f"ERRNO({errno_name(min(self.data, MAX_ERRNO))})"
         return f"{self.action.name}({self.data})" if self.data else self.action.name
+
+
+_WRITTEN = re.compile(r"(?P<action>[A-Z_]+)(?:\((?P<data>[A-Z][A-Z0-9]*|[0-9]{1,5})\))?", re.ASCII)
 
 
 def errno_name(number: int) -> str:

@@ -8,6 +8,7 @@ readers of ``results.json``.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from probes.action import FilterReturn
 from probes.text import spelled
 
 
@@ -38,6 +39,10 @@ class Outcome(StrEnum):
     NOT_APPLICABLE = "not_applicable"
     WAIVED = "waived"
     BROKEN = "broken"
+
+
+NOT_HOLDING = frozenset({Outcome.FAILED, Outcome.WAIVED})
+"""The outcomes of a claim that does not hold, whether or not somebody has accepted that."""
 
 
 class Cause(StrEnum):
@@ -135,6 +140,9 @@ class Cell:
             kernel's behavior alone would not have shown it.
         waiver: for *waived*, which of the run's waivers accepts the failure, counted from 0.
         environment: which of the record's environments it was judged in, counted from 0.
+        returned: for a claim that does not hold, what the filter returned for the call, as the
+            kernel showed it or as the program says; ALLOW also where LOG looks the same. None
+            where it is not known, and for every other outcome.
     """
 
     key: CellKey
@@ -148,6 +156,7 @@ class Cell:
     environment: int = 0
     reason: str = ""
     by_program: bool = False
+    returned: FilterReturn | None = None
 
     @property
     def why(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from probes.action import ACTION_MASK, Action, errno_name
+from probes.action import ACTION_MASK, Action, FilterReturn, errno_name
 from probes.instrument import witness
 from probes.instrument.calls import Observation, Stage
 
@@ -39,12 +39,35 @@ class Seen:
         detail: the effect in words, with its numbers.
         errno: the error of a refusal.
         by_program: whether the effect follows from an analysis of the filter program alone.
+        action: which of the actions that look alike it is, by the program; None where that is not
+            known.
     """
 
     effect: Effect
     detail: str
     errno: int = 0
     by_program: bool = False
+    action: Action | None = None
+
+    @property
+    def returned(self) -> FilterReturn | None:
+        """The filter's return value that has this effect; None where none has.
+
+        LOG looks like ALLOW, and USER_NOTIF like TRACE: the latter stand for both.
+        """
+        if self.effect is Effect.REFUSED:
+            return FilterReturn(Action.ERRNO, self.errno)
+        action = _RETURNED.get(self.effect) if self.action is None else self.action
+        return None if action is None else FilterReturn(action)
+
+
+_RETURNED: Final = {
+    Effect.KILLED_PROCESS: Action.KILL_PROCESS,
+    Effect.KILLED_THREAD: Action.KILL_THREAD,
+    Effect.TRAPPED: Action.TRAP,
+    Effect.HANDED_ON: Action.TRACE,
+    Effect.REACHED: Action.ALLOW,
+}
 
 
 @dataclass(frozen=True, slots=True)

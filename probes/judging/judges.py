@@ -41,13 +41,14 @@ def act(question: Question, seen: Seen, returns: FilterReturn | None = None) -> 
         return Judgement(Outcome.PASSED, None, seen.detail)
     same = returns is None or returns.action is question.returns.action
     if same and is_unhonoured(question, seen, question.returns):
-        return _unhonoured(question.returns.action, seen.detail)
+        return _unhonoured(question.returns.action, seen)
     return Judgement(
         Outcome.FAILED,
         Cause.FILTER,
         seen.detail,
         seen.effect,
         by_program=seen.by_program,
+        returned=seen.returned,
     )
 
 
@@ -57,10 +58,10 @@ def is_unhonoured(question: Question, seen: Seen, returns: FilterReturn) -> bool
     return wanted and seen.effect in {Effect.KILLED_THREAD, Effect.KILLED_PROCESS}
 
 
-def _unhonoured(action: Action, seen: str) -> Judgement:
+def _unhonoured(action: Action, seen: Seen) -> Judgement:
     """The verdict on a kernel that does something else for an action than Linux does."""
-    text = f"this kernel does not honour {action.name}: {seen}"
-    return Judgement(Outcome.FAILED, Cause.NOT_IMPLEMENTED, text)
+    text = f"this kernel does not honour {action.name}: {seen.detail}"
+    return Judgement(Outcome.FAILED, Cause.NOT_IMPLEMENTED, text, returned=seen.returned)
 
 
 EFFECTS: Final[Mapping[Action, Effect]] = {
@@ -82,7 +83,9 @@ def witnessed(sighting: Sighting) -> Seen:
     if seen.effect is Effect.REACHED and returns and returns.action in _HANDED_ON:
         whom = _HANDED_ON[returns.action]
         detail = f"the program returns {returns}, which leaves it to {whom}"
-        return Seen(Effect.HANDED_ON, detail, by_program=True)
+        return Seen(Effect.HANDED_ON, detail, by_program=True, action=returns.action)
+    if seen.effect is Effect.REACHED and returns and returns.action.reaches_kernel:
+        return replace(seen, action=returns.action)
     if seen.effect is Effect.REACHED and sighting.asking is not None:
         return asked(seen, sighting.asking)
     return seen
@@ -107,7 +110,7 @@ def judge_record(question: Question, sighting: Sighting) -> Judgement:
     wrong = [record for record in trail.records if not _fits(record, question.returns)]
     if wrong:
         text = f"the audit record says sig={wrong[0].signal} code={wrong[0].code:#x}"
-        return Judgement(Outcome.FAILED, Cause.FILTER, text)
+        return Judgement(Outcome.FAILED, Cause.FILTER, text, returned=_recorded(wrong[0]))
     if trail.records:
         return Judgement(Outcome.PASSED, None, "its audit record arrived")
     return _absence(trail) or Judgement(
@@ -125,6 +128,11 @@ def _failure_of(observation: Observation | None) -> Judgement | None:
 
 def _fits(record: SeccompRecord, returns: FilterReturn) -> bool:
     return record.code == returns.value and record.signal == _signal_of(returns)
+
+
+def _recorded(record: SeccompRecord) -> FilterReturn:
+    """What the filter returned, by the record of it."""
+    return FilterReturn.decode(record.code)
 
 
 def _signal_of(returns: FilterReturn) -> int:
@@ -153,8 +161,9 @@ def judge_silence(question: Question, sighting: Sighting) -> Judgement:
     if seen.effect is not Effect.REFUSED:
         return act(question, seen, sighting.returns)
     if sighting.trail.records:
-        code = sighting.trail.records[0].code
-        return Judgement(Outcome.FAILED, Cause.FILTER, f"it left an audit record, code={code:#x}")
+        first = sighting.trail.records[0]
+        text = f"it left an audit record, code={first.code:#x}"
+        return Judgement(Outcome.FAILED, Cause.FILTER, text, returned=_recorded(first))
     return _absence(sighting.trail) or Judgement(
         Outcome.PASSED, None, f"{seen.detail}, and no audit record was written"
     )
@@ -171,7 +180,9 @@ def judge_run(question: Question, sighting: Sighting) -> Judgement:
         return let_through
     if sighting.returns is not None and not sighting.returns.action.reaches_kernel:
         text = f"the program returns {sighting.returns} for it"
-        return Judgement(Outcome.FAILED, Cause.FILTER, text, by_program=True)
+        return Judgement(
+            Outcome.FAILED, Cause.FILTER, text, by_program=True, returned=sighting.returns
+        )
     return _judge_answers(question, sighting.free, sighting.control)
 
 
@@ -186,7 +197,7 @@ def _judge_answers(
     if failed or free is None or control is None:
         return failed or Judgement(Outcome.BROKEN, Cause.INSTRUMENT, "no control was made")
     if Action.LOG in question.unhonoured and witness.killed_at_call(free):
-        return _unhonoured(Action.LOG, read(free).detail)
+        return _unhonoured(Action.LOG, read(free))
     if question.confined:
         return _judge_confined_run(free, control)
     ran, native = answer(free), answer(control)
@@ -205,27 +216,34 @@ def _judge_confined_run(free: Observation, control: Observation) -> Judgement:
     """
     if free.stage is not Stage.RETURNED:
         seen = read(free)
-        return Judgement(Outcome.FAILED, Cause.FILTER, seen.detail, seen.effect)
+        return Judgement(
+            Outcome.FAILED, Cause.FILTER, seen.detail, seen.effect, returned=seen.returned
+        )
     if control.stage is Stage.ARMED and witness.killed_at_call(control):
         text = f"it answered {answer(free)}, and by no filter, for the action is LOG or ALLOW"
         return Judgement(Outcome.PASSED, None, text)
     text = f"{Effect.ASKED}, and it answered {answer(free)}"
-    return Judgement(Outcome.FAILED, Cause.FILTER, text)
+    return Judgement(Outcome.FAILED, Cause.FILTER, text, returned=FilterReturn(Action.TRACE))
 
 
 def _judge_run_and_record(question: Question, sighting: Sighting) -> Judgement:
     """Whether a call under LOG both runs and is recorded, where one cell judges both."""
     ran = judge_run(question, sighting)
-    return ran if ran.outcome is not Outcome.PASSED else judge_record(question, sighting)
+    if ran.outcome is not Outcome.PASSED:
+        return ran
+    recorded = judge_record(question, sighting)
+    if recorded.outcome is Outcome.FAILED and recorded.returned is None:
+        # It ran and left no record, which is what ALLOW does.
+        return replace(recorded, returned=FilterReturn(Action.ALLOW))
+    return recorded
 
 
 def judge_confined(question: Question, sighting: Sighting) -> Judgement:
     """Whether the profile's action still holds, for an unknown number or after a way out."""
     loosened = [o for o in (sighting.witnessed, sighting.free) if o is not None and o.loosened]
     if loosened:
-        return Judgement(
-            Outcome.FAILED, Cause.FILTER, "the kernel let the process leave filter mode"
-        )
+        text = "the kernel let the process leave filter mode"
+        return Judgement(Outcome.FAILED, Cause.FILTER, text, returned=FilterReturn(Action.ALLOW))
     if question.returns.action is Action.LOG:
         return _judge_run_and_record(question, sighting)
     return judge_act(question, sighting)
@@ -248,7 +266,7 @@ def judge_rest(question: Question, sighting: Sighting) -> Judgement:
         # The witness sees neither LOG nor the other actions below its own. TRACE without a tracer
         # and USER_NOTIF without a listener do not let a call run.
         text = f"the program returns {predicted} for it"
-        return Judgement(Outcome.FAILED, Cause.FILTER, text, by_program=True)
+        return Judgement(Outcome.FAILED, Cause.FILTER, text, by_program=True, returned=predicted)
     return let_through
 
 

@@ -54,6 +54,7 @@ def judge_proof(question: Question, counterexample: Counterexample | None) -> Ce
         sentence=sentence(question, expected, finding),
         reason=reason(question, expected, finding),
         by_program=finding.by_program,
+        returned=finding.returned,
         expected=expected,
         observed=finding.observed,
         evidence=tuple(evidence),
@@ -71,7 +72,7 @@ def _judge_proof(question: Question, found: Counterexample | None) -> Judgement:
         return _untried(found, text)
     seen = read(found.observation)
     if _agrees(seen, found.returns) or is_unhonoured(question, seen, found.returns):
-        return Judgement(Outcome.FAILED, Cause.FILTER, f"{text}, and so it is on this kernel")
+        return _failed(found, f"{text}, and so it is on this kernel")
     if not found.certain:
         return Judgement(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
     differs = f"by the analysis {text}, but on this kernel {seen.detail}"
@@ -91,7 +92,11 @@ def _untried(found: Counterexample, text: str) -> Judgement:
     if found.rare:
         text = f"{text}, but {found.rare}{why}"
         return Judgement(Outcome.CANNOT_TELL, Cause.PRIVILEGE, text)
-    return Judgement(Outcome.FAILED, Cause.FILTER, f"{text}{why}")
+    return _failed(found, f"{text}{why}")
+
+
+def _failed(found: Counterexample, text: str) -> Judgement:
+    return Judgement(Outcome.FAILED, Cause.FILTER, text, returned=found.returns)
 
 
 def _agrees(seen: Seen, returns: FilterReturn) -> bool:

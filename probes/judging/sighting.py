@@ -111,6 +111,7 @@ class Judgement:
         observed: what was seen, in words.
         effect: what became of the call, where that was judged.
         by_program: whether it rests on what the program returns, which the kernel did not show.
+        returned: for a failure, what the filter returned for the call, where that is known.
     """
 
     outcome: Outcome
@@ -118,3 +119,4 @@ class Judgement:
     observed: str
     effect: Effect | None = None
     by_program: bool = False
+    returned: FilterReturn | None = None

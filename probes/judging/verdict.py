@@ -36,6 +36,7 @@ def judge(question: Question, sighting: Sighting) -> Cell:
         sentence=sentence(question, expected, finding),
         reason=reason(question, expected, finding),
         by_program=finding.by_program,
+        returned=finding.returned,
         expected=expected,
         observed=finding.observed,
         evidence=_evidence(question, sighting),
@@ -86,7 +87,9 @@ def _hidden(question: Question, sighting: Sighting) -> Judgement | None:
     text = f"the program returns {value:#x}, an action that no kernel knows and kills for"
     if question.returns.action is Action.KILL_PROCESS:
         return Judgement(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"{text}, and the witness hides it")
-    return Judgement(Outcome.FAILED, Cause.FILTER, text, by_program=True)
+    return Judgement(
+        Outcome.FAILED, Cause.FILTER, text, by_program=True, returned=FilterReturn.decode(value)
+    )
 
 
 def _prevented(sighting: Sighting) -> Judgement | None:

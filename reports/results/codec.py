@@ -11,11 +11,24 @@ from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import itemgetter
 from sys import intern
 from typing import Any, Final
 
-from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
+from probes.action import FilterReturn
+from probes.cell import (
+    NOT_HOLDING,
+    Cause,
+    Cell,
+    CellKey,
+    Claim,
+    Evidence,
+    EvidenceKind,
+    Gap,
+    GapState,
+    Outcome,
+)
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
@@ -123,7 +136,18 @@ def cell_to_json(cell: Cell) -> dict[str, object]:
         "waiver": cell.waiver,
         "evidence": _evidence_to_json(cell.evidence),
         **({"by_program": True} if cell.by_program else {}),
+        **_returned_to_json(cell),
     }
+
+
+def _returned_to_json(cell: Cell) -> dict[str, object]:
+    """What the filter returned; of a claim that holds, or is open, nothing."""
+    if cell.outcome not in NOT_HOLDING:
+        return {}
+    return {_RETURNED: None if cell.returned is None else str(cell.returned)}
+
+
+_RETURNED: Final = "returned"
 
 
 def key_to_json(key: CellKey) -> dict[str, object]:
@@ -745,8 +769,9 @@ def cell_from_json(value: object) -> Cell:
 _KEY_KEYS: Final = ("claim", "profile", "arch", "syscall", "number", "variant")
 _OPTIONAL_KEYS: Final = ("stack",)
 """What stands only where a target has several stacks of filters."""
-_LATER_CELL_KEYS: Final = ("reason", "by_program")
-"""What earlier versions did not write; the second stands only where it is so."""
+_LATER_CELL_KEYS: Final = ("reason", "by_program", _RETURNED)
+"""What earlier versions did not write; the second stands only where it is so, the third only
+where the claim does not hold."""
 _OLD_CELL_KEYS: Final = (
     *_KEY_KEYS,
     "outcome",
@@ -759,6 +784,7 @@ _OLD_CELL_KEYS: Final = (
 _CELL_KEYS: Final = (*_OLD_CELL_KEYS, "environment", "waiver")
 _OLD_CELL_KEY_SET: Final = frozenset(_OLD_CELL_KEYS)
 _CELL_KEY_SET: Final = frozenset((*_CELL_KEYS, "reason"))
+_NOT_HOLDING_KEY_SET: Final = _CELL_KEY_SET | {_RETURNED}
 
 
 def _cells_from_fields(record: Fields, *, old: bool) -> tuple[Cell, ...]:
@@ -777,7 +803,25 @@ def _cell_from_fields(fields: Fields) -> Cell:
     if not fields.has("reason"):
         return before_reasons.completed(cell)
     by_program = fields.has("by_program") and fields.flag("by_program")
-    return replace(cell, reason=fields.text("reason"), by_program=by_program)
+    cell = replace(cell, reason=fields.text("reason"), by_program=by_program)
+    if not fields.has(_RETURNED):
+        return before_reasons.with_returned(cell)
+    if cell.outcome not in NOT_HOLDING:
+        raise fields.refusal(_RETURNED, f"must not be there where the outcome is {cell.outcome}")
+    return replace(cell, returned=_returned_from_fields(fields))
+
+
+def _returned_from_fields(fields: Fields) -> FilterReturn | None:
+    text = fields.text_or_none(_RETURNED)
+    try:
+        return None if text is None else _returned(text)
+    except ValueError as error:
+        raise fields.refusal(_RETURNED, str(error)) from error
+
+
+@lru_cache(maxsize=1 << 8)
+def _returned(text: str) -> FilterReturn:
+    return FilterReturn.parse(text)
 
 
 def _cell_from_old_fields(fields: Fields) -> Cell:
@@ -852,7 +896,10 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
     ``Fields`` says what, or that it is right after all.
     """
     try:
-        if value.keys() != keys or {*map(type, _CELL_TEXTS(value))} != {str}:
+        outcome, returned = _OUTCOMES[value["outcome"]], value.get(_RETURNED)
+        told = keys is _CELL_KEY_SET and outcome in NOT_HOLDING and _RETURNED in value
+        wanted = _NOT_HOLDING_KEY_SET if told else keys
+        if value.keys() != wanted or {*map(type, _CELL_TEXTS(value))} != {str}:
             return None
         number = value["number"]
         key = CellKey(
@@ -872,13 +919,12 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
             or type(environment) is not int
             or environment < 0
             or type(evidence) is not list
+            or (waiver is not None and (type(waiver) is not int or waiver < 0))
         ):
-            return None
-        if waiver is not None and (type(waiver) is not int or waiver < 0):
             return None
         cell = Cell(
             key,
-            _OUTCOMES[value["outcome"]],
+            outcome,
             _CAUSES[value["cause"]],
             value["sentence"],
             intern(value["expected"]),
@@ -887,9 +933,12 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
             waiver,
             environment,
             intern(reason or ""),
+            returned=None if returned is None else _returned(returned),
         )
-        return before_reasons.completed(cell) if reason is None else cell
-    except (AttributeError, KeyError, TypeError):
+        if reason is None:
+            return before_reasons.completed(cell)
+        return cell if told else before_reasons.with_returned(cell)
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

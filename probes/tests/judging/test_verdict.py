@@ -369,6 +369,50 @@ def test_the_verdict(claim: Claim, returns: FilterReturn, table: list[Expectatio
         assert (cell.outcome, cell.cause) == (outcome, cause), f"{cell.sentence}\n{sighting}"
 
 
+TRAP, THREAD = FilterReturn(Action.TRAP), FilterReturn(Action.KILL_THREAD)
+TRACE, NOTIFY = FilterReturn(Action.TRACE), FilterReturn(Action.USER_NOTIF)
+SAID: list[tuple[Claim, FilterReturn, Sighting, FilterReturn | None]] = [
+    (Claim.TERMINATES, KILL, Sighting(THREAD_KILLED), THREAD),
+    (Claim.TERMINATES, KILL, Sighting(TRAPPED), TRAP),
+    (Claim.TERMINATES, KILL, Sighting(DENIED), ERRNO),
+    (Claim.TERMINATES, KILL, Sighting(REACHED), ALLOW),
+    (Claim.TERMINATES, KILL, Sighting(REACHED, predicted=LOG), LOG),
+    (Claim.TERMINATES, KILL, Sighting(REACHED, predicted=TRACE), TRACE),
+    (Claim.TERMINATES, KILL, Sighting(REACHED, predicted=NOTIFY), NOTIFY),
+    (Claim.TERMINATES, KILL, Sighting(DENIED, predicted=KILL), ERRNO),
+    (Claim.IS_REPORTED, KILL, Sighting(DENIED, trail=trail("thread killed")), THREAD),
+    (Claim.IS_REPORTED, KILL, Sighting(DENIED, trail=SILENT), None),
+    (Claim.DENIES, ERRNO, Sighting(KILLED), KILL),
+    (Claim.DENIES, ERRNO, Sighting(MISSING), FilterReturn(Action.ERRNO, ENOSYS)),
+    (Claim.DENIES, ERRNO, Sighting(FAKED), FilterReturn(Action.ERRNO, 0)),
+    (Claim.IS_SILENT, ERRNO, Sighting(DENIED, trail=trail("refused")), FilterReturn(Action.ERRNO)),
+    (Claim.IS_SILENT, ERRNO, Sighting(REACHED, trail=SILENT), ALLOW),
+    (Claim.RUNS, LOG, Sighting(DENIED, DENIED, DENIED), ERRNO),
+    (Claim.RUNS, LOG, Sighting(REACHED, DENIED, DENIED, predicted=NOTIFY), NOTIFY),
+    (Claim.RUNS, LOG, Sighting(REACHED, DENIED, MISSING), None),
+    (Claim.IS_RECORDED, LOG, Sighting(free=DENIED, trail=SILENT), None),
+    (Claim.LEAVES_THE_REST_ALONE, ALLOW, Sighting(DENIED), ERRNO),
+    (Claim.LEAVES_THE_REST_ALONE, ALLOW, Sighting(REACHED, predicted=LOG), LOG),
+    (Claim.DEFAULT_ACTION, LOG, Sighting(REACHED, DENIED, DENIED, trail=SILENT), ALLOW),
+    (Claim.IS_INHERITED, ERRNO, Sighting(replace(DENIED, loosened=True)), ALLOW),
+]
+
+
+@pytest.mark.parametrize(("claim", "wanted", "sighting", "returned"), SAID, ids=range(len(SAID)))
+def test_a_failure_says_what_the_filter_returned(
+    claim: Claim, wanted: FilterReturn, sighting: Sighting, returned: FilterReturn | None
+) -> None:
+    """What was seen counts before what the program says, which tells like-looking ones apart."""
+    cell = judge(claim, wanted, sighting)
+    assert (cell.outcome, cell.returned) == (FAILED, returned)
+
+
+def test_only_a_failure_says_what_the_filter_returned() -> None:
+    for claim, returns, table in TABLES:
+        for sighting, outcome, _ in table:
+            assert outcome is FAILED or judge(claim, returns, sighting).returned is None
+
+
 AGREEING = {
     KILL: KILLED,
     FilterReturn(Action.KILL_THREAD): THREAD_KILLED,
@@ -398,7 +442,7 @@ def test_the_verdict_on_a_proof(returns: FilterReturn, *, certain: bool) -> None
     for observation in (*ALL, answered(4095), *NO_VERDICT):
         tried = prove(returns, certain=certain, observation=observation)
         if observation == AGREEING[returns]:
-            assert (tried.outcome, tried.cause) == (FAILED, FILTER)
+            assert (tried.outcome, tried.cause, tried.returned) == (FAILED, FILTER, returns)
         elif observation in {UNMADE, UNMADE_BY_SIGSYS}:  # contradicts nothing
             assert (tried.outcome, tried.cause) == (untried.outcome, untried.cause)
             assert "not tried" in tried.sentence

@@ -398,6 +398,63 @@ def test_an_earlier_record_says_by_its_words_that_the_program_tells(
     assert cell.by_program is (observed == "the program returns LOG for it")
 
 
+@pytest.mark.parametrize(
+    ("observed", "returned"),
+    [
+        ("SIGSYS ended the process at the call", "KILL_PROCESS"),
+        (
+            "only the thread that made the call ended; its process lived on (KILL_THREAD)",
+            "KILL_THREAD",
+        ),
+        ("SIGSYS went to a handler, which a program can survive (TRAP)", "TRAP"),
+        ("the filter answered ERRNO(ENOSYS)", "ERRNO(ENOSYS)"),
+        ("the filter answered ERRNO(4000)", "ERRNO(4000)"),
+        ("the call reached the kernel (the witness answered)", "ALLOW"),
+        ("a tracer or a supervisor is asked about it, and it answered 7", "TRACE"),
+        ("the program returns LOG for it", "LOG"),
+        ("the program returns USER_NOTIF, which leaves it to a supervisor", "USER_NOTIF"),
+        ("the audit record says sig=31 code=0x0", "KILL_THREAD"),
+        ("it left an audit record, code=0x50001", "ERRNO(EPERM)"),
+        ("the builtin filter returns ERRNO(EPERM) for number 0x1, and so it is", "ERRNO(EPERM)"),
+        ("this kernel does not honour LOG: SIGSYS ended the process at the call", "KILL_PROCESS"),
+        ("the kernel let the process leave filter mode", "ALLOW"),
+        ("it left no audit record, although a later event left one", None),
+        ("it answered EPERM and, without a filter, 0", None),
+        ("the filter answered ERRNO(EPERMIT)", None),
+    ],
+)
+def test_an_earlier_record_says_by_its_words_what_the_filter_returned(
+    observed: str, returned: str | None, tmp_path: Path
+) -> None:
+    key = CellKey(Claim.TERMINATES, "kill", "x86_64", "acct", 163)
+    for outcome in (Outcome.FAILED, Outcome.CANNOT_TELL):
+        known = Cell(key, outcome, None, "acct: s", "e", observed, reason="s")
+        written = json.loads(results.to_json(samples.run([known])))
+        written["cells"][0].pop("returned", None)
+        for keys in ((), ("reason",)):
+            for name in keys:
+                del written["cells"][0][name]
+            (cell,) = results.load(dump(written, tmp_path / "results.json")).cells
+            told = None if cell.returned is None else str(cell.returned)
+            assert told == (returned if outcome is Outcome.FAILED else None)
+
+
+@pytest.mark.parametrize("returned", ["EPERM", "ERRNO(EPERMIT)", "KILL_PROCESS(EPERM)", "", 1])
+def test_a_return_value_that_is_none_is_refused(returned: object, tmp_path: Path) -> None:
+    written = json.loads(results.to_json(samples.failing()))
+    failed = next(cell for cell in written["cells"] if cell["outcome"] == "failed")
+    failed["returned"] = returned
+    with pytest.raises(BadInputError, match="returned"):
+        results.load(dump(written, tmp_path / "results.json"))
+
+
+def test_a_claim_that_holds_has_no_return_value(tmp_path: Path) -> None:
+    written = json.loads(results.to_json(samples.passing()))
+    written["cells"][0]["returned"] = "ALLOW"
+    with pytest.raises(BadInputError, match="returned"):
+        results.load(dump(written, tmp_path / "results.json"))
+
+
 @pytest.mark.parametrize("name", ["reason", "by_program"])
 def test_a_reason_of_another_type_is_refused(name: str, tmp_path: Path) -> None:
     written = json.loads(results.to_json(samples.failing()))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
+from probes.action import Action, FilterReturn
 from probes.arch import all_names as known_names
 from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
 from probes.documents import waivers
@@ -404,6 +405,7 @@ def failed(cell: Cell, observed: str) -> Cell:
         sentence=f"{_named(cell.key)}: {reason}",
         reason=reason,
         evidence=(Evidence(EvidenceKind.OBSERVED, "witness", observed),),
+        returned=FilterReturn(Action.ALLOW),
     )
 
 

@@ -5,7 +5,19 @@ from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
 
-from probes.cell import Cause, Cell, CellKey, Claim, Evidence, EvidenceKind, Gap, GapState, Outcome
+from probes.action import MAX_ERRNO, Action, FilterReturn
+from probes.cell import (
+    NOT_HOLDING,
+    Cause,
+    Cell,
+    CellKey,
+    Claim,
+    Evidence,
+    EvidenceKind,
+    Gap,
+    GapState,
+    Outcome,
+)
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.filters.conditions import HIGHEST_VALUE, Condition, Operator
 from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
@@ -35,6 +47,10 @@ NAMES = st.one_of(st.sampled_from(["acct", "bpf", "mount", "unknown"]), TEXTS)
 ARCHES = st.sampled_from(["x86_64", "x32", "i386", "<b>"])
 PROFILES = st.sampled_from(["kill", "errno", "log", "none"])
 
+RETURNED = st.none() | st.one_of(
+    st.sampled_from(Action).map(FilterReturn),
+    st.integers(0, MAX_ERRNO).map(lambda number: FilterReturn(Action.ERRNO, number)),
+)
 EVIDENCE = st.builds(Evidence, st.sampled_from(EvidenceKind), TEXTS, TEXTS)
 KEYS = st.builds(
     CellKey,
@@ -57,9 +73,14 @@ CELLS = st.builds(
     evidence=st.lists(EVIDENCE, max_size=2).map(tuple),
     reason=TEXTS,
     by_program=st.booleans(),
+    returned=RETURNED,
 ).map(
     # A sentence has its reason in it, and is all that reports show of a cell that stands alone.
-    lambda cell: replace(cell, sentence=f"{cell.sentence}{cell.reason}")
+    lambda cell: replace(
+        cell,
+        sentence=f"{cell.sentence}{cell.reason}",
+        returned=cell.returned if cell.outcome in NOT_HOLDING else None,
+    )
 )
 CELL_LISTS = st.lists(CELLS, max_size=25, unique_by=lambda cell: cell.key).map(tuple)
 
