@@ -39,17 +39,57 @@ class DifferenceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StackDifference:
+    """What the comparison of one stack of A with one stack of B came to.
+
+    Attributes:
+        status: as in ``DifferenceReport``.
+        sentence: what it came to.
+        where: what was looked at, in the order of a report; () where that cannot be told apart.
+        rows: the differences, place by place.
+        doubts: why the analysis is not exact; () where it is.
+    """
+
+    status: ExitStatus
+    sentence: str
+    where: tuple[Place, ...] = ()
+    rows: tuple[DifferenceRow, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedStacks:
+    """A stack of A and a stack of B, and what their comparison came to.
+
+    Attributes:
+        left: the stack of A.
+        right: the stack of B.
+        names: what the two are called.
+        found: what the comparison came to.
+    """
+
+    left: FilterStack
+    right: FilterStack
+    names: tuple[str, str]
+    found: StackDifference
+
+
+@dataclass(frozen=True, slots=True)
 class DifferenceReport:
-    """What the comparison of two targets came to, as lines.
+    """What the comparison of two targets came to.
 
     Attributes:
         status: CONFORMANT for equal, NOT_CONFORMANT for different, CANNOT_TELL where what was
             compared is equal and is not all, BROKEN for no proof.
         lines: what a reader is told.
+        parts: every stack of A compared with every stack of B.
+        sentence: what it came to, in one sentence.
     """
 
     status: ExitStatus
     lines: tuple[str, ...]
+    parts: tuple[ComparedStacks, ...]
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +175,20 @@ def difference(
         InstrumentError: the analysis contradicts the filters.
     """
     lines = _headline(left, right, width)
-    parts = list(itertools.product(_parts("A", left), _parts("B", right)))
-    if len(parts) == 1:
-        found = _of_stacks(left, right, wanted, width)
-        return DifferenceReport(found.status, (*lines, *found.lines))
-    found_in_parts = []
-    for (one, ours), (other, theirs) in parts:
-        part = _told(ours, theirs, wanted, width)
-        found_in_parts.append(part.status)
-        lines += ["", *wrapped(f"{one} and {other}", width), *part.lines]
-    status = next(one for one in _GRAVEST_FIRST if one in found_in_parts)
-    return DifferenceReport(status, (*lines, "", *wrapped(_SUMS[status], width)))
+    pairs = list(itertools.product(_parts("A", left), _parts("B", right)))
+    if len(pairs) == 1:
+        found = _of_stacks(left, right, wanted)
+        one = ComparedStacks(left, right, ("A", "B"), found)
+        lines += _part_lines(found, width)
+        return DifferenceReport(found.status, tuple(lines), (one,), found.sentence)
+    parts = []
+    for (one_name, ours), (other_name, theirs) in pairs:
+        part = _told(ours, theirs, wanted)
+        parts.append(ComparedStacks(ours, theirs, (one_name, other_name), part))
+        lines += ["", *wrapped(f"{one_name} and {other_name}", width), *_part_lines(part, width)]
+    status = next(one for one in _GRAVEST_FIRST if any(part.found.status is one for part in parts))
+    lines += ["", *wrapped(_SUMS[status], width)]
+    return DifferenceReport(status, tuple(lines), tuple(parts), _SUMS[status])
 
 
 _GRAVEST_FIRST: Final = (
@@ -172,21 +215,15 @@ def _parts(letter: str, opened: FilterStack) -> list[tuple[str, FilterStack]]:
     ]
 
 
-def _told(
-    left: FilterStack, right: FilterStack, wanted: Sequence[Arch], width: int
-) -> DifferenceReport:
+def _told(left: FilterStack, right: FilterStack, wanted: Sequence[Arch]) -> StackDifference:
     """Compares two of several stacks; a pair that cannot be proved ends only its own comparison."""
     try:
-        return _of_stacks(left, right, wanted, width)
+        return _of_stacks(left, right, wanted)
     except TooComplexError as error:
-        return DifferenceReport(
-            ExitStatus.BROKEN, ("", *wrapped(f"There is no proof: {error}.", width))
-        )
+        return StackDifference(ExitStatus.BROKEN, f"There is no proof: {error}.")
 
 
-def _of_stacks(
-    left: FilterStack, right: FilterStack, wanted: Sequence[Arch], width: int
-) -> DifferenceReport:
+def _of_stacks(left: FilterStack, right: FilterStack, wanted: Sequence[Arch]) -> StackDifference:
     """Compares two stacks of filters.
 
     Raises:
@@ -199,27 +236,34 @@ def _of_stacks(
         logged=(left.logged, right.logged),
         big_endian=left.native.big_endian,
     )
-    lines: list[str] = []
     if not comparison.differing:
-        return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
+        return _no_difference(comparison, _Sides(left, right), wanted)
     try:
         where = places.places(comparison.analysis, left.native, wanted)
         found = rows(comparison, left, right, where)
     except TooComplexError:
         if wanted:
             raise
-        return _beyond_counting(comparison, _Sides(left, right), lines, width)
+        return _beyond_counting(comparison, _Sides(left, right))
     if not found:
         if comparison.exact and not wanted:
             raise InstrumentError("the analysis says that the filters differ, but not where")
-        return _no_difference(comparison, _Sides(left, right), lines, wanted, width)
-    lines += ["", f"A and B differ {_scope(wanted)}"]
-    for place in where:
-        lines += _place_lines(place, [row for row in found if row.place == place], width)
-    if not comparison.exact:
+        return _no_difference(comparison, _Sides(left, right), wanted)
+    said = f"A and B differ {_scope(wanted)}:"
+    doubts = _doubts(comparison)
+    return StackDifference(ExitStatus.NOT_CONFORMANT, said, where, found, doubts)
+
+
+def _part_lines(part: StackDifference, width: int) -> list[str]:
+    """What the comparison of two stacks came to, as lines."""
+    lines = ["", *wrapped(part.sentence, width)]
+    for place in part.where:
+        lines += _place_lines(place, [row for row in part.rows if row.place == place], width)
+    if part.doubts and part.rows:
         lines += ["", *wrapped("There may be more differences: the analysis is not exact.", width)]
-        lines += _doubts(comparison, width)
-    return DifferenceReport(ExitStatus.NOT_CONFORMANT, tuple(lines))
+    for words in part.doubts:
+        lines += wrapped(f"- {words}", width, INDENT, INDENT * 2)
+    return lines
 
 
 def _headline(left: FilterStack, right: FilterStack, width: int) -> list[str]:
@@ -232,38 +276,31 @@ def _headline(left: FilterStack, right: FilterStack, width: int) -> list[str]:
 
 
 def _scope(wanted: Sequence[Arch]) -> str:
-    return f"on {', '.join(arch.name for arch in wanted)}:" if wanted else "here:"
+    return f"on {', '.join(arch.name for arch in wanted)}" if wanted else "here"
 
 
 def _no_difference(
-    comparison: StackComparison, sides: _Sides, lines: list[str], wanted: Sequence[Arch], width: int
-) -> DifferenceReport:
+    comparison: StackComparison, sides: _Sides, wanted: Sequence[Arch]
+) -> StackDifference:
     if not comparison.exact:
         said = "No difference was found, but that is no proof: the analysis is not exact."
-        lines += ["", *wrapped(said, width), *_doubts(comparison, width)]
-        return DifferenceReport(ExitStatus.BROKEN, tuple(lines))
+        return StackDifference(ExitStatus.BROKEN, said, doubts=_doubts(comparison))
     where = f"on {', '.join(arch.name for arch in wanted)}" if wanted else "on every architecture"
     if weighty((*sides.left.findings, *sides.right.findings)):
         said = (
             f"What was compared of A and B is equal {where}, but a finding says that they are more"
             " than that: cannot tell."
         )
-        return DifferenceReport(ExitStatus.CANNOT_TELL, (*lines, "", *wrapped(said, width)))
+        return StackDifference(ExitStatus.CANNOT_TELL, said)
     said = f"A and B are equal {where}, for every number and all arguments: proved."
-    return DifferenceReport(ExitStatus.CONFORMANT, (*lines, "", *wrapped(said, width)))
+    return StackDifference(ExitStatus.CONFORMANT, said)
 
 
-def _doubts(comparison: StackComparison, width: int) -> list[str]:
-    return [
-        line
-        for words in comparison.analysis.inexact
-        for line in wrapped(f"- {words}", width, INDENT, INDENT * 2)
-    ]
+def _doubts(comparison: StackComparison) -> tuple[str, ...]:
+    return () if comparison.exact else tuple(comparison.analysis.inexact)
 
 
-def _beyond_counting(
-    comparison: StackComparison, sides: _Sides, lines: list[str], width: int
-) -> DifferenceReport:
+def _beyond_counting(comparison: StackComparison, sides: _Sides) -> StackDifference:
     """Filters that differ in more places than can be told apart: one of them.
 
     Raises:
@@ -279,7 +316,7 @@ def _beyond_counting(
                 f"architecture {data.arch:#x} with {way.arguments_text(data)}: {in_a} in A, "
                 f"{in_b} in B"
             )
-            return DifferenceReport(ExitStatus.NOT_CONFORMANT, (*lines, "", *wrapped(said, width)))
+            return StackDifference(ExitStatus.NOT_CONFORMANT, said)
     raise TooComplexError("the filters tell too many numbers apart")
 
 

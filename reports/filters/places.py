@@ -1,5 +1,6 @@
 """What a filter is asked about, in the order of a report: ABIs, and their calls by name. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -119,6 +120,13 @@ class Numbers:
     def first(self) -> int:
         """The lowest of them."""
         return min((*self.named, *(first for first, _ in self.unknown)))
+
+    def holds(self, number: int) -> bool:
+        """Whether a number is one of them."""
+        at = bisect_left(self.named, number)
+        if at < len(self.named) and self.named[at] == number:
+            return True
+        return any(first <= number <= last for first, last in self.unknown)
 
 
 def within(place: Place, first: int, last: int) -> Numbers:

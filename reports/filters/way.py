@@ -1,6 +1,7 @@
 """The instructions that a call runs through in a stack of filters, and disassembly. Pure."""
 
 import textwrap
+from dataclasses import dataclass
 
 from probes.action import FilterReturn
 from probes.filters import bpf, trace
@@ -64,15 +65,51 @@ def _flag(opened: FilterStack, place: int) -> str:
     return ", with SECCOMP_FILTER_FLAG_LOG" if opened.logged and opened.logged[place] else ""
 
 
+@dataclass(frozen=True, slots=True)
+class PathRow:
+    """An instruction that a call runs through.
+
+    Attributes:
+        index: its place in the program.
+        instruction: its disassembly, with the names of what it loads and returns.
+        said: what it did with the call; may be "".
+        fails: whether it is a comparison with a constant that does not hold.
+    """
+
+    index: int
+    instruction: str
+    said: str
+    fails: bool
+
+
+def path(program: Program, data: SeccompData, *, big_endian: bool) -> tuple[PathRow, ...]:
+    """Every instruction of one filter that a call runs through, the returning one last."""
+    run = list(trace.steps(program, data, big_endian=big_endian))
+    mnemonics = annotated(program, big_endian=big_endian)
+    return tuple(
+        PathRow(
+            step.index,
+            mnemonics[step.index],
+            _said(program[step.index], step, following),
+            _fails(program[step.index], step),
+        )
+        for step, following in zip(run, [*run[1:], None], strict=True)
+    )
+
+
+def paths(opened: FilterStack, data: SeccompData) -> tuple[tuple[PathRow, ...], ...]:
+    """The instructions that a call runs through, filter by filter."""
+    big_endian = opened.native.big_endian
+    return tuple(path(program, data, big_endian=big_endian) for program in opened.programs)
+
+
 def _path(program: Program, data: SeccompData, *, big_endian: bool) -> list[str]:
     """The instructions of one filter that run; failed comparisons in a row are only counted."""
-    path = list(trace.steps(program, data, big_endian=big_endian))
-    mnemonics = annotated(program, big_endian=big_endian)
+    rows = path(program, data, big_endian=big_endian)
     lines = []
     skipped = 0
-    for step, following in zip(path, [*path[1:], None], strict=True):
-        fails = _fails(program[step.index], step)
-        if fails and following is not None and _fails(program[following.index], following):
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        if row.fails and following is not None and following.fails:
             skipped += 1
             if skipped > 1:
                 continue
@@ -82,8 +119,7 @@ def _path(program: Program, data: SeccompData, *, big_endian: bool) -> list[str]
             skipped = 0
         else:
             skipped = 0
-        said = _said(program[step.index], step, following)
-        lines.append(f"{INDENT * 2}{mnemonics[step.index]:<40}  {said}".rstrip())
+        lines.append(f"{INDENT * 2}{row.instruction:<40}  {row.said}".rstrip())
     return lines
 
 
