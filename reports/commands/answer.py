@@ -18,6 +18,19 @@ _NARROWEST = 40
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a command writes besides.
+
+    Attributes:
+        said: its content.
+        name: its path, or ``-`` for standard output.
+    """
+
+    said: str | bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The result of a command: its exit status, and what it writes where.
 
@@ -26,12 +39,14 @@ class Answer:
         said: what goes to standard output or the file.
         notes: sentences for standard error.
         file: where ``said`` goes.
+        further: files that are written before it.
     """
 
     status: ExitStatus
     said: str | bytes
     notes: tuple[str, ...] = ()
     file: str = output.STANDARD_OUTPUT
+    further: tuple[OutputFile, ...] = ()
 
 
 CommandFunction = Callable[[argparse.Namespace], Answer]

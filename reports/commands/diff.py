@@ -6,9 +6,12 @@ from dataclasses import replace
 from probes.targets import name, words
 from probes.targets.name import WORDS
 from probes.targets.open import open_target
-from reports.commands import filters
+from reports.commands import filters, forms
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.forms import Form
+from reports.filters import documents
 from reports.filters.difference import difference
+from reports.pages import difference_page
 
 _DIFF = f"""\
 Compares two targets for every architecture, every number and all arguments, and shows where they
@@ -33,13 +36,21 @@ def add(commands: Subparsers) -> None:
     one = add_command(commands, "diff", _diff, words="compare two filters", description=_DIFF)
     one.add_argument("left", metavar="A")
     one.add_argument("right", metavar="B")
+    forms.add_forms(one)
     filters.add_surroundings(one)
 
 
 def _diff(options: argparse.Namespace) -> Answer:
+    forms.check_files(options)
     wanted = words.arches(options.arch)
     where = replace(filters.surroundings(options, wanted), everything=True)
     left = open_target(name.read(options.left), where)
     right = open_target(name.read(options.right), where)
     found = difference(left, right, wanted, width())
-    return Answer(found.status, text(found.lines))
+    named = (options.left, options.right)
+    renderers: forms.Renderers = {
+        Form.TEXT: lambda: text(found.lines),
+        Form.JSON: lambda: documents.difference(named, (left, right), found),
+        Form.HTML: lambda: difference_page.render(named, (left, right), found),
+    }
+    return forms.answer(options, found.status, renderers)

@@ -1,11 +1,12 @@
 """``syscall-conformance explain``: what filters do, and why."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from probes import arch
 from probes.arch import Arch
+from probes.documents import policy
 from probes.errors import BadInputError, ExitStatus
 from probes.filters.bpf import U32, SeccompData
 from probes.filters.partition import WIDE
@@ -15,11 +16,14 @@ from probes.targets.name import WORDS, TargetName
 from probes.targets.open import open_target
 from probes.targets.stack import FilterStack
 from probes.text import did_you_mean, shown
-from reports.commands import filters
+from reports.commands import filters, forms
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
-from reports.filters import call_groups, overview, places, way
+from reports.commands.forms import Form
+from reports.filters import call_groups, documents, explanation, overview, places, way
 from reports.filters.call_groups import Groups
+from reports.filters.explanation import StackExplanation
 from reports.filters.places import Place
+from reports.pages import explanation_page
 
 _ARGUMENTS = 6
 
@@ -51,10 +55,12 @@ def add(commands: Subparsers) -> None:
         "one for unit:NAME, else none",
     )
     one.add_argument("--disassemble", action="store_true", help="show the instructions, too")
+    forms.add_forms(one)
     filters.add_surroundings(one)
 
 
 def _explain(options: argparse.Namespace) -> Answer:
+    forms.check_files(options)
     if options.args is not None and options.number is None:
         raise BadInputError("--args goes with --number: name the call")
     number = None if options.number is None else _number(options.number)
@@ -64,6 +70,23 @@ def _explain(options: argparse.Namespace) -> Answer:
     listed = _groups(options.groups, target)
     opened = open_target(target, filters.surroundings(options, wanted))
     asked = _Asked(number, values, wanted, width(), listed)
+
+    def document(render: Callable[..., str]) -> str:
+        documented = policy.load(filters.policy_path(options), arch.all_names())
+        stacks = [_explanation(part, asked) for part in opened.members]
+        question = documents.Asked(options.target, number, values)
+        return render(question, opened.description, documented, stacks)
+
+    renderers: forms.Renderers = {
+        Form.TEXT: lambda: text(_lines(opened, asked, disassemble=options.disassemble)),
+        Form.JSON: lambda: document(documents.explanation),
+        Form.HTML: lambda: document(explanation_page.render),
+    }
+    return forms.answer(options, ExitStatus.CONFORMANT, renderers)
+
+
+def _lines(opened: FilterStack, asked: "_Asked", *, disassemble: bool) -> list[str]:
+    """What every stack of a target does, as lines."""
     lines: list[str] = []
     count = len(opened.members)
     for rank, part in enumerate(opened.members, 1):
@@ -71,9 +94,26 @@ def _explain(options: argparse.Namespace) -> Answer:
             told = f"stack {rank} of {count} of {opened.description}"
             lines += [*([""] if lines else []), *way.wrapped(told, asked.width), ""]
         lines += _explain_part(part, asked)
-        if options.disassemble:
+        if disassemble:
             lines += way.disassembly_lines(part)
-    return Answer(ExitStatus.CONFORMANT, text(lines))
+    return lines
+
+
+def _explanation(opened: FilterStack, asked: "_Asked") -> StackExplanation:
+    """What one stack of filters does, as data.
+
+    Raises:
+        BadInputError: the call that was asked about is nowhere.
+        TooComplexError: there is no proof.
+    """
+    if asked.number is not None and asked.values is not None:
+        where = [places.abi(one) for one in asked.wanted or arch.offered_by(opened.native.machine)]
+        return explanation.of_arguments(opened, _places_of(asked.number, where), asked.values)
+    analysis = overview.analyze(opened)
+    found = places.places(analysis, opened.native, asked.wanted)
+    if asked.number is not None:
+        return explanation.of_call(opened, analysis, _places_of(asked.number, found))
+    return explanation.of_everything(opened, analysis, found)
 
 
 @dataclass(frozen=True, slots=True)

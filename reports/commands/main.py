@@ -51,6 +51,8 @@ def run(words: Sequence[str]) -> int:
     try:
         with interruption.orderly():
             answer = carry_out(options)
+        for one in answer.further:
+            output.write(one.said, one.name)
         output.write(answer.said, answer.file)
     except SuiteError as error:
         return _refused(f"{options.command}: {error}", error.exit_status)

@@ -7,20 +7,21 @@ from importlib import resources
 from reports.html.markup import Markup, element, text, void
 
 
-def document(title: str, maker: str, *body: Markup) -> str:
+def document(title: str, maker: str, *body: Markup, style: str = "") -> str:
     """A page as text; write it as UTF-8.
 
     Args:
         title: its title.
         maker: the program that made it.
         *body: what it shows.
+        style: the file of a further style that it needs.
     """
-    page = element("html", _head(title, maker), element("body", *body), lang="en")
+    page = element("html", _head(title, maker, style), element("body", *body), lang="en")
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _head(title: str, maker: str) -> Markup:
-    style = file("style.css")
+def _head(title: str, maker: str, further: str) -> Markup:
+    style = file("style.css") + (file(further) if further else "")
     # Should anything from outside slip through the escaping, the browser still runs nothing.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

@@ -29,7 +29,7 @@ from probes.targets import name
 from probes.targets.oci import needs
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
 from reports.commands import main
-from reports.filters import allowlist
+from reports.filters import allowlist, documents
 from reports.filters.record_rules import RuleFormat
 from reports.formats.catalogue import FORMATS
 from reports.summary import OUTCOME_WORDS
@@ -190,6 +190,22 @@ def guests() -> Known:
     return said({one.name: [one.userland] for one in MACHINES.values()})
 
 
+_SCHEMAS: Final = {
+    "explain": documents.EXPLANATION,
+    "diff": documents.DIFFERENCE,
+}
+
+
+def forms_of_reports() -> Known:
+    """The commands that have a page, with the files of their schemas."""
+    asked = {"--format", "--html"}
+    having = {name for name, one in parsers().items() if asked <= one._option_string_actions.keys()}
+    assert having == _SCHEMAS.keys()
+    files = {name: f"{word.split('/')[1]}.schema.json" for name, word in _SCHEMAS.items()}
+    assert all((SUITE / "reports/results" / file).exists() for file in files.values())
+    return said({name: [file] for name, file in files.items()})
+
+
 @functools.cache
 def files_of_a_run() -> Known:
     """What a run leaves in its folder."""
@@ -323,6 +339,7 @@ TABLES: Final = (
     Table("docs/kubernetes.md", "A pod that is started", words_about_pods),
     Table("docs/machines.md", "Other kernels", guests),
     Table("docs/reports.md", "Formats", lambda: said({n: [f.file] for n, f in FORMATS.items()})),
+    Table("docs/reports.md", "Forms of a report", forms_of_reports),
     Table("docs/reports.md", "Reports of a run", files_of_a_run),
     Table("docs/targets.md", "Profiles and their readers", lambda: releases(Engine)),
     Table("docs/targets.md", "Profiles and their readers", lambda: releases(Runtime), 1),

@@ -442,7 +442,7 @@ def test_help_is_given(command: str, capsys: pytest.CaptureFixture[str]) -> None
             *("--help", "--version", "--profile", "--format", "--policy", "--arch", "--number"),
             *("--args", "--disassemble", "--cap", "--kernel", "--engine", "--runtime"),
             *("--seccomp", "--runtime-arg", "--runtime-command", "--runtime-endpoint"),
-            "--groups",
+            *("--groups", "--output", "--json", "--html"),
             *("--cap-add", "--cgroup-manager"),  # the runtimes' own, in examples
         }
 

@@ -4,9 +4,7 @@ import hashlib
 import html
 import json
 import re
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
@@ -21,75 +19,10 @@ from reports.html.compliance import render
 from reports.html.evidence import number_ranges
 from reports.html.view import view
 from reports.tests.support import samples
+from reports.tests.support.pages import check
 from reports.tests.support.strategies import RUNS
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
-TAGS_WITHOUT_ATTRIBUTES_FROM_OUTSIDE = {"script", "img", "iframe", "object", "embed", "form"}
 STYLE = resources.files("reports.html").joinpath("style.css").read_text(encoding="utf-8")
-
-
-class Checker(HTMLParser):
-    """Reads a page as a browser would begin to, and notes what is wrong with it."""
-
-    def __init__(self, page: str) -> None:
-        """Reads the page."""
-        super().__init__()
-        self.open: list[str] = []
-        self.faults: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.ids: Counter[str] = Counter()
-        self.references: set[str] = set()
-        self.attributes: set[str] = set()
-        self.addresses: set[str] = set()
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-        self.faults += [f"{tag} never closes" for tag in self.open]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes a tag and what it refers to."""
-        self.tags[tag] += 1
-        values = {name: value or "" for name, value in attrs}
-        if len(values) != len(attrs):
-            self.faults.append(f"{tag} has an attribute twice")
-        self.attributes |= set(values)
-        if "id" in values:
-            self.ids[values["id"]] += 1
-        address = values.get("href", "")
-        if address.startswith("#"):
-            self.references.add(address[1:])
-        elif address:
-            self.addresses.add(address)
-        self.references |= set(values.get("aria-labelledby", "").split())
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Notes a tag that closes what is not open."""
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(f"{tag} closes out of order")
-
-    def handle_data(self, data: str) -> None:
-        """Keeps the text."""
-        if not self.open or self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        """All text of the page."""
-        return "".join(self.words)
-
-
-def check(page: str) -> Checker:
-    """Asserts what holds for every page."""
-    checker = Checker(page)
-    assert checker.faults == []
-    assert [name for name, count in checker.ids.items() if count > 1] == []
-    assert checker.references <= set(checker.ids)
-    assert not checker.tags.keys() & TAGS_WITHOUT_ATTRIBUTES_FROM_OUTSIDE
-    assert not any(name.startswith("on") or name in {"src", "style"} for name in checker.attributes)
-    assert checker.tags["h1"] == checker.tags["title"] == checker.tags["main"] == 1
-    return checker
 
 
 @pytest.mark.slow

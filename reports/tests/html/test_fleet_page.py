@@ -15,8 +15,8 @@ from reports import results
 from reports.commands import main as cli
 from reports.html import fleet_page
 from reports.results import Run, journal
-from reports.tests.html.test_compliance import Checker, check
 from reports.tests.results.test_fleet import CONTROL, gathered, node
+from reports.tests.support.pages import Checker, check
 from reports.tests.support.strategies import RUNS
 
 HOSTILE = '<script>alert(1)</script> & "\x1b[31m'

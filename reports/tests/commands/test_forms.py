@@ -1,0 +1,71 @@
+"""The forms of a command's report: which file gets what, and what is refused before anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reports.commands.main import run as main
+
+EXPLAIN = ("explain", "builtin", "--arch=x86_64")
+DIFF = ("diff", "builtin", "builtin", "--arch=x86_64")
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = main(list(words))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("words", [EXPLAIN, DIFF])
+def test_every_form_goes_where_it_is_sent(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file holds the same as standard output would, and text does not change beside files."""
+    status, text, _ = said(capsys, *words)
+    assert status == 0
+    _, as_json, _ = said(capsys, *words, "--format=json")
+    _, as_html, _ = said(capsys, *words, "--format", "html", "--output", "-")
+    assert json.loads(as_json)["schema"].startswith("syscall-conformance/")
+    assert as_html.startswith("<!DOCTYPE html>")
+    files = [f"--json={tmp_path}/a.json", f"--html={tmp_path}/a.html", f"-o{tmp_path}/a.txt"]
+    assert said(capsys, *words, *files) == (0, "", "")
+    written = [(tmp_path / f"a.{name}").read_text() for name in ("txt", "json", "html")]
+    assert written == [text, as_json, as_html]
+
+
+def test_the_same_words_give_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ("json", "html"):
+        one, two = (said(capsys, *EXPLAIN, f"--format={form}") for _ in range(2))
+        assert one == two
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (("--json=no/such/folder/x",), "--json no/such/folder/x: no/such/folder is no directory"),
+        (("-o", "no/x"), "-o no/x: no is no directory that this user may write to"),
+        (("--json=x", "--html=x"), "--html x: --json has it already: name another file"),
+        (("-o", "x", "--html=./x"), "--html ./x: -o has it already: name another file"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything(
+    files: tuple[str, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = said(capsys, *EXPLAIN, *files)
+    assert (status, out) == (4, "")
+    assert err.startswith(f"syscall-conformance explain: {sentence}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*EXPLAIN, "--format=pdf"])
+    assert left.value.code == 4
+    assert "invalid choice: 'pdf'" in capsys.readouterr().err

@@ -1,0 +1,157 @@
+"""The pages of filters: what their pictures and words say, against running the filters."""
+
+import html
+import re
+from typing import Final
+
+import pytest
+
+from probes.arch import all_names
+from probes.documents import policy
+from probes.files import DEFAULT_POLICY
+from probes.filters.bpf import Program, SeccompData
+from probes.filters.comparison import effect, run
+from probes.targets.stack import FilterStack
+from reports.filters.difference import difference
+from reports.filters.documents import Asked
+from reports.pages import difference_page, explanation_page
+from reports.tests.support.filter_samples import (
+    KILL,
+    X86,
+    by_arguments,
+    every_action,
+    explained,
+    explained_call,
+    of_calls,
+    stack,
+    weighty,
+)
+from reports.tests.support.pages import checked
+
+POLICY: Final = policy.load(DEFAULT_POLICY, all_names())
+NASTY: Final = "<img src=x onerror=window.hit=1>\u202e\x1b\"'</title>"
+
+
+def explained_page(one: FilterStack) -> str:
+    return explanation_page.render(Asked("bpf:x"), one.description, POLICY, [explained(one)])
+
+
+def compared_page(left: FilterStack, right: FilterStack) -> str:
+    report = difference(left, right, (), 100)
+    return difference_page.render(("bpf:a", "bpf:b"), (left, right), report)
+
+
+def squares(page: str, label: str) -> dict[int, str]:
+    """What the picture of that label says of each number: the letter and title of its square."""
+    (picture,) = re.findall(rf'<svg[^>]*aria-label="{re.escape(label)}"[^>]*>(.*?)</svg>', page)
+    found = {}
+    for title in re.findall(r"<g[^>]*><title>([^<]*)</title>", picture):
+        name, _, words = html.unescape(title).rpartition(": ")
+        number = re.search(r"(0x[0-9a-f]+)\)?$", name)
+        assert number
+        found[int(number[1], 16)] = words
+    return found
+
+
+def wrong(page: str, one: FilterStack) -> list[int]:
+    """The numbers of x86_64 of which the picture says something else than the filters return."""
+    said = squares(page, "what each number of x86_64 gets")
+    assert set(X86.numbers.values()) <= set(said)
+    return [
+        number
+        for number, words in said.items()
+        if words != "depends on the arguments"
+        and words != str(effect(run(one.programs, SeccompData(number, X86.audit_arch, (0,) * 6))))
+    ]
+
+
+@pytest.mark.parametrize("programs", [(every_action(),), (by_arguments(), every_action()), ()])
+def test_the_picture_says_what_the_filters_do(programs: tuple[Program, ...]) -> None:
+    one = FilterStack("made up", programs, X86)
+    page = explained_page(one)
+    checked(page)
+    assert wrong(page, one) == []
+
+
+def test_the_picture_of_another_filter_is_found_out() -> None:
+    one, other = stack(of_calls(acct=KILL)), stack(of_calls(acct=KILL, kcmp=KILL))
+    assert wrong(explained_page(one), other) == [X86.numbers["kcmp"]]
+
+
+def test_documented_calls_are_told_in_words_and_framed() -> None:
+    page = explained_page(stack(every_action()))
+    text = checked(page).text
+    assert "this is a finding" in text
+    assert "Of the 60 documented calls on x86_64 53 get ALLOW, 1 gets ERRNO(EPERM)" in text
+    (picture,) = re.findall(
+        r'<svg[^>]*aria-label="what each number of x86_64[^>]*>(.*?)</svg>', page
+    )
+    assert picture.count("documented") == 60
+    assert re.search(r'class="a-errno a-errno-e documented"><title>acct \(0xa3\)', picture)
+
+
+def test_a_call_that_depends_on_its_arguments_is_told_so() -> None:
+    page = explained_page(stack(by_arguments()))
+    text = checked(page).text
+    assert squares(page, "what each number of x86_64 gets")[X86.numbers["clone"]] == (
+        "depends on the arguments"
+    )
+    assert (
+        "ERRNO(EPERM) if args[0] & 0x20000 == 0x20000" in text or "ERRNO(EPERM) otherwise" in text
+    )
+
+
+def test_the_way_of_a_call_is_told_instruction_by_instruction() -> None:
+    one = stack(by_arguments(), every_action())
+    page = explanation_page.render(
+        Asked("bpf:x", "clone"), one.description, POLICY, [explained_call(one, "clone")]
+    )
+    text = checked(page).text
+    assert "clone (0x38) on x86_64: ALLOW or ERRNO(EPERM), which depends on the arguments." in text
+    assert "7 of 10 instructions run." in text
+    assert page.count('class="ribbon"') == 4
+    assert len(re.findall(r'class="last"', page)) == 4
+
+
+def test_only_what_differs_is_coloured() -> None:
+    left, right = stack(of_calls(acct=KILL, mount=KILL)), stack(of_calls(mount=KILL))
+    page = compared_page(left, right)
+    text = checked(page).text
+    assert "They differ on 1 call of x86_64." in text
+    for letter, words in (("A", "KILL_PROCESS"), ("B", "ALLOW")):
+        said = squares(page, f"{letter}: the numbers of x86_64 about which the two differ")
+        assert said.pop(X86.numbers["acct"]) == words
+        assert set(said.values()) == {"the same on both sides"}
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "word"),
+    [
+        (stack(every_action()), stack(every_action()), "equal"),
+        (weighty(every_action()), stack(every_action()), "cannot tell"),
+        (stack(every_action()), stack(by_arguments()), "different"),
+    ],
+)
+def test_the_answer_stands_first(left: FilterStack, right: FilterStack, word: str) -> None:
+    checker = checked(compared_page(left, right))
+    assert word in checker.text.partition("What was compared")[0]
+
+
+def test_several_stacks_are_compared_one_by_one() -> None:
+    other = stack(of_calls(mount=KILL), name="another stack")
+    both = FilterStack("two", (of_calls(acct=KILL),), X86, first="the first", further=(other,))
+    text = checked(compared_page(both, stack(of_calls(acct=KILL)))).text
+    assert "A, stack 1 (the first) and B" in text
+    assert "A, stack 2 (another stack) and B" in text
+    page = explanation_page.render(
+        Asked("x"), "two", POLICY, [explained(part) for part in both.members]
+    )
+    assert "stack 2: another stack" in checked(page).text
+
+
+def test_texts_from_outside_are_shown_and_not_obeyed() -> None:
+    one = stack(every_action(), name=NASTY)
+    page = explanation_page.render(Asked(NASTY), NASTY, POLICY, [explained(one)])
+    assert checked(page).tags["img"] == 0
+    other = compared_page(one, stack(by_arguments(), name=NASTY))
+    assert checked(other).tags["img"] == 0

@@ -1,0 +1,101 @@
+"""The pages of commands in a real browser: readable, whole, for everybody, and safe."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from probes.tests.support import oracles
+from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
+from reports.filters.documents import Asked
+from reports.pages import explanation_page
+from reports.tests.pages.test_filter_pages import (
+    POLICY,
+    compared_page,
+    explained_page,
+)
+from reports.tests.support import pages
+from reports.tests.support.filter_samples import (
+    by_arguments,
+    every_action,
+    explained,
+    explained_call,
+    stack,
+)
+
+HOSTILE: Final = (
+    "<img src=x onerror=\"document.title='hit';window.hit=1\">\u202e\x1b\udfff"
+    "\"'></td></style></title></script><script>window.hit=1</script>" + "W" * 3000
+)
+
+
+def the_way() -> str:
+    one = stack(by_arguments(), every_action())
+    asked = Asked("bpf:x", "clone")
+    return explanation_page.render(asked, "x", POLICY, [explained_call(one, "clone")])
+
+
+def hostile_explanation() -> str:
+    one = stack(every_action(), name=HOSTILE)
+    return explanation_page.render(Asked(HOSTILE), HOSTILE, POLICY, [explained(one)])
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "explain": lambda: explained_page(stack(by_arguments(), every_action())),
+    "explain, one call": the_way,
+    "explain, hostile": hostile_explanation,
+    "diff": lambda: compared_page(stack(every_action()), stack(by_arguments())),
+    "diff, hostile": lambda: compared_page(
+        stack(every_action(), name=HOSTILE), stack(by_arguments(), name=HOSTILE)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all pages."""
+    with Browser(find() or oracles.require(NAMES[0], "chromium")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> BrowserPage:
+    """A page of its own for each test."""
+    return browser.page()
+
+
+def written(text: str, folder: Path) -> Path:
+    path = folder / "page.html"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_and_does_nothing(name: str, page: BrowserPage, tmp_path: Path) -> None:
+    path = written(PAGES[name](), tmp_path)
+    for width in pages.WIDTHS:
+        assert pages.faults(page, path, width) == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if "hostile" not in name])
+def test_axe_finds_nothing(name: str, page: BrowserPage, tmp_path: Path) -> None:
+    """In both colour schemes, everything unfolded."""
+    oracles.require(str(pages.AXE), "npm, and then: sh .ci/oracles")
+    path = written(PAGES[name](), tmp_path)
+    for scheme in ("light", "dark"):
+        page.look(scheme=scheme)
+        page.open(path)
+        page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+        assert pages.accuse(page) == []
+
+
+def test_a_page_that_is_wrong_is_found_out(page: BrowserPage, tmp_path: Path) -> None:
+    """What is too wide, and what runs, where a page lets it."""
+    text = PAGES["diff"]()
+    start, end = text.index('<meta http-equiv="Content-Security'), text.index('<meta name="view')
+    wide = '<p style="width: 3000px" onclick="x">x</p><script>window.hit=1</script></main>'
+    path = written((text[:start] + text[end:]).replace("</main>", wide), tmp_path)
+    found = pages.faults(page, path, 360)
+    assert {"it scrolls sideways", "a script ran", "it has elements that no page has"} <= set(found)
+    assert {"attribute style", "attribute onclick"} <= set(found)
