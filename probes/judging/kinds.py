@@ -185,7 +185,12 @@ def _fate(one: Thing, cells: tuple[Cell, ...]) -> Fate:
     runs = any(c.key.claim is Claim.RUNS and c.outcome is Outcome.PASSED for c in cells)
     kind, first = _gravest(one.subject, found, runs=runs)
     outcome = min(found, key=_is_accepted).outcome
-    return Fate(one, kind, outcome, _manner(one.subject, first), first.returned, open_, cells)
+    seen = any(cell.key.claim not in _BESIDE_THE_ACT and _is_decided(cell) for cell in cells)
+    return Fate(one, kind, outcome, _manner(first, seen=seen), first.returned, open_, cells)
+
+
+def _is_decided(cell: Cell) -> bool:
+    return cell.outcome is Outcome.PASSED or _is_fault(cell)
 
 
 def _kind_without_fault(cells: Sequence[Cell]) -> Kind:
@@ -255,7 +260,13 @@ _LETTING: Final = _LETTING_UNRECORDED | {Action.LOG}
 """The actions of a filter that does not refuse the call itself."""
 
 
-def _manner(subject: Subject, cell: Cell) -> Manner:
+def _manner(cell: Cell, *, seen: bool) -> Manner:
+    """The manner of a fault.
+
+    Args:
+        cell: the claim that shows it best.
+        seen: whether the kernel showed what becomes of the call, with the arguments that it had.
+    """
     claim, returned = cell.key.claim, cell.returned
     if cell.cause is Cause.NOT_IMPLEMENTED:
         return Manner.BY_KERNEL
@@ -264,6 +275,6 @@ def _manner(subject: Subject, cell: Cell) -> Manner:
     # Of a call that ERRNO did not refuse this claim says what became of it instead.
     if claim is Claim.IS_SILENT and returned is not None and returned.action is Action.ERRNO:
         return Manner.RECORDED
-    if claim is Claim.IS_PROVED and subject in {Subject.DOCUMENTED_CALL, Subject.OTHER_CALL}:
+    if claim is Claim.IS_PROVED and seen:
         return Manner.BY_SOME_ARGUMENTS
     return Manner.ANSWERED_OTHERWISE if returned is None else Manner.PLAINLY

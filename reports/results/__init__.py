@@ -49,7 +49,14 @@ from reports.results.model import (
     missing,
     sort_key,
 )
-from reports.results.ruling import Ruling, Summary, Verdict, summarize, verdict
+from reports.results.ruling import (
+    Ruling,
+    Summary,
+    Verdict,
+    summarize,
+    verdict,
+    why_none_counts,
+)
 from reports.results.writing import check_folder, write_text
 
 __all__ = [
@@ -102,6 +109,7 @@ __all__ = [
     "time_text",
     "to_json",
     "verdict",
+    "why_none_counts",
     "write",
     "write_text",
 ]

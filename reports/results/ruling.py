@@ -98,6 +98,12 @@ def verdict(
     )
 
 
+def why_none_counts(cells: Iterable[Cell]) -> str:
+    """Why no verdict on a run's cells counts, in a sentence; "" where they do."""
+    ruling = _calibration(tuple(cells))
+    return "" if ruling is None else ruling.sentence
+
+
 def _counts(cell: Cell) -> bool:
     """Whether a cell is about what was put to the test, which most controls are not."""
     return not is_about(cell.key, About.CONTROL) or is_of_kernel(cell)

@@ -101,11 +101,18 @@ def test_a_recorded_refusal_is_one() -> None:
 
 def test_arguments_by_which_a_call_gets_through_outweigh_another_refusal() -> None:
     """A hole that only an analysis has found is one."""
-    fate = only(
-        cell(Claim.TERMINATES, FAILED, EPERM),
-        cell(Claim.IS_PROVED, FAILED, ALLOW),
-    )
-    assert (fate.kind, fate.manner) == (Kind.GETS_THROUGH, Manner.BY_SOME_ARGUMENTS)
+    proved = cell(Claim.IS_PROVED, FAILED, ALLOW)
+    for seen in (cell(Claim.TERMINATES), cell(Claim.TERMINATES, FAILED, EPERM)):
+        fate = only(seen, proved)
+        assert (fate.kind, fate.manner) == (Kind.GETS_THROUGH, Manner.BY_SOME_ARGUMENTS)
+
+
+def test_an_analysis_alone_does_not_say_that_it_takes_some_arguments() -> None:
+    """Its counterexample may stand for all of them."""
+    proved = cell(Claim.IS_PROVED, FAILED, ALLOW)
+    for unseen in ([], [cell(Claim.TERMINATES, Outcome.CANNOT_TELL)]):
+        fate = only(proved, *unseen)
+        assert (fate.kind, fate.manner) == (Kind.GETS_THROUGH, Manner.PLAINLY)
 
 
 def test_of_two_claims_that_show_the_same_the_call_itself_tells() -> None:

@@ -1,0 +1,1 @@
+"""What is not as documented, by cause, and the first line of every verdict, which says so."""

@@ -1,0 +1,44 @@
+"""How the kinds of what became of calls look: one word, one sign and one colour for each. Pure.
+
+The sign and the word say everything, so that nobody needs the colour.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from probes.judging.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The look of a kind.
+
+    Attributes:
+        sign: one character.
+        style: the class of a page's style.
+        colour: the colour on a terminal, as pytest and ANSI name it; "" for the usual one.
+    """
+
+    sign: str
+    style: str
+    colour: str
+
+    def word(self, kind: Kind) -> str:
+        """The sign and the word of the kind: ``✗ gets through``."""
+        return f"{self.sign} {kind.value}"
+
+
+LOOKS: Final = {
+    Kind.AS_DOCUMENTED: Look("✓", "k-as-documented", "green"),
+    Kind.REFUSED_OTHERWISE: Look("≠", "k-refused-otherwise", "yellow"),
+    Kind.GETS_THROUGH: Look("✗", "k-gets-through", "red"),
+    Kind.BLOCKED_TOO_MUCH: Look("⊘", "k-blocked-too-much", "purple"),
+    Kind.NOT_JUDGED: Look("?", "k-not-judged", "cyan"),
+    Kind.NOT_APPLICABLE: Look("–", "k-not-applicable", ""),  # noqa: RUF001 - an en dash is meant
+}
+"""The look of every kind."""
+
+
+def signed(kind: Kind, words: str) -> str:
+    """Words about something of a kind, with its sign before them."""
+    return f"{LOOKS[kind].sign} {words}"
