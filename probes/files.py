@@ -69,6 +69,27 @@ def _unreadable(path: Path, what: str, error: OSError | ValueError) -> BadInputE
     )
 
 
+def in_repository(path: Path) -> str:
+    """A file's place below the root of its repository, with slashes; "" where that is not known.
+
+    Args:
+        path: the file as it was named. Outside of any repository a relative name counts as it is,
+            for pipelines name files from the root of what they have checked out. The suite's own
+            files stand below its root, wherever it is installed.
+    """
+    try:
+        whole = path.resolve(strict=True)
+        if whole.is_relative_to(SUITE):
+            return whole.relative_to(SUITE).as_posix()
+        for folder in whole.parents:
+            if (folder / ".git").exists():
+                return whole.relative_to(folder).as_posix()
+    except (OSError, ValueError, RuntimeError):  # it is gone, no name of a file, or a loop of links
+        pass
+    is_below = not path.is_absolute() and ".." not in path.parts
+    return path.as_posix() if is_below and path.parts else ""
+
+
 def kernel_lines(raw: bytes) -> list[str]:
     """The lines of a file of /proc. Pure.
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from probes import arch
+from probes import arch, files
 from probes.cell import Cell, CellKey, Gap
 from probes.documents import siblings
 from probes.documents.waivers import Granted
@@ -251,4 +252,8 @@ def _target(settings: Settings) -> results.TargetInfo:
         ),
         image=results.Image(origin.subject, origin.digest) if origin and has_image else None,
         runtime=results.RuntimeInfo(origin.runtime, origin.version) if origin else None,
+        written=tuple(
+            replace(one, path=files.in_repository(Path(one.path)) or Path(one.path).name)
+            for one in target.written
+        ),
     )

@@ -101,6 +101,7 @@ class Policy:
         calls: the documented calls, in the document's order; at least one, no label twice.
         path: the file that the policy came from, as it was given.
         sha256: the SHA-256 of that file's bytes, in lower-case hexadecimal.
+        lines: for each of the calls the line where its table begins; () where that is not known.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Policy:
     calls: tuple[DocumentedCall, ...]
     path: str
     sha256: str
+    lines: tuple[int, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,6 +182,7 @@ def load(path: Path, known_names: Collection[str]) -> Policy:
         calls=tuple(calls),
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
+        lines=tuple(int(line.split()[1]) for line in lines if line.startswith("line ")),
     )
 
 

@@ -115,7 +115,7 @@ class Order:
 
 
 def as_named(resolved: Settings, given: Order, root: Path) -> Settings:
-    """Settings whose target goes by the names that its files have elsewhere.
+    """Settings whose policy and target go by the names that their files have elsewhere.
 
     Args:
         resolved: what ``Order.lay_out`` came to.
@@ -123,7 +123,8 @@ def as_named(resolved: Settings, given: Order, root: Path) -> Settings:
         root: the folder where its files are.
     """
     target = resolved.target.reworded(lambda text: given.as_named(text, root))
-    return replace(resolved, target=target)
+    policy = replace(resolved.policy, path=given.as_named(resolved.policy.path, root))
+    return replace(resolved, policy=policy, target=target)
 
 
 _CONTAINER: Final = ("cap", "kernel", "engine", "runtime")

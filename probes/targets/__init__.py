@@ -14,6 +14,7 @@ from probes.instrument import witness
 from probes.instrument.calls import Zygote
 from probes.instrument.witness import Witness
 from probes.targets.stack import FilterStack, Origin, ProgramIdentity
+from probes.written import WrittenProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Target(Protocol):
     @property
     def origin(self) -> Origin | None:
         """The container that the filters are from; None where they are from none."""
+
+    @property
+    def written(self) -> tuple[WrittenProfile, ...]:
+        """The files in which users have said what the filters do; none of what has no file."""
 
     @property
     def members(self) -> "tuple[Target, ...]":
@@ -178,6 +183,11 @@ class StackTarget:
     def origin(self) -> Origin | None:
         """The container that the filters are from; None where they are from none."""
         return self._any.origin
+
+    @property
+    def written(self) -> tuple[WrittenProfile, ...]:
+        """The files in which users have said what the filters do."""
+        return self._any.written
 
     @property
     def logged(self) -> tuple[bool, ...]:

@@ -96,6 +96,11 @@ class Ambient:
         """None: no container was started."""
 
     @property
+    def written(self) -> tuple[()]:
+        """None: whoever has put up the filters does not say from which files."""
+        return ()
+
+    @property
     def logged(self) -> tuple[bool, ...]:
         """None: the flags are not known."""
         return ()

@@ -5,7 +5,7 @@ byte order of the machine that it is for; or one of snapd's, with a head and two
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +14,10 @@ from probes.files import read
 from probes.filters import bpf
 from probes.filters.bpf import IllegalProgramError, Program
 from probes.targets import snap_profile
+from probes.targets.oci import rule_lines
 from probes.targets.snap_profile import IllegalSnapProfileError
 from probes.text import shown
+from probes.written import WrittenProfile
 
 MAX_INSTRUCTIONS_PER_PATH: Final = 32768
 """MAX_INSNS_PER_PATH of kernel/seccomp.c, over all filters of a process; ENOMEM above it."""
@@ -38,11 +40,13 @@ class FilterFiles:
         logged: for each of them whether it is installed with SECCOMP_FILTER_FLAG_LOG; () where
             none is.
         unrestricted: the files that say that a snap gets no filter.
+        written: the files.
     """
 
     programs: tuple[Program, ...]
     logged: tuple[bool, ...] = ()
     unrestricted: tuple[Path, ...] = ()
+    written: tuple[WrittenProfile, ...] = ()
 
 
 def load(paths: Sequence[Path], *, big_endian: bool) -> FilterFiles:
@@ -72,7 +76,8 @@ def load(paths: Sequence[Path], *, big_endian: bool) -> FilterFiles:
         )
     flags = tuple(flag for one in files for flag in one.logged)
     unrestricted = tuple(path for one in files for path in one.unrestricted)
-    return FilterFiles(programs, flags if any(flags) else (), unrestricted)
+    written = tuple(dict.fromkeys(file for one in files for file in one.written))
+    return FilterFiles(programs, flags if any(flags) else (), unrestricted, written)
 
 
 def _load(path: Path, *, big_endian: bool) -> FilterFiles:
@@ -82,6 +87,12 @@ def _load(path: Path, *, big_endian: bool) -> FilterFiles:
         raise BadInputError(f"{shown(path)}: the file is empty; name {_WHAT}")
     if raw.lstrip()[:1] in {b"{", b"["}:
         raise BadInputError(f"{shown(path)}: this looks like JSON; a profile's word is oci:FILE")
+    return replace(
+        _filters(path, raw, big_endian=big_endian), written=(rule_lines.of_program(path, raw),)
+    )
+
+
+def _filters(path: Path, raw: bytes, *, big_endian: bool) -> FilterFiles:
     if raw == snap_profile.NO_FILTER:
         return FilterFiles((), (), (path,))
     if raw.startswith(snap_profile.MAGIC):

@@ -15,7 +15,7 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
-from probes.targets.oci import compile_request, compiler, needs, operator
+from probes.targets.oci import compile_request, compiler, needs, operator, rule_lines
 from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
 from probes.targets.oci.compiler import Compiled
@@ -155,6 +155,7 @@ def load(
             *advice((*deployed.findings, *first.compiled.findings)),
         ),
         logged=(LOG_FLAG in first.compiled.flags,) * len(programs),
+        written=tuple(rule_lines.of_profile(path, oci_profile.read_bytes(path)) for path in paths),
     )
 
 

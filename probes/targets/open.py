@@ -88,8 +88,14 @@ def _bpf(rest: str, where: Surroundings) -> FilterStack:
         )
         for path in loaded.unrestricted
     )
-    description = shown(", ".join(names))
-    return FilterStack(description, loaded.programs, where.native, findings, logged=loaded.logged)
+    return FilterStack(
+        shown(", ".join(names)),
+        loaded.programs,
+        where.native,
+        findings,
+        logged=loaded.logged,
+        written=loaded.written,
+    )
 
 
 # What only one kind of target needs is imported with it: the main job, which an emulated processor

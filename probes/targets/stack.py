@@ -13,6 +13,7 @@ from probes.filters import bpf, pointer, prover
 from probes.filters.bpf import Program
 from probes.filters.prover import Analysis, TooComplexError
 from probes.finding import Finding
+from probes.written import WrittenProfile
 
 LOG_FLAG: Final = "SECCOMP_FILTER_FLAG_LOG"
 """The flag of seccomp(2) by which the kernel records all that a filter does but ALLOW."""
@@ -88,6 +89,7 @@ class FilterStack:
         first: what a sentence calls the part of the target that these filters confine; "" where
             they confine all of it.
         further: the other parts, each with the filters that confine it.
+        written: the files in which users have said what the filters do.
     """
 
     description: str
@@ -98,6 +100,7 @@ class FilterStack:
     logged: tuple[bool, ...] = ()
     first: str = ""
     further: "tuple[FilterStack, ...]" = ()
+    written: tuple[WrittenProfile, ...] = ()
     _analyses: list[Analysis | TooComplexError] = field(
         default_factory=list, repr=False, compare=False
     )
@@ -170,6 +173,7 @@ class FilterStack:
             findings=tuple(replace(one, text=reword(one.text)) for one in self.findings),
             first=reword(self.first),
             further=tuple(one.reworded(reword) for one in self.further),
+            written=tuple(replace(one, path=reword(one.path)) for one in self.written),
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -184,6 +188,7 @@ class FilterStack:
             "logged": list(self.logged),
             "first": self.first,
             "further": [one.to_plain() for one in self.further],
+            "written": [one.to_plain() for one in self.written],
         }
 
     @classmethod
@@ -200,6 +205,7 @@ class FilterStack:
             logged=tuple(plain["logged"]),
             first=plain["first"],
             further=tuple(map(cls.from_plain, plain["further"])),
+            written=tuple(map(WrittenProfile.from_plain, plain["written"])),
         )
 
 

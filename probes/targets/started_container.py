@@ -1,14 +1,18 @@
 """Targets that are containers which are started: ``docker:IMAGE``, ``runc:BUNDLE`` and the like."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from probes import files
+from probes.documents import located
 from probes.errors import BadInputError
 from probes.finding import Finding, Weight, advice
 from probes.runtimes import container
 from probes.runtimes.wanted import InForce, Wanted
 from probes.targets import given_profile
+from probes.targets.oci import rule_lines
 from probes.targets.oci.resolve import kernel_version
 from probes.targets.process_stacks import names_by_stack
 from probes.targets.stack import FilterStack, Origin
@@ -21,6 +25,7 @@ from probes.targets.threads import (
     told_apart,
 )
 from probes.text import shown
+from probes.written import WrittenProfile
 
 
 def load(wanted: Wanted) -> FilterStack:
@@ -46,7 +51,18 @@ def load(wanted: Wanted) -> FilterStack:
     stacks = list(_stacks(description, held))
     findings = (*_findings(wanted, held, stacks), *_compared(held, stacks[0]))
     whole = together(description, stacks, findings)
-    return replace(whole, origin=origin)
+    return replace(whole, origin=origin, written=tuple(_written(wanted, held)))
+
+
+def _written(wanted: Wanted, held: container.Held) -> Iterator[WrittenProfile]:
+    """The file from which the runtime has taken the filter, where users have given one."""
+    given, path = held.in_force.given, wanted.seccomp
+    if given is not None:
+        yield rule_lines.of_profile(given.path, given.original)
+    elif path is not None:
+        with contextlib.suppress(BadInputError):  # the runtime could read it, and it is gone now
+            raw = files.read(path, located.MOST_BYTES, "a seccomp profile")
+            yield rule_lines.of_profile(path, raw)
 
 
 def _compared(held: container.Held, first: FilterStack) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ from probes.cell import (
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
-from reports.results import before_reasons, model, surveyed
+from reports.results import before_reasons, model, surveyed, written_files
 from reports.results.fields import TIME_FORMAT, Fields
 from reports.results.model import (
     MAX_NUMBER,
@@ -180,6 +180,7 @@ def _policy_to_json(policy: PolicyInfo) -> dict[str, object]:
         "title": policy.title,
         "sha256": policy.sha256,
         "families": list(policy.families),
+        **({_PATH: policy.path} if policy.path else {}),
         "calls": [
             {
                 "name": call.name,
@@ -191,9 +192,15 @@ def _policy_to_json(policy: PolicyInfo) -> dict[str, object]:
                 "obsolete": call.obsolete,
             }
             | _conditions_to_json(call)
+            | ({} if call.line is None else {_LINE: call.line})
             for call in policy.calls
         ],
     }
+
+
+_PATH: Final = "path"
+_LINE: Final = "line"
+"""What only a policy has of which the file is known, and a call of it."""
 
 
 def _conditions_to_json(call: CallInfo) -> dict[str, object]:
@@ -208,6 +215,9 @@ def _conditions_to_json(call: CallInfo) -> dict[str, object]:
 
 _SURVEY: Final = "survey"
 """What only the target of a record of a whole machine has."""
+
+_WRITTEN: Final = "written"
+"""What only a target has that a user has written a file for."""
 
 
 def _target_to_json(target: TargetInfo) -> dict[str, object]:
@@ -228,6 +238,7 @@ def _target_to_json(target: TargetInfo) -> dict[str, object]:
         "image": image and {"reference": image.reference, "digest": image.digest},
         "runtime": runtime and {"name": runtime.name, "version": runtime.version},
         **({} if target.survey is None else {_SURVEY: surveyed.to_json(target.survey)}),
+        **({_WRITTEN: list(map(written_files.to_json, target.written))} if target.written else {}),
     }
 
 
@@ -524,13 +535,14 @@ def _checked_summary(run: Run, written: Fields, *, old: bool) -> Summary:
 
 
 def _policy_from_fields(fields: Fields) -> PolicyInfo:
-    fields.only("name", "title", "sha256", "families", "calls")
+    fields.only("name", "title", "sha256", "families", "calls", optional=(_PATH,))
     return PolicyInfo(
         name=fields.text("name"),
         title=fields.text("title"),
         sha256=fields.digest("sha256"),
         calls=tuple(_call_from_fields(call) for call in fields.children("calls")),
         families=fields.texts("families"),
+        path=fields.text(_PATH) if fields.has(_PATH) else "",
     )
 
 
@@ -539,7 +551,8 @@ def _call_from_fields(fields: Fields) -> CallInfo:
     for name in optional:
         if not fields.items(name):
             raise fields.refusal(name, "must not be empty")
-    fields.only("name", "family", "description", "why", "cves", "attack", "obsolete", *optional)
+    required = ("name", "family", "description", "why", "cves", "attack", "obsolete")
+    fields.only(*required, *optional, optional=(_LINE,))
     return CallInfo(
         name=fields.text("name"),
         family=fields.text("family"),
@@ -552,6 +565,7 @@ def _call_from_fields(fields: Fields) -> CallInfo:
         if "args" in optional
         else (),
         errno=fields.texts("errno") if "errno" in optional else (),
+        line=written_files.line_of(fields, _LINE) if fields.has(_LINE) else None,
     )
 
 
@@ -568,7 +582,8 @@ def _condition_from_fields(fields: Fields) -> Condition:
 
 def _target_from_fields(fields: Fields) -> TargetInfo:
     fields.only(
-        "kind", "description", "findings", "programs", "image", "runtime", optional=(_SURVEY,)
+        *("kind", "description", "findings", "programs", "image", "runtime"),
+        optional=(_SURVEY, _WRITTEN),
     )
     image, runtime = fields.child_or_none("image"), fields.child_or_none("runtime")
     return TargetInfo(
@@ -579,6 +594,9 @@ def _target_from_fields(fields: Fields) -> TargetInfo:
         image=None if image is None else _image_from_fields(image),
         runtime=None if runtime is None else _runtime_from_fields(runtime),
         survey=surveyed.from_fields(fields.child(_SURVEY)) if fields.has(_SURVEY) else None,
+        written=tuple(map(written_files.from_fields, fields.children(_WRITTEN)))
+        if fields.has(_WRITTEN)
+        else (),
     )
 
 
@@ -915,7 +933,7 @@ def _plain_cell(value: Any, keys: AbstractSet[str]) -> Cell | None:  # noqa: ANN
         environment, waiver = value.get("environment", 0), value.get("waiver")
         evidence, reason = value["evidence"], value.get("reason")
         if (
-            not isinstance(reason, str | None)
+            not isinstance(value.get("reason", ""), str)
             or type(environment) is not int
             or environment < 0
             or type(evidence) is not list

@@ -1,6 +1,9 @@
 """What is known of a run before anything is judged, in the words of its record."""
 
-from probes import environment
+from itertools import cycle
+from pathlib import Path
+
+from probes import environment, files
 from probes.documents.policy import Policy
 from reports.results.model import AuditSource, CallInfo, Environment, PolicyInfo
 
@@ -43,6 +46,7 @@ def policy_info(policy: Policy) -> PolicyInfo:
         title=policy.title,
         sha256=policy.sha256,
         families=policy.families,
+        path=files.in_repository(Path(policy.path)),
         calls=tuple(
             CallInfo(
                 name=call.label,
@@ -54,7 +58,8 @@ def policy_info(policy: Policy) -> PolicyInfo:
                 obsolete=call.obsolete,
                 args=call.args,
                 errno=call.errno,
+                line=line,
             )
-            for call in policy.calls
+            for call, line in zip(policy.calls, policy.lines or cycle([None]), strict=False)
         ),
     )

@@ -101,6 +101,7 @@ def _target(targets: Sequence[TargetInfo]) -> TargetInfo:
         image=_same([target.image for target in targets]),
         runtime=_same([target.runtime for target in targets]),
         survey=_same([target.survey for target in targets]),
+        written=_union(target.written for target in targets),
     )
 
 

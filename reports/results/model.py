@@ -14,6 +14,7 @@ from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
 from probes.filters.conditions import Condition
 from probes.workload import Survey
+from probes.written import WrittenProfile
 from reports.results.provenance import RunBy
 
 MAX_NUMBER = 0xFFFFFFFF
@@ -61,6 +62,7 @@ class CallInfo:
         obsolete: whether today's kernels have given it up.
         args: the conditions that its arguments meet; all arguments do where there are none.
         errno: the errnos that a refusal may answer; none stands for the profile's own.
+        line: where it begins in the policy's file; None where that is not known.
     """
 
     name: str
@@ -72,6 +74,7 @@ class CallInfo:
     obsolete: bool = False
     args: tuple[Condition, ...] = ()
     errno: tuple[str, ...] = ()
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class PolicyInfo:
         sha256: the digest of the policy file, 64 lowercase hexadecimal digits.
         calls: what it documents, in its own order.
         families: the order in which a report lists the families of the calls.
+        path: the policy file's place in its repository; "" where that is not known.
     """
 
     name: str
@@ -91,6 +95,7 @@ class PolicyInfo:
     sha256: str
     calls: tuple[CallInfo, ...]
     families: tuple[str, ...] = ()
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,7 @@ class TargetInfo:
         image: the container image; None where there is none.
         runtime: what put the filter on; None where the suite did.
         survey: what a whole machine's containers and services came to; None of any other target.
+        written: the files in which users have said what the filters do.
     """
 
     kind: str
@@ -163,6 +169,7 @@ class TargetInfo:
     image: Image | None = None
     runtime: RuntimeInfo | None = None
     survey: Survey | None = None
+    written: tuple[WrittenProfile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,10 @@ def assert_is_what_toml_says(policy: Policy, data: bytes) -> None:
     assert list(fields.pop("calls")) == expected
     assert fields.pop("sha256") == hashlib.sha256(data).hexdigest()
     del fields["path"]
+    text = data.decode().split("\n")
+    lines = fields.pop("lines")
+    assert len(lines) in {0, len(expected)}
+    assert all(text[line - 1].lstrip().startswith("[[") for line in lines)
     assert fields | {"families": list(fields["families"])} == written
 
 

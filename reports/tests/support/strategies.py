@@ -21,6 +21,7 @@ from probes.cell import (
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.filters.conditions import HIGHEST_VALUE, Condition, Operator
 from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
+from probes.written import Lines, WrittenAction, WrittenProfile, WrittenRule
 from reports.results import (
     MAX_NUMBER,
     AuditSource,
@@ -101,6 +102,7 @@ _CALLS = st.builds(
     cves=_WORDS,
     attack=_WORDS,
     obsolete=st.booleans(),
+    line=st.none() | st.integers(1, 9999),
     args=st.lists(_CONDITIONS, max_size=3).map(tuple),
     errno=_WORDS,
 )
@@ -153,6 +155,28 @@ SURVEYS = st.builds(
     zombies=_COUNTS,
 )
 
+_LINES = st.tuples(st.integers(1, 9999), st.integers(0, 99)).map(
+    lambda pair: Lines(pair[0], sum(pair))
+)
+WRITTEN = st.builds(
+    WrittenProfile,
+    path=TEXTS,
+    sha256=_DIGESTS,
+    untold=TEXTS,
+    default=st.none() | st.builds(WrittenAction, TEXTS, _LINES),
+    architectures=st.none() | _LINES,
+    rules=st.lists(
+        st.builds(
+            WrittenRule,
+            action=TEXTS,
+            lines=_LINES,
+            calls=st.lists(st.tuples(NAMES, st.integers(1, 9999)), max_size=2).map(tuple),
+            is_conditional=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+
 TARGETS = st.builds(
     TargetInfo,
     kind=TEXTS,
@@ -165,6 +189,7 @@ TARGETS = st.builds(
     image=st.none() | st.builds(Image, TEXTS, _MAYBE),
     runtime=st.none() | st.builds(RuntimeInfo, TEXTS, TEXTS),
     survey=st.none() | SURVEYS,
+    written=st.lists(WRITTEN, max_size=2).map(tuple),
 )
 ENVIRONMENTS = st.builds(
     Environment,
@@ -262,6 +287,7 @@ RUNS = st.builds(
         sha256=_DIGESTS,
         calls=st.lists(_CALLS, max_size=4, unique_by=lambda call: call.name).map(tuple),
         families=_WORDS,
+        path=TEXTS,
     ),
     target=TARGETS,
     environments=st.lists(ENVIRONMENTS, min_size=1, max_size=2).map(tuple),
