@@ -55,6 +55,11 @@ def changes(old: Run, new: Run) -> tuple[Change, ...]:
     Where a record has several environments, only cells of like ones are the same: of the same
     host, machine and kernel.
     """
+    return tuple(change for change, _ in changed_cells(old, new))
+
+
+def changed_cells(old: Run, new: Run) -> tuple[tuple[Change, Cell], ...]:
+    """The same, each with the later record's cell, or the earlier one's where there is no later."""
     placed = len(old.environments) > 1 or len(new.environments) > 1
     earlier, later = _placed(old, placed=placed), _placed(new, placed=placed)
     found = []
@@ -63,8 +68,8 @@ def changes(old: Run, new: Run) -> tuple[Change, ...]:
         before, after = _outcome(was), _outcome(now)
         kind, told = kind_of(before, after), now or was
         if kind is not None and told is not None:
-            found.append(Change(kind, told.key, before, after, told.sentence))
-    return tuple(sorted(found, key=lambda change: (sort_key(change.key), change.kind)))
+            found.append((Change(kind, told.key, before, after, told.sentence), told))
+    return tuple(sorted(found, key=lambda pair: (sort_key(pair[0].key), pair[0].kind)))
 
 
 def _outcome(cell: Cell | None) -> Outcome | None:

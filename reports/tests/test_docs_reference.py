@@ -32,6 +32,7 @@ from reports.commands import main
 from reports.filters import allowlist, documents
 from reports.filters.record_rules import RuleFormat
 from reports.formats.catalogue import FORMATS
+from reports.results import comparison
 from reports.summary import OUTCOME_WORDS
 from reports.tests.support import job, markdown
 from reports.tests.support.markdown import Fact, Row, complaints
@@ -193,6 +194,7 @@ def guests() -> Known:
 _SCHEMAS: Final = {
     "explain": documents.EXPLANATION,
     "diff": documents.DIFFERENCE,
+    "compare": comparison.SCHEMA,
 }
 
 

@@ -1,21 +1,24 @@
 """The pages of commands in a real browser: readable, whole, for everybody, and safe."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from probes.tests.support import oracles
+from reports import results
 from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
 from reports.filters.documents import Asked
-from reports.pages import explanation_page
+from reports.pages import comparison_page, explanation_page
+from reports.results import comparison
 from reports.tests.pages.test_filter_pages import (
     POLICY,
     compared_page,
     explained_page,
 )
-from reports.tests.support import pages
+from reports.tests.support import pages, samples
 from reports.tests.support.filter_samples import (
     by_arguments,
     every_action,
@@ -41,6 +44,17 @@ def hostile_explanation() -> str:
     return explanation_page.render(Asked(HOSTILE), HOSTILE, POLICY, [explained(one)])
 
 
+def compared_records(poison: str = "") -> str:
+    """Root's record and nobody's."""
+    old, new = samples.passing(), samples.unprivileged()
+    if poison:
+        target = replace(new.target, description=poison)
+        cells = tuple(replace(cell, reason=f"{cell.reason}{poison}") for cell in new.cells)
+        new = replace(new, target=target, cells=cells)
+    digests = (results.record_digest(old), results.record_digest(new))
+    return comparison_page.render(comparison.compare(old, digests[0], new, digests[1]))
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "explain": lambda: explained_page(stack(by_arguments(), every_action())),
     "explain, one call": the_way,
@@ -49,6 +63,8 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "diff, hostile": lambda: compared_page(
         stack(every_action(), name=HOSTILE), stack(by_arguments(), name=HOSTILE)
     ),
+    "compare": compared_records,
+    "compare, hostile": lambda: compared_records(HOSTILE),
 }
 
 
