@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 import textwrap
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, CollectorUnavailableError
 from probes.audit.control import AuditControl, AuditStatus
 from probes.audit.netlink import NetlinkCollector
-from probes.audit.record import SeccompRecord, kernel_serial
+from probes.audit.record import kernel_serial
 from probes.errors import ExitStatus
 from probes.files import SUITE
 from probes.tests.support.auditd_daemon import (
@@ -35,10 +34,10 @@ from probes.tests.support.emitter import (
     KILL_PROCESS,
     Emitter,
     build,
-    lone_reader,
     needs_root,
 )
 from probes.tests.support.oracles import require
+from probes.tests.support.sentinels import nonce, settle
 
 ROOT = SUITE
 PATIENCE = 20
@@ -385,36 +384,15 @@ def daemon(directory: Path, log_format: str, megabytes: int = 1) -> Iterator[Aud
     executable = require("/usr/sbin/auditd", "auditd")
     require("timeout", "coreutils")
     with contextlib.ExitStack() as stack:
-        # While the kernel fails to send to an auditd it counts records as lost, for all readers.
-        stack.enter_context(lone_reader())
         try:
             started = stack.enter_context(
-                running(executable, directory / "auditd", log_format, megabytes=megabytes)
+                running(
+                    *(executable, directory / "auditd", log_format), megabytes=megabytes, alone=True
+                )
             )
         except AuditdBusyError as busy:
             pytest.skip(f"needs the kernel's audit stream for itself: {busy}")
         yield started
-
-
-def nonce(letter: str) -> str:
-    """A name that no other process has."""
-    return letter + uuid.uuid4().hex[:12]
-
-
-def settle(collector: AuditdCollector, emitter: Emitter) -> SeccompRecord:
-    """Emits sentinels until a batch is complete, and returns the last.
-
-    A fresh auditd swallows its first record, and what was lost taints the batch after it too.
-    """
-    reason = ""
-    for _ in range(10):
-        canary = nonce("c")
-        emitter.emit(canary)
-        batch = collector.read_until(canary, 2)
-        if batch.complete:
-            return batch.records[-1]
-        reason = batch.reason
-    raise AssertionError(reason)
 
 
 def searched(tool: str, path: Path, *options: str) -> list[str]:

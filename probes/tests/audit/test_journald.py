@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import subprocess
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,20 @@ from probes.audit.journald import COMMAND, JournalCollector, event_of
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord, parse
 from probes.errors import ExitStatus
+from probes.releases.roots import SUITES
 from probes.tests.support import journald_daemon, releases
 from probes.tests.support.auditd_daemon import the_status
-from probes.tests.support.emitter import Emitter, build, needs_root, wait_for
+from probes.tests.support.emitter import (
+    Emitter,
+    build,
+    far_away,
+    needs_root,
+    sharing_records,
+    wait_for,
+)
 from probes.tests.support.journald_daemon import DAEMON, Journald
 from probes.tests.support.oracles import require
+from probes.tests.support.sentinels import nonce
 from reports.tests.support import job
 
 PATIENCE = 20
@@ -146,11 +154,6 @@ def test_an_entry_that_is_not_there_is_missed() -> None:
 # The real journald.
 
 
-def nonce(kind: str) -> str:
-    """A name that no other process has."""
-    return f"{kind}{uuid.uuid4().hex[:12]}"
-
-
 @pytest.fixture(scope="module")
 def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
     return build(tmp_path_factory.mktemp("emitter"))
@@ -181,18 +184,30 @@ def settled(collector: JournalCollector, emitter: Emitter) -> None:
 
 
 @needs_root
-def test_the_journal_holds_the_records_of_the_kernel(journald: Journald, emitter: Emitter) -> None:
+def test_the_journal_holds_the_records_of_the_kernel(
+    journald: Journald, emitter: Emitter, tmp_path: Path
+) -> None:
     assert journald.pid
-    check_records(JournalCollector(), emitter)
+    check_records(JournalCollector(), emitter, tmp_path)
 
 
-def check_records(journal: JournalCollector, emitter: Emitter) -> None:
-    """Whether a journal holds the same records that the kernel sends to others."""
+def check_records(journal: JournalCollector, emitter: Emitter, folder: Path) -> None:
+    """Whether a journal holds the same records that the kernel sends to others.
+
+    One is so long that journalctl prints it only where it is to print all.
+    """
     names = [nonce("a"), 'k "', nonce("b")]
-    with contextlib.closing(journal) as collector, contextlib.closing(NetlinkCollector()) as kernel:
+    far = far_away(emitter, folder)
+    with (
+        sharing_records(),
+        contextlib.closing(journal) as collector,
+        contextlib.closing(NetlinkCollector()) as kernel,
+    ):
         settled(collector, emitter)
         for name in names:
             emitter.emit(name)
+        names.append(nonce("f"))
+        far.emit(names[-1])
         end = nonce("z")
         emitter.emit(end)
         batch, told = (one.read_until(end, PATIENCE) for one in (collector, kernel))
@@ -206,16 +221,16 @@ def check_records(journal: JournalCollector, emitter: Emitter) -> None:
 
 @pytest.mark.root("starts programs of other releases")
 @pytest.mark.containers
-@pytest.mark.parametrize("suite", ["trixie", "sid"])
+@pytest.mark.parametrize("suite", SUITES)
 def test_the_journals_of_other_releases_hold_them(
     suite: str, tmp_path: Path, emitter: Emitter
 ) -> None:
-    root = releases.root_of_runtimes(suite).path
+    root = releases.root_of_runtimes(suite)
     switch = the_status().enabled
-    with journald_daemon.running(tmp_path, "journalctl", release=root) as daemon:
+    with journald_daemon.running(tmp_path, "journalctl", release=root.path) as daemon:
         tool = str(daemon.path / "journalctl")
-        assert "systemd 252" not in output_of([tool, "--version"])
-        check_records(JournalCollector((tool, *COMMAND[1:])), emitter)
+        assert f"({root.version('systemd')})" in output_of([tool, "--version"])
+        check_records(JournalCollector((tool, *COMMAND[1:])), emitter, tmp_path)
     assert the_status().enabled == switch
 
 

@@ -243,7 +243,7 @@ def test_rotations_lose_nothing(tmp_path: Path, following: Opened) -> None:
 def test_what_laurels_of_other_releases_write_is_read(
     suite: str, tmp_path: Path, following: Opened, *, translated: bool, dropped: bool
 ) -> None:
-    root = releases.root_of(suite, "laurel")
+    root = releases.root_of_collectors(suite)
     configuration = configure(tmp_path / "log", translated=translated, dropped=dropped)
     with (
         machine.started(root, shared=(tmp_path,)) as made,

@@ -7,11 +7,12 @@ kernel, so records can be compared with what was really done.
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from probes.tests.support.oracles import require
 KILL_PROCESS = "0x80000000"
 LOG = "0x7ffc0000"
 ERRNO_EPERM = "0x00050001"
+
+_LONG_NAME = f"odd {'x' * 200}"
 
 _SOURCE = r"""
 #include <linux/audit.h>
@@ -152,6 +155,16 @@ def build(directory: Path) -> Emitter:
     facts = subprocess.run([program, "facts"], check=True, capture_output=True, timeout=10)
     arch, getppid = facts.stdout.split()
     return Emitter(program, int(arch), int(getppid))
+
+
+def far_away(emitter: Emitter, folder: Path) -> Emitter:
+    """The same program at the longest of paths, which the kernel writes as twice as many digits."""
+    depth = (os.pathconf(folder, "PC_PATH_MAX") - len(str(folder)) - 20) // (len(_LONG_NAME) + 1)
+    place = folder.joinpath(*[_LONG_NAME] * depth)
+    place.mkdir(parents=True)
+    copy = place / "e"
+    shutil.copy(emitter.path, copy)
+    return replace(emitter, path=copy)
 
 
 @contextlib.contextmanager

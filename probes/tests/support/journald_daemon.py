@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probes.tests.support.emitter import wait_for
+from probes.tests.support.release_root import layered
 
 DAEMON = "/lib/systemd/systemd-journald"
 LIFETIME = 120
@@ -22,17 +23,8 @@ LIFETIME = 120
 
 _START = """\
 set -eu
-root={root}
-if [ -n "$root" ]; then
-    # The release's root is read only: what is written goes to memory.
-    mount -t tmpfs none {layers}
-    mkdir {layers}/upper {layers}/work {layers}/root
-    mount -t overlay none -o lowerdir="$root",upperdir={layers}/upper,workdir={layers}/work \
-        {layers}/root
-    root={layers}/root
-    for place in proc dev sys; do mount --rbind "/$place" "$root/$place"; done
-    touch "$root/etc/machine-id"
-fi
+root=
+{release}
 mount -t tmpfs none "$root/run"
 mount -t tmpfs none "$root/etc/systemd"
 mkdir -p "$root/run/systemd/journal" "$root/run/log/journal"
@@ -99,11 +91,9 @@ def running(
     more = f"mount --bind {boot} /proc/sys/kernel/random/boot_id" if another_boot else ""
     # An empty Audit= leaves the kernel's switch as it is.
     text = f"[Journal]\nStorage=volatile\nAudit=\nForwardToWall=no\nReadKMsg=no\n{settings}\n"
-    layers = folder / "layers"
-    layers.mkdir()
+    own = layered(release, folder / "layers") if release else ""
     script = _START.format(
-        root=release or '""',
-        layers=layers,
+        release=f'{own}touch "$root/etc/machine-id"' if release else "",
         more=more,
         settings=shlex.quote(text),
         identity=identity,

@@ -51,6 +51,14 @@ def root_of_runtimes(suite: str) -> Root:
     return roots.of_runtimes(suite, default_cache())
 
 
+def root_of_collectors(suite: str) -> Root:
+    """The root with what collects audit records; ends the test where it is not asked for.
+
+    Tests of each share it.
+    """
+    return root_of(suite, "auditd", "laurel")
+
+
 @contextlib.contextmanager
 def release_machine(
     suite: str, *names: str, cgroups: str | None = None
