@@ -45,6 +45,7 @@ class SeenCalls:
         count: how many calls there were.
         cut_short: how many of them did not run, for a signal ended their caller first.
         first: when the first came, in seconds after the start.
+        last: when the last came, likewise.
         processes: how many each process made.
         arguments: the first distinct argument lists, each with how often it came.
         sites: where in the code they came from, each with how often.
@@ -57,6 +58,7 @@ class SeenCalls:
     count: int
     cut_short: int
     first: float
+    last: float
     processes: Mapping[Process, int]
     arguments: tuple[tuple[tuple[int, ...], int], ...]
     sites: tuple[tuple[str, int], ...]
@@ -101,6 +103,7 @@ def _finding(
         row.count,
         row.cut_short,
         row.first / _SECOND,
+        max(row.first, row.last) / _SECOND,
         row.processes,
         _arguments(key, row),
         _ranked(row.sites),

@@ -49,6 +49,7 @@ class TallyRow:
         arguments: the first distinct argument lists, and how often each came.
         sites: how often each known place in the code was called from.
         sought: how many addresses were looked up.
+        last: when the last came, in nanoseconds after the start.
     """
 
     first: int
@@ -59,6 +60,7 @@ class TallyRow:
     arguments: Counter[tuple[int, ...]] = field(default_factory=Counter)
     sites: Counter[str] = field(default_factory=Counter)
     sought: int = 0
+    last: int = 0
 
 
 class Tally:
@@ -109,6 +111,7 @@ class Tally:
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = TallyRow(nanoseconds, watched.gives if watched else ())
+        row.last = nanoseconds
         row.count += 1
         row.processes[caller.process] += 1
         if seen.args in row.arguments or len(row.arguments) < ARGUMENTS_KEPT:

@@ -1,6 +1,7 @@
 """``syscall-conformance observe``: will this workload survive on the platform?"""
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -20,8 +21,11 @@ from probes.runtimes.known import OBSERVING
 from probes.runtimes.wanted import Start
 from probes.targets import words
 from probes.text import shown
-from reports.commands import filters, output
+from reports.commands import filters, forms, output
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.forms import Form
+from reports.pages import observation_page
+from reports.results import observed as workloads
 from reports.terminal import observed
 
 _OBSERVE = """\
@@ -84,14 +88,7 @@ def add(commands: Subparsers) -> None:
         metavar="FILE",
         help="calls that are granted; the workload is the target command:COMMAND",
     )
-    one.add_argument("--json", metavar="FILE", help="write the report as JSON, too")
-    one.add_argument(
-        "-o",
-        dest="file",
-        default=output.STANDARD_ERROR,
-        metavar="FILE",
-        help="where the report goes; default: standard error",
-    )
+    forms.add_forms(one, file=output.STANDARD_ERROR)
     one.add_argument(
         "--image", metavar="IMAGE", help="observe this image's program, or COMMAND in it"
     )
@@ -114,8 +111,7 @@ def _observe(options: argparse.Namespace) -> Answer:
     command = _command(options.words, needed=options.image is None)
     if options.timeout is not None and not 0 < options.timeout < math.inf:
         raise BadInputError(f"--timeout {options.timeout:g}: give a number of seconds above 0")
-    if options.json is not None:
-        _refuse_unwritable(options.json)
+    forms.check_files(options)
     documented = policy.load(filters.policy_path(options), arch.all_names())
     profiles = profiles_named(options.profile)
     waived = waivers.load(Path(options.waivers)) if options.waivers is not None else ()
@@ -133,9 +129,14 @@ def _observe(options: argparse.Namespace) -> Answer:
     report = observed.ObservationReport(
         command, documented, profiles, observation, found, late, image
     )
-    if options.json is not None:
-        output.write(observed.to_json(report), options.json)
-    return Answer(report.status, text(observed.lines(report, width())), file=options.file)
+    renderers: forms.Renderers = {
+        Form.TEXT: lambda: text(observed.lines(report, width())),
+        Form.JSON: lambda: observed.to_json(report),
+        Form.HTML: lambda: observation_page.render(
+            workloads.from_json(json.loads(observed.to_json(report)))
+        ),
+    }
+    return forms.answer(options, report.status, renderers)
 
 
 def _start(options: argparse.Namespace) -> Start:
@@ -156,19 +157,6 @@ def _command(given: Sequence[str], *, needed: bool) -> tuple[str, ...]:
     if (needed and not command) or not all(command[:1]):
         raise BadInputError("name the command after --, such as: observe -- sh -c 'unshare true'")
     return command
-
-
-def _refuse_unwritable(name: str) -> None:
-    """A workload may run for hours; that its report cannot be written is said before.
-
-    Raises:
-        BadInputError: the directory is none, or this user may not write to it.
-    """
-    folder = Path(name).parent
-    if name != output.STANDARD_OUTPUT and not os.access(folder, os.W_OK):
-        raise BadInputError(
-            f"--json {shown(name)}: {shown(folder)} is no directory that this user may write to"
-        )
 
 
 def _say(sentence: str) -> None:

@@ -157,6 +157,17 @@ class Fields:
             raise self.refusal(name, "is out of range")
         return value
 
+    def measure(self, name: str) -> float:
+        """A number that is not negative, whole or not."""
+        value = self._object[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise self.refusal(name, "must be a number from 0 on")
+        return float(value)
+
+    def names(self) -> tuple[str, ...]:
+        """Every key."""
+        return tuple(self._object)
+
     def number_or_none(self, name: str, most: int | None = None) -> int | None:
         """A whole number from 0 to ``most``, or null."""
         return None if self._object[name] is None else self.number(name, most)

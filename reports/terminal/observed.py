@@ -22,9 +22,7 @@ from probes.observe.observation import WorkloadObservation
 from probes.observe.supervisor import ObservationEnd, WorkloadEnd
 from probes.observe.watch import Kind
 from probes.text import visible
-
-SCHEMA: Final = "syscall-conformance/observation/1"
-"""What ``schema`` says in a document of this version; see ``results/observation.schema.json``."""
+from reports.results.observed import SCHEMA
 
 _COMM_SIZE: Final = 15
 _SHOWN: Final = 3
@@ -65,13 +63,13 @@ class ObservationReport:
 
 def lines(report: ObservationReport, width: int) -> list[str]:
     """The report for people."""
-    refused = report.of(Kind.DOCUMENTED, Kind.UNKNOWN)
+    not_allowed = refused(report)
     ways = [one for one in report.of(Kind.SIBLING) if not _is_everyday(one)]
     everyday = [one for one in report.of(Kind.SIBLING) if _is_everyday(one)]
-    said = [_headline(report, refused), _ending(report.observation.outcome)]
-    if refused:
-        said += ["", *_table(refused)]
-        said += ["", *(line for one in report.profiles for line in _fate(one, refused, width))]
+    said = [headline(report, not_allowed), ending_words(report.observation.outcome)]
+    if not_allowed:
+        said += ["", *_table(not_allowed)]
+        said += ["", *(line for one in report.profiles for line in _fate(one, not_allowed, width))]
     if ways:
         head = "Allowed, for the policy leaves them out, but with the power of documented calls:"
         said += ["", *textwrap.wrap(head, width), *_table(ways)]
@@ -83,6 +81,11 @@ def lines(report: ObservationReport, width: int) -> list[str]:
             f"note: {note}", width, subsequent_indent="  ", break_on_hyphens=False
         )
     return [visible(line) for line in said]
+
+
+def refused(report: ObservationReport) -> tuple[SeenCalls, ...]:
+    """What was seen that the platform does not allow."""
+    return report.of(Kind.DOCUMENTED, Kind.UNKNOWN)
 
 
 def _is_everyday(found: SeenCalls) -> bool:
@@ -106,7 +109,8 @@ def _folded(found: Sequence[SeenCalls]) -> str:
     )
 
 
-def _headline(report: ObservationReport, refused: Sequence[SeenCalls]) -> str:
+def headline(report: ObservationReport, refused: Sequence[SeenCalls]) -> str:
+    """The answer in one line: a word, and what was seen."""
     title = f"the {len(report.policy.calls)} calls of {report.policy.name}"
     stopped = [one for one in refused if one.stopped_by]
     granted = [one for one in refused if not one.stopped_by]
@@ -125,7 +129,8 @@ def _headline(report: ObservationReport, refused: Sequence[SeenCalls]) -> str:
     return f"{word}: none of {title} was seen"
 
 
-def _ending(outcome: WorkloadEnd) -> str:
+def ending_words(outcome: WorkloadEnd) -> str:
+    """How the command ended, and after how long."""
     seconds = f"after {outcome.nanoseconds / 1e9:.2f} s"
     status = _status(outcome)
     how = (
@@ -196,21 +201,27 @@ def _details(one: SeenCalls) -> list[str]:
 
 
 def _fate(profile: Profile, found: Sequence[SeenCalls], width: int) -> list[str]:
-    """What the platform would do, as one sentence."""
+    return textwrap.wrap(f"{profile}: {fate(profile, found)}", width, subsequent_indent="  ")
+
+
+def fate(profile: Profile, found: Sequence[SeenCalls]) -> str:
+    """What the platform would do under a profile, as one sentence.
+
+    Args:
+        profile: the profile.
+        found: what was seen that it does not allow.
+    """
     stopped = [one for one in found if profile in one.stopped_by]
-    lead = f"{profile}: "
+    if not found:
+        return "nothing that was seen would be stopped or recorded"
     if not stopped:
-        words = "every call that was seen is granted"
-    elif profile is Profile.KILL:
-        words = _killed(stopped)
-    else:
-        count = sum(one.count for one in stopped)
-        words = (
-            f"{_some(count, 'call')} would be refused with EPERM, and no record written"
-            if profile is Profile.ERRNO
-            else f"{_some(count, 'call')} would run, and leave an audit record each"
-        )
-    return textwrap.wrap(lead + words, width, subsequent_indent="  ")
+        return "every call that was seen is granted"
+    if profile is Profile.KILL:
+        return _killed(stopped)
+    count = sum(one.count for one in stopped)
+    if profile is Profile.ERRNO:
+        return f"{_some(count, 'call')} would be refused with EPERM, and no record written"
+    return f"{_some(count, 'call')} would run, and leave an audit record each"
 
 
 def _killed(stopped: Sequence[SeenCalls]) -> str:
@@ -299,6 +310,7 @@ def document(report: ObservationReport) -> Mapping[str, Any]:
         "ending": observation.outcome.ending.value,
         "workload": _status(observation.outcome),
         "exit_status": int(report.status),
+        "would": {profile.value: fate(profile, refused(report)) for profile in report.profiles},
         "profiles": [profile.value for profile in report.profiles],
         "no_new_privs": observation.no_new_privs,
         "hidden": _plain(observation.hidden),
@@ -310,6 +322,8 @@ def document(report: ObservationReport) -> Mapping[str, Any]:
         "limits": [{"about": one.about, "text": one.text} for one in weighty(limits(observation))],
         "calls": [_call(one) for one in report.findings],
         "notes": [*notes(report), *report.notes],
+        "sentence": headline(report, refused(report)),
+        "ended": ending_words(observation.outcome),
     }
 
 
@@ -345,6 +359,7 @@ def _call(one: SeenCalls) -> Mapping[str, Any]:
             {"calls": calls, "processes": processes} for calls, processes in one.histogram
         ],
         "first_seconds": round(one.first, 6),
+        "last_seconds": round(one.last, 6),
         "cut_short": one.cut_short,
         "arguments": [
             {"values": [f"{value:#x}" for value in values], "count": count}

@@ -32,7 +32,7 @@ from reports.commands import main
 from reports.filters import allowlist, documents
 from reports.filters.record_rules import RuleFormat
 from reports.formats.catalogue import FORMATS
-from reports.results import comparison
+from reports.results import comparison, observed
 from reports.summary import OUTCOME_WORDS
 from reports.tests.support import job, markdown
 from reports.tests.support.markdown import Fact, Row, complaints
@@ -195,6 +195,7 @@ _SCHEMAS: Final = {
     "explain": documents.EXPLANATION,
     "diff": documents.DIFFERENCE,
     "compare": comparison.SCHEMA,
+    "observe": observed.SCHEMA,
 }
 
 

@@ -143,6 +143,7 @@ def test_calls_of_one_program_are_one_row() -> None:
     assert (key.kind, key.abi, key.name, key.comm) == (Kind.DOCUMENTED, "x86_64", "setsid", "sh")
     assert (row.count, row.first, dict(row.processes)) == (3, 0, {(100, 5): 2, (101, 6): 1})
     assert row.sites == {"100+0x401000": 2, "101+0x401000": 1}
+    assert row.last == 2
 
 
 def test_a_call_that_starts_again_is_one_call_however_often() -> None:

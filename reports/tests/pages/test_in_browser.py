@@ -1,9 +1,10 @@
 """The pages of commands in a real browser: readable, whole, for everybody, and safe."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -11,8 +12,9 @@ from probes.tests.support import oracles
 from reports import results
 from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
 from reports.filters.documents import Asked
-from reports.pages import comparison_page, explanation_page
-from reports.results import comparison
+from reports.pages import comparison_page, explanation_page, observation_page
+from reports.results import comparison, observed
+from reports.terminal.observed import to_json
 from reports.tests.pages.test_filter_pages import (
     POLICY,
     compared_page,
@@ -26,6 +28,7 @@ from reports.tests.support.filter_samples import (
     explained_call,
     stack,
 )
+from reports.tests.support.observations import ROWS, reported
 
 HOSTILE: Final = (
     "<img src=x onerror=\"document.title='hit';window.hit=1\">\u202e\x1b\udfff"
@@ -55,6 +58,25 @@ def compared_records(poison: str = "") -> str:
     return comparison_page.render(comparison.compare(old, digests[0], new, digests[1]))
 
 
+def observed_workload(poison: str = "") -> str:
+    """A workload with calls of every kind."""
+    document = json.loads(to_json(reported(ROWS)))
+    if poison:
+        document = poisoned(document, poison)
+    return observation_page.render(observed.from_json(document))
+
+
+def poisoned(value: Any, poison: str, name: str = "") -> Any:  # noqa: ANN401 - JSON
+    """A document in which every free text has something nasty in it."""
+    if isinstance(value, dict):
+        return {one: poisoned(inner, poison, one) for one, inner in value.items()}
+    if isinstance(value, list):
+        return [poisoned(inner, poison, name) for inner in value]
+    free = {"command", "call", "abi", "executable", "comm", "gives", "kernel", "notes"}
+    further = {"sentence", "ended", "at", "values", "name"}
+    return f"{value}{poison}" if name in free | further else value
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "explain": lambda: explained_page(stack(by_arguments(), every_action())),
     "explain, one call": the_way,
@@ -63,6 +85,8 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "diff, hostile": lambda: compared_page(
         stack(every_action(), name=HOSTILE), stack(by_arguments(), name=HOSTILE)
     ),
+    "observe": observed_workload,
+    "observe, hostile": lambda: observed_workload(HOSTILE),
     "compare": compared_records,
     "compare, hostile": lambda: compared_records(HOSTILE),
 }

@@ -4,7 +4,6 @@ import json
 import random
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,65 +15,31 @@ from typing import Any
 import jsonschema
 import pytest
 
-from probes import arch
 from probes.action import Profile
-from probes.documents import policy, waivers
+from probes.documents import waivers
 from probes.errors import BadInputError, ExitStatus
 from probes.observe import grants
 from probes.observe.contacts import Contact, Work
-from probes.observe.findings import Grants, findings
-from probes.observe.observation import WorkloadObservation, refuse_old_kernel
+from probes.observe.findings import findings
+from probes.observe.observation import refuse_old_kernel
 from probes.observe.own_filters import InstalledFilters
 from probes.observe.spools import SpooledFile
-from probes.observe.supervisor import ObservationEnd, WorkloadEnd
+from probes.observe.supervisor import ObservationEnd
 from probes.observe.tally import TallyKey, TallyRow
 from probes.observe.watch import Kind
 from probes.tests.support import observing
-from probes.tests.support.observing import POLICY
 from reports.terminal.observed import ObservationReport, document, lines, to_json
+from reports.tests.support.observations import (
+    FILTER,
+    FSOPEN,
+    ROWS,
+    SETSID,
+    UNKNOWN,
+    reported,
+    row,
+)
 
 COMMAND = [sys.executable, "-m", "syscall_conformance"]
-DOCUMENTED = policy.load(POLICY, arch.all_names())
-SETSID = TallyKey(Kind.DOCUMENTED, "x86_64", 112, "setsid", "setsid", "/usr/bin/setsid")
-MOUNT = TallyKey(Kind.DOCUMENTED, "i386", 21, "mount", "worker", "/bin/tool")
-FSOPEN = TallyKey(Kind.SIBLING, "x86_64", 430, "fsopen", "tool", "/bin/tool")
-UNKNOWN = TallyKey(Kind.UNKNOWN, "x86_64", 9999, "0x270f", "tool", "/bin/tool")
-FILTER = TallyKey(Kind.CONFINING, "x86_64", 317, "seccomp", "tool", "/bin/tool")
-
-
-def _row(first: int, *counts: int, gives: tuple[str, ...] = ()) -> TallyRow:
-    processes = Counter({(100 + index, 0): count for index, count in enumerate(counts)})
-    row = TallyRow(first, gives, sum(counts), processes=processes)
-    row.arguments[1 << 32 | 7, 2, 3, 4, 5, 6] = sum(counts)
-    row.sites["libc.so.6+0x10"] = sum(counts)
-    return row
-
-
-ROWS = {
-    SETSID: _row(3_000_000, 2, 1),
-    MOUNT: _row(1_000_000, 4),
-    FSOPEN: _row(5_000_000, 1, gives=("mount",)),
-    UNKNOWN: _row(2_000_000, 1),
-    FILTER: _row(0, 1),
-}
-
-
-def _nobody(_call: str, _abi: str, _profile: Profile) -> str:
-    return ""
-
-
-def _report(
-    rows: dict[TallyKey, TallyRow],
-    *,
-    status: int = 0,
-    ending: ObservationEnd = ObservationEnd.ITSELF,
-    granted: Grants = _nobody,
-    confined: bool = False,
-) -> ObservationReport:
-    outcome = WorkloadEnd(status, ending, 1_500_000_000)
-    seen = WorkloadObservation(datetime(2026, 1, 31, tzinfo=UTC), outcome, confined, rows, 0)
-    found = findings(seen, tuple(Profile), granted)
-    return ObservationReport(("tool",), DOCUMENTED, tuple(Profile), seen, found)
 
 
 def _text(report: ObservationReport, width: int = 200) -> str:
@@ -82,7 +47,7 @@ def _text(report: ObservationReport, width: int = 200) -> str:
 
 
 def test_people_are_told_what_each_profile_would_do() -> None:
-    said = _text(_report(ROWS))
+    said = _text(reported(ROWS))
     assert said.startswith(
         "FAIL: 0x270f, mount, setsid: 3 calls that the platform does not allow, made 8 times\n"
         "the command ended with exit status 0 after 1.50 s\n"
@@ -101,7 +66,7 @@ def test_people_are_told_what_each_profile_would_do() -> None:
 
 def test_lines_are_as_wide_as_the_terminal() -> None:
     sentences = [
-        line for line in lines(_report(ROWS), 60) if line.startswith(("kill", "note", "  "))
+        line for line in lines(reported(ROWS), 60) if line.startswith(("kill", "note", "  "))
     ]
     assert max(map(len, (line for line in sentences if not line.startswith("    ")))) <= 60
 
@@ -111,14 +76,14 @@ def test_the_order_does_not_depend_on_the_run() -> None:
     texts = set()
     for seed in range(10):
         random.Random(seed).shuffle(keys)  # noqa: S311 - no secret
-        report = _report({key: ROWS[key] for key in keys})
+        report = reported({key: ROWS[key] for key in keys})
         texts.add((to_json(report), _text(report)))
     assert len(texts) == 1
 
 
 def test_the_document_holds_what_was_seen() -> None:
-    data = document(_report(ROWS))
-    assert json.loads(to_json(_report(ROWS))) == data
+    data = document(reported(ROWS))
+    assert json.loads(to_json(reported(ROWS))) == data
     assert [one["call"] for one in data["calls"]] == [
         "mount",
         "setsid",
@@ -147,7 +112,7 @@ def test_the_schema_is_itself_valid() -> None:
 def test_the_document_obeys_its_schema(
     ending: ObservationEnd, status: int, hidden: Mapping[str, Mapping[str, str]] | None
 ) -> None:
-    report = _report(ROWS, status=status, ending=ending, granted=lambda *_: "by A")
+    report = reported(ROWS, status=status, ending=ending, granted=lambda *_: "by A")
     seen = replace(report.observation, hidden=hidden)
     for one in (report, replace(report, observation=seen), replace(report, findings=())):
         observing.validator().validate(json.loads(to_json(one)))
@@ -161,16 +126,16 @@ def _objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
             yield from _objects(inner, (*path, key))
 
 
-LATER = {"contacts", "own_filters", "limits"}
+LATER = {"contacts", "own_filters", "limits", "would", "sentence", "ended", "last_seconds"}
 """Names that documents of earlier versions do not have."""
 
-FREE = {("under",), ("granted",)}
+FREE = {("under",), ("granted",), ("would",)}
 """Objects whose names are profiles, of which some may be missing."""
 
 
 def test_the_schema_is_strict() -> None:
     """No name may be missing, and none may be more."""
-    text = to_json(_report(ROWS, granted=lambda *_: "by A"))
+    text = to_json(reported(ROWS, granted=lambda *_: "by A"))
     check = observing.validator()
     paths = list(_objects(json.loads(text)))
     assert len(paths) > 20
@@ -179,7 +144,8 @@ def test_the_schema_is_strict() -> None:
         place = reduce(getitem, path, at)
         for name in [] if path == ("hidden",) or path[-1:] in FREE else list(place):
             left = place.pop(name)
-            assert check.is_valid(at) == (path == () and name in LATER), (path, name)
+            of_earlier = name in LATER and (path == () or name == "last_seconds")
+            assert check.is_valid(at) == of_earlier, (path, name)
             place[name] = left
         assert check.is_valid(at)
         if path != ("hidden",):
@@ -204,13 +170,13 @@ def test_the_schema_is_strict() -> None:
     ],
 )
 def test_the_schema_refuses_nonsense(name: str, value: object) -> None:
-    data = json.loads(to_json(_report(ROWS)))
+    data = json.loads(to_json(reported(ROWS)))
     assert not observing.validator().is_valid(data | {name: value})
 
 
 def test_names_from_outside_cannot_act_on_the_terminal() -> None:
     evil = TallyKey(Kind.DOCUMENTED, "x86_64", 112, "setsid", "\u202eevil", "/opt/\x1b[2J")
-    said = _text(_report({evil: _row(0, 1)}))
+    said = _text(reported({evil: row(0, 1)}))
     assert "\x1b" not in said
     assert "\u202e" not in said
 
@@ -240,7 +206,7 @@ def test_the_exit_status_says_what_was_seen(
     expected: ExitStatus,
     word: str,
 ) -> None:
-    report = _report(rows, status=status, ending=ending)
+    report = reported(rows, status=status, ending=ending)
     assert report.status is expected
     assert _text(report).startswith(f"{word}: ")
 
@@ -279,7 +245,7 @@ LIMITS: Mapping[str, Mapping[str, Any]] = {
     "the observer is itself under filters": {"under_filters": True},
     "io_uring was set up by /bin/tool": {
         "rows": {
-            TallyKey(Kind.SIBLING, "x86_64", 425, "io_uring_setup", "x", "/bin/tool"): _row(0, 1)
+            TallyKey(Kind.SIBLING, "x86_64", 425, "io_uring_setup", "x", "/bin/tool"): row(0, 1)
         }
     },
 }
@@ -287,7 +253,7 @@ LIMITS: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("said", LIMITS)
 def test_what_was_not_seen_keeps_it_open(said: str) -> None:
-    report = _limited(_report({}), **LIMITS[said])
+    report = _limited(reported({}), **LIMITS[said])
     report = replace(report, findings=findings(report.observation, report.profiles, lambda *_: ""))
     assert report.status is ExitStatus.CANNOT_TELL
     assert _text(report, 1000).startswith("CANNOT TELL: ")
@@ -298,15 +264,15 @@ def test_what_was_not_seen_keeps_it_open(said: str) -> None:
     assert said in limit["text"]
     assert limit["text"] in data["notes"]
     # What was seen outweighs what was not, and what was interrupted stays so.
-    seen = _limited(_report({SETSID: ROWS[SETSID]}), **LIMITS[said])
+    seen = _limited(reported({SETSID: ROWS[SETSID]}), **LIMITS[said])
     assert seen.status is ExitStatus.NOT_CONFORMANT
-    stopped = _limited(_report({}, ending=ObservationEnd.INTERRUPTED), **LIMITS[said])
+    stopped = _limited(reported({}, ending=ObservationEnd.INTERRUPTED), **LIMITS[said])
     assert stopped.status is ExitStatus.INTERRUPTED
 
 
 def test_what_hides_nothing_limits_nothing() -> None:
     report = _limited(
-        _report({FILTER: ROWS[FILTER]}),
+        reported({FILTER: ROWS[FILTER]}),
         contacts=(replace(CONTACT, work=Work.NONE),),
         confinements=(InstalledFilters("/bin/x", {}),),
     )
@@ -318,7 +284,7 @@ def test_what_hides_nothing_limits_nothing() -> None:
 
 def test_what_most_programs_do_is_one_line() -> None:
     rows = {
-        TallyKey(Kind.SIBLING, "x86_64", number, name, comm, f"/bin/{comm}"): _row(
+        TallyKey(Kind.SIBLING, "x86_64", number, name, comm, f"/bin/{comm}"): row(
             0, 3, gives=("ustat",)
         )
         for number, name in ((137, "statfs"), (138, "fstatfs"))
@@ -328,20 +294,20 @@ def test_what_most_programs_do_is_one_line() -> None:
         "As most programs do, 2 programs made calls that are allowed and have the power of ustat: "
         "fstatfs, statfs, 12 times in all"
     )
-    assert _text(_report(rows)).splitlines()[2:] == ["", folded]
+    assert _text(reported(rows)).splitlines()[2:] == ["", folded]
     clone = TallyKey(Kind.SIBLING, "x86_64", 56, "clone", "x", "/bin/x")
-    said = _text(_report(rows | ROWS | {clone: _row(0, 1, gives=("unshare",))}))
+    said = _text(reported(rows | ROWS | {clone: row(0, 1, gives=("unshare",))}))
     assert folded in said
     assert "has the power of unshare" in said
     assert "fsopen" in said
-    assert len(document(_report(rows))["calls"]) == 4
+    assert len(document(reported(rows))["calls"]) == 4
 
 
-def test_a_granted_call_stops_nobody() -> None:
+def test_a_granted_call_stopsnobody() -> None:
     def some(call: str, abi: str, profile: Profile) -> str:
         return f"by A for {call} on {abi}" if profile is not Profile.KILL else ""
 
-    report = _report({SETSID: ROWS[SETSID]}, granted=some)
+    report = reported({SETSID: ROWS[SETSID]}, granted=some)
     assert report.status is ExitStatus.NOT_CONFORMANT
     assert report.findings[0].under == {
         Profile.KILL: "killed",
@@ -349,7 +315,7 @@ def test_a_granted_call_stops_nobody() -> None:
         Profile.LOG: "granted",
     }
     assert "granted (under errno, log): by A for setsid on x86_64" in _text(report)
-    report = _report({SETSID: ROWS[SETSID]}, granted=lambda *_: "by B")
+    report = reported({SETSID: ROWS[SETSID]}, granted=lambda *_: "by B")
     assert report.status is ExitStatus.CONFORMANT
     assert _text(report).startswith(
         "PASS: of the 60 calls of container-restrictions only granted ones were seen, 3 times\n"
@@ -402,7 +368,7 @@ def test_a_valid_waiver_grants_its_call(
     loaded = waivers.load(file)
     today = datetime(2026, 1, 31, tzinfo=UTC).date()
     word = "command:/bin/tool"
-    report = _report({SETSID: ROWS[SETSID]}, granted=grants.grants(loaded, word, today))
+    report = reported({SETSID: ROWS[SETSID]}, granted=grants.grants(loaded, word, today))
     assert report.status is status
     if status is ExitStatus.CONFORMANT:
         assert "granted: until 2026-01-31 by Q: it detaches" in _text(report)
