@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
+from probes.audit import auditd_settings, taker
 from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
@@ -51,10 +53,19 @@ class AuditdCollector(LogCollector):
             return "no auditd takes records from the kernel (auditctl -s shows pid 0); start it."
         if not self._path.exists():
             return "the log was deleted; restart auditd."
-        return why_unwritten(self._root) or (
-            "auditd may write another log (log_file in auditd.conf) or have suspended logging, or "
-            "an audit rule may exclude the type SECCOMP (see auditctl -l)."
+        taken = status is not None and taker.why_taken(status.pid, "auditd", self._root)
+        return (
+            why_unwritten(self._root)
+            or taken
+            or auditd_settings.why_not_in(self._path, self._root)
+            or _PERHAPS
         )
+
+
+_PERHAPS: Final = (
+    "auditd may write another log (log_file in auditd.conf) or have suspended logging, or an audit "
+    "rule may exclude the type SECCOMP (see auditctl -l)."
+)
 
 
 def _last_serial(tail: bytes) -> int | None:

@@ -280,11 +280,7 @@ class SequencedCollector(ABC):
             return "The kernel's counter of lost audit records could be read before, but not now."
         if self._lost_before == before:
             return ""
-        return (
-            f"The kernel lost {(self._lost_before - before) & 0xFFFFFFFF} audit record(s): raise "
-            "backlog_limit (auditctl -b), and where the kernel was booted with audit=1 have "
-            "auditd running."
-        )
+        return why_lost(self._lost_before - before)
 
     def _late(self, sentinel: str, deadline: float, others: int) -> str:
         """The sentence for a sentinel that did not arrive."""
@@ -317,6 +313,19 @@ def _precedes(event: Event, serial: int) -> bool:
     return event.serial is not None and event.serial < serial
 
 
+def why_lost(count: int) -> str:
+    """The sentence about records that the kernel counted as lost.
+
+    Args:
+        count: the difference of its counter, which has 32 bits.
+    """
+    return (
+        f"The kernel lost {count & 0xFFFFFFFF} audit record(s): raise backlog_limit (auditctl -b), "
+        "lift rate_limit (auditctl -r 0), and where the kernel was booted with audit=1 have "
+        "auditd running."
+    )
+
+
 def why_unwritten(root: Path = Path("/")) -> str:
     """Why the kernel writes no SECCOMP record, whoever reads them, as far as files can tell.
 
@@ -326,7 +335,7 @@ def why_unwritten(root: Path = Path("/")) -> str:
     Returns:
         One clause that says what to do; "" where the files give no reason.
     """
-    return _not_built(root) or _switched_off(root) or _not_logged(root) or excluded()
+    return why_not_built(root) or why_switched_off(root) or _not_logged(root) or excluded()
 
 
 def why_silent(root: Path = Path("/")) -> str:
@@ -341,14 +350,10 @@ def why_silent(root: Path = Path("/")) -> str:
     unwritten = why_unwritten(root)
     if unwritten:
         return unwritten
-    initial = _in_initial_network(root)
-    if initial is False:
-        return (
-            "this process is not in the initial network namespace, the only one in which records "
-            "arrive; run the suite there (a container: with the host's network)."
-        )
+    if elsewhere := why_elsewhere(root):
+        return elsewhere
     rule = "an audit rule may exclude the type SECCOMP (see auditctl -l)."
-    if initial:
+    if _in_initial_network(root):
         return rule
     return (
         "the network namespace may not be the initial one, the only one in which records arrive "
@@ -356,7 +361,24 @@ def why_silent(root: Path = Path("/")) -> str:
     )
 
 
-def _not_built(root: Path) -> str:
+def why_elsewhere(root: Path = Path("/")) -> str:
+    """Why no record reaches this process from the kernel's multicast group, by its namespaces.
+
+    Args:
+        root: the directory that holds ``proc``.
+
+    Returns:
+        One clause that says what to do; "" where the namespace is the right one or nothing tells.
+    """
+    if _in_initial_network(root) is not False:
+        return ""
+    return (
+        "this process is not in the initial network namespace, the only one in which records "
+        "arrive; run the suite there (a container: with the host's network)."
+    )
+
+
+def why_not_built(root: Path) -> str:
     """The finding about the kernel's own symbols.
 
     The function that writes these records is of the part that audits calls, which some kernels with
@@ -371,7 +393,7 @@ def _not_built(root: Path) -> str:
     )
 
 
-def _switched_off(root: Path) -> str:
+def why_switched_off(root: Path) -> str:
     """The finding about the kernel's command line."""
     text = _read_text(root / "proc/cmdline")
     words = [] if text is None else text.split()
@@ -386,14 +408,8 @@ def _switched_off(root: Path) -> str:
 
 def _not_logged(root: Path) -> str:
     """The finding about the actions whose records the profiles ask for."""
-    text = _read_text(root / "proc/sys/kernel/seccomp/actions_logged")
-    lacking, command = _unlogged(("kill_process", "log"), text)
-    if not lacking:
-        return ""
-    return (
-        f"/proc/sys/kernel/seccomp/actions_logged lacks {lacking}; write it there for the time of "
-        f"the run ({command})."
-    )
+    reason = why_unlogged(("kill_process", "log"), root)
+    return f"{reason}." if reason else ""
 
 
 def why_unlogged(actions: Sequence[str], root: Path = Path("/")) -> str:
@@ -407,8 +423,15 @@ def why_unlogged(actions: Sequence[str], root: Path = Path("/")) -> str:
         One clause with the command that mends it; "" where all are there, or nothing is known.
     """
     text = _read_text(root / "proc/sys/kernel/seccomp/actions_logged")
-    lacking, command = _unlogged(actions, text)
-    return f"kernel.seccomp.actions_logged lacks {lacking}: {command}" if lacking else ""
+    logged = actions if text is None else text.split()
+    lacking = [action for action in actions if action not in logged]
+    if not lacking:
+        return ""
+    every = " ".join([*lacking, *logged])
+    return (
+        f"kernel.seccomp.actions_logged lacks {' and '.join(lacking)}: "
+        f"sysctl -w kernel.seccomp.actions_logged='{every}'"
+    )
 
 
 def excluded() -> str:
@@ -418,14 +441,6 @@ def excluded() -> str:
         One clause with the command that removes them; "" where there is none, or nothing is known.
     """
     return why_excluded(audit_rules() or ())
-
-
-def _unlogged(actions: Sequence[str], text: str | None) -> tuple[str, str]:
-    """Which of the actions the sysctl's text lacks, and the command that adds them."""
-    logged = actions if text is None else text.split()
-    lacking = [action for action in actions if action not in logged]
-    every = " ".join([*lacking, *logged])
-    return " and ".join(lacking), f"sysctl -w kernel.seccomp.actions_logged='{every}'"
 
 
 def _in_initial_network(root: Path) -> bool | None:

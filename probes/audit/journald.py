@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from probes.audit import journald_settings
 from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
@@ -119,9 +120,9 @@ class JournalCollector(SequencedCollector):
         """Why there are no entries."""
         if self._ended:
             return f"{self._ended}."
-        if not (self._root / "run/systemd/journal/socket").exists():
-            return "no systemd-journald runs here (there is no /run/systemd/journal/socket)."
-        return f"{_NOT_KEPT}; or {why_silent(self._root)}"
+        return journald_settings.why_not_read(self._root) or (
+            f"{_NOT_KEPT}; or {why_silent(self._root)}"
+        )
 
 
 _NOT_KEPT: Final = (

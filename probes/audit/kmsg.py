@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from probes.audit import taker
 from probes.audit.collector import (
     Batch,
     CollectorUnavailableError,
@@ -119,7 +120,7 @@ class KmsgCollector(SequencedCollector):
         """Why nothing arrives."""
         status = self._control.status()
         if status is not None and status.pid:
-            return "an auditd takes the records instead; name its log with --audit-source=auditd:."
+            return taker.why_not_printed(status.pid, self._root)
         return why_unwritten(self._root) or (
             "an auditd may take the records instead, or an audit rule may exclude the type SECCOMP."
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+from probes.audit import laurel_settings, taker
 from probes.audit.collector import (
     Batch,
     CollectorUnavailableError,
@@ -96,10 +97,19 @@ class LaurelCollector(LogCollector):
             return "laurel gets records from auditd, and none runs (auditctl -s shows pid 0)."
         if not self._path.exists():
             return "the log was deleted; restart auditd, which starts laurel."
-        return why_unwritten(self._root) or (
-            "laurel may not run (see its file in auditd's plugins.d), may write another file, or "
-            "leave these events out ([filter] of its configuration)."
+        taken = status is not None and taker.why_taken(status.pid, "auditd", self._root)
+        return (
+            why_unwritten(self._root)
+            or taken
+            or laurel_settings.why_not_in(self._path, self._root)
+            or _PERHAPS
         )
+
+
+_PERHAPS: Final = (
+    "laurel may not run (see its file in auditd's plugins.d), may write another file, or leave "
+    "these events out ([filter] of its configuration)."
+)
 
 
 def events(line: str) -> tuple[Event, ...]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from probes.audit import taker
 from probes.audit.collector import (
     Batch,
     CollectorUnavailableError,
@@ -156,8 +157,13 @@ class OsqueryCollector(LogCollector):
                 "no osqueryd takes records from the kernel (auditctl -s shows pid 0): start it "
                 "with --disable_audit=false --audit_allow_seccomp_events, and without auditd."
             )
-        return why_unwritten(self._root) or (
-            f"osquery's schedule may lack {QUERY!r} with an interval of a few seconds, "
-            "auditd may take the records instead of it, or an audit rule may exclude the type "
-            "SECCOMP (see auditctl -l)."
+        taken = taker.why_taken(self._taker or 0, "osqueryd", self._root)
+        return (
+            why_unwritten(self._root)
+            or taken
+            or (
+                f"osquery's schedule may lack {QUERY!r} with an interval of a few seconds, "
+                "auditd may take the records instead of it, or an audit rule may exclude the type "
+                "SECCOMP (see auditctl -l)."
+            )
         )

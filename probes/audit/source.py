@@ -80,12 +80,13 @@ def read(text: str) -> RecordSource:
 
 def forms(*without: SourceKind) -> str:
     """The values that can be written, for a sentence: "netlink, auditd:FILE, fd:N or none"."""
-    *first, last = (
-        ":".join(filter(None, (kind, _PLACEHOLDERS.get(kind))))
-        for kind in SourceKind
-        if kind not in {SourceKind.BEST, *without}
-    )
+    *first, last = (form(kind) for kind in SourceKind if kind not in {SourceKind.BEST, *without})
     return f"{', '.join(first)} or {last}"
+
+
+def form(kind: SourceKind) -> str:
+    """How a source of a kind is written, such as "auditd:FILE"."""
+    return ":".join(filter(None, (kind, _PLACEHOLDERS.get(kind))))
 
 
 def _fits(source: RecordSource) -> bool:

@@ -11,6 +11,7 @@ from probes.arch import Arch
 from probes.audit import source
 from probes.audit.auditbeat import AuditbeatCollector
 from probes.audit.auditd import AuditdCollector
+from probes.audit.auditd_settings import LOG as AUDITD_LOG
 from probes.audit.collector import (
     Batch,
     Collector,
@@ -26,9 +27,6 @@ from probes.audit.osquery import OsqueryCollector
 from probes.audit.source import RecordSource, SourceKind
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Zygote
-
-AUDITD_LOG = Path("/var/log/audit/audit.log")
-"""Where auditd writes unless auditd.conf(5) says otherwise."""
 
 CANARIES: Final = 3
 """The number of canaries; a log without an earlier record of the kernel misses the first one."""
@@ -143,7 +141,7 @@ def _candidates() -> list[RecordSource]:
 def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTrail:
     """One source, with its collector if a canary's record arrived there."""
     try:
-        collector = _collector(wanted, zygote, sentinel)
+        collector = opened(wanted, zygote, sentinel)
     except CollectorUnavailableError as error:
         return AuditTrail(None, str(error))
     reason = ""
@@ -160,7 +158,7 @@ def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTra
     return AuditTrail(None, reason)
 
 
-def _collector(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Collector:
+def opened(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> Collector:
     """Opens a source.
 
     Args:
@@ -203,7 +201,7 @@ def emit_and_read(
         sentinel: the call.
     """
     name = zygote.nonce()
-    if fault := _emit(zygote, sentinel, name):
+    if fault := emit(zygote, sentinel, name):
         reason = f"the sentinel, whose record would come last, cannot be emitted: {fault}"
         return Batch((), complete=False, reason=reason)
     return collector.read_until(name, deadline)
@@ -211,10 +209,10 @@ def emit_and_read(
 
 def _push(zygote: Zygote, sentinel: Sentinel) -> None:
     """Has any event recorded; where that fails, the sentinel does not arrive, which is told."""
-    _emit(zygote, sentinel, zygote.nonce())
+    emit(zygote, sentinel, zygote.nonce())
 
 
-def _emit(zygote: Zygote, sentinel: Sentinel, name: str) -> str:
+def emit(zygote: Zygote, sentinel: Sentinel, name: str) -> str:
     """Has a sentinel of that name recorded, and returns why it cannot be; "" where it can."""
     native, number = sentinel.native, sentinel.number
     raw = witness.marker(native, number, Profile.LOG.returns.value)

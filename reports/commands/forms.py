@@ -33,18 +33,25 @@ _WORDS: Final = {Form.JSON: "JSON", Form.HTML: "a page"}
 _NO_FILES: Final = (output.STANDARD_OUTPUT, output.STANDARD_ERROR)
 
 
-def add_forms(parser: argparse.ArgumentParser, *, file: str = output.STANDARD_OUTPUT) -> None:
+def add_forms(
+    parser: argparse.ArgumentParser,
+    *,
+    file: str = output.STANDARD_OUTPUT,
+    has_page: bool = True,
+) -> None:
     """Adds the options.
 
     Args:
         parser: the command's.
         file: where the report goes if nothing is said.
+        has_page: whether there is a page of it.
     """
+    made = [one for one in Form if has_page or one is not Form.HTML]
     where = "standard error" if file == output.STANDARD_ERROR else "standard output"
     parser.add_argument(
         "--format",
         default=Form.TEXT.value,
-        choices=[one.value for one in Form],
+        choices=[one.value for one in made],
         help="the form of the report; default: text",
     )
     parser.add_argument(
@@ -55,7 +62,7 @@ def add_forms(parser: argparse.ArgumentParser, *, file: str = output.STANDARD_OU
         metavar="FILE",
         help=f"where the report goes; default: {where}",
     )
-    for form in _FILES:
+    for form in _FILES if has_page else [Form.JSON]:
         parser.add_argument(
             f"--{form.value}", metavar="FILE", help=f"write the report as {_WORDS[form]}, too"
         )
@@ -89,7 +96,7 @@ def check_files(options: argparse.Namespace, read: Iterable[Path] = ()) -> None:
 
 
 def _named(options: argparse.Namespace) -> list[tuple[str, str]]:
-    given = [(f"--{form.value}", getattr(options, form.value)) for form in _FILES]
+    given = [(f"--{form.value}", getattr(options, form.value, None)) for form in _FILES]
     return [("-o", options.file), *((word, name) for word, name in given if name is not None)]
 
 
@@ -117,7 +124,7 @@ def answer(
     further = tuple(
         OutputFile(form_of(form), name)
         for form in _FILES
-        if (name := getattr(options, form.value)) is not None
+        if (name := getattr(options, form.value, None)) is not None
     )
     said = form_of(Form(options.format))
     return Answer(status, said, tuple(notes), options.file, further)

@@ -21,6 +21,7 @@ from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Observation, Request, Zygote
+from probes.judging import plan
 from probes.judging.examiner import Examiner
 from probes.judging.plan import Case
 from probes.targets import StackTarget
@@ -74,11 +75,17 @@ def zygote() -> Iterator[Zygote]:
         yield made
 
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(trail, "RECORD_DEADLINE_SECONDS", 1.0)
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Machine]:
     with changing() as found:
         yield found
+
+
+@pytest.fixture
+def machine(alone: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(trail, "RECORD_DEADLINE_SECONDS", 1.0)
+    yield alone
+    alone.reset()
 
 
 @dataclass
@@ -311,14 +318,16 @@ def test_a_word_that_is_missing_decides_nothing_about_silence(judging: Judging) 
     assert "actions_logged lacks errno: sysctl -w" in cell.sentence
 
 
-@pytest.mark.parametrize("moment", [PROBE, SENTINEL])
-def test_no_word_makes_a_filter_loud_that_asks_for_no_record(moment: int, judging: Judging) -> None:
-    """Not even of a process whose calls are audited."""
+@pytest.mark.parametrize("moment", [PROBE, SENTINEL, None], ids=["before", "after", "never"])
+def test_no_word_makes_a_filter_loud_that_asks_for_no_record(
+    moment: int | None, judging: Judging
+) -> None:
+    """Not even of a process whose calls are audited; nor does its absence leave a doubt."""
     judging.machine.log("errno")
     judging.machine.enable(1)
     judging.machine.add("always,exit", "-S", "acct", "-F", "auid=-1")
 
-    cell = judging.of(*SILENT, {moment: back})
+    cell = judging.of(*SILENT, {} if moment is None else {moment: back})
 
     assert cell.outcome is Outcome.PASSED, cell.sentence
 
@@ -326,10 +335,15 @@ def test_no_word_makes_a_filter_loud_that_asks_for_no_record(moment: int, judgin
 # Controls, and the whole machine.
 
 
+def permissive() -> StackTarget:
+    """A target that is of no concern to controls."""
+    program = bpf.dispatch({}, ALLOW.value)
+    return StackTarget("test", dict.fromkeys(Profile, FilterStack("none", (program,), NATIVE)))
+
+
 def test_controls_are_tried_again(judging: Judging) -> None:
     """Else a word that is missing for a moment would cost the whole run."""
-    program = bpf.dispatch({}, ALLOW.value)
-    target = StackTarget("test", dict.fromkeys(Profile, FilterStack("none", (program,), NATIVE)))
+    target = permissive()
     plain = Judging(judging.zygote, judging.machine)
     with closing(NetlinkCollector()) as collector:
         counted = plain.examiner(target, {}, AuditTrail(collector, ""))
@@ -343,6 +357,26 @@ def test_controls_are_tried_again(judging: Judging) -> None:
 
     assert {cell.outcome for cell in cells} == {Outcome.PASSED}
     assert not examiner.fault
+
+
+def test_a_control_without_its_record_fails(judging: Judging) -> None:
+    """Where known filters leave some before and after, the instrument sees what it should not."""
+    keep, let = without("kill_process"), back
+    moments = {PROBE: keep, SENTINEL: let}
+    moments |= {at(1, "probe"): keep, at(1, "between"): let}
+    moments |= {at(1, "copy"): keep, at(1, "after"): let}
+    target = permissive()
+    (control,) = (
+        case
+        for case in plan.controls(NATIVE)
+        if case.cells[0].variant == Action.KILL_PROCESS.name and len(case.cells) == 1
+    )
+    with closing(NetlinkCollector()) as collector:
+        examiner = judging.examiner(target, moments, AuditTrail(collector, ""))
+        (cell,) = examiner.examine([control])
+
+    assert cell.outcome is Outcome.FAILED, cell.sentence
+    assert "it left no audit record" in cell.sentence
 
 
 def test_a_rule_that_floods_costs_no_verdict_its_truth(

@@ -273,7 +273,7 @@ def test_what_journald_does_not_keep_is_told(tmp_path: Path, emitter: Emitter) -
             batch = collector.read_until(end, 1)
 
     assert not batch.complete
-    assert "MaxLevelStore= in journald.conf below notice" in batch.reason
+    assert "(MaxLevelStore=warning in /etc/systemd/journald.conf); set it to notice" in batch.reason
 
 
 @needs_root

@@ -29,10 +29,16 @@ def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
     return build(tmp_path_factory.mktemp("emitter"))
 
 
-@pytest.fixture
-def machine() -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Machine]:
     with changing() as found:
         yield found
+
+
+@pytest.fixture
+def machine(alone: Machine) -> Iterator[Machine]:
+    yield alone
+    alone.reset()
 
 
 def test_rules_are_spelled_as_auditctl_does(machine: Machine) -> None:

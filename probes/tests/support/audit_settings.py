@@ -44,6 +44,13 @@ class Machine:
         """Sets the kernel's audit switch."""
         self.control("-e", str(switch))
 
+    def reset(self) -> None:
+        """Puts everything back."""
+        ACTIONS_LOGGED.write_text(self.logged, encoding="ascii")
+        self.enable(0)
+        self.control("-D")
+        self.control("-r", "0")
+
     def control(self, *words: str) -> str:
         """Runs auditctl, and returns what it printed."""
         ended = subprocess.run(
@@ -55,7 +62,10 @@ class Machine:
 
 @contextlib.contextmanager
 def changing() -> Iterator[Machine]:
-    """Lets a test change the settings; whatever it has changed is undone at the end."""
+    """Lets tests change the settings; whatever they have changed is undone at the end.
+
+    A module whose tests all do so has one of these, for each may be waited for.
+    """
     auditctl = require("auditctl", "auditd")
     with lone_reader():
         machine = Machine(auditctl, ACTIONS_LOGGED.read_text(encoding="ascii"))
@@ -64,6 +74,4 @@ def changing() -> Iterator[Machine]:
         try:
             yield machine
         finally:
-            ACTIONS_LOGGED.write_text(machine.logged, encoding="ascii")
-            machine.enable(0)
-            machine.control("-D")
+            machine.reset()
