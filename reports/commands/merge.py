@@ -2,22 +2,20 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from probes.cell import Outcome
 from probes.errors import BadInputError
-from probes.judging import claims
 from probes.text import shown, visible
-from reports import results, summary
+from reports import results
+from reports.commands import output
 from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.forms import Form, Renderers
 from reports.formats.shared import RECORD
-from reports.html import fleet_page
-from reports.results import Verdict
+from reports.pages import fleet_page
 from reports.results import fleet as fleets
-from reports.results.fleet import Difference, Fleet, FleetNode
-from reports.summary import OUTCOME_WORDS
-from reports.terminal.lines import name_line, wrapped
+from reports.results.fleet import Fleet
+from reports.terminal import fleet_lines
 
 _MERGE = """\
 Puts records of many machines together: what each claim came to on how many nodes, and which nodes
@@ -26,7 +24,10 @@ differ from the majority and how.
 A file is a results.json, the journal of a run that was killed, or what this command has written
 before. The order of the files does not matter, and one that is given twice counts once. Each
 environment of a record is a node. OUT is JSON: every cell with its counts, every node with its
-outcomes, a letter a cell.
+outcomes, a letter a cell; with --format it is the page, or what is told here.
+
+A majority is more than half of the nodes that judged a cell; where there is none, nobody differs
+from it, and the nodes are named. Nodes with another kind of target are never compared.
 
 With --record OUT is one results.json instead, in which each environment has its cells, such as
 those of several kernels: reports show them side by side. All must be of one policy, one sort of
@@ -40,7 +41,6 @@ record of an earlier run where a later one has not come to its end. It is 4 wher
 it must be: then nothing is written."""
 
 _MOST_NODES = 20
-_MOST_GROUPS = 5
 
 
 def add(commands: Subparsers) -> None:
@@ -55,29 +55,48 @@ def add(commands: Subparsers) -> None:
         metavar="NAMES",
         help="the machines of which there must be records, comma-separated",
     )
+    one.add_argument(
+        "-v", "--verbose", action="store_true", help="tell every claim and every node that differs"
+    )
     forms = one.add_mutually_exclusive_group()
     forms.add_argument(
         "--record", action="store_true", help="make one results.json of all, and no fleet"
     )
     forms.add_argument(
-        "--html", metavar="PAGE", type=Path, help="write a page of the fleet as well"
+        "--format",
+        default=Form.JSON.value,
+        choices=[one.value for one in Form],
+        help="the form of OUT; only JSON can be merged again; default: json",
     )
+    one.add_argument("--json", metavar="FILE", type=Path, help="write the fleet as JSON, too")
+    one.add_argument("--html", metavar="FILE", type=Path, help="write a page of the fleet, too")
 
 
 def _merge(options: argparse.Namespace) -> Answer:
     expected = _expected(options.expect)
-    _check_page(options.html, [options.out, *options.files])
+    further = {Form.JSON: options.json, Form.HTML: options.html}
+    _check_files(further, options)
     stale = _stale(options.files)
     if options.record:
         return _merge_records(options.files, options.out, expected, stale)
     fleet = fleets.gather(options.files)
     absent = _absent(expected, {node.name for node, _ in fleet.nodes})
-    results.write_text(fleets.to_json(fleet), options.out)
-    if options.html is not None:
-        results.write_text(fleet_page.render(fleet, absent), options.html)
+    said = text(fleet_lines.lines(fleet, width(), verbose=options.verbose))
+    renderers: Renderers = {
+        Form.TEXT: lambda: said,
+        Form.JSON: lambda: fleets.to_json(fleet),
+        Form.HTML: lambda: fleet_page.render(fleet, absent),
+    }
+    is_told = str(options.out) == output.STANDARD_OUTPUT
+    made = renderers[Form(options.format)]()
+    if not is_told:
+        results.write_text(made, options.out)
+    for form, path in further.items():
+        if path is not None:
+            results.write_text(renderers[form](), path)
     status = fleets.with_absent(fleet.status, [*absent, *stale])
     notes = (*_absence(absent, expected), *stale, *_notes(fleet))
-    return Answer(status, text(_lines(fleet)), notes)
+    return Answer(status, made if is_told else said, notes)
 
 
 def _expected(names: str | None) -> tuple[str, ...]:
@@ -97,14 +116,21 @@ def _expected(names: str | None) -> tuple[str, ...]:
     return expected
 
 
-def _check_page(page: Path | None, records: Iterable[Path]) -> None:
-    """Refuses a page in the place of a record, which would be lost.
+def _check_files(further: Mapping[Form, Path | None], options: argparse.Namespace) -> None:
+    """Refuses a file in the place of another one, which would be lost.
 
     Raises:
-        BadInputError: it is one.
+        BadInputError: it is one, or --record goes with no other form.
     """
-    if page is not None and page.resolve() in {one.resolve() for one in records}:
-        raise BadInputError(f"--html {shown(page)}: a record stands there: name another file")
+    taken = {one.resolve() for one in (options.out, *options.files)}
+    for form, path in further.items():
+        if path is None:
+            continue
+        if options.record:
+            raise BadInputError(f"--{form}: not with --record, which makes no fleet: leave it out")
+        if path.resolve() in taken:
+            raise BadInputError(f"--{form} {shown(path)}: a record stands there: name another file")
+        taken.add(path.resolve())
 
 
 def _stale(files: Iterable[Path]) -> tuple[str, ...]:
@@ -152,72 +178,3 @@ def _notes(fleet: Fleet) -> tuple[str, ...]:
             f"{len(twice)} names stand for several nodes or runs, such as {visible(twice[0])}"
         )
     return tuple(notes)
-
-
-def _lines(fleet: Fleet) -> list[str]:
-    differing = list(fleet.differing())
-    verdicts = Counter(node.verdict for node, _ in fleet.nodes)
-    told = ", ".join(f"{verdicts[one]:,} {one}" for one in Verdict if verdicts[one])
-    lines = [
-        f"{len(fleet.nodes):,} nodes, {len(fleet.cells):,} cells: {told}",
-        f"{len(differing):,} of them differ from the majority",
-        "",
-        *_claims(fleet),
-    ]
-    for node, pattern, cells in differing[:_MOST_NODES]:
-        lines += ["", *_node(node, fleet.differences(pattern, cells), len(cells))]
-    if len(differing) > _MOST_NODES:
-        lines += ["", f"and {len(differing) - _MOST_NODES:,} more nodes: see the file"]
-    return lines
-
-
-def _claims(fleet: Fleet) -> list[str]:
-    """A table of how often each claim came to which outcome, over all nodes."""
-    groups = summary.gathered(
-        fleet.cells, lambda cell: claims.of(cell.key.claim).title(cell.key.profile)
-    )
-    rows = [
-        (
-            visible(title),
-            *(f"{sum(cell.counts[outcome] for cell in cells):,}" for outcome in OUTCOME_WORDS),
-        )
-        for title, cells in groups.items()
-    ]
-    return _columns([("claim", *OUTCOME_WORDS.values()), *rows])
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            (
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            )
-        )
-        for row in rows
-    ]
-
-
-def _node(node: FleetNode, differences: Sequence[Difference], cells: int) -> list[str]:
-    """In what a node differs, by claim and what the two came to, each with one sentence."""
-    lines = [
-        visible(
-            f"{node.name} ({node.machine} {node.kernel}): {node.verdict}, differs in"
-            f" {summary.cells_text(cells)}"
-        )
-    ]
-    for one in differences[:_MOST_GROUPS]:
-        title = claims.of(one.claim).title(one.profile)
-        told = f"  {title}: {_word(one.mine)}; most: {_word(one.most)}: "
-        lines.append(name_line(told, [fleets.name_of(cell.key) for cell in one.cells], width()))
-        if one.sentence:
-            lines += wrapped(one.sentence, width(), indent="    ")
-    if len(differences) > _MOST_GROUPS:
-        rest = sum(len(one.cells) for one in differences[_MOST_GROUPS:])
-        lines.append(f"  and {summary.cells_text(rest)} more: see the file")
-    return lines
-
-
-def _word(outcome: Outcome | None) -> str:
-    return "not judged" if outcome is None else OUTCOME_WORDS[outcome]

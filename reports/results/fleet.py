@@ -9,7 +9,7 @@ import gc
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from probes.errors import BadInputError, ExitStatus
 from probes.judging.plan import UNKNOWN
 from reports import results
 from reports.results import Run, Verdict
-from reports.results.changes import RANKS, Identity, by_identity, identity
+from reports.results.changes import Identity, by_identity, identity
 from reports.results.codec import indented, key_from_fields, key_to_json, time_text
 from reports.results.fields import Fields
 from reports.results.known_cells import KnownCells
@@ -30,6 +30,9 @@ SCHEMA: Final = "syscall-conformance/fleet/1"
 
 ABSENT: Final = "."
 """The letter of a cell that a node does not have."""
+
+DIVIDED: Final = "?"
+"""What stands for a majority where there is none; no letter of a pattern."""
 
 LETTERS: Final = {
     Outcome.PASSED: "p",
@@ -89,8 +92,8 @@ class FleetCell:
     Attributes:
         key: the cell; its number is the highest that a node has for it.
         counts: how many nodes came to each outcome; nodes without the cell are in none.
-        majority: what most of these came to, and of several alike the best; None where most of
-            the nodes do not have the cell.
+        majority: what more than half of these came to; None where there is no such outcome, where
+            most nodes do not have the cell, and where the nodes are of several kinds of targets.
         sentences: for each outcome but *passed*, what one of the nodes says; the first by
             alphabet, lest it depends on the order of the files.
     """
@@ -126,6 +129,25 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Division:
+    """Cells of one claim about which nodes disagree without a majority.
+
+    Attributes:
+        kind: the nodes' kind of target.
+        claim: the claim.
+        profile: the profile under which it is judged.
+        camps: what they came to, and on which nodes each; None where these do not have the cells.
+        cells: the cells, at least one, in order.
+    """
+
+    kind: str
+    claim: Claim
+    profile: str
+    camps: tuple[tuple[Outcome | None, tuple[str, ...]], ...]
+    cells: tuple[FleetCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The outcomes of one job on many machines.
 
@@ -136,39 +158,96 @@ class Fleet:
 
     cells: tuple[FleetCell, ...]
     nodes: tuple[tuple[FleetNode, str], ...]
+    _majorities: list[dict[str, str]] = field(default_factory=list, repr=False, compare=False)
+    """What ``majorities`` says, once it was asked: with many unlike nodes that takes a while."""
 
     @property
-    def majority(self) -> str:
-        """The pattern of the majority."""
-        return "".join(_letter(cell.majority) for cell in self.cells)
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of targets that were judged; nodes of different ones are never compared."""
+        return tuple(sorted({node.kind for node, _ in self.nodes}))
+
+    def majorities(self) -> dict[str, str]:
+        """For each kind of target the letters of its nodes' majority, a letter a cell."""
+        if not self._majorities:
+            weights: dict[str, Counter[str]] = {kind: Counter() for kind in self.kinds}
+            for node, pattern in self.nodes:
+                weights[node.kind][pattern] += 1
+            self._majorities.append(
+                {kind: _majority_pattern(counted) for kind, counted in weights.items()}
+            )
+        return self._majorities[0]
+
+    def counts(self, kind: str) -> list[dict[Outcome, int]]:
+        """How many nodes of a kind came to each outcome, cell by cell."""
+        weights = Counter(pattern for node, pattern in self.nodes if node.kind == kind)
+        found = []
+        for place in range(len(self.cells)):
+            letters = _letters_at(weights, place)
+            found.append({outcome: letters[letter] for outcome, letter in LETTERS.items()})
+        return found
 
     def differing(self) -> Iterator[tuple[FleetNode, str, list[int]]]:
-        """The nodes that differ from the majority, with their pattern and the cells that do."""
-        majority = self.majority
-        known: dict[str, list[int]] = {}
-        for node, pattern in self.nodes:
-            if pattern not in known:
-                known[pattern] = [
-                    index
-                    for index, (mine, most) in enumerate(zip(pattern, majority, strict=True))
-                    if mine != most
-                ]
-            if known[pattern]:
-                yield node, pattern, known[pattern]
+        """The nodes that differ from the majority, with their pattern and the cells that do.
 
-    def differences(self, pattern: str, cells: Sequence[int]) -> list["Difference"]:
+        Nodes are compared with those of their own kind of target. Where there is no majority
+        nobody differs from it; see ``divided``.
+        """
+        majorities = self.majorities()
+        known: dict[tuple[str, str], list[int]] = {}
+        for node, pattern in self.nodes:
+            alike = (node.kind, pattern)
+            if alike not in known:
+                known[alike] = [
+                    index
+                    for index, (mine, most) in enumerate(
+                        zip(pattern, majorities[node.kind], strict=True)
+                    )
+                    if most not in {mine, DIVIDED}
+                ]
+            if known[alike]:
+                yield node, pattern, known[alike]
+
+    def differences(
+        self, node: FleetNode, pattern: str, cells: Sequence[int]
+    ) -> list["Difference"]:
         """The cells in which a node differs, those together that differ alike.
 
         Args:
+            node: the node.
             pattern: the node's.
             cells: the places of the cells.
         """
+        most = self.majorities()[node.kind]
         groups: dict[tuple[Claim, str, Outcome | None, Outcome | None], list[FleetCell]] = {}
         for place in cells:
             cell = self.cells[place]
-            alike = (cell.key.claim, cell.key.profile, outcome_of(pattern[place]), cell.majority)
-            groups.setdefault(alike, []).append(cell)
+            outcomes = (outcome_of(pattern[place]), outcome_of(most[place]))
+            groups.setdefault((cell.key.claim, cell.key.profile, *outcomes), []).append(cell)
         return [Difference(*alike, tuple(members)) for alike, members in groups.items()]
+
+    def divided(self) -> list["Division"]:
+        """The cells without a majority; those together about which nodes disagree alike."""
+        groups: dict[tuple[object, ...], Division] = {}
+        for kind, most in self.majorities().items():
+            nodes = [(node.name, pattern) for node, pattern in self.nodes if node.kind == kind]
+            for place, letter in enumerate(most):
+                if letter != DIVIDED:
+                    continue
+                cell = self.cells[place]
+                camps: dict[Outcome | None, list[str]] = {}
+                for name, pattern in nodes:
+                    camps.setdefault(outcome_of(pattern[place]), []).append(name)
+                told = tuple(
+                    (outcome, tuple(names))
+                    for outcome, names in sorted(
+                        camps.items(), key=lambda item: (-len(item[1]), _letter(item[0]))
+                    )
+                )
+                alike = (kind, cell.key.claim, cell.key.profile, told)
+                known = groups.get(alike)
+                cells = (*known.cells, cell) if known else (cell,)
+                groups[alike] = Division(kind, cell.key.claim, cell.key.profile, told, cells)
+        return list(groups.values())
 
     @property
     def status(self) -> ExitStatus:
@@ -301,12 +380,12 @@ class Gathering:
             for node, pattern in sorted(self._nodes.values(), key=lambda one: _node_order(one[0]))
         )
         weights = Counter(pattern for _, pattern in nodes)
+        is_mixed = len({node.kind for node, _ in nodes}) > 1
         cells = []
         for place, column in enumerate(order):
-            counts: Counter[str] = Counter()
-            for pattern, weight in weights.items():
-                counts[pattern[place]] += weight
-            cells.append(_cell(self._keys[column], counts, self._sentences[column]))
+            letters = _letters_at(weights, place)
+            most = DIVIDED if is_mixed else _majority(letters)
+            cells.append(_cell(self._keys[column], letters, most, self._sentences[column]))
         return Fleet(tuple(cells), nodes)
 
 
@@ -314,20 +393,43 @@ def _node_order(node: FleetNode) -> tuple[str, str, str, int]:
     return (node.name, time_text(node.started), node.record, node.environment)
 
 
-def _cell(key: CellKey, letters: Mapping[str, int], sentences: Mapping[Outcome, str]) -> FleetCell:
-    counts = {outcome: letters[letter] for outcome, letter in LETTERS.items()}
+def _cell(
+    key: CellKey, letters: Mapping[str, int], most: str, sentences: Mapping[Outcome, str]
+) -> FleetCell:
     return FleetCell(
         key=key,
-        counts=counts,
-        majority=_majority(counts, letters[ABSENT]),
+        counts={outcome: letters[letter] for outcome, letter in LETTERS.items()},
+        majority=outcome_of(most),
         sentences={outcome: sentences[outcome] for outcome in Outcome if outcome in sentences},
     )
 
 
-def _majority(counts: Mapping[Outcome, int], absent: int) -> Outcome | None:
-    if absent > sum(counts.values()):
-        return None
-    return min(Outcome, key=lambda outcome: (-counts[outcome], RANKS[outcome]))
+def _letters_at(weights: Mapping[str, int], place: int) -> Counter[str]:
+    """How many nodes have which letter for a cell.
+
+    Args:
+        weights: how many nodes have each pattern.
+        place: the place of the cell.
+    """
+    letters: Counter[str] = Counter()
+    for pattern, weight in weights.items():
+        letters[pattern[place]] += weight
+    return letters
+
+
+def _majority_pattern(weights: Mapping[str, int]) -> str:
+    width = len(next(iter(weights), ""))
+    return "".join(_majority(_letters_at(weights, place)) for place in range(width))
+
+
+def _majority(letters: Mapping[str, int]) -> str:
+    """The letter of most nodes: ABSENT where most do not have the cell, DIVIDED for no majority."""
+    having = sum(count for letter, count in letters.items() if letter != ABSENT)
+    if letters.get(ABSENT, 0) > having:
+        return ABSENT
+    return next(
+        (one for one, count in letters.items() if one != ABSENT and 2 * count > having), DIVIDED
+    )
 
 
 def gather(paths: Iterable[Path]) -> Fleet:
@@ -435,11 +537,17 @@ def from_json(value: object) -> Fleet:
     nodes = tuple(_node_from_fields(one, patterns) for one in fields.children("nodes"))
     again = Gathering()
     again.take_fleet(Fleet(cells, nodes))
-    if again.fleet() != Fleet(cells, nodes):
+    made = again.fleet()
+    # Earlier versions called the best of several outcomes the majority where there was none.
+    read = tuple(
+        replace(one, majority=None) if told.majority is None else one
+        for one, told in zip(cells, made.cells, strict=False)
+    )
+    if len(made.cells) != len(cells) or made != Fleet(read, nodes):
         raise BadInputError(
             "cells: they are not what the nodes say: the file was changed or is damaged"
         )
-    return Fleet(cells, nodes)
+    return made
 
 
 def _cell_from_fields(fields: Fields) -> FleetCell:

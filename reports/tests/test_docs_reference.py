@@ -32,7 +32,7 @@ from reports.commands import main
 from reports.filters import allowlist, documents
 from reports.filters.record_rules import RuleFormat
 from reports.formats.catalogue import FORMATS
-from reports.results import comparison, observed
+from reports.results import comparison, fleet, observed
 from reports.summary import OUTCOME_WORDS
 from reports.tests.support import job, markdown
 from reports.tests.support.markdown import Fact, Row, complaints
@@ -196,6 +196,7 @@ _SCHEMAS: Final = {
     "diff": documents.DIFFERENCE,
     "compare": comparison.SCHEMA,
     "observe": observed.SCHEMA,
+    "merge": fleet.SCHEMA,
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.errors import ExitStatus
 from reports import results
 from reports.commands import main as cli
-from reports.html import fleet_page
-from reports.results import Run, journal
+from reports.pages import fleet_page
+from reports.results import Run, fleet, journal
+from reports.summary import OUTCOME_WORDS
 from reports.tests.results.test_fleet import CONTROL, gathered, node
 from reports.tests.support.pages import Checker, check
 from reports.tests.support.strategies import RUNS
@@ -169,3 +171,74 @@ def test_page_is_written_beside_the_file(tmp_path: Path) -> None:
     assert page.read_text() == fleet_page.render(
         gathered([results.load(Path(one)) for one in files]), ["c"]
     )
+
+
+def map_of(page: str) -> dict[tuple[str, str], str]:
+    """What the table of machines and calls says: a word for each machine and call."""
+    found = {}
+    for table in re.findall(r'<table class="matrix machines">(.*?)</table>', page):
+        head, _, body = table.partition("</thead>")
+        columns = [Checker(one).text.split(", ") for one in re.findall(r"<th[^>]*>.*?</th>", head)]
+        for row in re.findall(r"<tr>(.*?)</tr>", body):
+            calls = re.findall("<code>(.*?)</code>", row)
+            words = re.findall(r"<td[^>]*>.*?<span class=.hidden.>(.*?)</span>", row)
+            for names, word in zip(columns[1:], words, strict=True):
+                found.update({(name, call): word for name in names for call in calls})
+    return found
+
+
+def test_map_says_what_each_call_came_to_on_each_machine() -> None:
+    """The gravest of its cells; a call that passed everywhere is only counted."""
+    outcomes = {
+        "a": (Outcome.PASSED, Outcome.PASSED),
+        "b": (Outcome.FAILED, Outcome.PASSED),
+        "c": (Outcome.PASSED, Outcome.CANNOT_TELL),
+        "d": (Outcome.CANNOT_TELL, Outcome.FAILED),
+    }
+    runs = []
+    for name, (mount, bpf) in outcomes.items():
+        twice = replace(denied("mount", 21, Outcome.PASSED).key, arch="i386")
+        passed = replace(denied("mount", 21, Outcome.PASSED), key=twice)
+        cells = [denied("acct", 163, Outcome.PASSED), denied("mount", 165, mount), passed]
+        runs.append(node(name, *cells, denied("bpf", 321, bpf)))
+    page = fleet_page.render(gathered(runs))
+    check(page)
+    assert map_of(page) == {
+        (name, call): OUTCOME_WORDS[outcome]
+        for name, pair in outcomes.items()
+        for call, outcome in zip(("mount", "bpf"), pair, strict=True)
+    }
+    assert "1 of 3 documented calls passed on every machine." in section(page, "map")
+
+
+def test_machines_of_two_kinds_and_without_a_majority() -> None:
+    """A table for each kind, and nobody is said to differ where one stands against one."""
+    one, two = machine("a", Outcome.PASSED), machine("b", Outcome.FAILED)
+    other = replace(machine("c", Outcome.FAILED), target=replace(one.target, kind="docker"))
+    page = fleet_page.render(gathered([one, two, other]))
+    check(page)
+    assert "No machine differs" in section(page, "differing")
+    assert "failed b" in section(page, "divided")
+    assert "passed a" in section(page, "divided")
+    assert "builtin: 2 machines" in section(page, "map")
+    assert "docker: 1 machine" in section(page, "map")
+    assert "For 1 cell there is no majority." in section(page, "verdict")
+
+
+def test_form_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OUT is in the form that was asked for, the other forms stand beside it."""
+    files = written(tmp_path, machine("a", Outcome.PASSED), machine("b", Outcome.PASSED))
+    page, beside = tmp_path / "fleet.html", tmp_path / "fleet.json"
+    words = ["merge", *files, "-o", str(page), "--format=html", f"--json={beside}"]
+    assert cli.run(words) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("2 nodes, ")
+    made = gathered([results.load(Path(one)) for one in files])
+    assert page.read_text() == fleet_page.render(made)
+    assert beside.read_text() == fleet.to_json(made)
+    assert cli.run(["merge", *files, "-o", "-"]) == 0
+    assert capsys.readouterr().out == beside.read_text()
+    assert cli.run(["merge", *files, "-o", "-", "--format=text"]) == 0
+    assert capsys.readouterr().out == text
+    assert cli.run(["merge", *files, "-o", "x", "--record", "--html=y"]) == ExitStatus.USAGE
+    assert "--html: not with --record" in capsys.readouterr().err

@@ -21,9 +21,9 @@ from probes.files import SUITE
 from probes.tests.support import oracles
 from reports import results
 from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
-from reports.html import fleet_page
 from reports.html.compliance import render
 from reports.mending import mend
+from reports.pages import fleet_page
 from reports.results import Run
 from reports.results.fleet import Gathering
 from reports.summary import documented

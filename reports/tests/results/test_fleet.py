@@ -19,6 +19,7 @@ from reports.commands import main as cli
 from reports.results import Run, fleet
 from reports.results.changes import RANKS
 from reports.results.fleet import Fleet, Gathering
+from reports.terminal import fleet_lines
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS
 
@@ -151,10 +152,67 @@ def test_number_does_not_depend_on_the_order(numbers: tuple[int | None, ...]) ->
     assert summed.counts[Outcome.PASSED] == len(numbers)
 
 
-def test_of_several_majorities_the_best_counts() -> None:
-    """So that it is the bad node that differs."""
+def test_where_there_is_no_majority_nobody_differs_from_it() -> None:
+    """The nodes are named with what each came to, and the file says that there is none."""
+    made = gathered([node("a", cell(Outcome.FAILED, "open")), node("b", cell(Outcome.PASSED))])
+    assert list(made.differing()) == []
+    (division,) = made.divided()
+    assert division.camps == ((Outcome.FAILED, ("a",)), (Outcome.PASSED, ("b",)))
+    assert [one.key for one in division.cells] == [KEY]
+    (summed,) = [one for one in made.cells if one.key == KEY]
+    assert summed.majority is None
+    three = [Outcome.FAILED, Outcome.PASSED, Outcome.CANNOT_TELL]
+    nodes = [node(f"n{rank}", cell(outcome)) for rank, outcome in enumerate([*three, three[0]])]
+    assert [len(one.camps) for one in gathered(nodes).divided()] == [3]
+    assert gathered([*nodes, node("n9", cell(Outcome.FAILED))]).divided() == []
+
+
+def of_kind(run: Run, kind: str) -> Run:
+    """The record as one of another kind of target."""
+    return replace(run, target=replace(run.target, kind=kind))
+
+
+def test_kinds_of_targets_are_not_mixed() -> None:
+    """Each node is compared with those of its own kind, and the text and the file say so."""
+    builtin = [node(f"b{rank}", cell(Outcome.PASSED)) for rank in range(5)]
+    docker = [of_kind(node(f"d{rank}", cell(Outcome.FAILED)), "docker") for rank in range(2)]
+    odd = of_kind(node("odd", cell(Outcome.PASSED)), "docker")
+    made = gathered([*builtin, *docker, odd])
+    assert [one.name for one, _, _ in made.differing()] == ["odd"]
+    assert made.kinds == ("builtin", "docker")
+    assert {one.majority for one in made.cells} == {None}
+    assert fleet.from_json(json.loads(fleet.to_json(made))) == made
+    lines = fleet_lines.lines(made, 100)
+    assert "of several kinds, each compared with its own: 5 builtin, 3 docker" in lines
+    assert "claim of docker passed failed" in [" ".join(line.split()) for line in lines]
+    # The oracle: one of the first kind that came to what most of the second did.
+    mixed = gathered([*builtin[1:], *docker, odd, node("b0", cell(Outcome.FAILED))])
+    assert [one.name for one, _, _ in mixed.differing()] == ["b0", "odd"]
+
+
+def test_a_file_of_an_earlier_version_is_read() -> None:
+    """It called the best of several outcomes the majority."""
     made = gathered([node("a", cell(Outcome.FAILED)), node("b", cell(Outcome.PASSED))])
-    assert [one.name for one, _, _ in made.differing()] == ["a"]
+    document = json.loads(fleet.to_json(made))
+    (one,) = [one for one in document["cells"] if one["majority"] is None]
+    one["majority"] = "passed"
+    VALIDATOR.validate(document)
+    assert fleet.from_json(document) == made
+
+
+def test_lines_are_few_unless_all_are_asked_for() -> None:
+    """However many nodes and reasons there are."""
+    nodes = [node(f"n{rank:02}", cell(Outcome.PASSED)) for rank in range(60)]
+    for rank in range(30):
+        key = replace(KEY, syscall=f"call{rank}", number=rank)
+        wrong = replace(cell(Outcome.FAILED, f"reason {rank}"), key=key)
+        nodes += [node(f"bad{rank:02}", cell(Outcome.PASSED), wrong)]
+    made = gathered(nodes)
+    lines = fleet_lines.lines(made, 100)
+    assert len(lines) == 20
+    whole = fleet_lines.lines(made, 100, verbose=True)
+    assert lines[-1].startswith("and ")
+    assert all(any(line.startswith(f"bad{rank:02} ") for line in whole) for rank in range(30))
 
 
 def test_cell_that_few_nodes_have_is_what_differs() -> None:
