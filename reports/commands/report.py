@@ -10,8 +10,11 @@ from reports import results
 from reports.commands import output
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.formats.catalogue import FORMATS, ReportFormat
-from reports.results import Run
+from reports.pages import catalogue
+from reports.pages.catalogue import DocumentKind
+from reports.results import Read, Run
 
+_HTML = "html"
 _LONGEST = max(len(one.name) for one in FORMATS.values())
 _LIST = "\n".join(f"  {one.name:<{_LONGEST}}  {one.file}: {one.words}" for one in FORMATS.values())
 
@@ -20,6 +23,8 @@ Renders a results.json in other formats. The same record always gives the same b
 
 formats:
 {_LIST}
+
+What merge, compare and observe have written as JSON is rendered as its page, html.
 
 exit status:
   0  everything was rendered, whatever the verdict; with --verdict: the record's own exit status,
@@ -34,7 +39,10 @@ def add(commands: Subparsers) -> None:
         commands, "report", _report, words="render a results.json", description=_REPORT
     )
     one.add_argument(
-        "record", metavar="RESULTS", help="a results.json, or the journal of a run that was killed"
+        "record",
+        metavar="RESULTS",
+        help="a results.json, the journal of a run that was killed, or the JSON of merge, compare "
+        "or observe",
     )
     one.add_argument(
         "--format", default="", metavar="NAMES", help="comma-separated; default: all of them"
@@ -53,7 +61,10 @@ def add(commands: Subparsers) -> None:
 def _report(options: argparse.Namespace) -> Answer:
     record = Path(options.record)
     wanted = _formats(options.format)
-    run = results.load(record)
+    read = results.read(record)
+    if (kind := catalogue.kind_of(read.document)) is not None:
+        return _page(options, kind, read)
+    run = read.run()
     notes = tuple(filter(None, [results.superseded(record)]))
     status = _verdict(run, is_superseded=bool(notes)) if options.verdict else ExitStatus.CONFORMANT
     if options.folder == output.STANDARD_OUTPUT:
@@ -65,6 +76,29 @@ def _report(options: argparse.Namespace) -> Answer:
         results.write_text(one.render(run), folder / one.file)
     files = ", ".join(one.file for one in wanted)
     return Answer(status, text([f"reports in {shown(str(folder))}: {files}"]), notes)
+
+
+def _page(options: argparse.Namespace, kind: DocumentKind, read: Read) -> Answer:
+    """The page of a document that is no record.
+
+    Raises:
+        BadInputError: the document is damaged, or another format was asked for.
+    """
+    if options.format not in {"", _HTML}:
+        raise BadInputError(
+            f"--format {shown(options.format)}: {shown(str(read.path))} is the {kind.name} of"
+            f" {kind.command}, which has its page alone: {_HTML}"
+        )
+    try:
+        made = kind.render(read.document)
+    except BadInputError as error:
+        raise BadInputError(f"{shown(str(read.path))}: {error}") from error
+    status = made.status if options.verdict else ExitStatus.CONFORMANT
+    if options.folder == output.STANDARD_OUTPUT:
+        return Answer(status, made.page)
+    folder = read.path.parent if options.folder is None else Path(options.folder)
+    results.write_text(made.page, folder / kind.file)
+    return Answer(status, text([f"reports in {shown(str(folder))}: {kind.file}"]))
 
 
 def _verdict(run: Run, *, is_superseded: bool) -> ExitStatus:

@@ -452,7 +452,7 @@ def _take(gathering: Gathering, path: Path, known: KnownCells) -> None:
         gathering.take_record(run, digest, summary)
         return
     read = results.read_as(path, text, digest)
-    if not (isinstance(read.document, dict) and _is_fleet(read.document.get("schema"))):
+    if not is_fleet(read.document):
         gathering.take_record(read.run(), read.sha256)
         return
     try:
@@ -476,8 +476,10 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _is_fleet(schema: object) -> bool:
-    return isinstance(schema, str) and schema.startswith(f"{SCHEMA.rpartition('/')[0]}/")
+def is_fleet(document: object) -> bool:
+    """Whether a JSON document says that it is a fleet, of whatever version."""
+    said = document.get("schema") if isinstance(document, dict) else None
+    return isinstance(said, str) and said.startswith(f"{SCHEMA.rpartition('/')[0]}/")
 
 
 def to_json(fleet: Fleet) -> str:
