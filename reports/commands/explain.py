@@ -74,7 +74,9 @@ def _explain(options: argparse.Namespace) -> Answer:
     def document(render: Callable[..., str]) -> str:
         documented = policy.load(filters.policy_path(options), arch.all_names())
         stacks = [_explanation(part, asked) for part in opened.members]
-        question = documents.Asked(options.target, number, values)
+        question = documents.Asked(
+            options.target, number, values, listed, disassemble=options.disassemble
+        )
         return render(question, opened.description, documented, stacks)
 
     renderers: forms.Renderers = {

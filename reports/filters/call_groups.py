@@ -155,18 +155,16 @@ def overview_lines(
 
 
 def _section(groups: Groups, section: Section, width: int) -> list[str]:
-    answers = _answers(section)
     lines = way.wrapped(
         f"systemd's groups on {section.place.title} ({groups.source})", width, "", INDENT
     )
     whole: dict[str, list[str]] = {}
     parts: list[str] = []
-    for name, calls in groups.members.items():
-        by_answer = _by_answer(calls, answers)
+    for name, by_answer in by_group(groups, section).items():
         if len(by_answer) == 1:
             whole.setdefault(next(iter(by_answer)), []).append(name)
-        elif by_answer:
-            parts.append(f"{name}: {_part_text(by_answer)}")
+        else:
+            parts.append(f"{name}: {answer_words(by_answer)}")
     for answer, names in whole.items():
         lines += way.wrapped(f"{answer} whole: {', '.join(names)}", width, INDENT, INDENT * 3)
     for text in parts:
@@ -175,6 +173,18 @@ def _section(groups: Groups, section: Section, width: int) -> list[str]:
 
 
 _BY_ARGUMENTS: Final = "by arguments"
+
+
+def by_group(groups: Groups, section: Section) -> dict[str, dict[str, list[str]]]:
+    """What the calls of each group get on an ABI; the most frequent answer first.
+
+    Args:
+        groups: the groups; those of which the ABI has no call are left out.
+        section: what the filters do there.
+    """
+    answers = _answers(section)
+    found = {name: _by_answer(calls, answers) for name, calls in groups.members.items()}
+    return {name: by_answer for name, by_answer in found.items() if by_answer}
 
 
 def _answers(section: Section) -> dict[str, str]:
@@ -198,8 +208,10 @@ def _by_answer(calls: frozenset[str], answers: Mapping[str, str]) -> dict[str, l
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
-def _part_text(by_answer: Mapping[str, Sequence[str]]) -> str:
-    """A group of which some calls get one answer, and others another."""
+def answer_words(by_answer: Mapping[str, Sequence[str]]) -> str:
+    """What the calls of a group get, in words."""
+    if len(by_answer) == 1:
+        return f"{next(iter(by_answer))} for all"
     usual = str(FilterReturn(Action.ALLOW))
     said = [
         f"{answer} for {_names(names)}" for answer, names in by_answer.items() if answer != usual

@@ -13,7 +13,8 @@ from probes.filters.bpf import SeccompData
 from probes.filters.partition import Alternatives
 from probes.targets.stack import FilterStack
 from probes.version import DISTRIBUTION, VERSION
-from reports.filters import way
+from reports.filters import call_groups, way
+from reports.filters.call_groups import Groups
 from reports.filters.difference import ComparedStacks, DifferenceReport, DifferenceRow
 from reports.filters.explanation import ExplainedCall, StackExplanation, answers
 from reports.filters.overview import PossibleReturn, Section
@@ -37,11 +38,15 @@ class Asked:
         target: the word of the target.
         number: the call, as it was asked for; None for every call.
         values: its arguments; None for any.
+        groups: systemd's groups of calls that are to be told of; None for none.
+        disassemble: whether the instructions are to be told.
     """
 
     target: str
     number: str | int | None = None
     values: tuple[int, ...] | None = None
+    groups: Groups | None = None
+    disassemble: bool = False
 
 
 def explanation(
@@ -63,7 +68,8 @@ def explanation(
         "target": {"word": asked.target, "description": description},
         "policy": {"name": policy.name, "sha256": policy.sha256, "calls": len(names)},
         "asked": None if asked.number is None else {"number": asked.number, "arguments": values},
-        "stacks": [_explained(one, names) for one in stacks],
+        "named_groups": None if asked.groups is None else asked.groups.source,
+        "stacks": [_explained(one, names, asked) for one in stacks],
     }
     return indented(document) + "\n"
 
@@ -72,12 +78,16 @@ def _suite() -> Plain:
     return {"name": DISTRIBUTION, "version": VERSION}
 
 
-def _explained(one: StackExplanation, names: Sequence[str]) -> Plain:
+def _explained(one: StackExplanation, names: Sequence[str], asked: Asked) -> Plain:
+    lines = [
+        way.annotated(program, big_endian=one.stack.big_endian) for program in one.stack.programs
+    ]
     return {
         **_stack(one.stack),
+        "disassembly": lines if asked.disassemble else None,
         "doubts": list(one.doubts),
-        "places": [_section(section, names) for section in one.sections],
-        "calls": [_call(one.stack, call) for call in one.calls],
+        "places": [_section(section, names, asked.groups) for section in one.sections],
+        "calls": [_call(one.stack, call, asked.groups) for call in one.calls],
     }
 
 
@@ -102,7 +112,7 @@ def _place(place: Place) -> Plain:
     }
 
 
-def _section(section: Section, names: Sequence[str]) -> Plain:
+def _section(section: Section, names: Sequence[str], groups: Groups | None) -> Plain:
     place = section.place
     documented = answers(section, names)
     return {
@@ -118,6 +128,7 @@ def _section(section: Section, names: Sequence[str]) -> Plain:
         "documented": {
             name: None if returns is None else str(returns) for name, returns in documented.items()
         },
+        "named_groups": None if groups is None else call_groups.by_group(groups, section),
     }
 
 
@@ -159,11 +170,13 @@ def _example(data: SeccompData) -> Plain:
     }
 
 
-def _call(stack: FilterStack, call: ExplainedCall) -> Plain:
+def _call(stack: FilterStack, call: ExplainedCall, groups: Groups | None) -> Plain:
+    name = _name(call.place, call.number)
     return {
         **_place(call.place),
-        "name": _name(call.place, call.number),
+        "name": name,
         "number": call.number,
+        "named_groups": None if groups is None else list(groups.having(name or "")),
         "outcomes": [
             {
                 "returns": str(one.returns),

@@ -7,7 +7,8 @@ from typing import Final
 
 from probes.documents.policy import Policy
 from probes.targets.stack import FilterStack
-from reports.filters import overview, places, way
+from reports.filters import call_groups, overview, places, way
+from reports.filters.call_groups import Groups
 from reports.filters.documents import Asked
 from reports.filters.explanation import (
     DEPENDS,
@@ -49,7 +50,7 @@ def render(
     parts = [
         part
         for rank, one in enumerate(stacks)
-        for part in _stack(one, names, rank if len(stacks) > 1 else None)
+        for part in _stack(one, names, asked, rank if len(stacks) > 1 else None)
     ]
     return frame.page(_KICKER, description, _banner(asked, stacks, names), *parts)
 
@@ -91,13 +92,8 @@ def _documented_sentences(one: StackExplanation, names: Names) -> Iterator[str]:
             alike.setdefault(tuple(got.most_common()), []).append(part.place.title)
     for counts, titles in alike.items():
         whole = sum(count for _, count in counts)
-        if len(counts) == 1:
-            told = (
-                f"all get {counts[0][0]}" if counts[0][0] != DEPENDS else f"what they get {DEPENDS}"
-            )
-        else:
-            told = ", ".join(_counted(word, count) for word, count in counts)
-        yield f"Of the {whole:,} documented calls on {', '.join(titles)} {told}."
+        told = ", ".join(_counted(word, count) for word, count in counts)
+        yield f"On {', '.join(titles)}, of {whole:,} documented calls: {told}."
 
 
 def _counted(word: str, count: int) -> str:
@@ -110,12 +106,13 @@ def _word(returns: object) -> str:
     return DEPENDS if returns is None else str(returns)
 
 
-def _stack(one: StackExplanation, names: Names, rank: int | None) -> Iterator[Markup]:
+def _stack(one: StackExplanation, names: Names, asked: Asked, rank: int | None) -> Iterator[Markup]:
     """The sections about a stack of filters.
 
     Args:
         one: the stack.
         names: the documented calls.
+        asked: what was asked for.
         rank: its rank among several, counted from 0; None for the only one.
     """
     mark = "" if rank is None else f"-{rank + 1}"
@@ -130,6 +127,40 @@ def _stack(one: StackExplanation, names: Names, rank: int | None) -> Iterator[Ma
         yield section(f"answers{mark}", f"Documented calls{of}", _answers(one, names, mark))
         yield section(f"map{mark}", f"Every number{of}", *_maps(one, names))
         yield section(f"numbers{mark}", f"In words{of}", *_numbers(one, mark))
+    if asked.groups is not None:
+        title = f"systemd's groups ({asked.groups.source}){of}"
+        yield section(f"groups{mark}", title, *_groups(one, asked.groups, mark))
+    if asked.disassemble:
+        yield section(f"disassembly{mark}", f"Every instruction{of}", *_disassembly(one.stack))
+
+
+def _groups(one: StackExplanation, groups: Groups, mark: str) -> Iterator[Markup]:
+    """What becomes of systemd's groups of calls, and in which of them the asked call is."""
+    names = dict.fromkeys(
+        call.place.arch.name_of(call.number) for call in one.calls if call.place.arch
+    )
+    for name in names:
+        if name is not None:
+            yield paragraph(f"{call_groups.call_line(groups, name)}.")
+    for rank, part in enumerate(one.sections):
+        found = call_groups.by_group(groups, part)
+        if found:
+            rows = (
+                (code(group), text(call_groups.answer_words(by_answer)))
+                for group, by_answer in found.items()
+            )
+            yield sheet(
+                f"groups-{rank}{mark}", part.place.title, ("Group", "What its calls get"), rows
+            )
+
+
+def _disassembly(stack: FilterStack) -> Iterator[Markup]:
+    for rank, program in enumerate(stack.programs, 1):
+        lines = way.annotated(program, big_endian=stack.big_endian)
+        items = (element("li", code(line.strip())) for line in lines)
+        title = f"Filter {rank} of {len(stack.programs)}: {len(program):,} instructions"
+        listed = element("ul", *items, class_="plain small")
+        yield element("details", element("summary", text(title)), listed, class_="printed")
 
 
 def _doubts(one: StackExplanation) -> Markup:

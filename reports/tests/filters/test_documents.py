@@ -14,7 +14,7 @@ from probes.files import DEFAULT_POLICY
 from probes.filters.bpf import SeccompData
 from probes.filters.comparison import effect, run
 from probes.targets.stack import FilterStack
-from reports.filters import documents, explanation, places
+from reports.filters import call_groups, documents, explanation, places
 from reports.filters.difference import difference
 from reports.filters.documents import Asked
 from reports.tests.support.filter_samples import (
@@ -76,6 +76,24 @@ def test_the_explanation_of_a_call_obeys_its_schema() -> None:
     (outcome,) = found["stacks"][0]["calls"][0]["outcomes"]
     assert outcome["returns"] == "ERRNO(EPERM)"
     assert [steps[-1]["did"] for steps in outcome["ways"]] == ["ERRNO(EPERM)", "ALLOW"]
+
+
+def test_groups_and_instructions_obey_the_schema() -> None:
+    """They are there where they were asked for."""
+    one, groups = stack(every_action()), call_groups.known()
+    asked = Asked("bpf:x", groups=groups, disassemble=True)
+    parts = (explained(one), explained_call(one, "mount"))
+    made = [json.loads(documents.explanation(asked, "x", POLICY, [part])) for part in parts]
+    for found in made:
+        jsonschema.validate(found, schema("explanation"))
+        assert found["named_groups"] == groups.source
+        lines = found["stacks"][0]["disassembly"]
+        assert [len(each) for each in lines] == [len(one.programs[0])]
+    assert made[1]["stacks"][0]["calls"][0]["named_groups"] == list(groups.having("mount"))
+    plain = json.loads(documents.explanation(Asked("bpf:x"), "x", POLICY, parts))
+    assert plain["named_groups"] is None
+    assert plain["stacks"][0]["disassembly"] is None
+    assert plain["stacks"][0]["places"][0]["named_groups"] is None
 
 
 PAIRS: Final = {

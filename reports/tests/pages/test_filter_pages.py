@@ -12,6 +12,7 @@ from probes.files import DEFAULT_POLICY
 from probes.filters.bpf import Program, SeccompData
 from probes.filters.comparison import effect, run
 from probes.targets.stack import FilterStack
+from reports.filters import call_groups, way
 from reports.filters.difference import difference
 from reports.filters.documents import Asked
 from reports.pages import difference_page, explanation_page
@@ -82,7 +83,7 @@ def test_documented_calls_are_told_in_words_and_framed() -> None:
     page = explained_page(stack(every_action()))
     text = checked(page).text
     assert "this is a finding" in text
-    assert "Of the 60 documented calls on x86_64 53 get ALLOW, 1 gets ERRNO(EPERM)" in text
+    assert "On x86_64, of 60 documented calls: 53 get ALLOW, 1 gets ERRNO(EPERM)" in text
     (picture,) = re.findall(
         r'<svg[^>]*aria-label="what each number of x86_64[^>]*>(.*?)</svg>', page
     )
@@ -155,3 +156,25 @@ def test_texts_from_outside_are_shown_and_not_obeyed() -> None:
     assert checked(page).tags["img"] == 0
     other = compared_page(one, stack(by_arguments(), name=NASTY))
     assert checked(other).tags["img"] == 0
+
+
+def test_groups_and_instructions_are_there_on_request() -> None:
+    """As the lines say them; without being asked for they are left out."""
+    one = stack(every_action())
+    groups = call_groups.known()
+    asked = Asked("bpf:x", groups=groups, disassemble=True)
+    page = explanation_page.render(asked, "x", POLICY, [explained(one)])
+    text = checked(page).text
+    assert f"systemd's groups ({groups.source})" in text
+    told = " ".join(text.split())
+    found = call_groups.by_group(groups, explained(one).sections[0])
+    assert len(found) > 20
+    for group, by_answer in found.items():
+        assert f"{group}{call_groups.answer_words(by_answer)}" in told
+    (lines,) = (way.annotated(program, big_endian=False) for program in one.programs)
+    assert all(line.strip() in text for line in lines)
+    plain = checked(explained_page(one)).text
+    assert "systemd" not in plain
+    assert "Every instruction" not in plain
+    called = explanation_page.render(asked, "x", POLICY, [explained_call(one, "mount")])
+    assert call_groups.call_line(groups, "mount") in checked(called).text
