@@ -4,7 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from reports.formats import hdf, intoto, junit, markdown, oscal, sarif, table
+from reports.formats import (
+    annotations,
+    codequality,
+    hdf,
+    intoto,
+    junit,
+    markdown,
+    oscal,
+    sarif,
+    table,
+)
 from reports.html import compliance
 from reports.results import Run
 
@@ -33,6 +43,12 @@ _EVERY: Final = (
     ReportFormat("markdown", "summary.md", "step summaries, merge requests", markdown.render),
     ReportFormat("junit", "results.junit.xml", "Jenkins, GitLab, test reporters", junit.render),
     ReportFormat("sarif", "results.sarif", "GitHub code scanning (SARIF 2.1.0)", sarif.render),
+    ReportFormat(
+        "codequality", "results.codequality.json", "GitLab Code Quality", codequality.render
+    ),
+    ReportFormat(
+        "github", "results.github.txt", "annotations of GitHub Actions", annotations.render
+    ),
     ReportFormat("intoto", "results.intoto.json", "an in-toto Statement v1 to sign", intoto.render),
     ReportFormat("oscal", "results.oscal.json", "OSCAL 1.1.3 assessment results", oscal.render),
     ReportFormat("hdf", "results.hdf.json", "MITRE Heimdall (InSpec exec JSON)", hdf.render),

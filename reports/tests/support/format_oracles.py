@@ -224,12 +224,106 @@ def markdown(text: str) -> list[str]:
     return tags.strange + ([] if found == rows - tables else [f"{found} rows of {rows - tables}"])
 
 
+_TOOLKIT = """
+const core = require(process.argv[1]);
+for (const one of JSON.parse(require("fs").readFileSync(0, "utf8"))) {
+  core.error(one.message, one.properties);
+}
+"""
+_COMMAND = re.compile(r"::error(?: ([^:]*(?::[^:]+)*))?::(.*)")
+_PROPERTIES = {"title": "title", "file": "file", "line": "startLine", "endLine": "endLine"}
+
+
+def annotations(text: str) -> list[str]:
+    """GitHub's toolkit, which must write what was read here in the very same way."""
+    lines = text.split("\n")[:-1]
+    read = [_COMMAND.fullmatch(line) for line in lines]
+    if not all(read) or len(lines) > 10:
+        return [f"{len(lines)} lines, of which {read.count(None)} are no command"]
+    plain = [
+        {
+            "message": _unescaped(one[2]),
+            "properties": {
+                _PROPERTIES.get(name, name): _unescaped(value)
+                for name, _, value in (part.partition("=") for part in (one[1] or "").split(","))
+                if name
+            },
+        }
+        for one in read
+        if one is not None
+    ]
+    node = shutil.which("node") or _missing("node")
+    library = stored(STORE / "node_modules/@actions/core")
+    ended = subprocess.run(
+        [node, "-e", _TOOLKIT, str(library)],
+        input=json.dumps(plain),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    return [] if ended.stdout == text else ["the toolkit writes them otherwise"]
+
+
+def _unescaped(text: str) -> str:
+    for code, character in (("0D", "\r"), ("0A", "\n"), ("3A", ":"), ("2C", ","), ("25", "%")):
+        text = text.replace(f"%{code}", character)
+    return text
+
+
+_CODE_QUALITY = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["description", "check_name", "fingerprint", "severity", "location"],
+        "additionalProperties": False,
+        "properties": {
+            "description": {"type": "string", "minLength": 1},
+            "check_name": {"type": "string", "minLength": 1},
+            "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+            "severity": {"enum": ["info", "minor", "major", "critical", "blocker"]},
+            "location": {
+                "type": "object",
+                "required": ["path", "lines"],
+                "additionalProperties": False,
+                "properties": {
+                    "path": {"type": "string", "pattern": "^[^/]", "not": {"pattern": "^\\./"}},
+                    "lines": {
+                        "type": "object",
+                        "required": ["begin"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "begin": {"type": "integer", "minimum": 1},
+                            "end": {"type": "integer", "minimum": 1},
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""What GitLab's documentation asks of a Code Quality report; it publishes no schema."""
+
+
+def code_quality(text: str) -> list[str]:
+    """What GitLab asks for, and that it can tell the issues apart."""
+    document = json.loads(text)
+    found = [
+        error.message
+        for error in jsonschema.Draft202012Validator(_CODE_QUALITY).iter_errors(document)
+    ]
+    prints = [one.get("fingerprint") for one in document]
+    return found + (["a fingerprint is there twice"] if len(set(prints)) < len(prints) else [])
+
+
 Validator = Callable[[str], list[str]]
 
 VALIDATORS: dict[str, Validator] = {
     "markdown": markdown,
     "junit": junit,
     "sarif": sarif_schema,
+    "codequality": code_quality,
+    "github": annotations,
     "intoto": intoto,
     "oscal": oscal,
     "hdf": hdf,
