@@ -202,16 +202,76 @@ def test_the_worked_example_of_a_job(tmp_path: Path) -> None:
     assert set(used["seccomp"]["variables"]) <= set(template["variables"])
 
 
+def every_step() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(ACTION.read_text())["runs"]["steps"]
+    return found
+
+
 def steps() -> list[dict[str, Any]]:
-    """The steps of the action that run a script."""
-    every: list[dict[str, Any]] = yaml.safe_load(ACTION.read_text())["runs"]["steps"]
-    return [step for step in every if "run" in step]
+    """The steps of the action that run a script: naming, installing, the gate."""
+    return [step for step in every_step() if "run" in step]
 
 
 def test_no_input_is_pasted_into_a_script() -> None:
     """What a pull request may choose must not become words of a shell."""
-    assert len(steps()) == 2
+    assert len(steps()) == 3
     assert all("${{" not in step["run"] for step in steps())
+
+
+def test_the_action_names_others_by_commit() -> None:
+    """A tag can be moved by whoever holds the other repository; the comment names the release."""
+    used = [line for line in ACTION.read_text().splitlines() if " uses: " in line]
+    assert len(used) == len(every_step()) - len(steps()) == 3
+    for line in used:
+        assert re.search(r" uses: [a-z-]+(/[a-z-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+def test_the_reports_are_kept_and_told_whatever_the_gate_says() -> None:
+    """The gate's own status ends the job; what could not be uploaded does not."""
+    kept, told = (step for step in every_step() if "always()" in step.get("if", ""))
+    assert kept["uses"].startswith("actions/upload-artifact@")
+    assert told["uses"].startswith("github/codeql-action/upload-sarif@")
+    assert told["continue-on-error"] is True
+    assert kept["with"]["name"] == told["with"]["category"] == "${{ steps.names.outputs.artifact }}"
+
+
+def named(tmp_path: Path, **changed: str) -> dict[str, str]:
+    """The outputs of the step that names the artifact."""
+    output = tmp_path / "names"
+    output.unlink(missing_ok=True)
+    settings = dict.fromkeys(steps()[0]["env"], "x") | {"SUBJECT": "docker-kill-app:1"}
+    settings |= {"GITHUB_OUTPUT": str(output), "SUITE": str(CHECKOUT)} | changed
+    status, said = script(["bash", "-c", steps()[0]["run"]], tmp_path, settings)
+    assert (status, said) == (0, "")
+    return dict(line.split("=", 1) for line in output.read_text().splitlines())
+
+
+def test_jobs_of_a_matrix_have_artifacts_of_their_own(tmp_path: Path) -> None:
+    """Whatever differs between them; and no name has what artifacts must not have."""
+    changes: list[dict[str, str]] = [
+        {},
+        {"SUBJECT": "docker-kill-app:2"},
+        {"SUBJECT": "docker-kill-app/2"},
+        {"SUBJECT": "podman-errno-\N{LATIN SMALL LETTER E WITH ACUTE} \n$(id)" + "x" * 200},
+        {"SECCOMP": "deploy/other.json"},
+        {"ARGUMENTS": "--arch=i386"},
+        {"SECCOMP": "x\nx", "WAIVERS": ""},
+        {"JOB": "1 Linux X64"},
+        {"JOB": "0 Linux ARM64"},
+    ]
+    found = [named(tmp_path, **change)["artifact"] for change in changes]
+    assert len(set(found)) == len(found)
+    assert found[0] == named(tmp_path)["artifact"]
+    assert all(re.fullmatch(r"syscall-conformance-[A-Za-z0-9._-]{1,120}", name) for name in found)
+
+
+def test_the_cache_is_another_one_for_other_packages(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]")
+    other = named(tmp_path, SUITE=str(tmp_path))["packages"]
+    ours = named(tmp_path)["packages"]
+    assert re.fullmatch("[0-9a-f]{12}", ours)
+    assert ours != other
+    assert ours == named(tmp_path, SUBJECT="other")["packages"]
 
 
 def test_the_scripts_as_shellcheck_reads_them(tmp_path: Path) -> None:
@@ -266,7 +326,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runner's temporary folder, in which the action has installed the suite: not editable."""
     folder = tmp_path_factory.mktemp("runner")
     settings = {"RUNNER_TEMP": str(folder), "SUITE": str(CHECKOUT)}
-    status, said = script(["bash", "-c", steps()[0]["run"]], folder, settings)
+    status, said = script(["bash", "-c", steps()[1]["run"]], folder, settings)
     assert status == 0, said
     return folder
 
@@ -277,44 +337,122 @@ def test_the_action(
     profile: Profile, status: int, runner: Path, root: Path, tmp_path: Path
 ) -> None:
     """With a filter for kill; a line of the summary, the output and the reports say the same."""
-    gate = steps()[1]
-    names = {"GITHUB_OUTPUT": tmp_path / "output", "GITHUB_STEP_SUMMARY": tmp_path / "summary"}
-    settings = dict.fromkeys(gate["env"], "")
-    settings |= {name: str(path) for name, path in names.items()}
-    settings |= {"RUNNER_TEMP": str(runner), "IMAGE": str(root), "RUNTIME": "bwrap"}
-    settings |= {"PROFILE": profile.value, "REPORTS": "made reports"}
-    settings |= {"SECCOMP": str(exported(tmp_path, Profile.KILL))}
-    settings |= {"ARGUMENTS": "--arch=x86_64\n-n1\n"}
+    exported(tmp_path, Profile.KILL)
+    step = gated(tmp_path, runner, IMAGE=str(root), PROFILE=profile.value)
 
-    ended, said = script(["bash", "-c", gate["run"]], tmp_path, settings)
-
-    assert ended == status, said
-    assert names["GITHUB_OUTPUT"].read_text() == f"status={status}\n"
+    assert step.status == status, step.said
+    assert step.outputs == {"status": str(status), "sarif": "made reports/results.sarif"}
     verdict = "PASS" if status == 0 else "FAIL"
-    assert f"\n{verdict} (exit status {status}): " in names["GITHUB_STEP_SUMMARY"].read_text()
+    assert f"\n    {verdict} (exit status {status}): " in step.summary
+    assert "standard error:\n\n    judging bwrap:" in step.summary
     record = json.loads((tmp_path / "made reports/results.json").read_text())
     assert record["summary"]["verdict"] == verdict
+    # What the runner shows at the file: what is said between the two marks, it does not read.
+    told = outside_of_marks(step.said)
+    assert [line for line in told if line.startswith("::error ")] == [
+        line for line in told if ",file=program.bpf::" in line
+    ]
+    assert any(",file=program.bpf::" in line for line in told) == (status == 1)
+    (run,) = json.loads((tmp_path / step.outputs["sarif"]).read_text())["runs"]
+    places = {_uri(one["locations"][0]) for one in run["results"]}
+    assert places == ({"program.bpf"} if status == 1 else set())
+
+
+def _uri(location: Mapping[str, Any]) -> str:
+    uri: str = location["physicalLocation"]["artifactLocation"]["uri"]
+    return uri
 
 
 @starts_containers
-def test_the_template(runner: Path, root: Path, tmp_path: Path) -> None:
+def test_the_action_where_nothing_is_assessed(runner: Path, root: Path, tmp_path: Path) -> None:
+    """An earlier record says nothing; the reason and the words of others are in the summary."""
+    exported(tmp_path, Profile.KILL)
+    (tmp_path / "made reports").mkdir()
+    (tmp_path / "made reports/results.json").write_text("{}")
+    wrong = "::error::```\n--no-such=\n::set-env name=A::b"
+
+    step = gated(tmp_path, runner, IMAGE=str(root), PROFILE="kill", ARGUMENTS=wrong)
+
+    assert step.status == 4
+    assert step.outputs == {"status": "4"}
+    (told,) = (line for line in outside_of_marks(step.said) if line.startswith("::"))
+    assert told.startswith(
+        "::error title=syscall-conformance::Nothing was assessed (exit status 4)"
+    )
+    lines = step.summary.splitlines()
+    ours = {*lines[:1], "", "standard error:"}
+    assert all(line.startswith("    ") or line in ours for line in lines)
+    assert "standard error:" in lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the action's gate did.
+
+    Attributes:
+        status: its exit status.
+        said: what it printed.
+        outputs: the outputs of the step.
+        summary: what it added to the job's summary.
+    """
+
+    status: int
+    said: str
+    outputs: Mapping[str, str]
+    summary: str
+
+
+def gated(folder: Path, runner: Path, **settings: str) -> _Step:
+    """Runs the step of the gate as a runner does, from the root of a checkout."""
+    gate = steps()[2]
+    names = {"GITHUB_OUTPUT": folder / "output", "GITHUB_STEP_SUMMARY": folder / "summary"}
+    chosen = dict.fromkeys(gate["env"], "") | {name: str(path) for name, path in names.items()}
+    chosen |= {"RUNNER_TEMP": str(runner), "RUNTIME": "bwrap", "REPORTS": "made reports"}
+    chosen |= {"SECCOMP": "program.bpf", "ARGUMENTS": "--arch=x86_64\n-n1\n"} | settings
+    status, said = script(["bash", "-c", gate["run"]], folder, chosen)
+    output, summary = (path.read_text() for path in names.values())
+    return _Step(status, said, dict(line.split("=", 1) for line in output.splitlines()), summary)
+
+
+def outside_of_marks(said: str) -> list[str]:
+    """The lines in which a runner looks for commands, without those two that stop and start it."""
+    before, token, rest = re.split(r"^::stop-commands::([0-9a-f]{32})$", said, flags=re.MULTILINE)
+    _, _, after = rest.partition(f"\n::{token}::\n")
+    return [*before.splitlines(), *after.splitlines()]
+
+
+@starts_containers
+@pytest.mark.parametrize(("profile", "status"), [(Profile.ERRNO, 0), (Profile.KILL, 1)])
+def test_the_template(
+    profile: Profile, status: int, runner: Path, root: Path, tmp_path: Path
+) -> None:
+    """Judged against errno; the reports that GitLab reads are where the job says."""
+    exported(tmp_path, profile)
     template = yaml.safe_load(TEMPLATE.read_text())
     (text,) = template[".syscall-conformance"]["script"]
-    assert text.count("/opt/syscall-conformance/bin/") == 1
+    assert text.count("/opt/syscall-conformance/bin/") == 2
     text = text.replace("/opt/syscall-conformance/bin/", f"{runner}/syscall-conformance/bin/")
     settings = template["variables"] | {
         "SYSCALL_CONFORMANCE_IMAGE": str(root),
         "SYSCALL_CONFORMANCE_RUNTIME": "bwrap",
-        "SYSCALL_CONFORMANCE_SECCOMP": str(exported(tmp_path, Profile.ERRNO)),
+        "SYSCALL_CONFORMANCE_SECCOMP": "program.bpf",
         "SYSCALL_CONFORMANCE_ARGUMENTS": "--arch=x86_64 -n1",
     }
 
     ended, said = script(["sh", "-euc", text], tmp_path, settings)
 
-    assert ended == 0, said
-    (reports,) = template[".syscall-conformance"]["artifacts"]["paths"]
-    assert reports == "$SYSCALL_CONFORMANCE_REPORTS"
-    assert (tmp_path / settings["SYSCALL_CONFORMANCE_REPORTS"] / "junit.xml").exists()
+    assert ended == status, said
+    artifacts = template[".syscall-conformance"]["artifacts"]
+    assert artifacts["paths"] == ["$SYSCALL_CONFORMANCE_REPORTS"]
+    folder = tmp_path / settings["SYSCALL_CONFORMANCE_REPORTS"]
+    found = {
+        name: Path(tmp_path, path.replace("$SYSCALL_CONFORMANCE_REPORTS", folder.name))
+        for name, path in artifacts["reports"].items()
+    }
+    assert set(found) == {"junit", "codequality"}
+    assert all(path.is_file() for path in found.values())
+    issues = json.loads(found["codequality"].read_text())
+    assert {one["location"]["path"] for one in issues} == ({"program.bpf"} if status else set())
 
 
 @pytest.fixture(scope="module")
