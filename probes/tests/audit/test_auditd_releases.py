@@ -7,7 +7,6 @@ auditd register there.
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,9 +18,7 @@ from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Collector
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord
-from probes.releases.roots import Root
-from probes.tests.support import releases
-from probes.tests.support.auditd_daemon import Auditd, AuditdBusyError, running
+from probes.tests.support.auditd_releases import SUITES, auditd_of, ausearch_of, version_of
 from probes.tests.support.emitter import (
     ERRNO_EPERM,
     KILL_PROCESS,
@@ -29,7 +26,6 @@ from probes.tests.support.emitter import (
     build,
     far_away,
 )
-from probes.tests.support.oracles import require
 from probes.tests.support.sentinels import nonce, settle
 
 pytestmark = [
@@ -40,42 +36,11 @@ pytestmark = [
 
 KILL_THREAD: Final = "0x0"
 PATIENCE: Final = 20
-AUDITD: Final = "/usr/sbin/auditd"
-HERE: Final = ""
-"""This machine's release."""
-
-SUITES: Final = (HERE, "trixie", "sid")
 
 
 @pytest.fixture(scope="module")
 def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
     return build(tmp_path_factory.mktemp("emitter"))
-
-
-@contextlib.contextmanager
-def auditd_of(suite: str, folder: Path, log_format: str = "RAW") -> Iterator[Auditd]:
-    """A running auditd of the release; a second one in the same folder goes on with its log."""
-    root = root_of(suite)
-    with contextlib.ExitStack() as stack:
-        try:
-            started = stack.enter_context(
-                running(
-                    *(AUDITD, folder, log_format),
-                    megabytes=8,
-                    alone=True,
-                    release=None if root is None else root.path,
-                )
-            )
-        except AuditdBusyError as busy:
-            pytest.skip(f"needs the kernel's audit stream for itself: {busy}")
-        yield started
-
-
-def root_of(suite: str) -> Root | None:
-    if suite != HERE:
-        return releases.root_of_collectors(suite)
-    require(AUDITD, "auditd")
-    return None
 
 
 def following(log: Path) -> contextlib.closing[AuditdCollector]:
@@ -133,7 +98,10 @@ def test_the_log_holds_the_records_of_the_kernel(
         batch, told = (one.read_until(end, PATIENCE) for one in (collector, kernel))
 
         written = [Path(f"{auditd.log}.1"), auditd.log]
-        assert f" ver={version(suite)} format={log_format.lower()} " in written[0].read_text()
+        assert (
+            f" ver={version_of(ausearch_of(suite))} format={log_format.lower()} "
+            in written[0].read_text()
+        )
 
     assert batch.complete, batch.reason
     own, expected = bare(batch.records), bare(told.records)
@@ -141,19 +109,6 @@ def test_the_log_holds_the_records_of_the_kernel(
     assert {*names, end} <= {record.comm for record in batch.records}
     assert any(len(record.raw) > 2 * 4000 for record in batch.records)
     assert all(("\x1d" in one.raw) == (log_format == "ENRICHED") for one in batch.records)
-
-
-def version(suite: str) -> str:
-    """The version of auditd, as it says itself."""
-    root = root_of(suite)
-    said = subprocess.run(
-        [*(() if root is None else ("chroot", str(root.path))), "ausearch", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    return said.stdout.split()[-1]
 
 
 @pytest.mark.parametrize("suite", SUITES)

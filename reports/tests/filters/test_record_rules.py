@@ -8,7 +8,6 @@ record by another number. What is documented is told by the kernel's own headers
 
 import json
 import os
-import re
 import shlex
 import sqlite3
 import subprocess
@@ -27,6 +26,7 @@ from probes.documents import policy
 from probes.files import DEFAULT_POLICY
 from probes.filters.conditions import Condition, Operator
 from probes.tests.support.auditbeat_log import event_of, libaudit_names
+from probes.tests.support.headers import X32, defined
 from probes.tests.support.kernel_records import TEXTS
 from probes.tests.support.oracles import require, unavailable
 from probes.tests.support.osquery_log import fields_of, row_of
@@ -37,8 +37,6 @@ pytestmark = pytest.mark.slow
 
 POLICY: Final = policy.load(DEFAULT_POLICY, arch.all_names())
 EVERYWHERE: Final = tuple(ARCHES.values())
-HEADERS: Final = Path("/usr/include/x86_64-linux-gnu/asm")
-X32: Final = 1 << 30
 TABLES: Final = {
     "c000003e": ("unistd_64.h", "unistd_x32.h"),
     "40000003": ("unistd_32.h",),
@@ -52,14 +50,6 @@ def key_of(text: str) -> Key:
     """The architecture and the number of a record."""
     fields = fields_of(text)
     return fields["arch"], fields["syscall"]
-
-
-@cache
-def defined(header: str) -> Mapping[str, int]:
-    """The calls' numbers by a kernel header."""
-    text = Path(require(str(HEADERS / header), "linux-libc-dev")).read_text(encoding="ascii")
-    found = re.findall(r"#define __NR_(\w+) (\(__X32_SYSCALL_BIT \+ )?(\d+)", text)
-    return {name: int(number) | (X32 if of_x32 else 0) for name, of_x32, number in found}
 
 
 @cache
