@@ -69,15 +69,16 @@ static void enter(unsigned int number, int i386)
     syscall((long)(int)number, 0, 0, 0, 0, 0, 0);
 }
 
-/* facts | NAME ACTION NUMBER COUNT native|i386 */
+/* facts | NAME ACTION NUMBER COUNT native|i386 [logged] */
 int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "facts")) {
         printf("%u %u\n", NATIVE, (unsigned int)SYS_getppid);
         return 0;
     }
-    if (argc != 6)
+    if (argc != 6 && argc != 7)
         return 64;
+    unsigned int flags = argc == 7 ? SECCOMP_FILTER_FLAG_LOG : 0;
     unsigned int action = (unsigned int)strtoul(argv[2], NULL, 0);
     unsigned int number = (unsigned int)strtoul(argv[3], NULL, 0);
     unsigned long count = strtoul(argv[4], NULL, 0);
@@ -93,7 +94,7 @@ int main(int argc, char **argv)
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NAME, argv[1], 0, 0, 0) ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return 65;
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0))
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program))
         return 66;
     for (unsigned long n = 0; n < count; n++)
         enter(number, i386);
@@ -116,7 +117,7 @@ class Emitter:
     arch: int
     getppid: int
 
-    def command(
+    def command(  # noqa: PLR0913 - all but the first have defaults
         self,
         name: str,
         action: str = LOG,
@@ -124,6 +125,7 @@ class Emitter:
         number: int | None = None,
         count: int = 1,
         entry: str = "native",
+        logged: bool = False,
     ) -> list[str]:
         """The command that makes a call ``count`` times under a filter for this one number.
 
@@ -133,13 +135,17 @@ class Emitter:
             number: the call; getppid if None.
             count: how many times, where the action lets the process live.
             entry: ``native``, or ``i386`` for int 0x80 from an x86_64 program.
+            logged: whether the filter has SECCOMP_FILTER_FLAG_LOG.
         """
         chosen = self.getppid if number is None else number
-        return [str(self.path), name, action, str(chosen), str(count), entry]
+        flags = ["logged"] if logged else []
+        return [str(self.path), name, action, str(chosen), str(count), entry, *flags]
 
-    def emit(self, name: str, action: str = LOG, *, count: int = 1) -> subprocess.Popen[bytes]:
+    def emit(
+        self, name: str, action: str = LOG, *, count: int = 1, logged: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Runs the command to its end and returns the process, for its pid and exit status."""
-        process = subprocess.Popen(self.command(name, action, count=count))
+        process = subprocess.Popen(self.command(name, action, count=count, logged=logged))
         process.wait(timeout=60)
         return process
 
