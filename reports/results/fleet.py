@@ -169,22 +169,20 @@ class Fleet:
     def majorities(self) -> dict[str, str]:
         """For each kind of target the letters of its nodes' majority, a letter a cell."""
         if not self._majorities:
-            weights: dict[str, Counter[str]] = {kind: Counter() for kind in self.kinds}
-            for node, pattern in self.nodes:
-                weights[node.kind][pattern] += 1
-            self._majorities.append(
-                {kind: _majority_pattern(counted) for kind, counted in weights.items()}
-            )
+            found = {}
+            for kind in self.kinds:
+                count = sum(node.kind == kind for node, _ in self.nodes)
+                letters = (_letters_of(counts, count) for counts in self.counts(kind))
+                found[kind] = "".join(map(_majority, letters))
+            self._majorities.append(found)
         return self._majorities[0]
 
-    def counts(self, kind: str) -> list[dict[Outcome, int]]:
+    def counts(self, kind: str) -> list[Mapping[Outcome, int]]:
         """How many nodes of a kind came to each outcome, cell by cell."""
+        if self.kinds == (kind,):
+            return [cell.counts for cell in self.cells]
         weights = Counter(pattern for node, pattern in self.nodes if node.kind == kind)
-        found = []
-        for place in range(len(self.cells)):
-            letters = _letters_at(weights, place)
-            found.append({outcome: letters[letter] for outcome, letter in LETTERS.items()})
-        return found
+        return [_counts_of(_letters_at(weights, place)) for place in range(len(self.cells))]
 
     def differing(self) -> Iterator[tuple[FleetNode, str, list[int]]]:
         """The nodes that differ from the majority, with their pattern and the cells that do.
@@ -398,7 +396,7 @@ def _cell(
 ) -> FleetCell:
     return FleetCell(
         key=key,
-        counts={outcome: letters[letter] for outcome, letter in LETTERS.items()},
+        counts=_counts_of(letters),
         majority=outcome_of(most),
         sentences={outcome: sentences[outcome] for outcome in Outcome if outcome in sentences},
     )
@@ -417,9 +415,14 @@ def _letters_at(weights: Mapping[str, int], place: int) -> Counter[str]:
     return letters
 
 
-def _majority_pattern(weights: Mapping[str, int]) -> str:
-    width = len(next(iter(weights), ""))
-    return "".join(_majority(_letters_at(weights, place)) for place in range(width))
+def _counts_of(letters: Mapping[str, int]) -> dict[Outcome, int]:
+    return {outcome: letters[letter] for outcome, letter in LETTERS.items()}
+
+
+def _letters_of(counts: Mapping[Outcome, int], nodes: int) -> Mapping[str, int]:
+    """How many of so many nodes have which letter, by how many came to which outcome."""
+    letters = {letter: counts[outcome] for outcome, letter in LETTERS.items()}
+    return {**letters, ABSENT: nodes - sum(letters.values())}
 
 
 def _majority(letters: Mapping[str, int]) -> str:

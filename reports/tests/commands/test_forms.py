@@ -17,6 +17,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
     return status, captured.out, captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [EXPLAIN, DIFF])
 def test_every_form_goes_where_it_is_sent(
     words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -34,6 +35,7 @@ def test_every_form_goes_where_it_is_sent(
     assert written == [text, as_json, as_html]
 
 
+@pytest.mark.slow
 def test_the_same_words_give_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> None:
     for form in ("json", "html"):
         one, two = (said(capsys, *EXPLAIN, f"--format={form}") for _ in range(2))

@@ -127,6 +127,7 @@ def objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
             yield from objects(inner, (*path, rank))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["explanation", "difference"])
 def test_a_schema_is_strict(name: str) -> None:
     """A key that is missing is red, and one too many is, in every object."""

@@ -158,6 +158,7 @@ def test_texts_from_outside_are_shown_and_not_obeyed() -> None:
     assert checked(other).tags["img"] == 0
 
 
+@pytest.mark.slow
 def test_groups_and_instructions_are_there_on_request() -> None:
     """As the lines say them; without being asked for they are left out."""
     one = stack(every_action())

@@ -8,18 +8,21 @@ from typing import Any, Final
 
 import pytest
 
+from probes.cell import Outcome
 from probes.tests.support import oracles
 from reports import results
 from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
 from reports.filters.documents import Asked
-from reports.pages import comparison_page, explanation_page, observation_page
+from reports.pages import comparison_page, explanation_page, fleet_page, observation_page
 from reports.results import comparison, observed
+from reports.results.fleet import Gathering
 from reports.terminal.observed import to_json
 from reports.tests.pages.test_filter_pages import (
     POLICY,
     compared_page,
     explained_page,
 )
+from reports.tests.pages.test_fleet_page import denied, machine
 from reports.tests.support import pages, samples
 from reports.tests.support.filter_samples import (
     by_arguments,
@@ -77,6 +80,25 @@ def poisoned(value: Any, poison: str, name: str = "") -> Any:  # noqa: ANN401 - 
     return f"{value}{poison}" if name in free | further else value
 
 
+def fleet_of_many(poison: str = "") -> str:
+    """Two kinds of targets, one divided, and more unlike machines than a table has columns."""
+    fleet = Gathering()
+    for kind, count in (("builtin", 30), ("docker", 2)):
+        for rank in range(count):
+            run = machine(f"{kind}-{rank}{poison}", Outcome.PASSED)
+            cells = [
+                replace(cell, outcome=Outcome.FAILED, sentence=f"{cell.sentence}{poison}")
+                if place and (rank >> place - 1) % 2 and place < 3
+                else cell
+                for place, cell in enumerate(run.cells)
+            ]
+            further = [denied(f"call{rank}", rank, Outcome.CANNOT_TELL)]
+            target = replace(run.target, kind=kind)
+            made = replace(run, cells=(*cells, *further), target=target)
+            fleet.take_record(made, results.record_digest(made))
+    return fleet_page.render(fleet.fleet(), [f"gone{poison}"])
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "explain": lambda: explained_page(stack(by_arguments(), every_action())),
     "explain, one call": the_way,
@@ -87,6 +109,8 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     ),
     "observe": observed_workload,
     "observe, hostile": lambda: observed_workload(HOSTILE),
+    "merge": fleet_of_many,
+    "merge, hostile": lambda: fleet_of_many(HOSTILE),
     "compare": compared_records,
     "compare, hostile": lambda: compared_records(HOSTILE),
 }
