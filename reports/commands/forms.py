@@ -79,20 +79,29 @@ def check_files(options: argparse.Namespace, read: Iterable[Path] = ()) -> None:
         BadInputError: two are one file, a file is one of those that are read, or its folder is
             none that this user may write to.
     """
-    taken = {path.resolve(): "it is read" for path in read}
+    taken = {place: "it is read" for path in read if (place := _place(path)) is not None}
     for option, name in _named(options):
-        if name in _NO_FILES:
+        place = _place(Path(name))
+        if name in _NO_FILES or place is None:
             continue
-        path = Path(name)
-        if (reason := taken.get(path.resolve())) is not None:
-            raise BadInputError(f"{option} {shown(name)}: {reason}: name another file")
-        if not os.access(path.parent, os.W_OK):
+        if place in taken:
+            raise BadInputError(f"{option} {shown(name)}: {taken[place]}: name another file")
+        if place.exists() and not place.is_file():
+            continue  # a device or a fifo, which is written to and not replaced
+        if not os.access(place.parent, os.W_OK):
             raise BadInputError(
-                f"{option} {shown(name)}: {shown(path.parent)} is no directory that this user may "
-                "write to"
+                f"{option} {shown(name)}: {shown(Path(name).parent)} is no directory that this "
+                "user may write to"
             )
-        if not path.exists() or path.is_file():
-            taken[path.resolve()] = f"{option} has it already"
+        taken[place] = f"{option} has it already"
+
+
+def _place(path: Path) -> Path | None:
+    """Where a file really is; None where there can be none: writing it says why."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a null character
+        return None
 
 
 def _named(options: argparse.Namespace) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The forms of a command's report: which file gets what, and what is refused before anything."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,36 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything(
     assert err.startswith(f"syscall-conformance explain: {sentence}")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_and_names_that_cannot_be_are_told_by_writing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device is written to whoever may write beside it; two reports may go to one."""
+    assert said(capsys, *EXPLAIN, "-o", "/dev/null", "--json=/dev/null")[0] == 0
+    status, out, err = said(capsys, *EXPLAIN, "--html=a\0b")
+    assert (status, out) == (4, "")
+    assert err.startswith("syscall-conformance explain: a\\x00b: cannot be written")
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    status, out, err = said(capsys, *EXPLAIN, f"--json={tmp_path}/one")
+    assert (status, out) == (4, "")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.root("becomes another user")
+def test_a_device_needs_no_folder_that_is_writable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As another user, who may write to /dev/null and not to /dev, nor to a folder of root's."""
+    os.setresuid(65534, 0, 0)  # access(2) asks for the real user
+    try:
+        assert said(capsys, *EXPLAIN, "-o", "/dev/null")[0] == 0
+        status, _, err = said(capsys, *EXPLAIN, f"--json={tmp_path}/x")
+    finally:
+        os.setresuid(0, 0, 0)
+    assert status == 4
+    assert "is no directory that this user may write to" in err
 
 
 def test_an_unknown_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
