@@ -24,6 +24,7 @@ from reports.commands import main as cli
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.support import fleets
+from reports.tests.support.format_oracles import STORE, stored
 from reports.tests.support.job import CHECKOUT, environment
 
 ACTION = CHECKOUT / ".github/actions/syscall-conformance/action.yml"
@@ -423,36 +424,63 @@ def outside_of_marks(said: str) -> list[str]:
 
 @starts_containers
 @pytest.mark.parametrize(("profile", "status"), [(Profile.ERRNO, 0), (Profile.KILL, 1)])
-def test_the_template(
-    profile: Profile, status: int, runner: Path, root: Path, tmp_path: Path
-) -> None:
-    """Judged against errno; the reports that GitLab reads are where the job says."""
-    exported(tmp_path, profile)
-    template = yaml.safe_load(TEMPLATE.read_text())
-    (text,) = template[".syscall-conformance"]["script"]
-    assert text.count("/opt/syscall-conformance/bin/") == 2
-    text = text.replace("/opt/syscall-conformance/bin/", f"{runner}/syscall-conformance/bin/")
-    settings = template["variables"] | {
-        "SYSCALL_CONFORMANCE_IMAGE": str(root),
-        "SYSCALL_CONFORMANCE_RUNTIME": "bwrap",
-        "SYSCALL_CONFORMANCE_SECCOMP": "program.bpf",
-        "SYSCALL_CONFORMANCE_ARGUMENTS": "--arch=x86_64 -n1",
-    }
+def test_the_template(profile: Profile, status: int, runner: Path, tmp_path: Path) -> None:
+    """Included and extended as a project does; the reports that GitLab reads are where it says."""
+    require("rsync", "rsync")
+    program = stored(STORE / "node_modules/.bin/gitlab-ci-local")
+    folder = project(tmp_path / "project", profile, runner)
 
-    ended, said = script(["sh", "-euc", text], tmp_path, settings)
+    ended, said = script(
+        [str(program), "--no-color", "--artifacts-to-source", JOB_NAME], folder, {}
+    )
 
     assert ended == status, said
+    assert f" {'PASS' if status == 0 else 'FAIL'} (exit status {status}): " in said
+    template = yaml.safe_load(TEMPLATE.read_text())
     artifacts = template[".syscall-conformance"]["artifacts"]
     assert artifacts["paths"] == ["$SYSCALL_CONFORMANCE_REPORTS"]
-    folder = tmp_path / settings["SYSCALL_CONFORMANCE_REPORTS"]
+    reports = template["variables"]["SYSCALL_CONFORMANCE_REPORTS"]
     found = {
-        name: Path(tmp_path, path.replace("$SYSCALL_CONFORMANCE_REPORTS", folder.name))
+        name: folder / path.replace("$SYSCALL_CONFORMANCE_REPORTS", reports)
         for name, path in artifacts["reports"].items()
     }
     assert set(found) == {"junit", "codequality"}
     assert all(path.is_file() for path in found.values())
     issues = json.loads(found["codequality"].read_text())
-    assert {one["location"]["path"] for one in issues} == ({"program.bpf"} if status else set())
+    places = {one["location"]["path"] for one in issues}
+    assert places == ({"program.bpf"} if status else set())
+
+
+JOB_NAME = "seccomp"
+
+
+def project(folder: Path, profile: Profile, runner: Path) -> Path:
+    """A repository with a job that judges a sandbox by the template, whose own tools are here."""
+    (folder / "root").mkdir(parents=True)
+    (folder / "root/file").touch()  # git keeps no empty folders
+    exported(folder, profile)
+    text = TEMPLATE.read_text(encoding="utf-8")
+    assert text.count("\n  image: ") == 1
+    text = re.sub(r"\n  image: .*", "", text)  # by this machine's shell, then
+    text = text.replace("/opt/syscall-conformance/bin/", f"{runner}/syscall-conformance/bin/")
+    (folder / TEMPLATE.name).write_text(text, encoding="utf-8")
+    variables = {
+        "SYSCALL_CONFORMANCE_IMAGE": "root",
+        "SYSCALL_CONFORMANCE_RUNTIME": "bwrap",
+        "SYSCALL_CONFORMANCE_SECCOMP": "program.bpf",
+        "SYSCALL_CONFORMANCE_ARGUMENTS": "--arch=x86_64 -n1",
+    }
+    job = {"extends": ".syscall-conformance", "before_script": [], "variables": variables}
+    pipeline = {"include": [{"local": TEMPLATE.name}], JOB_NAME: job}
+    (folder / ".gitlab-ci.yml").write_text(yaml.safe_dump(pipeline), encoding="utf-8")
+    for words in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["remote", "add", "origin", "git@example.org:group/project.git"],
+        ["add", "--all"],
+        ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "A"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True, timeout=PATIENCE_SECONDS)
+    return folder
 
 
 @pytest.fixture(scope="module")
