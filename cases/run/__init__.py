@@ -3,4 +3,9 @@
 This package is the plug-in to name; it brings its modules, whose assertions pytest then rewrites.
 """
 
-pytest_plugins = ("cases.run.start", "cases.run.fixtures", "cases.run.carried")
+pytest_plugins = (
+    "cases.run.start",
+    "cases.run.upcoming",
+    "cases.run.fixtures",
+    "cases.run.carried",
+)

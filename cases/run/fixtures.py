@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from cases.run import upcoming
 from cases.run.carried import record
 from cases.run.stash import PLANNED
 from probes.cell import Cell, Claim, Outcome
@@ -57,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
     """The worker's instrument."""
-    made = Bench(pytestconfig.stash[PLANNED].settings)
+    made = Bench(pytestconfig.stash[PLANNED].settings, upcoming.of(pytestconfig))
     yield made
     made.close()
 

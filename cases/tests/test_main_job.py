@@ -391,12 +391,16 @@ def test_zygote_that_dies_breaks_only_its_cell(tmp_path: Path) -> None:
         tmp_path,
         """
 import os, signal
-def pytest_runtest_call(item):
-    if item.name == "test_terminates[x86_64-bpf]":
-        os.kill(item.funcargs["bench"]._examiners[0]._setup.zygote.pid, signal.SIGKILL)
+from probes.judging.examiner import Examiner
+inquire = Examiner._inquire
+def dying(self, case, *, again=False):
+    if case.id == "x86_64-bpf":
+        os.kill(self._setup.zygote.pid, signal.SIGKILL)
+    return inquire(self, case, again=again)
+Examiner._inquire = dying
 """,
     )
-    ended = job.run(tmp_path / "reports", *SMALL, *ALONE, plugin=plugin)
+    ended = job.run(tmp_path / "reports", *SMALL, *ALONE, "-k", "terminates", plugin=plugin)
     assert ended.status == ExitStatus.BROKEN
     check_complete(ended)
     (lost,) = [cell for cell in ended.cells if cell["outcome"] == "broken"]
@@ -412,12 +416,12 @@ def test_bug_in_the_suite_breaks_only_its_cell(tmp_path: Path) -> None:
         tmp_path,
         """
 from probes.judging.examiner import Examiner
-examine = Examiner.examine
-def broken(self, cases):
-    if [case.id for case in cases] == ["x86_64-bpf"]:
+inquire = Examiner._inquire
+def broken(self, case, *, again=False):
+    if case.id == "x86_64-bpf":
         raise ZeroDivisionError("one of ours")
-    return examine(self, cases)
-Examiner.examine = broken
+    return inquire(self, case, again=again)
+Examiner._inquire = broken
 """,
     )
     ended = job.run(tmp_path / "reports", *SMALL, *ALONE, "-k", "terminates", plugin=plugin)

@@ -38,6 +38,12 @@ The number is given when a record is begun, its place in the queue when it is fi
 process may lie between the two when the sentinel is emitted.
 """
 
+MOST_CASES = 64
+"""The cases that one sentinel follows, of a source that brings its record within a millisecond."""
+
+EVERY_CASE = 10_000
+"""The cases that one sentinel follows, of a source that takes seconds to bring its record."""
+
 
 class CollectorUnavailableError(SuiteError):
     """A collector that cannot be used here; the sentence says what to do."""
@@ -75,6 +81,10 @@ class Collector(Protocol):
     @property
     def name(self) -> str:
         """The name of the collector in reports: ``netlink``, ``auditd:FILE``."""
+
+    @property
+    def most_cases(self) -> int:
+        """How many cases may leave records before one sentinel."""
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """Reads up to the first record that carries the sentinel's name.
@@ -154,7 +164,12 @@ class SequencedCollector(ABC):
 
     While the ledger has no base the first batch cannot be complete: nothing tells whether its
     first event was preceded by a lost one. Its sentinel is the base of the next batch.
+
+    Attributes:
+        most_cases: how many cases may leave records before one sentinel.
     """
+
+    most_cases: int = MOST_CASES
 
     def __init__(self, name: str, lost: Callable[[], int | None], ledger: SerialLedger) -> None:
         """Starts with the events that arrive from now on.

@@ -73,6 +73,8 @@ class KmsgCollector(SequencedCollector):
         self._burst = max(_setting(root / "proc/sys/kernel/printk_ratelimit_burst", 10), 1)
         interval = _setting(root / "proc/sys/kernel/printk_ratelimit", 5)
         self._pause = _SHARE * interval / self._burst
+        # The sentinel's is one of them.
+        self.most_cases = max(self._burst // _SHARE - 1, 1)
         self._control = AuditControl()
         super().__init__("kmsg", self._control.lost, SerialLedger())
 

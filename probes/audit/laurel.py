@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from probes.audit import laurel_settings, taker
 from probes.audit.collector import (
+    EVERY_CASE,
     Batch,
     CollectorUnavailableError,
     Event,
@@ -45,6 +46,7 @@ _ONES_OWN = "DAEMON_"
 class LaurelCollector(LogCollector):
     """Follows laurel's log from its current end."""
 
+    most_cases = EVERY_CASE
     keep_more = "let laurel keep more of them (generations and size of [auditlog])"
 
     def __init__(self, path: Path, push: Callable[[], None], *, root: Path = Path("/")) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from probes.audit import taker
 from probes.audit.collector import (
+    EVERY_CASE,
     Batch,
     CollectorUnavailableError,
     Event,
@@ -32,6 +33,7 @@ _LEAST_PATIENCE = 15.0
 class OsqueryCollector(LogCollector):
     """Follows osquery's results log from its current end."""
 
+    most_cases = EVERY_CASE
     keep_more = "let osquery rotate later (--logger_rotate_size), for it compresses all but one"
 
     def __init__(

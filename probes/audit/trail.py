@@ -13,6 +13,7 @@ from probes.audit.auditbeat import AuditbeatCollector
 from probes.audit.auditd import AuditdCollector
 from probes.audit.auditd_settings import LOG as AUDITD_LOG
 from probes.audit.collector import (
+    MOST_CASES,
     Batch,
     Collector,
     CollectorUnavailableError,
@@ -86,6 +87,11 @@ class AuditTrail:
     def why_unwritten(self) -> str:
         """Why the kernel writes no record at all now, not even a sentinel's; "" if nothing says."""
         return why_unwritten() if self.collector else ""
+
+    @property
+    def most_cases(self) -> int:
+        """How many cases may be followed by one sentinel."""
+        return self.collector.most_cases if self.collector else MOST_CASES
 
     @property
     def source(self) -> str:

@@ -1,19 +1,25 @@
 """From cases to verdicts: makes the calls, waits for the records, and asks the judge."""
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from math import inf
 from typing import Final
 
 from probes.action import Profile
 from probes.arch import Arch
+from probes.audit.collector import Batch
 from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, Outcome
 from probes.documents.policy import Policy
+from probes.errors import InstrumentError
 from probes.filters.conditions import name_in
 from probes.filters.prover import TooComplexError
 from probes.finding import undecided
-from probes.instrument.calls import Call, Request, Route, Zygote
+from probes.instrument.calls import Call, Observation, Request, Route, Zygote
 from probes.judging import (
     calibration,
     counterexamples,
@@ -37,10 +43,55 @@ from probes.targets.confinement import Confinement
 FURTHER_ATTEMPTS = 2
 """The most further attempts at a case whose records were lost in those of other processes."""
 
+TOGETHER_SECONDS: Final = 5.0
+"""The seconds after which no further case is begun of those that are examined together."""
+
 _EXEMPT: Final = (
     "newer kernels ask no filter about {}, whoever makes it (seccomp_uprobe_exception() in "
     "kernel/seccomp.c), so no filter restricts it there"
 )
+
+
+class LostOverCaseError(InstrumentError):
+    """The process that makes the calls was lost over a case.
+
+    Attributes:
+        case: the case.
+    """
+
+    def __init__(self, case: Case, text: str) -> None:
+        """Takes the case and the sentence."""
+        super().__init__(text)
+        self.case = case
+
+
+class Unready(Enum):
+    """Why a case has no verdict yet that was examined with others."""
+
+    TORN = auto()
+    """Records were lost: with fewer others there may be less to lose."""
+    UNDECIDED = auto()
+    """The instrument failed, or more calls are needed: it has to be examined alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempted:
+    """What an attempt at a case came to.
+
+    Attributes:
+        cells: the verdicts.
+        is_open: whether another attempt, by more calls, can decide more.
+        is_torn: whether records that it needs were lost.
+    """
+
+    cells: list[Cell]
+    is_open: bool
+    is_torn: bool
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the instrument failed."""
+        return any(cell.outcome is Outcome.BROKEN for cell in self.cells)
 
 
 class Examiner:
@@ -152,15 +203,61 @@ class Examiner:
         Raises:
             InstrumentError: the process that makes the calls is gone.
         """
-        verdicts = self._attempt(cases)
+        found = self._attempt(cases)
         for _ in range(FURTHER_ATTEMPTS):
-            torn = [index for index, (_, is_torn) in enumerate(verdicts) if is_torn]
-            if not torn:
+            again = [index for index, one in enumerate(found) if one.is_open or one.is_torn]
+            if not again:
                 break
-            anew = self._attempt([cases[index] for index in torn], again=True)
-            for index, found in zip(torn, anew, strict=True):
-                verdicts[index] = found
-        return [self._of_part(cell) for cells, _ in verdicts for cell in cells]
+            anew = self._attempt([cases[index] for index in again], again=True)
+            for index, one in zip(again, anew, strict=True):
+                found[index] = one
+        return [self._of_part(cell) for one in found for cell in one.cells]
+
+    @property
+    def may_work_ahead(self) -> bool:
+        """Whether cases may be examined together.
+
+        Not where a supervisor may be asked about their calls: how long it is waited for is learned
+        from case to case.
+        """
+        ambient = self._setup.ambient
+        return ambient is None or not ambient.supervised
+
+    def examine_together(
+        self, cases: Sequence[Case], seconds: float = TOGETHER_SECONDS
+    ) -> list[list[Cell] | Unready]:
+        """The verdicts on the cells of each case, with one wait for records for all.
+
+        The last cases are left out where there was no time to begin with them.
+
+        Args:
+            cases: the cases.
+            seconds: the time after which no further case is begun.
+
+        Raises:
+            LostOverCaseError: the process that makes the calls is gone.
+            InstrumentError: likewise, when all cases had made theirs.
+        """
+        found = self._attempt(cases, seconds=seconds)
+        opened = [i for i, one in enumerate(found) if one.is_open and not one.is_torn]
+        anew = self._attempt([cases[i] for i in opened], again=True, seconds=seconds)
+        for index, one in zip(opened, anew, strict=False):
+            found[index] = one
+        return [self._ready(one, is_first=not index) for index, one in enumerate(found)]
+
+    def _ready(self, found: _Attempted, *, is_first: bool) -> list[Cell] | Unready:
+        """The verdicts on a case that was examined with others; none where they may be to blame.
+
+        Args:
+            found: what the attempt came to.
+            is_first: whether the case is the one that was asked for: of a source of records that
+                falls silent it tells.
+        """
+        if found.is_torn:
+            return Unready.TORN
+        if found.is_open or (found.is_broken and not is_first):
+            return Unready.UNDECIDED
+        return [self._of_part(cell) for cell in found.cells]
 
     def _of_part(self, cell: Cell) -> Cell:
         """Names the part of the target in a cell's sentence, where the target has several."""
@@ -171,9 +268,9 @@ class Examiner:
         return replace(cell, sentence=cell.sentence.replace(what, f"{what}, {whose}", 1))
 
     def _attempt(
-        self, cases: Sequence[Case], *, again: bool = False
-    ) -> list[tuple[list[Cell], bool]]:
-        """The cells of each case, and whether it takes another attempt.
+        self, cases: Sequence[Case], *, again: bool = False, seconds: float = inf
+    ) -> list[_Attempted]:
+        """What each case came to; fewer than there are cases where the time did not suffice.
 
         A case is tried again where records were lost, where a record was missing, and where a call
         was let through: these take more calls to decide, and few cases need them.
@@ -181,30 +278,41 @@ class Examiner:
         Args:
             cases: the cases to judge.
             again: whether this is another attempt.
+            seconds: the time after which no further case is begun.
         """
-        inquiries = [self._inquire(case, again=again) for case in cases]
-        for inquiry in inquiries:
+        end = time.monotonic() + seconds
+        asked: list[tuple[Inquiry, list[list[Observation]]]] = []
+        for case in cases:
+            if asked and time.monotonic() > end:
+                break
+            inquiry = self._inquire(case, again=again)
             records.vouch(self._setup, inquiry)
-        requests = [request for inquiry in inquiries for request in inquiry.requests]
-        answers = iter(self._setup.zygote.run(requests))
-        batch = (
-            records.read(self._setup)
-            if any(inquiry.needs_records for inquiry in inquiries)
-            else None
-        )
+            with _over(case):
+                asked.append((inquiry, self._setup.zygote.run(inquiry.requests)))
+        # Every child has ended by now, so the sentinel's record comes after theirs.
+        needed = any(inquiry.needs_records for inquiry, _ in asked)
+        batch = records.read(self._setup) if needed else None
+        return [self._judged(inquiry, seen, batch) for inquiry, seen in asked]
+
+    def _judged(
+        self, inquiry: Inquiry, seen: Sequence[Sequence[Observation]], batch: Batch | None
+    ) -> _Attempted:
+        """What a case came to by what was seen of its calls.
+
+        Args:
+            inquiry: the case.
+            seen: the observations.
+            batch: the records; None where none were read.
+        """
+        with _over(inquiry.case):
+            cells = inquiry.judge(seen, batch) if inquiry.judge is not None else []
+        found = _Attempted(cells, inquiry.is_open, is_torn=False)
         lossy = batch is not None and not batch.complete
         # Of a silent source one case tells, and no further attempt helps it. Controls are tried
         # once more without records, so that all the rest can be judged.
-        gone = bool(self._setup.trail.lost)
-        verdicts: list[tuple[list[Cell], bool]] = []
-        for inquiry in inquiries:
-            seen = [next(answers) for _ in inquiry.requests]
-            cells = inquiry.judge(seen, batch) if inquiry.judge is not None else []
-            undecided = any(cell.outcome is Outcome.BROKEN for cell in cells)
-            helps = inquiry.case.is_control or not gone
-            torn = lossy and inquiry.needs_records and undecided and helps
-            verdicts.append((cells, inquiry.is_open or torn))
-        return verdicts
+        helps = inquiry.case.is_control or not self._setup.trail.lost
+        torn = lossy and inquiry.needs_records and found.is_broken and helps
+        return replace(found, is_torn=torn)
 
     def _inquire(self, case: Case, *, again: bool = False) -> Inquiry:
         inquiry = Inquiry(case, again)
@@ -284,6 +392,19 @@ class Examiner:
             return
         question = under_test.question_about(self._setup, key, profile)
         inquiry.judge = lambda _seen, _batch: [proved.judge_difference(question, found)]
+
+
+@contextmanager
+def _over(case: Case) -> Iterator[None]:
+    """Says over which case the process that makes the calls was lost.
+
+    Raises:
+        LostOverCaseError: it was lost.
+    """
+    try:
+        yield
+    except InstrumentError as error:
+        raise LostOverCaseError(case, str(error)) from error
 
 
 def cannot_tell(case: Case, reason: str, cause: Cause = Cause.PRIVILEGE) -> list[Cell]:

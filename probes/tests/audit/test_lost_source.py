@@ -47,6 +47,7 @@ class Told:
 
     script: list[Batch]
     name: str = "told"
+    most_cases: int = 1
     deadlines: list[float] = field(default_factory=list)
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
@@ -239,9 +240,11 @@ import signal
 import time
 
 from probes.audit import trail
+from probes.audit.collector import SequencedCollector
 from probes.audit.control import AuditControl
 
 trail.RECORD_DEADLINE_SECONDS = {deadline}
+SequencedCollector.most_cases = 1  # so that there is a sentinel midway
 read, reads = trail.AuditTrail.read, []
 
 

@@ -46,6 +46,7 @@ class Withholding:
     withheld: Withheld
     batches: range
     read: int = 0
+    most_cases: int = 1
 
     @property
     def name(self) -> str:

@@ -118,6 +118,8 @@ def test_a_source_that_does_not_work_is_no_source(prober: Zygote, tmp_path: Path
 class Source:
     """A collector that is made up; it remembers whether it was closed."""
 
+    most_cases = 1
+
     def __init__(self, name: str, *, hears: bool) -> None:
         self.name = name
         self.hears = hears

@@ -740,6 +740,7 @@ class TellingCollector:
     """
 
     name = "told"
+    most_cases = 1
 
     def __init__(
         self, zygote: NamingZygote, told: SeccompRecord, *, complete: bool, vouches: bool = True

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 _NETLINK_AUDIT = 9
 _AUDIT_NLGRP_READLOG = 1
 _SECCOMP = 1326
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 16 << 20
 _HEADER = struct.Struct("=IHHII")
 _INTERVAL = 0.1
 """Seconds between two times of writing; osquery's least is a second."""
@@ -40,6 +42,8 @@ def replayed(write: Write) -> Iterator[None]:
     """Has every record written meanwhile; root's, in the initial network namespace."""
     ended = threading.Event()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT) as reader:
+        # What the collectors that it plays can keep, and hundreds of records come in a row.
+        reader.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         reader.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
         player = threading.Thread(target=_play, args=(reader, write, ended))
         player.start()
