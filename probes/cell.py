@@ -7,6 +7,7 @@ readers of ``results.json``.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from probes.action import FilterReturn
 from probes.text import spelled
@@ -38,10 +39,14 @@ class Outcome(StrEnum):
     CANNOT_TELL = "cannot_tell"
     NOT_APPLICABLE = "not_applicable"
     WAIVED = "waived"
+    ACCEPTED = "accepted"
     BROKEN = "broken"
 
 
-NOT_HOLDING = frozenset({Outcome.FAILED, Outcome.WAIVED})
+FORGIVEN: Final = frozenset({Outcome.WAIVED, Outcome.ACCEPTED})
+"""The outcomes of failures that somebody puts up with: they fail no run, and pass no claim."""
+
+NOT_HOLDING: Final = FORGIVEN | {Outcome.FAILED}
 """The outcomes of a claim that does not hold, whether or not somebody has accepted that."""
 
 
@@ -143,6 +148,8 @@ class Cell:
         returned: for a claim that does not hold, what the filter returned for the call, as the
             kernel showed it or as the program says; ALLOW also where LOG looks the same. None
             where it is not known, and for every other outcome.
+        deviations: for a failure, accepted or not, that is exactly what runtimes do to every
+            profile, the names of ``probes.deviation`` that together explain it.
     """
 
     key: CellKey
@@ -157,6 +164,7 @@ class Cell:
     reason: str = ""
     by_program: bool = False
     returned: FilterReturn | None = None
+    deviations: tuple[str, ...] = ()
 
     @property
     def why(self) -> str:

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any, Final
 
 from probes.action import Profile
-from probes.cell import Cell, Claim, Outcome
+from probes.cell import FORGIVEN, Cell, Claim, Outcome
 from probes.errors import SuiteError
 from probes.text import visible
 from reports.results import Ruling, Run, Verdict, summarize
@@ -204,8 +204,9 @@ def _lack(
     run: Run, control: Control, evidence: Sequence[ClaimEvidence], total: Counter[Outcome]
 ) -> str:
     """Why claims of which none failed do not support a control; "" where they do."""
-    if waived := total[Outcome.WAIVED]:
-        return f"{cells_text(waived)} of the claims about it failed, and that is waived"
+    for outcome in sorted(FORGIVEN, reverse=True):
+        if forgiven := total[outcome]:
+            return f"{cells_text(forgiven)} of the claims about it failed, and that is {outcome}"
     if undecided := total[Outcome.CANNOT_TELL] + total[Outcome.BROKEN]:
         return f"{cells_text(undecided)} of the claims about it could not be told"
     if not any(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from probes import deviation
 from probes.cell import Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.judging import claims
 from probes.judging.claims import About, is_about
@@ -29,6 +30,7 @@ OUTCOME_WORDS = {
     Outcome.CANNOT_TELL: "cannot tell",
     Outcome.NOT_APPLICABLE: "not applicable",
     Outcome.WAIVED: "waived",
+    Outcome.ACCEPTED: "accepted",
 }
 """The outcomes as people say them, in the order in which a count line lists them."""
 
@@ -37,6 +39,7 @@ GRAVEST_FIRST = (
     Outcome.BROKEN,
     Outcome.CANNOT_TELL,
     Outcome.WAIVED,
+    Outcome.ACCEPTED,
     Outcome.PASSED,
     Outcome.NOT_APPLICABLE,
 )
@@ -242,6 +245,15 @@ def counts_text(counts: Mapping[Outcome, int]) -> str:
     """How many cells came to what, without what none came to: ``3 passed, 1 failed``."""
     return ", ".join(
         f"{counts[outcome]:,} {word}" for outcome, word in OUTCOME_WORDS.items() if counts[outcome]
+    )
+
+
+def accepted_text(run: Run) -> str:
+    """What was accepted of runtimes, each with the cells where it was met; "" for nothing."""
+    met = {name: len(deviation.met_by(run.cells, name)) for name in run.accept}
+    return ", ".join(
+        f"{name} ({cells_text(count)})" if count else f"{name} (not needed)"
+        for name, count in met.items()
     )
 
 

@@ -224,6 +224,7 @@ def _head(
         run_by=run_by,
         complete=False,
         waivers=granted.unjudged,
+        accept=granted.accepted,
     )
 
 

@@ -6,12 +6,14 @@ from typing import Final
 
 import pytest
 
+from probes import deviation
 from probes.audit import source
 from probes.audit.source import BEST, RecordSource, SourceKind
+from probes.deviation import KnownDeviation
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.run import values
-from probes.run.options import NODE_NAME, RUN
+from probes.run.options import ACCEPT, NODE_NAME, RUN
 from probes.run.values import RunOptions
 from probes.targets.words import (
     OPTIONS,
@@ -84,6 +86,19 @@ def _audit_source(config: pytest.Config) -> RecordSource:
             " must read the descriptor: leave -n out"
         )
     return wanted
+
+
+def accepted(config: pytest.Config) -> tuple[KnownDeviation, ...]:
+    """What the command line accepts of runtimes.
+
+    Raises:
+        BadInputError: a name is not known.
+    """
+    words: str = config.getoption(ACCEPT)
+    try:
+        return deviation.named(words.split(",") if words else ())
+    except BadInputError as error:
+        raise BadInputError(f"--{ACCEPT}: {error}") from error
 
 
 def node_name(config: pytest.Config) -> str:

@@ -104,6 +104,7 @@ def _end(cells: Sequence[Cell]) -> None:
     for outcome, end in (
         (Outcome.CANNOT_TELL, pytest.skip),
         (Outcome.WAIVED, pytest.xfail),
+        (Outcome.ACCEPTED, pytest.xfail),
         (Outcome.NOT_APPLICABLE, pytest.skip),
     ):
         first = next((cell for cell in cells if cell.outcome is outcome), None)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from probes.cell import Cell, Outcome
+from probes.cell import FORGIVEN, Cell, Outcome
 from probes.text import visible
 from reports import results, summary
 from reports.html.matrices import calls_table
@@ -21,7 +21,7 @@ _NOTHING_CAPTURED: Final = "No log output captured."
 _SAID_BY_PYTEST: Final = {
     "failed": {Outcome.FAILED, Outcome.BROKEN},
     "skipped": {Outcome.CANNOT_TELL, Outcome.NOT_APPLICABLE},
-    "passed": {Outcome.PASSED, Outcome.WAIVED},
+    "passed": {Outcome.PASSED, *FORGIVEN},
 }
 """Outcomes by which a test ends so; pytest's own words then repeat the sentence, or say nothing."""
 
@@ -48,13 +48,15 @@ body { display: flex; flex-direction: column; color: #222; margin: 16px 24px; }
 .calls small { margin-left: 4px; color: #57606a; }
 .calls .o-passed { background: #eaf6ec; color: #116329; }
 .calls .o-failed { background: #fdecea; color: #a31515; }
-.calls .o-broken, .calls .o-cannot-tell, .calls .o-waived { background: #fff5d6; color: #7a4a00; }
+.calls .o-broken, .calls .o-cannot-tell, .calls .o-waived, .calls .o-accepted
+    { background: #fff5d6; color: #7a4a00; }
 .calls .o-not-applicable { color: #57606a; }
 .calls .hidden { display: none; }
 .col-verdict { white-space: nowrap; font-weight: bold; }
 .col-verdict.passed { color: #1a7f37; }
 .col-verdict.failed { color: #b42318; }
-.col-verdict.broken, .col-verdict.cannot_tell, .col-verdict.waived { color: #9a6700; }
+.col-verdict.broken, .col-verdict.cannot_tell, .col-verdict.waived, .col-verdict.accepted
+    { color: #9a6700; }
 .col-verdict.not_applicable { color: #57606a; }
 #results-table .col-result { width: auto; color: #57606a; }
 .col-testId { overflow-wrap: anywhere; }

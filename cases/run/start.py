@@ -18,7 +18,7 @@ from cases.run.node import ORDER, Node
 from cases.run.nodes import Nodes
 from cases.run.recorder import follow
 from cases.run.stash import PLANNED, Planned
-from probes import arch, interruption, main_job
+from probes import arch, deviation, interruption, main_job
 from probes.documents import policy, waivers
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus, SuiteError
@@ -80,9 +80,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _plan(config: pytest.Config) -> None:
     """Plans the run, and starts to make its reports where its tests are heard of."""
     given = getattr(config, "workerinput", {})
+    accepted = command_line.accepted(config)
     resolved = settings.resolve(command_line.read(config), given.get(_HANDED))
     started = datetime.now(UTC)
-    granted = _granted(config, started.date())
+    granted = _granted(config, started.date(), (*accepted, *resolved.policy.accept))
     config.stash[PLANNED] = Planned(resolved, granted)
     if not given and not _any_of(config, _JUDGES_NOTHING):
         asked = _asked(config, started, granted)
@@ -114,12 +115,12 @@ def _give_order(config: pytest.Config) -> None:
     """
     wanted = command_line.read(config)
     started = datetime.now(UTC)
-    granted = _granted(config, started.date())
+    documented = policy.load(wanted.policy, arch.all_names())
+    granted = _granted(config, started.date(), (*command_line.accepted(config), *documented.accept))
     asked = _asked(config, started, granted)
     given = order.give(wanted, granted, anonymous=asked.anonymous)
     for_nodes = main_job.for_nodes(list(map(str, config.invocation_params.args)))
     config.invocation_params = replace(config.invocation_params, args=tuple(for_nodes))
-    policy.load(wanted.policy, arch.all_names())
     follow(config, Nodes(config, given, asked, config.getoption("node_silence")), asked)
 
 
@@ -152,8 +153,13 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist, which has
         node.workerinput[_HANDED_WAIVERS] = planned.granted.to_plain()
 
 
-def _granted(config: pytest.Config, today: date) -> Granted:
-    """The waivers: the controller's for every worker, whatever happens to the file meanwhile.
+def _granted(config: pytest.Config, today: date, accepted: Iterable[str]) -> Granted:
+    """What is forgiven: the controller's for every worker, whatever becomes of the file meanwhile.
+
+    Args:
+        config: pytest's.
+        today: the day on which the run started.
+        accepted: the names of what is accepted of runtimes.
 
     Raises:
         BadInputError: the file is not what it must be.
@@ -166,7 +172,7 @@ def _granted(config: pytest.Config, today: date) -> Granted:
         loaded = () if path is None else waivers.load(path)
     except BadInputError as error:
         raise BadInputError(f"--waivers: {error}") from error
-    return Granted(loaded, config.getoption("target"), today)
+    return Granted(loaded, config.getoption("target"), today, deviation.named(accepted))
 
 
 def _any_of(config: pytest.Config, names: Iterable[str]) -> bool:

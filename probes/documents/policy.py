@@ -13,9 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
-from probes import files, widths
+from probes import deviation, files, widths
 from probes.action import ERRNO_NAMES, Action, FilterReturn, Profile, errno_number
 from probes.arch import ARCHES, Arch
+from probes.deviation import KnownDeviation
 from probes.documents.toml_file import (
     MOST_BYTES,
     KeyRule,
@@ -102,6 +103,7 @@ class Policy:
         path: the file that the policy came from, as it was given.
         sha256: the SHA-256 of that file's bytes, in lower-case hexadecimal.
         lines: for each of the calls the line where its table begins; () where that is not known.
+        accept: what runtimes do to every profile and the document puts up with.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Policy:
     path: str
     sha256: str
     lines: tuple[int, ...] = ()
+    accept: tuple[KnownDeviation, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -159,6 +162,7 @@ def load(path: Path, known_names: Collection[str]) -> Policy:
             f"use the suite that the policy was written for, or rewrite the policy"
         )
     check_keys(head, _HEAD, f"{place}: the policy", "add it above the first [[call]]")
+    accepted = _accepted(head.pop("accept", []), place)
     tables = head.pop("call", [])
     if not tables:
         raise BadInputError(f"{place}: the policy documents no call; add a [[call]] table")
@@ -183,7 +187,20 @@ def load(path: Path, known_names: Collection[str]) -> Policy:
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
         lines=tuple(int(line.split()[1]) for line in lines if line.startswith("line ")),
+        accept=accepted,
     )
+
+
+def _accepted(names: Sequence[str], place: str) -> tuple[KnownDeviation, ...]:
+    """What the policy puts up with.
+
+    Raises:
+        BadInputError: a name is not known.
+    """
+    try:
+        return deviation.named(names)
+    except BadInputError as error:
+        raise BadInputError(f"{place}: 'accept': {error}") from error
 
 
 _HEAD = {
@@ -192,6 +209,7 @@ _HEAD = {
     "title": KeyRule(str),
     "source": KeyRule(str),
     "families": KeyRule(list, item=str),
+    "accept": KeyRule(list, item=str, required=False),
     "call": KeyRule(list, item=dict, required=False),
 }
 _CALL = {

@@ -34,6 +34,7 @@ from typing import Any, Final, Self
 from probes import files
 from probes.action import Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
+from probes.deviation import KnownDeviation, accept
 from probes.documents.toml_file import (
     MOST_BYTES,
     KeyRule,
@@ -267,21 +268,27 @@ def _waived(cell: Cell, valid: Iterable[tuple[int, Waiver]]) -> Cell:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The waivers of a run, which each of its processes takes for the same target and day.
+    """What a run forgives, which each of its processes takes for the same target and day.
 
     Attributes:
         waivers: the file's.
         target: the word of ``--target``.
         today: the day in UTC on which the run started.
+        accepted: what runtimes do to every profile and the run accepts.
     """
 
     waivers: tuple[Waiver, ...]
     target: str
     today: date
+    accepted: tuple[KnownDeviation, ...] = ()
 
     def waive(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The cells, those that failed and that a valid waiver is for turned into *waived*."""
-        return waive(cells, self.waivers, self.target, self.today)
+        """The cells, those that failed and that are forgiven turned into *accepted* or *waived*.
+
+        What is accepted needs no waiver.
+        """
+        left = accept(cells, self.accepted)
+        return waive(left, self.waivers, self.target, self.today)
 
     def judge(
         self,
@@ -329,6 +336,7 @@ class Granted:
             ],
             "target": self.target,
             "today": self.today.isoformat(),
+            "accepted": [name.value for name in self.accepted],
         }
 
     @classmethod
@@ -345,7 +353,8 @@ class Granted:
             )
             for fields in plain["waivers"]
         )
-        return cls(waivers, plain["target"], date.fromisoformat(plain["today"]))
+        accepted = tuple(map(KnownDeviation, plain["accepted"]))
+        return cls(waivers, plain["target"], date.fromisoformat(plain["today"]), accepted)
 
 
 def judge(
@@ -434,10 +443,14 @@ def _idle(mine: Sequence[Cell], named: int) -> tuple[WaiverState, str]:
     """The state of a valid waiver that covered no failure."""
     if any(cell.outcome is Outcome.WAIVED for cell in mine):
         return WaiverState.UNUSED, "covers nothing that an earlier one does not cover: remove it"
-    decided = sum(cell.outcome in {Outcome.PASSED, Outcome.NOT_APPLICABLE} for cell in mine)
+    decided = sum(cell.outcome in _NEED_NONE for cell in mine)
     if decided < named:
         return WaiverState.OUT_OF_SCOPE, (
             f"cannot be judged: {named - decided} of its {named} cells were not selected or not"
             " decided"
         )
     return WaiverState.UNUSED, "covers nothing, for what it names did not fail: remove it"
+
+
+_NEED_NONE: Final = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE, Outcome.ACCEPTED})
+"""The outcomes of cells that need no waiver."""

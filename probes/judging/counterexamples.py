@@ -4,17 +4,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from probes.action import Action
+from probes.action import Action, FilterReturn
 from probes.arch import belongs_to, of_token, token_text
 from probes.audit.collector import Batch
-from probes.cell import Cause, Cell
+from probes.cell import Cause, Cell, Outcome
 from probes.documents.policy import Policy
-from probes.filters import bpf, pointer
+from probes.filters import bpf, partition, pointer
 from probes.filters.prover import TooComplexError
 from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route, can_place
-from probes.judging import plan, proof, proved, under_test, verdict
+from probes.judging import deviations, plan, proof, proved, under_test, verdict
 from probes.judging.call_arguments import widest
+from probes.judging.deviations import Explanation
 from probes.judging.inquiry import Inquiry, entry, is_absent, profile_of
 from probes.judging.obstacles import BY_SECCOMP, INSTALLING, decisive
 from probes.judging.plan import Case, Scope
@@ -34,12 +35,14 @@ class Proof:
         exact: whether the analysis is.
         found: the first input that deviates; None where none does.
         untold: the verdict where the analysis gives none; None where it gives one.
+        deviations: what explains every input that deviates, if runtimes do that to every profile.
     """
 
     question: Question
     exact: bool = True
     found: Deviation | None = None
     untold: Cell | None = None
+    deviations: Explanation = ()
 
     def judge(self, tried: Observation | None) -> Cell:
         """The verdict on the case's cell.
@@ -53,7 +56,10 @@ class Proof:
         text = _input_words(self.found, _place_words(self.found) if elsewhere else "")
         rare = _rarely_had(self.found)
         example = Counterexample(self.found.returns, text, self.exact, tried, rare)
-        return proved.judge_proof(self.question, example)
+        cell = proved.judge_proof(self.question, example)
+        if cell.outcome is not Outcome.FAILED:
+            return cell
+        return replace(cell, deviations=self.deviations)
 
 
 def proof_of(
@@ -86,6 +92,7 @@ def proof_of(
             may = [proof.refusals(analysis, supervised=one) for one in (True, False)]
         every = (proof.deviation(case, policy, analysis, values) for values in may)
         found = next((one for one in every if one is not None), None)
+        excused = () if found is None or any_refusal else _deviations(target, policy, case, wanted)
     except TooComplexError as error:
         reason = f"there is no proof, for {error}"
         untold = verdict.cannot_tell(key, Cause.INSTRUMENT, reason)
@@ -93,7 +100,20 @@ def proof_of(
     if found is not None and any_refusal and not found.returns.action.reaches_kernel:
         reason = f"{target.description} leave it to somebody else, who decides ({found.returns})"
         return Proof(question, untold=verdict.cannot_tell(key, Cause.TARGET, reason))
-    return Proof(question, analysis.exact, found)
+    return Proof(question, analysis.exact, found, deviations=excused)
+
+
+def _deviations(
+    target: Target, policy: Policy, case: Case, wanted: Sequence[FilterReturn]
+) -> Explanation:
+    """What explains every input for which the programs return something else than they must."""
+    if case.cells[0].syscall not in set(Scope):
+        return ()
+    profile = profile_of(case)
+    analysis = target.analysis(profile)
+    found = list(proof.suspects(case, policy, analysis, wanted))
+    unnamed = partition.unnamed_tokens(analysis)
+    return deviations.of_proof(deviations.made(target, profile), found, unnamed)
 
 
 def prove(setup: Setup, inquiry: Inquiry) -> None:

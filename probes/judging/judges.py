@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from probes.action import Action, FilterReturn
+from probes.action import MAX_ERRNO, Action, FilterReturn
 from probes.audit.record import SeccompRecord
 from probes.cell import Cause, Outcome
 from probes.instrument import witness
@@ -72,6 +72,13 @@ EFFECTS: Final[Mapping[Action, Effect]] = {
     Action.LOG: Effect.REACHED,
     Action.ALLOW: Effect.REACHED,
 }
+
+
+def shows(seen: Seen, returns: FilterReturn) -> bool:
+    """Whether the kernel did under the witness what a return value says."""
+    wanted = EFFECTS.get(returns.action, Effect.REACHED)  # TRACE and USER_NOTIF stand below it
+    right_errno = wanted is not Effect.REFUSED or seen.errno == min(returns.data, MAX_ERRNO)
+    return seen.effect is wanted and right_errno
 
 
 def witnessed(sighting: Sighting) -> Seen:

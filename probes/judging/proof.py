@@ -88,30 +88,60 @@ def deviation(
     Raises:
         TooComplexError: there is no proof.
     """
-    parts: tuple[Case, ...] = (case,)
-    if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
-        parts += plan.left_out(policy, case, analysis.tokens())
-    # Elsewhere a call may get an errno of its own, or what everything gets there.
     found = (
-        _deviation(
-            part, policy, analysis, (*wanted, *(expected(part, policy) if part is not case else ()))
-        )
-        for part in parts
+        _deviation(part, policy, analysis, values)
+        for part, values in _parts(case, policy, analysis, wanted)
     )
     return next((one for one in found if one is not None), None)
+
+
+def suspects(
+    case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
+) -> Iterator[tuple[Case, "Suspect"]]:
+    """Every run of numbers that a case covers and that deviates in one way, each with its part.
+
+    Args:
+        case: the proof, which covers one or many calls.
+        policy: the policy, which says for which arguments a call is restricted.
+        analysis: the analysis of the programs.
+        wanted: the values that they may return.
+
+    Raises:
+        TooComplexError: there is no proof.
+    """
+    for part, values in _parts(case, policy, analysis, wanted):
+        yield from ((part, one) for one in _suspects_of(part, policy, analysis, values))
+
+
+def _parts(
+    case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
+) -> Iterator[tuple[Case, Sequence[FilterReturn]]]:
+    """What a case covers, itself and on ABIs that are left out, each with what may be returned."""
+    yield case, wanted
+    if case.cells[0].syscall == Scope.OTHER_ARCHITECTURES:
+        # Elsewhere a call may get an errno of its own, or what everything gets there.
+        for part in plan.left_out(policy, case, analysis.tokens()):
+            yield part, (*wanted, *expected(part, policy))
+
+
+def _suspects_of(
+    case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
+) -> list["Suspect"]:
+    """The runs of numbers that deviate of those that a case covers itself."""
+    return [
+        Suspect(token, number, value, count)
+        for token, number, count in _covered(case, policy, analysis, wanted)
+        for value in sorted(analysis.returns(token, number))
+        if not _agrees_with_any(value, wanted)
+        and _input(case, policy, analysis, (token, number, value)) is not None
+    ]
 
 
 def _deviation(
     case: Case, policy: Policy, analysis: Analysis, wanted: Sequence[FilterReturn]
 ) -> Deviation | None:
     """The first input that deviates of those that a case covers itself."""
-    found = [
-        _Suspect(token, number, value, count)
-        for token, number, count in _covered(case, policy, analysis, wanted)
-        for value in sorted(analysis.returns(token, number))
-        if not _agrees_with_any(value, wanted)
-        and _input(case, policy, analysis, (token, number, value)) is not None
-    ]
+    found = _suspects_of(case, policy, analysis, wanted)
     if not found:
         return _other_form(case, analysis, wanted)
     first = min(found, key=lambda one: plan.is_exempt_number(case.arch, one.number))
@@ -129,7 +159,16 @@ def _deviation(
 
 
 @dataclass(frozen=True, slots=True)
-class _Suspect:
+class Suspect:
+    """A run of numbers for which the programs may return a wrong value.
+
+    Attributes:
+        token: the architecture's.
+        number: the first number.
+        value: the raw value.
+        count: how many numbers the run has.
+    """
+
     token: int
     number: int
     value: int

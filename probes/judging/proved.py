@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from probes.action import MAX_ERRNO, FilterReturn
+from probes.action import FilterReturn
 from probes.cell import Cause, Cell, Evidence, EvidenceKind, Outcome
 from probes.instrument.calls import Observation, Stage
-from probes.instrument.effect import Effect, Seen, is_stopped, read
-from probes.judging.judges import EFFECTS, is_unhonoured
+from probes.instrument.effect import is_stopped, read
+from probes.judging.judges import is_unhonoured, shows
 from probes.judging.sentences import is_conditional, reason, sentence, subject
 from probes.judging.sighting import Judgement, Question
 
@@ -71,7 +71,7 @@ def _judge_proof(question: Question, found: Counterexample | None) -> Judgement:
     if found.observation is None or _never_made(found.observation):
         return _untried(found, text)
     seen = read(found.observation)
-    if _agrees(seen, found.returns) or is_unhonoured(question, seen, found.returns):
+    if shows(seen, found.returns) or is_unhonoured(question, seen, found.returns):
         return _failed(found, f"{text}, and so it is on this kernel")
     if not found.certain:
         return Judgement(Outcome.CANNOT_TELL, Cause.INSTRUMENT, f"perhaps {text}")
@@ -97,13 +97,6 @@ def _untried(found: Counterexample, text: str) -> Judgement:
 
 def _failed(found: Counterexample, text: str) -> Judgement:
     return Judgement(Outcome.FAILED, Cause.FILTER, text, returned=found.returns)
-
-
-def _agrees(seen: Seen, returns: FilterReturn) -> bool:
-    """Whether the kernel did under the witness what a return value says."""
-    wanted = EFFECTS.get(returns.action, Effect.REACHED)  # TRACE and USER_NOTIF stand below it
-    right_errno = wanted is not Effect.REFUSED or seen.errno == min(returns.data, MAX_ERRNO)
-    return seen.effect is wanted and right_errno
 
 
 def judge_difference(question: Question, found: str) -> Cell:

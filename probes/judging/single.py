@@ -13,7 +13,15 @@ from probes.instrument import effect, witness
 from probes.instrument.calls import Call, Observation, Request, Route
 from probes.instrument.harmless import Preparation, probe_for
 from probes.instrument.witness import Attempt
-from probes.judging import asking, call_arguments, hindrance, records, under_test, verdict
+from probes.judging import (
+    asking,
+    call_arguments,
+    deviations,
+    hindrance,
+    records,
+    under_test,
+    verdict,
+)
 from probes.judging.call_arguments import arguments_words, widest
 from probes.judging.hindrance import Made
 from probes.judging.inquiry import Inquiry, Role, Try, by_role, entry, number_of
@@ -140,9 +148,9 @@ def _judged(
             simulated=under_test.simulate(setup, case, planned.other),
         )
         cell = _with_other(setup, case, planned.other, sighting)
-    return hindrance.explained(
-        setup, case, Made(made.route, sighting, _again(setup, planned)), cell
-    )
+    again = Made(made.route, sighting, _again(setup, planned))
+    cell = hindrance.explained(setup, case, again, cell)
+    return deviations.named_in(setup.target, case, cell, sighting)
 
 
 def _with_other(setup: Setup, case: Case, other: Call, sighting: Sighting) -> Cell:

@@ -11,7 +11,7 @@ from probes.finding import undecided
 from probes.instrument import witness
 from probes.instrument.calls import Call, Observation, Request, Route
 from probes.instrument.witness import Attempt
-from probes.judging import hindrance, plan, under_test, verdict
+from probes.judging import deviations, hindrance, plan, under_test, verdict
 from probes.judging.asking import asked_about_rest
 from probes.judging.hindrance import Made
 from probes.judging.inquiry import Inquiry, entry, number_of, profile_of
@@ -146,7 +146,8 @@ def _cell(setup: Setup, planned: _Sweep, answers: _Answers, key: CellKey) -> Cel
     if reason := hindrance.answered(setup, key, Route.DIRECT, _alone(answers, key), sighting):
         return verdict.cannot_tell(key, Cause.PRIVILEGE, reason)
     cell = verdict.judge(under_test.question_about(setup, key, profile), sighting)
-    return hindrance.explained(setup, case, Made(Route.DIRECT, sighting), cell)
+    cell = hindrance.explained(setup, case, Made(Route.DIRECT, sighting), cell)
+    return deviations.named_in(setup.target, case, cell, sighting)
 
 
 def _alone(answers: _Answers, key: CellKey) -> list[Observation]:

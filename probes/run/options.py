@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from probes import deviation
 from probes.audit.source import BEST, forms
 from probes.files import DEFAULT_POLICY
 from probes.targets.name import AMBIENT, BUILTIN, WORDS
 from probes.targets.words import OPTIONS, RUNTIME_ARG, START_OPTIONS
 
+ACCEPT: Final = "accept"
 REPORT_DIR: Final = "report-dir"
 NODE_NAME: Final = "node-name"
 _NODE_SILENCE_SECONDS: Final = 300.0
@@ -97,6 +99,11 @@ RUN: Final = (
         "N",
     ),
     Option(REPORT_DIR, f"where the reports go; default: {_REPORTS}", "DIR", _REPORTS),
+    Option(
+        ACCEPT,
+        f"what runtimes do to every profile and is accepted: {', '.join(deviation.ROWS)}",
+        "NAMES",
+    ),
     Option("waivers", "failures that are accepted for a time (TOML)", "FILE"),
     Option("baseline", "an earlier results.json: say what has changed since", "FILE"),
     Option(

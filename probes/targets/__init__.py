@@ -13,7 +13,7 @@ from probes.finding import Finding
 from probes.instrument import witness
 from probes.instrument.calls import Zygote
 from probes.instrument.witness import Witness
-from probes.targets.stack import FilterStack, Origin, ProgramIdentity
+from probes.targets.stack import FilterStack, Library, Origin, ProgramIdentity
 from probes.written import WrittenProfile
 
 
@@ -54,6 +54,10 @@ class Target(Protocol):
     @property
     def written(self) -> tuple[WrittenProfile, ...]:
         """The files in which users have said what the filters do; none of what has no file."""
+
+    @property
+    def library(self) -> Library | None:
+        """The libseccomp that makes the filters; None where none does, or it is not known."""
 
     @property
     def members(self) -> "tuple[Target, ...]":
@@ -188,6 +192,11 @@ class StackTarget:
     def written(self) -> tuple[WrittenProfile, ...]:
         """The files in which users have said what the filters do."""
         return self._any.written
+
+    @property
+    def library(self) -> Library | None:
+        """The libseccomp that makes the filters; None where none does, or it is not known."""
+        return self._any.library
 
     @property
     def logged(self) -> tuple[bool, ...]:

@@ -101,6 +101,10 @@ class Ambient:
         return ()
 
     @property
+    def library(self) -> None:
+        """None: what made the filters is not known."""
+
+    @property
     def logged(self) -> tuple[bool, ...]:
         """None: the flags are not known."""
         return ()

@@ -15,6 +15,7 @@ from probes.filters.bpf import Program
 from probes.filters.comparison import StackComparison, compare
 from probes.filters.prover import TooComplexError
 from probes.finding import Finding, Weight, advice
+from probes.targets import library
 from probes.targets.oci import compile_request, compiler, needs, operator, rule_lines
 from probes.targets.oci import installed as oci_installed
 from probes.targets.oci import profile as oci_profile
@@ -156,6 +157,7 @@ def load(
         ),
         logged=(LOG_FLAG in first.compiled.flags,) * len(programs),
         written=tuple(rule_lines.of_profile(path, oci_profile.read_bytes(path)) for path in paths),
+        library=library.here(container.native),
     )
 
 

@@ -34,6 +34,30 @@ class ProgramIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """The libseccomp that makes a target's filters.
+
+    Attributes:
+        version: its release.
+        lacking: by the ABI's name, the numbers of calls for which it makes no rule, because it does
+            not know them there.
+    """
+
+    version: str
+    lacking: Mapping[str, frozenset[int]]
+
+    def to_plain(self) -> list[Any]:
+        """The library in types that can be sent to another process; see ``from_plain``."""
+        return [self.version, {name: sorted(numbers) for name, numbers in self.lacking.items()}]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> Self:
+        """The library that ``to_plain`` was given."""
+        version, lacking = plain
+        return cls(version, {name: frozenset(numbers) for name, numbers in lacking.items()})
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """The container from which filters were read.
 
@@ -90,6 +114,7 @@ class FilterStack:
             they confine all of it.
         further: the other parts, each with the filters that confine it.
         written: the files in which users have said what the filters do.
+        library: the libseccomp that makes the filters; None where none does, or it is not known.
     """
 
     description: str
@@ -101,6 +126,7 @@ class FilterStack:
     first: str = ""
     further: "tuple[FilterStack, ...]" = ()
     written: tuple[WrittenProfile, ...] = ()
+    library: Library | None = None
     _analyses: list[Analysis | TooComplexError] = field(
         default_factory=list, repr=False, compare=False
     )
@@ -189,12 +215,14 @@ class FilterStack:
             "first": self.first,
             "further": [one.to_plain() for one in self.further],
             "written": [one.to_plain() for one in self.written],
+            "library": None if self.library is None else self.library.to_plain(),
         }
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The stack that ``to_plain`` was given."""
         native, origin = arch.get(plain["native"]), plain["origin"]
+        library = plain["library"]
         big_endian = native.big_endian
         return cls(
             description=plain["description"],
@@ -206,6 +234,7 @@ class FilterStack:
             first=plain["first"],
             further=tuple(map(cls.from_plain, plain["further"])),
             written=tuple(map(WrittenProfile.from_plain, plain["written"])),
+            library=None if library is None else Library.from_plain(library),
         )
 
 

@@ -4,18 +4,20 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from probes import files
+from probes.arch import Arch
 from probes.documents import located
 from probes.errors import BadInputError
 from probes.finding import Finding, Weight, advice
 from probes.runtimes import container
 from probes.runtimes.wanted import InForce, Wanted
-from probes.targets import given_profile
+from probes.targets import given_profile, library
 from probes.targets.oci import rule_lines
 from probes.targets.oci.resolve import kernel_version
 from probes.targets.process_stacks import names_by_stack
-from probes.targets.stack import FilterStack, Origin
+from probes.targets.stack import FilterStack, Library, Origin
 from probes.targets.threads import (
     ThreadConfinement,
     named,
@@ -48,7 +50,7 @@ def load(wanted: Wanted) -> FilterStack:
     runtime, subject = wanted.program.runtime, shown(wanted.subject)
     origin = Origin(runtime, held.version, subject, held.digest, executed, held.executed_logged)
     description = _description(wanted, held)
-    stacks = list(_stacks(description, held))
+    stacks = list(_stacks(wanted, description, held))
     findings = (*_findings(wanted, held, stacks), *_compared(held, stacks[0]))
     whole = together(description, stacks, findings)
     return replace(whole, origin=origin, written=tuple(_written(wanted, held)))
@@ -63,6 +65,18 @@ def _written(wanted: Wanted, held: container.Held) -> Iterator[WrittenProfile]:
         with contextlib.suppress(BadInputError):  # the runtime could read it, and it is gone now
             raw = files.read(path, located.MOST_BYTES, "a seccomp profile")
             yield rule_lines.of_profile(path, raw)
+
+
+def _library(wanted: Wanted, held: container.Held, native: Arch) -> Library | None:
+    """The libseccomp that makes the container's filters; None where none does."""
+    if wanted.program.runtime == _WITHOUT_LIBSECCOMP:
+        return None
+    given = held.in_force.given
+    return library.here(native, "" if given is None else given.library)
+
+
+_WITHOUT_LIBSECCOMP: Final = "bwrap"
+"""The runtime that takes programs as they are."""
 
 
 def _compared(held: container.Held, first: FilterStack) -> Iterator[Finding]:
@@ -82,7 +96,7 @@ def _compared(held: container.Held, first: FilterStack) -> Iterator[Finding]:
     )
 
 
-def _stacks(description: str, held: container.Held) -> Iterator[FilterStack]:
+def _stacks(wanted: Wanted, description: str, held: container.Held) -> Iterator[FilterStack]:
     """What confines the container's processes: each stack of filters once."""
     groups: dict[ThreadConfinement, list[str]] = {
         (held.first, held.logged): [f"{held.first_pid} (the first program)"]
@@ -94,7 +108,8 @@ def _stacks(description: str, held: container.Held) -> Iterator[FilterStack]:
             groups.setdefault(confinement, []).extend(f"{name}, {words}" for name in names)
     for confinement, names in groups.items():
         words = f"{named('process', names)} of the {description}"
-        yield stack_of(words, confinement)
+        stack = stack_of(words, confinement)
+        yield replace(stack, library=_library(wanted, held, stack.native))
 
 
 def _description(wanted: Wanted, held: container.Held) -> str:

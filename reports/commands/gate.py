@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from probes import main_job
+from probes import deviation, main_job
 from probes.action import Profile
 from probes.audit.source import SourceKind, forms
 from probes.errors import BadInputError, ExitStatus, InstrumentError, SuiteError
 from probes.files import CASES
-from probes.run.options import NODE_NAME
+from probes.run.options import ACCEPT, NODE_NAME
 from probes.runtimes import inside
 from probes.runtimes.known import RUNTIMES
 from probes.targets import words
@@ -59,7 +59,7 @@ _SETTLING_SECONDS: Final = 120.0
 """How long an interrupted run may take to remove its container."""
 
 _WORKERS: Final = re.compile(r"auto|logical|\d{1,4}")
-_HANDED_ON: Final = ("policy", "arch", "audit-source", "waivers", "baseline", NODE_NAME)
+_HANDED_ON: Final = ("policy", "arch", "audit-source", ACCEPT, "waivers", "baseline", NODE_NAME)
 """Options that pytest gets as they are, where they are given."""
 _MOST_DIFFERENCES: Final = 3
 _LOG: Final = "pytest.log"
@@ -94,6 +94,11 @@ def add(commands: Subparsers) -> None:
     )
     one.add_argument("--policy", metavar="FILE", help="default: the policy that ships with it")
     one.add_argument("--arch", metavar="NAMES", help="ABIs, comma-separated; default: all here")
+    one.add_argument(
+        f"--{ACCEPT}",
+        metavar="NAMES",
+        help=f"what runtimes do to every profile and is accepted: {', '.join(deviation.ROWS)}",
+    )
     one.add_argument(
         "--waivers", metavar="FILE", help="failures that are accepted for a time (TOML)"
     )

@@ -32,6 +32,7 @@ _STATUS: Final = {
     Outcome.CANNOT_TELL: "skipped",
     Outcome.NOT_APPLICABLE: "skipped",
     Outcome.WAIVED: "skipped",
+    Outcome.ACCEPTED: "skipped",
 }
 _RULED: Final = {
     Verdict.PASS: "passed",

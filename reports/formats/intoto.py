@@ -7,7 +7,7 @@ only a run that passed is PASSED or WARNED, any other is FAILED, so that no gate
 
 from typing import Final
 
-from probes.cell import Outcome
+from probes.cell import FORGIVEN, Outcome
 from probes.text import visible
 from reports import results
 from reports.formats.shared import (
@@ -64,7 +64,8 @@ def _ruled(run: Run) -> str:
     summary = results.summarize(run)
     if summary.ruling.verdict is not Verdict.PASS:
         return _FAILED
-    whole = summary.planned >= summary.selected_of and not summary.counts[Outcome.WAIVED]
+    forgiven = any(summary.counts[outcome] for outcome in FORGIVEN)
+    whole = summary.planned >= summary.selected_of and not forgiven
     return _PASSED if whole else _WARNED
 
 
@@ -72,6 +73,6 @@ def _result(check: Check) -> str:
     outcomes = {cell.outcome for cell in check.cells}
     if outcomes & {Outcome.FAILED, Outcome.BROKEN}:
         return _FAILED
-    if outcomes & {Outcome.CANNOT_TELL, Outcome.WAIVED}:
+    if outcomes & {Outcome.CANNOT_TELL, *FORGIVEN}:
         return _WARNED
     return _PASSED if Outcome.PASSED in outcomes else ""

@@ -22,6 +22,7 @@ _TROUBLE = {
     Outcome.CANNOT_TELL: "skipped",
     Outcome.NOT_APPLICABLE: "skipped",
     Outcome.WAIVED: "skipped",
+    Outcome.ACCEPTED: "skipped",
 }
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from probes import deviation
 from probes.cell import Gap, GapState, Outcome
 from probes.documents.waivers import FAULTS
 from probes.text import visible
@@ -61,6 +62,7 @@ def render(run: Run) -> str:
         _coverage(run),
         _failures(run),
         _waivers(run),
+        _accepted(run),
         _undecided(run),
         _changes(run),
         _gaps(run),
@@ -150,7 +152,7 @@ def _coverage(run: Run) -> Iterator[str]:
 
 
 def _failures(run: Run) -> Iterator[str]:
-    for outcome in (Outcome.FAILED, Outcome.WAIVED):
+    for outcome in (Outcome.FAILED, Outcome.WAIVED, Outcome.ACCEPTED):
         groups = by_place(run, (cell for cell in run.cells if cell.outcome is outcome))
         if not groups:
             continue
@@ -163,6 +165,23 @@ def _failures(run: Run) -> Iterator[str]:
                 for group in groups
             ],
         )
+
+
+def _accepted(run: Run) -> Iterator[str]:
+    if not run.accept:
+        return
+    yield from ("", "### Accepted of runtimes")
+    yield from _table(
+        ("name", "where it was met", "what it is"),
+        [
+            (
+                escaped(name),
+                cells_text(len(deviation.met_by(run.cells, name))),
+                escaped(deviation.ROWS[name].meaning),
+            )
+            for name in run.accept
+        ],
+    )
 
 
 def _waivers(run: Run) -> Iterator[str]:

@@ -14,7 +14,7 @@ from probes.judging import claims
 from probes.text import visible
 from reports import results
 from reports.results import Environment, Run, time_text
-from reports.summary import Group, by_place, call_name
+from reports.summary import Group, accepted_text, by_place, call_name
 
 RECORD: Final = "results.json"
 """The file that every format was rendered from."""
@@ -169,6 +169,7 @@ def facts(run: Run) -> dict[str, str]:
         "target": run.target.kind,
         "target_description": run.target.description,
         **_deployment(run),
+        "accept": accepted_text(run),
         "profiles": ", ".join(run.profiles),
         "environments": str(len(run.environments)),
         **{

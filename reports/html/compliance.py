@@ -3,6 +3,7 @@
 It needs no script and fetches nothing. The same run always gives the same bytes.
 """
 
+from reports.html.accepted_section import accepted
 from reports.html.changes_section import changes
 from reports.html.controls_section import controls
 from reports.html.document import document, file
@@ -26,6 +27,7 @@ _CONTENTS = (
     ("others", "Other claims"),
     ("failures", "Failures"),
     ("gaps", "Gaps"),
+    ("accepted", "Accepted of runtimes"),
     ("waivers", "Waivers"),
     ("controls", "Controls"),
     ("evidence", "Evidence"),
@@ -63,6 +65,7 @@ def render(run: Run) -> str:
             others_matrix(shown),
             failures(shown),
             gaps(shown),
+            accepted(shown),
             waivers(shown),
             controls(shown),
             evidence(shown),
@@ -76,5 +79,9 @@ def render(run: Run) -> str:
 
 
 def _contents(run: Run) -> tuple[tuple[str, str], ...]:
-    """The sections of the page; only that of a whole machine has containers and services."""
-    return tuple(one for one in _CONTENTS if one[0] != "survey" or run.target.survey is not None)
+    """The sections of the page, without those that have nothing to say of the run."""
+    absent = {
+        "survey": run.target.survey is None,
+        "accepted": not run.accept,
+    }
+    return tuple(one for one in _CONTENTS if not absent.get(one[0], False))

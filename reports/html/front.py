@@ -26,6 +26,7 @@ _FIGURES = (
     ("Cannot tell", Outcome.CANNOT_TELL),
     ("Not applicable", Outcome.NOT_APPLICABLE),
     ("Waived", Outcome.WAIVED),
+    ("Accepted", Outcome.ACCEPTED),
 )
 
 _SECCOMP_MODES = {0: "0 (off)", 1: "1 (strict)", 2: "2 (filter)"}

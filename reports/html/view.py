@@ -29,6 +29,7 @@ GLYPHS = {
     Outcome.CANNOT_TELL: "?",
     Outcome.NOT_APPLICABLE: "–",  # noqa: RUF001 - an en dash is meant
     Outcome.WAIVED: "~",
+    Outcome.ACCEPTED: "≈",
     Outcome.BROKEN: "!",
 }
 

@@ -11,6 +11,7 @@ RANKS: Final = {
     Outcome.PASSED: 0,
     Outcome.NOT_APPLICABLE: 0,
     Outcome.WAIVED: 1,
+    Outcome.ACCEPTED: 1,
     Outcome.CANNOT_TELL: 2,
     Outcome.BROKEN: 2,
     Outcome.FAILED: 3,

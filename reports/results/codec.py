@@ -16,6 +16,7 @@ from operator import itemgetter
 from sys import intern
 from typing import Any, Final
 
+from probes import deviation
 from probes.action import FilterReturn
 from probes.cell import (
     NOT_HOLDING,
@@ -29,6 +30,7 @@ from probes.cell import (
     GapState,
     Outcome,
 )
+from probes.deviation import KnownDeviation
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
@@ -74,6 +76,7 @@ def to_json(run: Run) -> str:
         "complete": run.complete,
         "summary": _summary_to_json(summarize(run)),
         "waivers": [waiver_to_json(judged) for judged in run.waivers],
+        ACCEPT: [name.value for name in run.accept],
         "gaps": [_gap_to_json(gap) for gap in model.gaps_in_order(run.gaps)],
         _UNKNOWN_FOR: sorted(run.unreviewed),
         "baseline": None if run.baseline is None else _baseline_to_json(run.baseline),
@@ -137,6 +140,7 @@ def cell_to_json(cell: Cell) -> dict[str, object]:
         "evidence": _evidence_to_json(cell.evidence),
         **({"by_program": True} if cell.by_program else {}),
         **_returned_to_json(cell),
+        **({_DEVIATIONS: list(cell.deviations)} if cell.deviations else {}),
     }
 
 
@@ -361,8 +365,10 @@ def read(value: object, cells: tuple[Cell, ...] = ()) -> tuple[Run, Summary]:
     record = Fields(value)
     newer = [key for key in _NEWER_KEYS if record.has(key) and not old]
     record.only(*(_OLD_KEYS if old else _KEYS), *newer)
+    counted = [one for one in Outcome if one is not Outcome.ACCEPTED]
     summary = record.child("summary").only(
-        "planned", "selected_of", *Outcome, "verdict", "exit_status", "sentence"
+        *("planned", "selected_of", *counted, "verdict", "exit_status", "sentence"),
+        optional=() if old else (Outcome.ACCEPTED,),
     )
     run = replace(
         _old_head_from_fields(record) if old else head_from_fields(record),
@@ -380,6 +386,7 @@ def read(value: object, cells: tuple[Cell, ...] = ()) -> tuple[Run, Summary]:
             gaps=tuple(_gap_from_fields(one) for one in record.children("gaps")),
             unreviewed=record.texts(_UNKNOWN_FOR) if _UNKNOWN_FOR in newer else (),
             baseline=_baseline_from_fields(record.child_or_none("baseline")),
+            accept=accept_from_fields(record),
         )
     check(run)
     return run, _checked_summary(run, summary, old=old)
@@ -408,7 +415,9 @@ _KEYS: Final = (
     CELLS,
 )
 _UNKNOWN_FOR: Final = "gaps_unknown_for"
-_NEWER_KEYS: Final = (_UNKNOWN_FOR,)
+ACCEPT: Final = "accept"
+"""The key of what was accepted of runtimes."""
+_NEWER_KEYS: Final = (_UNKNOWN_FOR, ACCEPT)
 """Keys that earlier records of the same schema have not got."""
 
 _OLD_KEYS: Final = (
@@ -512,6 +521,15 @@ def check(run: Run) -> None:
                 f"cells: {model.describe(cell.key)!a} has the waiver {cell.waiver}, which it"
                 " cannot have"
             )
+        if cell.deviations and cell.outcome not in NOT_HOLDING:
+            raise BadInputError(
+                f"cells: {model.describe(cell.key)!a} has deviations, which only a failure has"
+            )
+        if cell.outcome is Outcome.ACCEPTED and not deviation.is_explained(cell, run.accept):
+            raise BadInputError(
+                f"cells: {model.describe(cell.key)!a} is accepted as what the record does not"
+                " accept"
+            )
 
 
 def _checked_summary(run: Run, written: Fields, *, old: bool) -> Summary:
@@ -521,7 +539,10 @@ def _checked_summary(run: Run, written: Fields, *, old: bool) -> Summary:
         "exit_status": written.number("exit_status"),
     }
     written.text("sentence")
-    counts = {outcome.value: written.number(outcome.value) for outcome in Outcome}
+    counts = {
+        outcome.value: written.number(outcome.value) if written.has(outcome.value) else 0
+        for outcome in Outcome
+    }
     said = counts if old else counts | ruled
     summary = summarize(run)
     computed = _summary_to_json(summary)
@@ -724,6 +745,23 @@ def waiver_from_fields(fields: Fields) -> JudgedWaiver:
     )
 
 
+def accept_from_fields(fields: Fields) -> tuple[KnownDeviation, ...]:
+    """What a run accepted of runtimes; nothing where an earlier version wrote the record.
+
+    Raises:
+        BadInputError: there are other words.
+    """
+    return _deviations_from_fields(fields, ACCEPT)
+
+
+def _deviations_from_fields(fields: Fields, name: str) -> tuple[KnownDeviation, ...]:
+    words = fields.texts(name) if fields.has(name) else ()
+    strangers = [word for word in words if word not in set(KnownDeviation)]
+    if strangers or len(set(words)) < len(words):
+        raise fields.refusal(name, f"must hold some of {', '.join(KnownDeviation)}, each once")
+    return tuple(map(KnownDeviation, words))
+
+
 def _gap_from_fields(fields: Fields) -> Gap:
     fields.only(
         "family",
@@ -787,9 +825,10 @@ def cell_from_json(value: object) -> Cell:
 _KEY_KEYS: Final = ("claim", "profile", "arch", "syscall", "number", "variant")
 _OPTIONAL_KEYS: Final = ("stack",)
 """What stands only where a target has several stacks of filters."""
-_LATER_CELL_KEYS: Final = ("reason", "by_program", _RETURNED)
+_DEVIATIONS: Final = "deviations"
+_LATER_CELL_KEYS: Final = ("reason", "by_program", _RETURNED, _DEVIATIONS)
 """What earlier versions did not write; the second stands only where it is so, the third only
-where the claim does not hold."""
+where the claim does not hold, the fourth only where runtimes do that to every profile."""
 _OLD_CELL_KEYS: Final = (
     *_KEY_KEYS,
     "outcome",
@@ -818,6 +857,7 @@ def _cell_from_fields(fields: Fields) -> Cell:
     cell = _cell(fields.only(*_CELL_KEYS, optional=(*_OPTIONAL_KEYS, *_LATER_CELL_KEYS)))
     environment, waiver = fields.number("environment"), fields.number_or_none("waiver")
     cell = replace(cell, environment=environment, waiver=waiver)
+    cell = replace(cell, deviations=_deviations_from_fields(fields, _DEVIATIONS))
     if not fields.has("reason"):
         return before_reasons.completed(cell)
     by_program = fields.has("by_program") and fields.flag("by_program")

@@ -40,6 +40,7 @@ LETTERS: Final = {
     Outcome.CANNOT_TELL: "c",
     Outcome.NOT_APPLICABLE: "n",
     Outcome.WAIVED: "w",
+    Outcome.ACCEPTED: "a",
     Outcome.BROKEN: "b",
 }
 """The letter of each outcome in a pattern."""
@@ -568,12 +569,16 @@ def _cell_from_fields(fields: Fields) -> FleetCell:
         "sentences",
         optional=("stack",),
     )
-    counts, sentences = fields.child("counts").only(*Outcome), fields.child("sentences")
+    needed = [one for one in Outcome if one is not Outcome.ACCEPTED]
+    counts = fields.child("counts").only(*needed, optional=(Outcome.ACCEPTED,))
+    sentences = fields.child("sentences")
     said = [outcome for outcome in Outcome if sentences.has(outcome)]
     sentences.only(*said)
     return FleetCell(
         key=key_from_fields(fields),
-        counts={outcome: counts.number(outcome) for outcome in Outcome},
+        counts={
+            outcome: counts.number(outcome) if counts.has(outcome) else 0 for outcome in Outcome
+        },
         majority=fields.member_or_none("majority", Outcome),
         sentences={outcome: sentences.text(outcome) for outcome in said},
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from probes import deviation
 from probes.cell import Gap
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.errors import BadInputError
@@ -68,6 +69,7 @@ def join(runs: Sequence[Run]) -> Run:
         waivers=waivers,
         gaps=_gaps(runs),
         unreviewed=tuple(sorted(_union(run.unreviewed for run in runs))),
+        accept=deviation.named(_union(run.accept for run in runs)),
     )
 
 

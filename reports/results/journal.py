@@ -99,7 +99,11 @@ class JudgedCells:
 
 
 def _has_failed(cell: Cell | None) -> bool:
-    return cell is not None and cell.outcome in {Outcome.FAILED, Outcome.WAIVED}
+    return cell is not None and cell.outcome in {
+        Outcome.FAILED,
+        Outcome.WAIVED,
+        Outcome.ACCEPTED,
+    }
 
 
 class Journal:
@@ -256,6 +260,7 @@ def head_to_text(run: Run) -> str:
         **codec.head_to_json(run),
         "schema": SCHEMA,
         "waivers": [codec.waiver_to_json(judged) for judged in run.waivers],
+        codec.ACCEPT: [name.value for name in run.accept],
     }
     return json.dumps(line, ensure_ascii=True, allow_nan=False)
 
@@ -278,14 +283,15 @@ def _line(lines: Sequence[str], index: int) -> Fields:
 
 
 def _head(fields: Fields) -> Run:
-    fields.only(*codec.HEAD_KEYS, "waivers")
+    fields.only(*codec.HEAD_KEYS, "waivers", optional=(codec.ACCEPT,))
     if fields.text("schema") != SCHEMA:
         raise BadInputError(
             f"schema: {fields.text('schema')!a} is not one that this version reads ({SCHEMA}): use"
             " the version of the suite that wrote the journal"
         )
     waivers = tuple(codec.waiver_from_fields(one) for one in fields.children("waivers"))
-    return replace(codec.head_from_fields(fields), waivers=waivers)
+    accept = codec.accept_from_fields(fields)
+    return replace(codec.head_from_fields(fields), waivers=waivers, accept=accept)
 
 
 def _take(fields: Fields, judged: JudgedCells) -> datetime:

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from probes.cell import Cause, Cell, CellKey, Claim, Gap, GapState, Outcome
+from probes.deviation import KnownDeviation
 from probes.documents.waivers import JudgedWaiver
 from probes.errors import InstrumentError
 from probes.filters.conditions import Condition
@@ -21,7 +22,7 @@ MAX_NUMBER = 0xFFFFFFFF
 """The highest system call number that seccomp can see (``seccomp_data.nr``, seen unsigned)."""
 
 
-DECIDED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED})
+DECIDED = frozenset({Outcome.PASSED, Outcome.FAILED, Outcome.WAIVED, Outcome.ACCEPTED})
 """The outcomes that say whether the claim holds."""
 
 UNDECIDED = frozenset({Outcome.CANNOT_TELL, Outcome.BROKEN})
@@ -285,6 +286,7 @@ class Run:
         unreviewed: the documented calls of which it is not known which others give their power,
             sorted.
         baseline: the earlier record and what changed since; None where none was given.
+        accept: what runtimes do to every profile and the run accepted, needed or not.
     """
 
     suite: Suite
@@ -303,6 +305,7 @@ class Run:
     gaps: tuple[Gap, ...] = ()
     unreviewed: tuple[str, ...] = ()
     baseline: Baseline | None = None
+    accept: tuple[KnownDeviation, ...] = ()
 
     @property
     def environment(self) -> Environment:

@@ -221,8 +221,12 @@ def _conformance(counts: dict[Outcome, int], *, observed: bool) -> Ruling:
         return Ruling(
             Verdict.INCOMPLETE, ExitStatus.NOTHING_ASSESSED, "No restriction was assessed."
         )
-    waived = counts[Outcome.WAIVED]
-    tail = f"; {waived:,} {'is' if waived == 1 else 'are'} waived" if waived else ""
+    forgiven = {"waived": counts[Outcome.WAIVED], "accepted": counts[Outcome.ACCEPTED]}
+    tail = "".join(
+        f"; {count:,} {'is' if count == 1 else 'are'} {word}"
+        for word, count in forgiven.items()
+        if count
+    )
     if not observed:
         tail += ", all by analysis: nothing was observed on a kernel"
     return Ruling(

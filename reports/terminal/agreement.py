@@ -13,6 +13,7 @@ _DECIDED: Final = {
     Outcome.PASSED: Outcome.PASSED,
     Outcome.FAILED: Outcome.FAILED,
     Outcome.WAIVED: Outcome.FAILED,  # the waiver excuses what was seen all the same
+    Outcome.ACCEPTED: Outcome.FAILED,  # likewise
 }
 
 

@@ -27,6 +27,7 @@ from reports.summary import (
     place_name,
     release_of,
 )
+from reports.terminal import accepted
 from reports.terminal.lines import INDENT, LEAST_WIDTH, clipped, cut, name_line, report_lines
 
 MOST_LINES: Final = 20
@@ -54,11 +55,8 @@ def _closing_lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
     outcomes = ", ".join(
         f"{summary.counts[outcome]:,} {word}" for outcome, word in OUTCOME_WORDS.items()
     )
-    extra = [
-        cut(line, width)
-        for line in (_kernel_line(run), _waiver_line(run), _baseline_line(run))
-        if line
-    ]
+    told = (_kernel_line(run), *accepted.lines(run), _waiver_line(run), _baseline_line(run))
+    extra = [cut(line, width) for line in told if line]
     return [
         *clipped(f"planned {summary.planned:,}: {outcomes}", width, most=2),
         *_profile_lines(run, width, _MOST_PROFILE_LINES - len(extra)),

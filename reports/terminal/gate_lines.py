@@ -12,6 +12,7 @@ from probes.text import visible
 from reports import reproduce, summary
 from reports.results import Run, summarize
 from reports.summary import Group
+from reports.terminal import accepted
 from reports.terminal.lines import INDENT, report_lines
 
 MOST_LINES: Final = 16
@@ -91,6 +92,7 @@ def _closing(run: Run, written: Sequence[Path], status: ExitStatus | None) -> li
     runtime = run.target.runtime
     by = f" ({runtime})" if runtime is not None else ""
     said = [cell.sentence for cell in summary.not_all_judged(run)]
+    said += accepted.lines(run)
     said += [f"advice: {finding}" for finding in run.target.findings[:2]]
     said.append(f"{run.target.description}{by}: {counts}")
     if status in {None, found.ruling.exit_status}:

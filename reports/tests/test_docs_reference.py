@@ -17,6 +17,7 @@ from typing import Final
 
 import pytest
 
+from probes import deviation
 from probes.action import Profile
 from probes.audit import source
 from probes.cell import Cause, EvidenceKind, Outcome
@@ -116,6 +117,13 @@ def outcomes() -> Known:
     explained = terms("glossary.html", "Outcomes")
     return said(
         {OUTCOME_WORDS[one]: [explained[OUTCOME_WORDS[one].capitalize()]] for one in Outcome}
+    )
+
+
+def deviations() -> Known:
+    """What runtimes do to every profile."""
+    return said(
+        {row.name: (row.by, *row.met_under, row.meaning) for row in deviation.ROWS.values()}
     )
 
 
@@ -349,6 +357,7 @@ TABLES: Final = (
     Table("docs/targets.md", "Profiles and their readers", lambda: releases(Runtime), 1),
     Table("docs/targets.md", "Profiles and their readers", measured_runtimes, 2),
     Table("docs/targets.md", "Every target", target_words),
+    Table("docs/targets.md", "What runtimes do to every profile", deviations),
     Table("docs/verdicts.md", "Audit records", audit_sources),
     Table("docs/verdicts.md", "Causes", causes),
     Table("docs/verdicts.md", "Claims", claims),

@@ -15,6 +15,7 @@ import system_calls
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes.deviation import KnownDeviation
 from probes.documents.policy import DocumentedCall, Policy, load
 from probes.errors import BadInputError, ExitStatus
 from probes.files import SUITE
@@ -72,7 +73,8 @@ def assert_is_what_toml_says(policy: Policy, data: bytes) -> None:
     lines = fields.pop("lines")
     assert len(lines) in {0, len(expected)}
     assert all(text[line - 1].lstrip().startswith("[[") for line in lines)
-    assert fields | {"families": list(fields["families"])} == written
+    lists = {name: list(fields[name]) for name in ("families", "accept")}
+    assert fields | lists == {"accept": []} | written
 
 
 def as_written(entry: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +170,16 @@ why = "There is but one clock."
 def written(tmp_path: Path) -> Path:
     """A path at which no file is as yet."""
     return tmp_path / "policy.toml"
+
+
+def test_what_is_accepted_of_runtimes(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    given = 'accept = ["bad-arch-kill-thread", "runc-enosys-stub"]'
+    path.write_text(SMALL.replace("format = 1\n", f"format = 1\n{given}\n"))
+    accepted = (KnownDeviation.RUNC_ENOSYS_STUB, KnownDeviation.BAD_ARCH_KILL_THREAD)
+    assert load(path, KNOWN).accept == accepted
+    path.write_text(SMALL.replace("format = 1\n", 'format = 1\naccept = ["runc"]\n'))
+    assert refusal(path).startswith("'accept': runc is no known deviation of a runtime:")
 
 
 def test_optional_keys_may_be_left_out(written: Path) -> None:

@@ -51,6 +51,7 @@ def compare(
 
 GOOD = {Outcome.PASSED, Outcome.NOT_APPLICABLE}
 OPEN = {Outcome.CANNOT_TELL, Outcome.BROKEN}
+FORGIVEN = {Outcome.WAIVED, Outcome.ACCEPTED}
 
 
 @pytest.mark.parametrize("before", Outcome)
@@ -62,8 +63,8 @@ def test_every_pair_of_outcomes(before: Outcome, after: Outcome) -> None:
         assert kind is None
     elif (
         after is Outcome.FAILED
-        or (after in OPEN and before in {*GOOD, Outcome.WAIVED})
-        or (after is Outcome.WAIVED and before in GOOD)
+        or (after in OPEN and before in {*GOOD, *FORGIVEN})
+        or (after in FORGIVEN and before in GOOD)
     ):
         assert kind is ChangeKind.WORSE
     elif after in GOOD and before not in GOOD:

@@ -627,8 +627,9 @@ def test_a_record_of_version_1_is_read() -> None:
     again = json.loads(results.to_json(run))
     VALIDATOR.validate(again)
     assert again["environments"] == [document["environment"] | {"host": None}]
-    for name in ("suite", "policy", "profiles", "started", "finished", "summary"):
+    for name in ("suite", "policy", "profiles", "started", "finished"):
         assert again[name] == document[name]
+    assert again["summary"] == document["summary"] | {"accepted": 0}
     added = {"environment": 0, "waiver": None}
     for cell in again["cells"]:
         assert cell["sentence"].endswith(cell.pop("reason"))

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
 
+from probes import deviation
 from probes.action import MAX_ERRNO, Action, FilterReturn
 from probes.cell import (
     NOT_HOLDING,
@@ -18,6 +19,7 @@ from probes.cell import (
     GapState,
     Outcome,
 )
+from probes.deviation import KnownDeviation
 from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
 from probes.filters.conditions import HIGHEST_VALUE, Condition, Operator
 from probes.workload import OwnerKind, StackRow, Survey, WorkloadRow, WorkloadState
@@ -63,6 +65,15 @@ KEYS = st.builds(
     variant=st.sampled_from(["", "fork"]),
     stack=st.integers(0, 2),
 )
+
+
+def _deviations(cell: Cell) -> tuple[str, ...]:
+    """Only what does not hold has any, and what is accepted has some."""
+    if cell.outcome is Outcome.ACCEPTED and not cell.deviations:
+        return (KnownDeviation.RUNC_ENOSYS_STUB,)
+    return cell.deviations if cell.outcome in NOT_HOLDING else ()
+
+
 CELLS = st.builds(
     Cell,
     key=KEYS,
@@ -75,12 +86,14 @@ CELLS = st.builds(
     reason=TEXTS,
     by_program=st.booleans(),
     returned=RETURNED,
+    deviations=st.lists(st.sampled_from(KnownDeviation), unique=True).map(tuple),
 ).map(
     # A sentence has its reason in it, and is all that reports show of a cell that stands alone.
     lambda cell: replace(
         cell,
         sentence=f"{cell.sentence}{cell.reason}",
         returned=cell.returned if cell.outcome in NOT_HOLDING else None,
+        deviations=_deviations(cell),
     )
 )
 CELL_LISTS = st.lists(CELLS, max_size=25, unique_by=lambda cell: cell.key).map(tuple)
@@ -261,9 +274,13 @@ BASELINES = st.builds(
 
 
 def _fitting(run: Run) -> Run:
-    """The run, its cells with indices that lead somewhere."""
+    """The run, its cells with indices that lead somewhere, and all accepted that they are."""
+    accepted = {
+        name for cell in run.cells if cell.outcome is Outcome.ACCEPTED for name in cell.deviations
+    }
     return replace(
         run,
+        accept=deviation.named({*run.accept, *accepted}),
         cells=tuple(
             replace(
                 cell,
@@ -307,4 +324,5 @@ RUNS = st.builds(
     ).map(tuple),
     unreviewed=st.lists(NAMES, max_size=3, unique=True).map(sorted).map(tuple),
     baseline=st.none() | BASELINES,
+    accept=st.lists(st.sampled_from(KnownDeviation), unique=True).map(tuple),
 ).map(_fitting)
