@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from probes.action import FilterReturn
+from probes.arch import Arch
 from probes.errors import ExitStatus
 from probes.filters.comparison import Pair
 from probes.targets.stack import FilterStack
@@ -46,19 +47,23 @@ def render(
     return frame.page(
         _KICKER,
         f"{words[0]} and {words[1]}",
-        _banner(report),
-        _targets(targets),
+        _banner(report, targets),
         *parts,
+        *_findings(targets),
     )
 
 
-def _banner(report: DifferenceReport) -> Markup:
+def _banner(report: DifferenceReport, targets: Sequence[FilterStack]) -> Markup:
     sign, style = _LOOKS[report.status]
     said = [*_counted(report)] or [report.sentence.removesuffix(":").removesuffix(".") + "."]
+    sides = [
+        f"{letter}: {one.description}, {_filters(one)}."
+        for letter, one in zip("AB", targets, strict=True)
+    ]
     return frame.banner(
         sign,
         CAME_TO[report.status],
-        [*said, f"Exit status {report.status.value}"],
+        [*said, *sides, f"Exit status {report.status.value}"],
         style,
     )
 
@@ -81,18 +86,15 @@ def _counted(report: DifferenceReport) -> Iterator[str]:
         yield f"They differ on {', '.join(told[:-1])}{last}."
 
 
-def _targets(targets: Sequence[FilterStack]) -> Markup:
-    rows = (
-        (
-            letter,
-            join(
-                text(f"{one.description}: {_filters(one)}"),
-                frame.findings(one.findings),
-            ),
-        )
+def _findings(targets: Sequence[FilterStack]) -> Iterator[Markup]:
+    """What is to be said of the two besides."""
+    rows = [
+        (letter, frame.findings(one.findings))
         for letter, one in zip("AB", targets, strict=True)
-    )
-    return section("targets", "What was compared", facts(rows))
+        if one.findings
+    ]
+    if rows:
+        yield section("findings", "Findings", facts(rows))
 
 
 def _filters(stack: FilterStack) -> str:
@@ -127,10 +129,11 @@ def _maps(one: ComparedStacks) -> Iterator[Markup]:
     has_dependent = any(row.condition is not None for row in one.found.rows)
     further = [number_map.DEPENDS] if has_dependent else []
     yield number_map.legend([*looks, *further, SAME], documented=False)
+    yield paragraph("Rows in which nothing differs are left out.", "none")
     for place in one.found.where:
         rows = [row for row in one.found.rows if row.place == place]
         if rows and place.arch is not None:
-            yield _pair_of_maps(place, rows)
+            yield _pair_of_maps(place, place.arch, rows)
     equal = [
         place.title
         for place in one.found.where
@@ -140,15 +143,13 @@ def _maps(one: ComparedStacks) -> Iterator[Markup]:
         yield paragraph(f"They are the same on {', '.join(equal)}.")
 
 
-def _pair_of_maps(place: Place, rows: Sequence[DifferenceRow]) -> Markup:
+def _pair_of_maps(place: Place, arch: Arch, rows: Sequence[DifferenceRow]) -> Markup:
     figures = []
     for side, letter in enumerate("AB"):
-        squares = _squares(rows, side)
         title = f"{letter}: the numbers of {place.title} about which the two differ"
-        told = f"under {letter}"
-        figures.append(
-            figure(place, title, partial(_square, place, rows, squares, side), set(), told)
-        )
+        square_of = partial(_square, place, rows, _squares(rows, side), side)
+        shown = number_map.picture(arch, title, square_of, quiet=SAME)
+        figures.append(figure(place, shown, f"under {letter}"))
     return element("div", *figures, class_="maps")
 
 

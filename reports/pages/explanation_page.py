@@ -1,7 +1,7 @@
 """The page of ``explain``: what filters do, as a map of each ABI's numbers, and in words. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -124,8 +124,8 @@ def _stack(one: StackExplanation, names: Names, asked: Asked, rank: int | None) 
     for place, call in enumerate(one.calls):
         yield _way(one.stack, call, f"way{mark}-{place}", of)
     if one.sections:
-        yield section(f"answers{mark}", f"Documented calls{of}", _answers(one, names, mark))
         yield section(f"map{mark}", f"Every number{of}", *_maps(one, names))
+        yield section(f"answers{mark}", f"Documented calls{of}", _answers(one, names, mark))
         yield section(f"numbers{mark}", f"In words{of}", *_numbers(one, mark))
     if asked.groups is not None:
         title = f"systemd's groups ({asked.groups.source}){of}"
@@ -226,27 +226,18 @@ def _figure(part: Section, names: Names) -> Markup:
         return NOTHING
     documented = {number for name in names if (number := place.arch.number(name)) is not None}
     title = f"what each number of {place.title} gets"
-    return figure(place, title, partial(_square, part), documented, f"{_counts(part)}.")
+    shown = number_map.picture(place.arch, title, partial(_square, part), documented)
+    return figure(place, shown, f"{_counts(part)}.")
 
 
-def figure(
-    place: Place,
-    title: str,
-    square_of: Callable[[int], Square],
-    documented: set[int],
-    told: str,
-) -> Markup:
+def figure(place: Place, picture: Markup, told: str) -> Markup:
     """The picture of an ABI's numbers with its caption.
 
     Args:
         place: the ABI.
-        title: what the picture is called, for those who do not see it.
-        square_of: what is shown of a number.
-        documented: the numbers that have a frame.
+        picture: the picture.
         told: what the caption says besides.
     """
-    if place.arch is None:
-        return NOTHING
     caption = element(
         "figcaption",
         element("strong", text(place.title)),
@@ -254,7 +245,7 @@ def figure(
         void("br"),
         element("small", text(place.remark)),
     )
-    return element("figure", caption, number_map.picture(place.arch, title, square_of, documented))
+    return element("figure", caption, picture)
 
 
 def _counts(part: Section) -> str:

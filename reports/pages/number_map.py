@@ -120,6 +120,7 @@ def picture(
     title: str,
     square_of: Callable[[int], Square],
     documented: Collection[int] = (),
+    quiet: Look | None = None,
 ) -> Markup:
     """The picture of an ABI's numbers.
 
@@ -128,25 +129,30 @@ def picture(
         title: what the picture is called, for those who do not see it.
         square_of: what is shown of a number.
         documented: the numbers that have a frame.
+        quiet: the look of numbers that say nothing; rows of nothing else are left out.
     """
     base = X32_SYSCALL_BIT if arch.name == "x32" else 0
     known = {number - base for number in arch.numbers.values()}
     parts: list[Markup] = []
     y = 0.0
-    for row, is_after_gap in _rows(known):
-        if is_after_gap:
+    last = None
+    for row in _rows(known):
+        numbers = range(row * COLUMNS + base, (row + 1) * COLUMNS + base)
+        squares = [square_of(number) for number in numbers]
+        if all(square.look == quiet for square in squares):
+            continue
+        if row != (0 if last is None else last + 1):
             parts.append(_label(y, "⋮"))
             y += _SIDE
+        last = row
         first = row * COLUMNS
-        parts.append(_label(y, f"{first + base:#x}" if not base else f"+{first:#x}"))
-        for column in range(COLUMNS):
-            number = first + column + base
+        parts.append(_label(y, f"+{first:#x}" if base else f"{first:#x}"))
+        for column, square in enumerate(squares):
             styles = [
                 *(["nameless"] if first + column not in known else []),
-                *(["documented"] if number in documented else []),
+                *(["documented"] if first + column + base in documented else []),
             ]
-            x = _MARGIN + column * _SIDE
-            parts.append(_square(x, y, square_of(number), " ".join(styles)))
+            parts.append(_square(_MARGIN + column * _SIDE, y, square, " ".join(styles)))
         y += _SIDE
     return element(
         "svg",
@@ -158,14 +164,13 @@ def picture(
     )
 
 
-def _rows(known: Collection[int]) -> Iterator[tuple[int, bool]]:
-    """The rows of the picture, each with whether rows before it are left out."""
+def _rows(known: Collection[int]) -> Iterator[int]:
+    """The rows of the picture: those with a known number, and single ones between them."""
     last = None
     for row in sorted({number // COLUMNS for number in known}):
-        if last is None or row - last - 1 > _MOST_EMPTY_ROWS:
-            yield row, last is not None
-        else:
-            yield from ((between, False) for between in range(last + 1, row + 1))
+        if last is not None and row - last - 1 <= _MOST_EMPTY_ROWS:
+            yield from range(last + 1, row)
+        yield row
         last = row
 
 
