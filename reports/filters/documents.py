@@ -182,17 +182,19 @@ def _call(stack: FilterStack, call: ExplainedCall, groups: Groups | None) -> Pla
                 "returns": str(one.returns),
                 "condition": _condition(one.condition),
                 "example": _example(one.example),
-                "ways": [
-                    [
-                        {"index": row.index, "instruction": row.instruction, "did": row.said}
-                        for row in rows
-                    ]
-                    for rows in way.paths(stack, one.example)
-                ],
+                "ways": _ways(stack, one.example),
             }
             for one in call.outcomes
         ],
     }
+
+
+def _ways(stack: FilterStack, data: SeccompData) -> list[list[Plain]]:
+    """For each filter the instructions that a call runs through."""
+    return [
+        [{"index": row.index, "instruction": row.instruction, "did": row.said} for row in rows]
+        for rows in way.paths(stack, data)
+    ]
 
 
 def difference(
@@ -239,18 +241,26 @@ def _compared(one: ComparedStacks) -> Plain:
         "places": [
             {
                 **_place(place),
-                "differences": [_row(row) for row in one.found.rows if row.place == place],
+                "differences": [_row(one, row) for row in one.found.rows if row.place == place],
             }
             for place in one.found.where
         ],
     }
 
 
-def _row(row: DifferenceRow) -> Plain:
+def _row(one: ComparedStacks, row: DifferenceRow) -> Plain:
     pair = row.pair
     return {
-        "a": {"returns": str(pair.left), "recorded": pair.left_recorded},
-        "b": {"returns": str(pair.right), "recorded": pair.right_recorded},
+        "a": {
+            "returns": str(pair.left),
+            "recorded": pair.left_recorded,
+            "ways": _ways(one.left, row.example),
+        },
+        "b": {
+            "returns": str(pair.right),
+            "recorded": pair.right_recorded,
+            "ways": _ways(one.right, row.example),
+        },
         **_numbers(row.place, row.numbers),
         "condition": _condition(row.condition),
         "example": _example(row.example),

@@ -15,7 +15,7 @@ from reports.filters.documents import CAME_TO
 from reports.filters.places import Place
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import facts, paragraph, section, sheet
-from reports.pages import frame, number_map
+from reports.pages import frame, number_map, way_section
 from reports.pages.explanation_page import figure
 from reports.pages.number_map import SAME, Look, Square, look_of
 
@@ -121,6 +121,7 @@ def _compared(one: ComparedStacks, mark: str, *, named: bool) -> Iterator[Markup
     if one.found.rows:
         yield section(f"map{mark}", f"Where they differ{of}", *_maps(one))
         yield section(f"differences{mark}", f"In words{of}", *_tables(one, mark))
+        yield section(f"ways{mark}", f"Why{of}", *_ways(one, mark))
 
 
 def _maps(one: ComparedStacks) -> Iterator[Markup]:
@@ -213,3 +214,30 @@ def _row(row: DifferenceRow) -> Sequence[Markup]:
             class_="small",
         )
     return (*sides, join(numbers, condition))
+
+
+def _ways(one: ComparedStacks, mark: str) -> Iterator[Markup]:
+    """For each difference the way of its example through both programs, side by side."""
+    yield paragraph(
+        "For each difference, the way of one call through both, side by side; not on paper."
+    )
+    for rank, row in enumerate(one.found.rows):
+        name = places.number_text(row.place, row.example.nr)
+        in_a, in_b = row.pair.words
+        title = f"{name} on {row.place.title}: {in_a} in A, {in_b} in B"
+        sides = (
+            element(
+                "div",
+                element("h3", text(f"{letter}: "), frame.swatch(_look(row.pair, side))),
+                way_section.way(stack, row.example, f"{letter}-{rank}{mark}"),
+            )
+            for side, (letter, stack) in enumerate((("A", one.left), ("B", one.right)))
+        )
+        called = element("p", text("The way of "), code(way.arguments_text(row.example)), text(":"))
+        yield element(
+            "details",
+            element("summary", text(title)),
+            called,
+            element("div", *sides, class_="sides"),
+            class_="unprinted",
+        )

@@ -20,15 +20,12 @@ from reports.filters.explanation import (
 )
 from reports.filters.overview import Section
 from reports.filters.places import Place
-from reports.filters.way import PathRow
 from reports.html.markup import NOTHING, Markup, code, element, join, text, void
 from reports.html.view import paragraph, section, sheet
-from reports.pages import frame, number_map
+from reports.pages import frame, number_map, way_section
 from reports.pages.number_map import Look, Square, look_of
 
 _KICKER: Final = "System call filters: what they do"
-_RIBBON: Final = 1000
-_LEAST_STEP: Final = 3.0
 _WIDTH: Final = 10_000
 """Longer than any line: a page breaks its lines itself."""
 
@@ -302,49 +299,4 @@ def _outcome(stack: FilterStack, outcome: CallOutcome, anchor: str) -> Iterator[
     yield element("h3", swatch)
     yield element("p", text(outcome.words))
     yield element("p", text("The way of "), code(way.arguments_text(outcome.example)), text(":"))
-    if not stack.programs:
-        yield paragraph("There is no filter, so that the call is allowed.")
-    for rank, rows in enumerate(way.paths(stack, outcome.example)):
-        length = len(stack.programs[rank])
-        which = "" if len(stack.programs) == 1 else f"Filter {rank + 1}: "
-        yield paragraph(f"{which}{len(rows):,} of {length:,} instructions run.")
-        yield _ribbon(rows, length)
-        yield sheet(
-            f"way-{anchor}-{rank}",
-            "",
-            ("Place", "Instruction", "What it does with the call"),
-            (_way_row(row) for row in rows),
-        )
-
-
-def _way_row(row: PathRow) -> Sequence[Markup]:
-    index, _, instruction = row.instruction.partition(":")
-    return text(index.strip()), code(instruction.strip()), text(row.said)
-
-
-def _ribbon(rows: Sequence[PathRow], length: int) -> Markup:
-    """The program from its first instruction to its last, with those that run."""
-    step = _RIBBON / length
-    wide = max(step, _LEAST_STEP)
-    marks = [
-        element(
-            "rect",
-            x=f"{min(row.index * step, _RIBBON - wide):.1f}",
-            y="0",
-            width=f"{wide:.1f}",
-            height="24",
-            class_="last" if row is rows[-1] else "step",
-        )
-        for row in rows
-    ]
-    bed = element("rect", x="0", y="0", width=f"{_RIBBON}", height="24", class_="bed")
-    return element(
-        "svg",
-        bed,
-        *marks,
-        viewBox=f"0 0 {_RIBBON} 24",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=f"the {len(rows):,} instructions that run, among {length:,}",
-        class_="ribbon",
-    )
+    yield way_section.way(stack, outcome.example, anchor)

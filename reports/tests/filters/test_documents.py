@@ -210,4 +210,6 @@ def test_a_difference_is_told_with_what_both_sides_return() -> None:
         data = SeccompData(example["number"], example["token"], values)
         for side, one in (("a", left), ("b", right)):
             assert str(effect(run(one.programs, data))) == row[side]["returns"]
+            (steps,) = row[side]["ways"]
+            assert steps[-1]["did"] == row[side]["returns"]
         assert row["a"] != row["b"]

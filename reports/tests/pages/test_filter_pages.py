@@ -127,6 +127,22 @@ def test_only_what_differs_is_coloured() -> None:
         assert {number // 32 for number in said} == {X86.numbers["acct"] // 32}
 
 
+def test_each_difference_has_the_way_of_a_call_through_both() -> None:
+    """Both ways of one call, and both end in what the summary says."""
+    left, right = stack(every_action()), stack(by_arguments())
+    page = compared_page(left, right)
+    checked(page)
+    rows = [row for part in difference(left, right, (), 100).parts for row in part.found.rows]
+    folds = re.findall("<details.*?</details>", page)
+    assert len(folds) == len(rows) > 5
+    for row, fold in zip(rows, folds, strict=True):
+        in_a, in_b = row.pair.words
+        assert f"{in_a} in A, {in_b} in B</summary>" in fold
+        endings = re.findall(r">([^<>]*)</div></td></tr></tbody>", fold)
+        assert endings == [in_a, in_b]
+        assert fold.count('class="ribbon"') == 2
+
+
 @pytest.mark.parametrize(
     ("left", "right", "word"),
     [
