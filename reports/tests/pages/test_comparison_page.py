@@ -1,11 +1,14 @@
 """The page of two records: everything that changed, each reason once."""
 
 from dataclasses import replace
+from importlib import resources
 
 import pytest
 
+from probes.cell import Outcome
 from probes.text import visible
 from reports import results
+from reports.html.view import outcome_class
 from reports.pages import comparison_page
 from reports.results import Run, comparison
 from reports.results.comparison import RecordComparison
@@ -43,3 +46,10 @@ def test_two_targets_are_both_named() -> None:
     text = checked(comparison_page.render(found_in(one, other))).text
     assert f"{one.target.description} and <b>another" in text
     assert "The targets differ" in text
+
+
+def test_every_outcome_has_a_colour_in_a_bar() -> None:
+    """One that the style does not know would be black."""
+    style = resources.files("reports.html").joinpath("commands.css").read_text(encoding="utf-8")
+    missing = [one for one in Outcome if f".bar .{outcome_class(one)} {{ fill" not in style]
+    assert missing == []

@@ -2,10 +2,12 @@
 
 import html
 import re
+from importlib import resources
 from typing import Final
 
 import pytest
 
+from probes.action import Action, FilterReturn
 from probes.arch import all_names
 from probes.documents import policy
 from probes.files import DEFAULT_POLICY
@@ -16,6 +18,7 @@ from reports.filters import call_groups, way
 from reports.filters.difference import difference
 from reports.filters.documents import Asked
 from reports.pages import difference_page, explanation_page
+from reports.pages.number_map import look_of
 from reports.tests.support.filter_samples import (
     KILL,
     X86,
@@ -197,3 +200,12 @@ def test_groups_and_instructions_are_there_on_request() -> None:
     assert "Every instruction" not in plain
     called = explanation_page.render(asked, "x", POLICY, [explained_call(one, "mount")])
     assert call_groups.call_line(groups, "mount") in checked(called).text
+
+
+def test_every_action_has_a_colour_and_a_sign_of_its_own() -> None:
+    """Errnos share a colour only with errnos that share their letter."""
+    style = resources.files("reports.html").joinpath("commands.css").read_text(encoding="utf-8")
+    looks = [look_of(FilterReturn(action)) for action in Action if action is not Action.ERRNO]
+    looks += [look_of(FilterReturn(Action.ERRNO, number)) for number in (1, 5, 13, 38)]
+    assert len({look.letter for look in looks}) == len(looks)
+    assert all(f".{look.style.split()[0]} rect {{ fill" in style for look in looks)

@@ -20,7 +20,14 @@ from reports.tests.support.filter_samples import schema
 from reports.tests.support.strategies import RUNS
 
 SCHEMA: Final = schema("comparison")
-RANKS: Final = {"passed": 0, "not_applicable": 0, "waived": 1, "cannot_tell": 2, "broken": 2}
+RANKS: Final = {
+    "passed": 0,
+    "not_applicable": 0,
+    "waived": 1,
+    "accepted": 1,
+    "cannot_tell": 2,
+    "broken": 2,
+}
 
 
 def found_in(old: Run, new: Run) -> RecordComparison:
