@@ -1,5 +1,6 @@
 """What is in force is held against the profile: no false alarm, and every difference is told."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -274,8 +275,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def weighty(wanted: Wanted) -> list[str]:
     """What is told of a container's profile."""
-    found = started_container.load(wanted).findings
+    opened = started_container.load(wanted)
+    found = opened.findings
     assert not [one.text for one in found if "was not compared" in one.text]
+    # The file of the user's, not what the runtime has made of it.
+    (file,) = opened.written
+    assert Path(file.path) == wanted.seccomp
+    assert file.sha256 == hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
+    assert (file.untold, bool(file.rules)) == ("", True)
     return [one.line for one in found if "what is in force" in one.text]
 
 
