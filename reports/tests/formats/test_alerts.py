@@ -133,6 +133,48 @@ def test_a_cause_is_one_result_for_every_abi_and_claim() -> None:
         ("bpf", Lines(14, 14)),
     ]
     assert "acct, bpf (x86_64, x32, i386)" in one.message
+    (result,) = _results(run_of(*cells))
+    (location,) = result["locations"]
+    assert location["physicalLocation"] == {
+        "artifactLocation": {"uri": "deploy/seccomp.json", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": 13, "endLine": 14},
+    }
+    assert (result["kind"], result["level"]) == ("fail", "error")
+    assert len(result["properties"]["cells"]) == len(cells)
+
+
+def test_a_rule_that_always_counts_is_to_blame_before_one_under_conditions() -> None:
+    """The other one may not count for the container that was judged."""
+    always = '{"names": ["acct"], "action": "SCMP_ACT_ALLOW"}'
+    text = PROFILE.replace("  ]\n}", f"  ,{always}]\n}}")
+    (one,) = blamed(run_of(cell(DENIES, "acct", ALLOWED), written=[profile(text)]))
+    assert one.spot.lines == Lines(22, 22)
+
+
+def test_a_blocked_call_belongs_into_the_longest_list() -> None:
+    longer = '{"names": ["a", "b", "c", "d"], "action": "SCMP_ACT_ALLOW"}'
+    text = PROFILE.replace("  ]\n}", f"  ,{longer}]\n}}")
+    (one,) = blamed(run_of(cell(OTHER, "fork", REFUSED), written=[profile(text)]))
+    assert (one.part, one.spot.lines) == (Part.ALLOWED, Lines(22, 22))
+
+
+def test_what_follows_from_a_cause_is_told_once() -> None:
+    """What becomes of a call in a child, where the cause is to be mended in two rules."""
+    text = PROFILE.replace('"openat"', '"openat", "setns"')
+    child = cell((Claim.IS_INHERITED, "errno"), "acct", ALLOWED)
+    child = replace(child, key=replace(child.key, variant="fork"))
+    calls = [cell(DENIES, "acct", ALLOWED), cell(DENIES, "setns", ALLOWED)]
+    found = alerts(run_of(*calls, child, written=[profile(text)]))
+    assert len(found) == 2
+    assert sorted(len(one.cells) for one in found) == [1, 2]
+
+
+def test_a_known_filter_that_failed_is_a_result() -> None:
+    """The run fails by it alone where the kernel does something else for an action."""
+    key = CellKey(Claim.CONTROLS, "none", "x86_64", "getpid", 39, "KILL_PROCESS")
+    control = Cell(key, Outcome.FAILED, Cause.NOT_IMPLEMENTED, "it ends a thread", "a", "b")
+    (one,) = alerts(run_of(control))
+    assert (one.rule, one.cells) == ("controls", (control,))
 
 
 def test_calls_apart_are_one_result_at_the_first() -> None:
@@ -245,6 +287,16 @@ def test_no_annotation_of_a_run_that_passed() -> None:
     assert annotations.render(run_of()) == ""
     assert annotations.render(trimmed(samples.waived())) == ""
     assert json.loads(codequality.render(run_of())) == []
+
+
+def test_what_is_accepted_is_no_annotation() -> None:
+    waived = replace(cell(DENIES, "bpf", ALLOWED), outcome=Outcome.WAIVED)
+    run = run_of(waived, cell(DENIES, "mount", ALLOWED))
+    assert len(alerts(run)) == 2
+    (line,) = annotations.render(run).splitlines()
+    assert "mount (x86_64)" in line
+    first, second = _results(run)
+    assert ("suppressions" in first, "suppressions" in second) == (False, True)
 
 
 def test_at_most_ten_and_the_rest_is_counted() -> None:

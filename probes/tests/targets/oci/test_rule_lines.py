@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import files
+from probes.arch import ARCHES
 from probes.documents import located
 from probes.targets.oci import rule_lines
+from probes.targets.stack import FilterStack
 from probes.written import Lines, WrittenProfile
 
 PROFILE = """\
@@ -186,6 +188,15 @@ def test_in_plain_data_it_is_the_same() -> None:
         found = of(text)
         plain = json.loads(json.dumps(found.to_plain()))
         assert WrittenProfile.from_plain(plain) == found
+
+
+def test_a_stack_of_filters_keeps_its_files_and_their_names() -> None:
+    """On its way to other processes, and with the names that files have elsewhere."""
+    native = ARCHES["x86_64"]
+    stack = FilterStack("x", (), native, written=(of(PROFILE, "/tmp/1/profile.json"),))  # noqa: S108 - no such file
+    assert FilterStack.from_plain(stack.to_plain()).written == stack.written
+    elsewhere = stack.reworded(lambda text: text.replace("/tmp/1/", "deploy/"))  # noqa: S108 - likewise
+    assert [one.path for one in elsewhere.written] == ["deploy/profile.json"]
 
 
 # Its place in a repository.
