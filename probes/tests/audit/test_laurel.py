@@ -42,6 +42,8 @@ WRITTEN = {
     '"ARCH":"i386","SYSCALL":"acct"}]}',
     "0.7.1": f"{_HEAD}{_BODY},{_STARTED}}}]}}",
     "0.8.2, translated": f'{_HEAD}{_BODY},{_STARTED},"UID":"root","AUID":"unset","GID":"root"}}]}}',
+    "0.8.2, users translated of what auditd enriched": f'{_HEAD}{_BODY},"UID":"root","ARCH":"i386",'
+    f'"SYSCALL":"acct",{_STARTED},"UID":"root","AUID":"unset","GID":"root"}}]}}',
     "with a prefix": f"@cee: {_HEAD}{_BODY}}}]}}",
     "of a node": f"{_HEAD}{_BODY}}}]}}".replace(",", ',"NODE":"host1",', 1),
     "in an event of several records": f"{_HEAD}{_BODY}}}]}}".replace(
