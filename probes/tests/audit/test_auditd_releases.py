@@ -5,6 +5,7 @@ auditd register there.
 """
 
 import contextlib
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from probes import arch
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Collector
 from probes.audit.netlink import NetlinkCollector
+from probes.tests.support.audit_settings import changing
 from probes.tests.support.auditd_releases import SUITES, auditd_of, ausearch_of, version_of
 from probes.tests.support.emitter import (
     ERRNO_EPERM,
@@ -192,3 +194,31 @@ def test_another_log_is_told(suite: str, emitter: Emitter, tmp_path: Path) -> No
     assert f'comm="{name}"' in found
     assert (batch.complete, batch.silent) == (False, True)
     assert "log_file in auditd.conf" in batch.reason
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_records_of_other_types_are_told_apart(
+    suite: str, emitter: Emitter, tmp_path: Path
+) -> None:
+    """With auditing switched on an event has several records, which auditd writes one by one."""
+    names = [nonce(letter) for letter in "ab"]
+    end = nonce("z")
+    with (
+        auditd_of(suite, tmp_path / "auditd", "ENRICHED", alone=False) as auditd,
+        changing() as settings,
+        following(auditd.log) as collector,
+    ):
+        settle(collector, emitter)
+        settings.enable(1)
+        for name in names:
+            emitter.emit(name, KILL_PROCESS)
+        settings.enable(0)
+        emitter.emit(end)
+        batch = collector.read_until(end, PATIENCE)
+        log = auditd.log.read_text(encoding="utf-8")
+
+    assert batch.complete, batch.reason
+    found = [record.comm for record in batch.records if record.comm in names]
+    assert found == names
+    kinds = set(re.findall(r"^type=(\w+)", log, re.MULTILINE))
+    assert {"SECCOMP", "ANOM_ABEND", "CONFIG_CHANGE", "SYSCALL", "PROCTITLE"} <= kinds

@@ -14,16 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.audit import laurel
+from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import CollectorUnavailableError, Event
 from probes.audit.laurel import LaurelCollector, events
+from probes.audit.netlink import NetlinkCollector
 from probes.audit.record import SeccompRecord, parse
 from probes.errors import ExitStatus
 from probes.releases import machine
 from probes.tests.support import releases
 from probes.tests.support.auditd_daemon import running
-from probes.tests.support.emitter import needs_root
+from probes.tests.support.emitter import build, needs_root, sharing_records
 from probes.tests.support.laurel_plugin import PLUGIN, Laurel, configure, fed
 from probes.tests.support.oracles import require
+from probes.tests.support.sentinels import nonce, settle
 from reports.tests.support import job
 
 KERNELS = (
@@ -154,6 +157,7 @@ def push(plugin: Laurel) -> None:
 
 
 AGE = 7.0
+PATIENCE = 10
 
 
 def host(*words: str) -> Sequence[str]:
@@ -290,3 +294,37 @@ def test_the_job_with_laurel_behind_auditd(tmp_path: Path) -> None:
     assert [one["source"] for one in cell["evidence"] if one["kind"] == "recorded"] == [
         f"laurel:{log}"
     ]
+
+
+@pytest.mark.root("starts programs of other releases")
+@pytest.mark.containers
+@pytest.mark.parametrize("suite", ["trixie", "sid"])
+def test_laurel_behind_the_auditd_of_its_release(suite: str, tmp_path: Path) -> None:
+    root = releases.root_of_collectors(suite)
+    folder = tmp_path / "auditd"
+    plugin = PLUGIN.format(executable="/usr/sbin/laurel", configuration=configure(folder / "log"))
+    log = folder / "log/audit.log"
+    emitter, name = build(tmp_path), nonce("l")
+    with (
+        running(
+            *("/usr/sbin/auditd", folder, "ENRICHED"),
+            megabytes=8,
+            plugins={"laurel.conf": plugin},
+            release=root.path,
+        ) as auditd,
+        sharing_records(),
+        contextlib.closing(NetlinkCollector()) as kernel,
+    ):
+        log.touch()
+        with contextlib.closing(AuditdCollector(auditd.log)) as first:
+            settle(first, emitter)
+
+        def push() -> None:
+            emitter.emit(nonce("p"))
+
+        with contextlib.closing(LaurelCollector(log, push)) as collector:
+            emitter.emit(name)
+            batch, told = (one.read_until(name, PATIENCE) for one in (collector, kernel))
+
+    (found,) = [replace(one, raw="") for one in batch.records if one.comm == name]
+    assert found == replace(told.records[-1], raw="")
