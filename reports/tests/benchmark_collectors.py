@@ -129,6 +129,10 @@ SOURCES: Final[Mapping[str, Starting]] = {
 }
 
 
+_FEW: Final = frozenset({"kmsg"})
+"""The sources by which a selection is judged."""
+
+
 def _program(name: str) -> str:
     """The path of a program.
 
@@ -214,12 +218,15 @@ class Comparison:
 def compared(
     seen: Mapping[tuple[str, ...], Mapping[str, Any]],
     reference: Mapping[tuple[str, ...], Mapping[str, Any]],
+    *,
+    whole: bool = True,
 ) -> Comparison:
     """Holds the cells of a run against those by netlink.
 
     Args:
         seen: the cells of the run.
         reference: those by netlink.
+        whole: whether the run should have every cell of the other.
     """
     equal, untold, different = 0, Counter[str](), []
     for key, cell in seen.items():
@@ -230,6 +237,7 @@ def compared(
             untold[cell["reason"]] += 1
         else:
             different.append(key)
+    different += reference.keys() - seen.keys() if whole else ()
     return Comparison(equal, untold, tuple(different))
 
 
@@ -262,7 +270,7 @@ def _compare_all(wanted: Sequence[str], options: Sequence[str], folder: Path) ->
     worst = 0
     for word in wanted:
         seen = _run(SOURCES[word], _made(folder / word), options)
-        found = compared(seen.cells, reference.cells)
+        found = compared(seen.cells, reference.cells, whole=word not in _FEW)
         _say("\n".join(_lines(word, seen, found)))
         worst |= bool(found.different) or not seen.cells
     return worst
@@ -277,7 +285,8 @@ def _lines(word: str, seen: Seen, found: Comparison) -> Iterator[str]:
     for reason, count in found.untold.most_common(MOST_REASONS):
         yield f"    {count} x {reason}"
     for key in found.different[:MOST_REASONS]:
-        yield f"    {' '.join(key)}: {seen.cells[key]['sentence']}"
+        said = seen.cells[key]["sentence"] if key in seen.cells else "missing"
+        yield f"    {' '.join(key)}: {said}"
     if not seen.cells:
         yield from seen.output.splitlines()[-MOST_REASONS:]
 
