@@ -86,16 +86,19 @@ def measure(
     faults: dict[str, str] = {}
     with ExitStack() as stack:
         readings = [_opened(one, zygote, sentinel, stack) for one in sources]
-        # The first sentinel shows collectors where to begin.
-        for names in ({}, *(_names(zygote, kinds) for _ in range(_ROUNDS))):
+        for number in range(_ROUNDS + 1):
             if all(one.is_over for one in readings):
                 break
+            # The first sentinel shows collectors where to begin.
+            names = _names(zygote, kinds) if number else {}
             faults |= _make(zygote, native, kinds, names)
+            # What was not made leaves no record either, and shows nothing.
+            made = {name: comm for name, comm in names.items() if name not in faults}
             ended = zygote.nonce()
             if fault := emit(zygote, sentinel, ended):
-                faults["the sentinel"] = fault
+                faults["the sentinel's LOG"] = fault
             for one in readings:
-                _read(one, ended, names)
+                _read(one, ended, made if number else None)
             _give_up(readings)
     return Measured(tuple(one.found for one in readings), faults)
 
@@ -150,7 +153,8 @@ def _make(
 def _did(kind: CanaryKind, seen: Observation) -> bool:
     """Whether the kernel did at the call what the known filter returns."""
     if kind.returns.action is Action.LOG:
-        return seen.stage is Stage.RETURNED and not seen.fault
+        # It cannot fail but by another filter of this process.
+        return seen.stage is Stage.RETURNED and not seen.errno and not seen.fault
     return effect.read(seen).effect is _EFFECTS[kind.returns.action]
 
 
@@ -160,8 +164,8 @@ _EFFECTS: Final = {
 }
 
 
-def _read(reading: _Reading, ended: str, names: dict[str, str]) -> None:
-    """Reads up to a sentinel, and notes what it shows of the canaries before."""
+def _read(reading: _Reading, ended: str, names: dict[str, str] | None) -> None:
+    """Reads up to a sentinel, and notes what it shows of the canaries before, if any were due."""
     if reading.collector is None or reading.is_settled:
         return
     deadline = SILENT_SECONDS if reading.is_overdue else CANARY_DEADLINE_SECONDS
@@ -171,9 +175,9 @@ def _read(reading: _Reading, ended: str, names: dict[str, str]) -> None:
         reading.collector, reading.reason = None, str(error)
         return
     reading.reason = batch.reason
-    reading.seen |= dict(_shown(batch, names))
-    reading.is_settled = bool(names) and batch.complete
-    if names and batch.overdue:
+    reading.seen |= dict(_shown(batch, names or {}))
+    reading.is_settled = names is not None and batch.complete
+    if names is not None and batch.overdue:
         reading.collector = None
     reading.is_overdue = batch.overdue
     reading.is_silent = batch.overdue and batch.silent

@@ -61,8 +61,12 @@ def examine(
 
 def _unseen(found: Examination) -> Iterator[Finding]:
     """What can be said of records that nobody here sees."""
-    unseen = [one.name for one in found.canaries if found.seen(one) is Seen.UNKNOWN]
-    if unseen and not weighty(found.findings):
+    unseen = [
+        one.name
+        for one in found.canaries
+        if one.promised is Seen.RECORDED and found.seen(one) is Seen.UNKNOWN
+    ]
+    if unseen and not found.faults and not weighty(found.findings):
         yield Finding(
             f"nothing that could be looked at keeps records of {' and '.join(unseen)} from being "
             "written; only nobody here sees them"

@@ -20,7 +20,11 @@ def lines(found: Examination, width: int) -> list[str]:
     said = [*_wrapped(_headline(found), width), "", *_table(found), ""]
     said += [line for one in found.collectors for line in _collector(one, width)]
     limits = [one.text for one in weighty(found.findings)]
-    limits += [f"{name} could not be made: {why}" for name, why in found.faults.items()]
+    limits += [
+        f"the call under {name} did not go as it should ({why}): run this outside of what confines "
+        "this process"
+        for name, why in found.faults.items()
+    ]
     others = [one.text for one in found.findings if one.weight is Weight.ADVICE]
     for head, texts in (("In the way of records:", limits), ("Good to know:", others)):
         if texts:

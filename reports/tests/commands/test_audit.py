@@ -5,16 +5,20 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from probes import arch
+from probes.action import Action, FilterReturn, Profile
 from probes.audit.source import SourceKind
 from probes.errors import ExitStatus
+from probes.filters import bpf
 from probes.tests.support import auditd_daemon
 from probes.tests.support.oracles import require
 from reports.commands.main import run as main
-from reports.tests.support.examined import PATIENCE, PROMISED, QUICK, Told, told
+from reports.tests.support.examined import FLAGGED, PATIENCE, PROMISED, QUICK, Told, told
 from reports.tests.support.job import CHECKOUT, NOBODY, environment, python_for_nobody, undisturbed
 
 pytestmark = pytest.mark.root("reads the kernel's audit records")
@@ -153,6 +157,46 @@ def test_a_user_without_privilege_is_told_what_he_may_not_see(
     notes = " ".join(found.document["notes"])
     assert "run this as root in the initial user and pid namespaces" in notes
     assert "only nobody here sees them" in notes
+
+
+# Under a filter that refuses what the canaries need.
+
+UNDER = """\
+import ctypes, os, struct, sys
+raw = open(sys.argv[1], "rb").read()
+kept = ctypes.create_string_buffer(raw)
+filters = struct.pack("HxxxxxxP", len(raw) // 8, ctypes.addressof(kept))
+prctl = ctypes.CDLL(None).prctl
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, filters, 0, 0):
+    sys.exit("no filter")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Runs a program under a filter: PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP."""
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "unmade"),
+    [
+        ("seccomp", ExitStatus.CONFORMANT, {FLAGGED}),
+        ("getppid", ExitStatus.CANNOT_TELL, {"LOG"}),
+        ("prctl", ExitStatus.CANNOT_TELL, {*PROMISED, "the sentinel's LOG"}),
+    ],
+)
+def test_what_could_not_be_made_shows_nothing(
+    refused: str, status: ExitStatus, unmade: set[str], tmp_path: Path
+) -> None:
+    """That it left no record is no silence."""
+    allow, denied = FilterReturn(Action.ALLOW).value, Profile.ERRNO.returns.value
+    native = arch.of_this_process()[0]
+    parts = bpf.ranges({native.numbers[refused]}, denied, allow)
+    program = tmp_path / "program"
+    program.write_bytes(bpf.to_bytes(bpf.dispatch({native.audit_arch: parts}, allow)))
+    with undisturbed():
+        found = told("--audit-source=netlink", before=(sys.executable, "-c", UNDER, str(program)))
+
+    assert found.status == status
+    assert found.document["faults"].keys() == unmade
+    assert {found.seen[name] for name in unmade & PROMISED.keys()} == {"cannot tell"}
 
 
 # What is said to people, and refused.
