@@ -5,9 +5,11 @@ before its sentinel. They are put back when the case is over.
 """
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from probes.audit.netlink import NetlinkCollector
 from probes.audit.trail import AuditTrail
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents import policy
+from probes.errors import ExitStatus
 from probes.files import DEFAULT_POLICY
 from probes.filters import bpf
 from probes.instrument.calls import Observation, Request, Zygote
@@ -28,6 +31,7 @@ from probes.targets import StackTarget
 from probes.targets.stack import FilterStack
 from probes.tests.support.audit_settings import Machine, changing
 from probes.tests.support.emitter import Emitter, build
+from reports.tests.support import job
 
 pytestmark = pytest.mark.root("changes what the kernel records")
 
@@ -377,6 +381,31 @@ def test_a_control_without_its_record_fails(judging: Judging) -> None:
 
     assert cell.outcome is Outcome.FAILED, cell.sentence
     assert "it left no audit record" in cell.sentence
+
+
+def test_a_whole_run_while_a_word_comes_and_goes(machine: Machine, tmp_path: Path) -> None:
+    """No cell is blamed on the filter, which is right; what was seen in time has passed."""
+    options = ("--arch=x86_64", "--profile=kill", "-k", "is_reported")
+    command = job.command(tmp_path, *job.ALONE, *options)
+    with subprocess.Popen(
+        command, cwd=job.CHECKOUT, env=job.environment(), stdout=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            while run.poll() is None:
+                machine.log("kill_process")
+                time.sleep(0.05)
+                machine.log()
+                time.sleep(0.1)
+        finally:
+            run.kill()
+        output = run.stdout.read() if run.stdout else ""
+    ended = job.Job(run.returncode, output, tmp_path)
+
+    found = ended.outcomes(claim="is reported")
+    assert ended.status in {ExitStatus.CONFORMANT, ExitStatus.CANNOT_TELL}, output
+    assert found.keys() <= {"passed", "cannot_tell"}, output
+    assert found["passed"], output
+    assert ended.outcomes(claim="controls").keys() == {"passed"}
 
 
 def test_a_rule_that_floods_costs_no_verdict_its_truth(
