@@ -63,6 +63,8 @@ class Batch:
             the batch is complete.
         overdue: whether the sentinel was emitted and did not arrive before the deadline.
         silent: whether no event at all arrived meanwhile, of whatever process.
+        damage: why something may be missing, besides that the sentinel is overdue; "" where nothing
+            is known to be.
         changes: what the kernel says was changed meanwhile of what it records, each in a clause;
             it says so only while auditing is switched on, and few collectors bring it.
     """
@@ -72,6 +74,7 @@ class Batch:
     reason: str
     overdue: bool = False
     silent: bool = False
+    damage: str = ""
     changes: tuple[str, ...] = ()
 
 
@@ -249,13 +252,15 @@ class SequencedCollector(ABC):
         late = "" if place is not None else self._late(sentinel, deadline, len(records))
         # Where nothing ever arrives, that comes before what others may have lost.
         silence = "" if self._heard else late
-        reason = trouble or silence or lost or self._lost_lately or gap or late
+        damage = trouble or lost or self._lost_lately
+        reason = trouble or silence or damage or gap or late
         # The counter does not say on which side of the sentinel the loss lies.
         self._lost_lately = lost
         return Batch(
             *(records, not reason, reason),
             overdue=place is None,
             silent=not self._arrived,
+            damage=damage,
             changes=tuple(event.change for event in taken if event.change),
         )
 

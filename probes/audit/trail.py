@@ -1,6 +1,7 @@
 """The audit trail of a run: which source of records works here, and what is read from it."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ RECORD_DEADLINE_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 1.0
 """The seconds to wait for a record, once an earlier one has not arrived."""
 
+_FIRST_SHARE: Final = 0.1
+"""The share of a deadline after which a sentinel is made once more."""
+
 MOST_OVERDUE: Final = 3
 """The sentinels in a row that may be missing, while other events arrive, before all is given up."""
 
@@ -74,7 +78,7 @@ class AuditTrail:
         if self.collector is None or self.lost:
             return None
         deadline = SILENT_SECONDS if self.overdue else RECORD_DEADLINE_SECONDS
-        batch = emit_and_read(zygote, self.collector, deadline, sentinel)
+        batch = _read_twice(zygote, self.collector, deadline, sentinel)
         self.overdue = self.overdue + 1 if batch.overdue else 0
         if batch.overdue and (batch.silent or self.overdue == MOST_OVERDUE):
             self.lost = f"records stopped arriving in the course of this run: {batch.reason}"
@@ -153,7 +157,8 @@ def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTra
     reason = ""
     try:
         for _ in range(CANARIES):
-            batch = emit_and_read(zygote, collector, CANARY_DEADLINE_SECONDS, sentinel)
+            name = zygote.nonce()
+            batch = emit_and_read(zygote, collector, CANARY_DEADLINE_SECONDS, sentinel, name)
             if batch.complete:
                 lacking = why_unlogged(["kill_process"])
                 return AuditTrail(collector, lacking or "a canary's record arrived")
@@ -195,8 +200,40 @@ def _openers(
     }
 
 
+def _read_twice(zygote: Zygote, collector: Collector, deadline: float, sentinel: Sentinel) -> Batch:
+    """Reads up to a sentinel, and up to another one where its record does not come soon.
+
+    What keeps the kernel from writing the record for a moment, such as an action that
+    kernel.seccomp.actions_logged lacks, is no reason to give up the source.
+
+    Args:
+        zygote: the process that makes the sentinel's call.
+        collector: what reads.
+        deadline: seconds to wait for both.
+        sentinel: the call.
+    """
+    name, end = zygote.nonce(), time.monotonic() + deadline
+    first = emit_and_read(zygote, collector, deadline * _FIRST_SHARE, sentinel, name)
+    left = end - time.monotonic()
+    if not first.overdue or left <= 0:
+        return first
+    second = emit_and_read(zygote, collector, left, sentinel, zygote.nonce())
+    came_late = any(one.comm == name for one in second.records)
+    unwritten = "" if came_late else f"{name!r} left no record, though a later sentinel did"
+    reason = first.damage or second.reason or unwritten
+    return Batch(
+        (*first.records, *second.records),
+        not reason,
+        reason,
+        overdue=second.overdue,
+        silent=first.silent and second.silent,
+        damage=first.damage or second.damage,
+        changes=(*first.changes, *second.changes),
+    )
+
+
 def emit_and_read(
-    zygote: Zygote, collector: Collector, deadline: float, sentinel: Sentinel
+    zygote: Zygote, collector: Collector, deadline: float, sentinel: Sentinel, name: str
 ) -> Batch:
     """Has a sentinel recorded, and reads everything that was recorded before it.
 
@@ -205,8 +242,8 @@ def emit_and_read(
         collector: what reads.
         deadline: seconds to wait for the sentinel's record.
         sentinel: the call.
+        name: the name of the sentinel's child, which no other has.
     """
-    name = zygote.nonce()
     if fault := emit(zygote, sentinel, name):
         reason = f"the sentinel, whose record would come last, cannot be emitted: {fault}"
         return Batch((), complete=False, reason=reason)

@@ -98,7 +98,7 @@ class Judging:
 
     zygote: Zygote
     machine: Machine
-    asked: int = 0
+    read: AuditTrail | None = None
 
     def of(
         self,
@@ -125,7 +125,8 @@ class Judging:
         target = StackTarget("test", dict.fromkeys(Profile, stack))
         key = CellKey(claim, profile.value, NATIVE.name, "acct", ACCT)
         with closing(NetlinkCollector()) as collector:
-            examiner = self.examiner(target, moments, AuditTrail(collector, ""))
+            self.read = AuditTrail(collector, "")
+            examiner = self.examiner(target, moments, self.read)
             (cell,) = examiner.examine([Case(claim, NATIVE, (key,), profile)])
         return cell
 
@@ -266,6 +267,19 @@ def test_an_auditing_kernel_tells_of_changes(which: str, judging: Judging) -> No
     assert (cell.outcome, cell.cause) == (Outcome.CANNOT_TELL, Cause.KERNEL_CONFIGURATION)
     what = "actions_logged was written" if "word" in which else "to the list exclude"
     assert what in cell.sentence
+
+
+@pytest.mark.parametrize("which", ["log, the word", "log, a rule"])
+def test_a_sentinel_that_is_not_recorded_is_made_again(which: str, judging: Judging) -> None:
+    """It costs a second, and not the source for the rest of the run."""
+    (claim, profile), keep, let = KEEPING[which]
+
+    cell = judging.of(claim, profile, {PROBE: keep, SENTINEL + 1: let})
+
+    assert cell.outcome is Outcome.PASSED, cell.sentence
+    assert judging.read is not None
+    assert not judging.read.lost
+    assert not judging.read.overdue
 
 
 def test_a_filter_at_fault_still_fails(judging: Judging) -> None:
