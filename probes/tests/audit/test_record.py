@@ -1,6 +1,7 @@
 """SECCOMP records are read as the kernel wrote them, and a batch never hides a loss."""
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probes.audit import journald
 from probes.audit.collector import (
     Batch,
     Event,
@@ -413,3 +415,46 @@ def test_diagnosis_without_files(tmp_path: Path) -> None:
     """Where nothing can be read, nothing is claimed."""
     assert "may not be the initial one" in why_silent(tmp_path)
     assert not why_unwritten(tmp_path)
+
+
+# What CONFIG_CHANGE records say was changed, as Linux 6.18 writes them.
+
+WRITTEN = "kernel.seccomp.actions_logged was written"
+ADDED = "an audit rule was added to the list exclude"
+REMOVED = "an audit rule was removed from the list exclude"
+CHANGES = [
+    ("op=seccomp-logging actions=kill_process,log old-actions=kill_process res=1", WRITTEN),
+    ("op=seccomp-logging actions=? old-actions=kill_process res=0", ""),
+    ("auid=4294967295 ses=4294967295 op=add_rule key=(null) list=5 res=1", ADDED),
+    ("auid=0 ses=1 subj=unconfined op=remove_rule key=(null) list=5 res=1", REMOVED),
+    ("auid=4294967295 ses=4294967295 op=add_rule key=(null) list=4 res=1", ""),
+    ("auid=4294967295 ses=4294967295 op=add_rule key=(null) list=5 res=0", ""),
+    ("op=set audit_enabled=0 old=1 auid=4294967295 ses=4294967295 res=1", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), CHANGES)
+def test_changes_of_what_the_kernel_records(text: str, said: str) -> None:
+    stamp = "audit(1795906856.578:3998336):"
+    for line in (
+        f"type=CONFIG_CHANGE msg={stamp} {text}",
+        f'type=CONFIG_CHANGE msg={stamp} {text}\x1dAUID="unset"',
+        f"type=1305 {stamp} {text}",
+    ):
+        event = read_event(line)
+        assert (event.serial, event.record, event.change) == (3998336, None, said)
+    entry = {
+        "_AUDIT_ID": "3998336",
+        "_AUDIT_TYPE": "1305",
+        "MESSAGE": f"CONFIG_CHANGE {text}",
+        "_SOURCE_REALTIME_TIMESTAMP": "1795906856578000",
+    }
+    assert journald.event_of(json.dumps(entry).encode()).change == said
+
+
+def test_another_type_of_record_changes_nothing() -> None:
+    """A process may take any name, and a user's message may have any text."""
+    text, _ = CHANGES[0]
+    line = f"type=USER msg=audit(1795906856.578:7): pid=1 uid=0 msg='{text}'"
+
+    assert read_event(line).change == ""
