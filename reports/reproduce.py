@@ -2,12 +2,15 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from probes import main_job
 from probes.cell import CellKey
+from probes.files import CASES, SUITE
 from probes.judging import claims
 from probes.judging.plan import id_of
+from probes.run.options import REPORT_DIR
 from probes.targets.name import BUILTIN
 from probes.text import visible
 from probes.version import DISTRIBUTION
@@ -27,15 +30,41 @@ def test_of(key: CellKey) -> str:
     return f"{claims.of(key.claim).module}::{test_name(key)}"
 
 
-def command(key: CellKey, cases: Path, options: Sequence[str]) -> str:
-    """The command by which who made the run judges a cell again, on one line.
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How whoever made a run can repeat a part of it, from where he stands.
+
+    Attributes:
+        program: the words that start the main job.
+        options: what the run was given besides.
+        folder: the run's reports, which a repetition leaves as they are.
+    """
+
+    program: tuple[str, ...]
+    options: tuple[str, ...]
+    folder: str
+
+    def command(self, key: CellKey) -> str:
+        """The command that judges a cell again, on one line."""
+        words = (f"{CASES.name}/{test_of(key)}", *self.options, f"--{REPORT_DIR}={self._folder}")
+        return visible(shlex.join([*self.program, *words]))
+
+    @property
+    def _folder(self) -> str:
+        return f"{self.folder}/again"
+
+
+def again(here: Path, options: Sequence[str], folder: str) -> Again:
+    """How to repeat a part of a run.
 
     Args:
-        key: the cell.
-        cases: the folder ``cases``, as the reader of the command would write it.
-        options: what the run was given besides.
+        here: the folder that the reader stands in.
+        options: the options of the run, without its reports.
+        folder: the run's reports, as the reader would write it.
     """
-    return shlex.join([*main_job.COMMAND, f"{cases}/{test_of(key)}", *options])
+    in_checkout = main_job.IS_CHECKOUT and here == SUITE
+    program = ("pytest",) if in_checkout else (DISTRIBUTION, "run")
+    return Again(program, tuple(options), folder)
 
 
 def command_elsewhere(run: Run, key: CellKey) -> str:

@@ -13,7 +13,7 @@ from probes.deviation import KnownDeviation
 from probes.errors import BadInputError
 from probes.files import SUITE
 from probes.run import values
-from probes.run.options import ACCEPT, NODE_NAME, RUN
+from probes.run.options import ACCEPT, NODE_NAME, REPORT_DIR, RUN
 from probes.run.values import RunOptions
 from probes.targets.words import (
     OPTIONS,
@@ -56,6 +56,23 @@ def read(config: pytest.Config) -> RunOptions:
             config.getoption(RUNTIME_ENDPOINT.replace("-", "_")),
         ),
     )
+
+
+def given(config: pytest.Config) -> list[str]:
+    """The options that say what is judged and how, as whoever started the run gave them."""
+    return [
+        word
+        for option in RUN
+        if option.name not in _OF_ONE_RUN
+        and (value := config.getoption(option.attribute)) != option.keywords().get("default")
+        for word in option.given(value)
+    ]
+
+
+_OF_ONE_RUN: Final = frozenset(
+    {REPORT_DIR, NODE_NAME, "waivers", "baseline", "audit-fd", "node-silence", "anonymous"}
+)
+"""The options that say nothing about what is judged, or that another run cannot have."""
 
 
 def _audit_source(config: pytest.Config) -> RecordSource:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from cases.run import ending, pytest_junit
+from cases.run import command_line, ending, pytest_junit
 from cases.run.asked import Asked
 from cases.run.ending import Ending
 from cases.run.follower import Follower
@@ -20,9 +20,10 @@ from probes.cell import Cell
 from probes.errors import BadInputError, SuiteError
 from probes.text import visible
 from probes.version import DISTRIBUTION
-from reports import channel, results, summary
+from reports import channel, reproduce, results, summary
 from reports.formats import markdown
 from reports.html import compliance
+from reports.reproduce import Again
 from reports.results import Run, journal
 from reports.terminal import closing
 
@@ -235,9 +236,19 @@ class Recorder:
         if run is None:
             return ()
         width = max(_NARROWEST, self._config.get_terminal_writer().fullwidth)
-        lines = closing.lines(run, [self._shown(path) for path in self._written], width)
-        room = closing.MOST_LINES - len(lines)
+        written = [self._shown(path) for path in self._written]
+        verbose = self._config.getoption("verbose") > 0
+        lines = closing.lines(run, written, width, again=self._again(run), verbose=verbose)
+        room = None if verbose else max(0, closing.MOST_LINES - len(lines))
         return [*lines, *self.limits[:room]]
+
+    def _again(self, run: Run) -> Again | None:
+        """How to repeat a part of the run; None where nobody can by a command from here."""
+        if run.target.survey is not None or len(run.environments) > 1:
+            return None
+        here = self._config.invocation_params.dir
+        folder = str(self._shown(self._folder))
+        return reproduce.again(here, command_line.given(self._config), folder)
 
     @property
     def page_address(self) -> str:

@@ -24,7 +24,7 @@ from probes.run import settings, values
 from probes.run.bench import open_zygote
 from probes.run.settings import Settings
 from probes.targets import StackTarget
-from reports import results, summary
+from reports import reproduce, results, summary
 from reports.formats import catalogue
 from reports.reproduce import test_of
 from reports.results import Run, summarize
@@ -123,7 +123,7 @@ def test_every_report_has_the_sentence(name: str, finding: Finding) -> None:
 
 def test_the_gate_and_the_terminal_have_it(tmp_path: Path) -> None:
     run = record_of(LIMIT)
-    again = gate_lines.Again(tmp_path, ())
+    again = reproduce.again(tmp_path, (), "reports")
     assert any(TEXT in line for line in gate_lines.lines(run, [], again, ()))
     terminal = " ".join(line.strip() for line in closing.lines(run, []))
     assert TEXT in terminal

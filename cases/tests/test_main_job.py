@@ -1,6 +1,7 @@
 """The main job as users run it: its verdicts, reports, refusals and exit statuses."""
 
 import json
+import shlex
 import tomllib
 from collections import Counter
 from html import unescape
@@ -495,8 +496,9 @@ def test_target_that_restricts_nothing_fails(tmp_path: Path) -> None:
         assert ended.outcomes(claim=claim) == {"failed": 60}
     assert set(ended.outcomes(claim="leaves the rest alone")) == {"passed"}
     closing = ended.closing
-    assert closing[0].startswith("FAILED ")
-    failed = [number for number, line in enumerate(closing) if line.startswith("FAILED ")]
+    assert closing[0].startswith("the suite's own filter, and no platform; ")
+    assert closing[1].startswith("✗ kill: none of 60 documented calls is refused, all 60 get ")
+    failed = [number for number, line in enumerate(closing) if line.startswith("✗ GETS THROUGH (")]
     assert max(failed) < next(n for n, line in enumerate(closing) if line.startswith("planned "))
     rows = list(ended.page_data["tests"].values())
     results = [row["result"] for (row,) in rows]
@@ -506,16 +508,22 @@ def test_target_that_restricts_nothing_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sentences_on_the_terminal_are_those_of_the_record(tmp_path: Path) -> None:
-    """With few failures there is room for a sentence, and it is a cell's."""
+def test_causes_on_the_terminal_are_those_of_the_record(tmp_path: Path) -> None:
+    """Each with how to mend it, and with the command that shows it again."""
     plugin = module(tmp_path, EMPTY_FILTER)
     options = ("--arch=x86_64", *ALONE, "-k", "terminates and acct or denies and acct")
     ended = job.run(tmp_path / "reports", *options, plugin=plugin)
     assert ended.status == ExitStatus.NOT_CONFORMANT
-    said = " ".join(" ".join(ended.closing).split())
-    failed = [cell["sentence"] for cell in ended.cells if cell["outcome"] == "failed"]
-    assert len(failed) == 2
-    assert all(sentence in said for sentence in failed)
+    failed = [cell for cell in ended.cells if cell["outcome"] == "failed"]
+    assert [cell["returned"] for cell in failed] == ["ALLOW", "ALLOW"]
+    for cell in failed:
+        title = f"✗ GETS THROUGH ({cell['profile']}): 1 call: acct (x86_64)"
+        assert title in ended.closing
+        assert ended.closing[ended.closing.index(title) + 1].startswith("  mend: Take it out of ")
+    (again, *_) = [line for line in ended.closing if line.startswith("  again: ")]
+    words = shlex.split(again.removeprefix("  again: "))
+    assert words[0] == "pytest"
+    assert words[-1] == f"--report-dir={tmp_path}/reports/again"
 
 
 @pytest.mark.slow

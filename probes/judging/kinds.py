@@ -116,8 +116,9 @@ class Fate:
 
     @property
     def faults(self) -> tuple[Cell, ...]:
-        """The cells of claims that do not hold, those first that nobody has accepted."""
-        return tuple(sorted(filter(_is_fault, self.cells), key=_is_accepted))
+        """The cells of claims that do not hold: not accepted ones first, then by what they tell."""
+        found = filter(_is_fault, self.cells)
+        return tuple(sorted(found, key=lambda cell: (_is_accepted(cell), _telling(cell))))
 
 
 def fates(cells: Iterable[Cell]) -> tuple[Fate, ...]:

@@ -153,12 +153,21 @@ class _Sentence:
         """The sentence with the gravest kind of what is in it."""
         clauses = [*self._about_calls(), *self._about_the_rest(), *self._about_what_is_open()]
         clauses += self._about_what_is_accepted()
+        if not clauses:
+            clauses = [_PLAIN_WORDS[self._kind]]
+        accepted = not self._failed and bool(self._accepted)
+        return Headline("", "; ".join(clauses), self._kind, accepted)
+
+    @property
+    def _kind(self) -> Kind:
+        """The gravest kind of what nobody has accepted."""
         found = {one.kind for one in self._failed}
-        if not found:
-            open_ = any(fate.kind is Kind.NOT_JUDGED or fate.open for fate in self._fates)
-            found = {Kind.NOT_JUDGED if open_ else Kind.AS_DOCUMENTED}
-        kind = min(found, key=GRAVEST_FIRST.index)
-        return Headline("", "; ".join(clauses), kind, not self._failed and bool(self._accepted))
+        if found:
+            return min(found, key=GRAVEST_FIRST.index)
+        if any(fate.kind is Kind.NOT_JUDGED or fate.open for fate in self._fates):
+            return Kind.NOT_JUDGED
+        some = any(fate.kind is not Kind.NOT_APPLICABLE for fate in self._fates)
+        return Kind.AS_DOCUMENTED if some else Kind.NOT_APPLICABLE
 
     # Documented calls
 
@@ -338,6 +347,13 @@ class _Sentence:
     def _few(self, group: FaultGroup) -> str:
         return f": {self._named(group)}" if 0 < len(group.names) <= _FEW else ""
 
+
+_PLAIN_WORDS: Final = {
+    Kind.AS_DOCUMENTED: "what was judged is as documented, and no documented call was",
+    Kind.NOT_JUDGED: "no documented call was judged",
+    Kind.NOT_APPLICABLE: "nothing that was asked about exists here",
+}
+"""What is said where no documented call is among what was judged, and nothing is amiss."""
 
 _OPEN_WORDS: Final = {
     Claim.IS_REPORTED: "whether they are recorded",

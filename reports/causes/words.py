@@ -58,12 +58,20 @@ def verb(group: FaultGroup, *, one: bool) -> str:
     """
     words = _Words("is", "s", "has") if one else _Words("are", "", "have")
     if group.kind is Kind.BLOCKED_TOO_MUCH:
-        said = too_much(group.returned, words.be)
+        by = _by(group.returned)
+        said = f"{too_much(group.returned, words.be)}{by}"
     elif group.kind is Kind.GETS_THROUGH and group.manner is not Manner.BY_KERNEL:
         said = _through(group, words)
     else:
         said = _refused(group, words)
     return f"{said} with some arguments" if group.manner is Manner.BY_SOME_ARGUMENTS else said
+
+
+def _by(returned: FilterReturn | None) -> str:
+    """By which action a call is refused; "" for one that goes on."""
+    if returned is None or returned.action.reaches_kernel or returned.action in _HANDED_ON:
+        return ""
+    return f", by {answered(returned)}"
 
 
 class _Words(NamedTuple):
@@ -120,6 +128,48 @@ def _through(group: FaultGroup, words: _Words) -> str:
     return f"get{s} through{recorded}"
 
 
+def short(group: FaultGroup) -> str:
+    """A group in a few words behind its kind: ``58 calls by EPERM instead of KILL_PROCESS``."""
+    count = len(group.names)
+    calls = f"{count:,} call{'' if count == 1 else 's'}"
+    others = f"{count:,} undocumented call{'' if count == 1 else 's'}"
+    what = {
+        Subject.DOCUMENTED_CALL: calls,
+        Subject.OTHER_CALL: others if count else "undocumented calls",
+        Subject.UNKNOWN_NUMBER: "unknown numbers",
+        Subject.OTHER_ARCHITECTURE: "other architectures",
+        Subject.WAY: "calls in processes that come of others",
+        Subject.PART: "parts that are confined otherwise",
+    }[group.subject]
+    return " ".join(filter(None, (what, _short_manner(group))))
+
+
+def _short_manner(group: FaultGroup) -> str:
+    said = {
+        Manner.BY_KERNEL: f"by a kernel that does not honour {group.wanted}",
+        Manner.UNRECORDED: "without a record",
+        Manner.RECORDED: "with a record",
+        Manner.ANSWERED_OTHERWISE: "by another answer",
+    }
+    if group.subject is Subject.PART or group.returned is None or group.manner in said:
+        return said.get(group.manner, "")
+    returned = answered(group.returned)
+    if group.manner is Manner.RECORDED_OTHERWISE:
+        return f"with a record that says {returned}"
+    some = "with some arguments" if group.manner is Manner.BY_SOME_ARGUMENTS else ""
+    if group.kind is Kind.REFUSED_OTHERWISE:
+        by = f"by {returned} instead of {group.wanted}"
+    elif group.returned.action in _HANDED_ON:
+        by = "left to a supervisor or a tracer"
+    elif group.returned.action is Action.LOG:
+        by = "with a record"
+    elif group.kind is Kind.BLOCKED_TOO_MUCH:
+        by = f"by {returned}"
+    else:
+        by = "without a record" if group.profile == Profile.LOG else ""
+    return " ".join(filter(None, (by, some)))
+
+
 class Places:
     """The ABIs and stacks of a run, to say where things were judged.
 
@@ -165,12 +215,10 @@ class Places:
             found = {fate.thing.arch for fate in by_name[name]}
             return frozenset(every if found >= self._has.get(name, every) & every else found)
 
-        left, said = len(by_name) if most is None else most, []
-        for arches, names in gathered(by_name, spot).items():
-            if left <= 0:
-                break
-            where = self.where([one for one in fates if one.thing.arch in arches])
-            said.append(f"{', '.join(names[:left])} ({where})")
-            left -= len(names)
-        more = f" and {-left:,} more" if left < 0 else ""
-        return f"{', '.join(said)}{more}"
+        shown = list(by_name)[:most]
+        said = [
+            f"{', '.join(names)} ({self.where([f for f in fates if f.thing.arch in arches])})"
+            for arches, names in gathered(shown, spot).items()
+        ]
+        left = len(by_name) - len(shown)
+        return f"{', '.join(said)}{f' and {left:,} more' if left else ''}"

@@ -23,7 +23,7 @@ from probes.runtimes import inside
 from probes.runtimes.known import RUNTIMES
 from probes.targets import words
 from probes.text import shown, visible
-from reports import channel, judging, results
+from reports import channel, judging, reproduce, results
 from reports.channel import Heard
 from reports.commands.answer import Answer, Subparsers, add_command, text
 from reports.results import Run
@@ -117,6 +117,9 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "-n", dest="workers", default="auto", metavar="N", help="processes; default: auto"
     )
+    one.add_argument(
+        "-v", "--verbose", action="store_true", help="say everything, in more than twenty lines"
+    )
 
 
 class _RefusedError(SuiteError):
@@ -157,9 +160,14 @@ def _gate(options: argparse.Namespace) -> Answer:
     if settled.trouble:
         said = [f"{settled.trouble}: see {_LOG}", *heard.troubles, *said]
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
-    by_path = _shown(cases, here) if main_job.IS_CHECKOUT else Path(cases.name)
-    again = gate_lines.Again(by_path, chosen)
-    return Answer(status, text(gate_lines.lines(run, written, again, said, status)))
+    again = reproduce.again(here, _repeated(chosen), options.report_dir)
+    lines = gate_lines.lines(run, written, again, said, status, verbose=options.verbose)
+    return Answer(status, text(lines))
+
+
+def _repeated(chosen: Sequence[str]) -> list[str]:
+    """The options by which a part of the run is repeated, which compares and accepts nothing."""
+    return [word for word in chosen if not word.startswith(("--waivers=", "--baseline="))]
 
 
 def _here() -> Path:

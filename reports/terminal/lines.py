@@ -10,6 +10,9 @@ from probes.text import visible
 LEAST_WIDTH: Final = 40
 """No terminal is taken to be narrower."""
 
+REPORTS: Final = "reports in "
+"""How a line begins that says where reports are."""
+
 INDENT: Final = "  "
 """What stands before a line that belongs to the one above it."""
 
@@ -39,7 +42,7 @@ def report_lines(written: Iterable[Path]) -> list[str]:
     folders: dict[Path, list[str]] = {}
     for path in written:
         folders.setdefault(path.parent, []).append(path.name)
-    return [visible(f"reports in {place}: {', '.join(names)}") for place, names in folders.items()]
+    return [visible(f"{REPORTS}{place}: {', '.join(names)}") for place, names in folders.items()]
 
 
 def name_line(title: str, items: Sequence[str], width: int) -> str:

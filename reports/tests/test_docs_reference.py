@@ -29,6 +29,7 @@ from probes.runtimes.arguments import CRI_WORDS
 from probes.targets import name
 from probes.targets.oci import needs
 from probes.targets.oci.reader import NEWEST, OLDEST, Engine, Runtime, spelled
+from reports.causes.looks import LOOKS
 from reports.commands import main
 from reports.filters import allowlist, documents
 from reports.filters.record_rules import RuleFormat
@@ -363,6 +364,7 @@ TABLES: Final = (
     Table("docs/verdicts.md", "Claims", claims),
     Table("docs/verdicts.md", "Evidence", evidence),
     Table("docs/verdicts.md", "Exit status", statuses),
+    Table("docs/verdicts.md", "Kinds", lambda: said({k: [one.sign] for k, one in LOOKS.items()})),
     Table("docs/verdicts.md", "Outcomes", outcomes),
     Table("docs/observe.md", "Will this workload survive?", lambda: named(told_by("observe"))),
 )

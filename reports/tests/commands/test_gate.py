@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from probes import arch as abis
-from probes.action import Profile
+from probes.action import Action, FilterReturn, Profile
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents import policy
 from probes.errors import ExitStatus
@@ -32,6 +32,7 @@ from probes.tests.support.machine import need
 from reports import reproduce, results
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
+from reports.reproduce import Again
 from reports.results import Run
 from reports.terminal import agreement, gate_lines
 from reports.tests.support import samples
@@ -76,22 +77,32 @@ def test_the_tests_stand_where_it_is_said() -> None:
 
 def test_a_command_is_one_line_of_a_shell() -> None:
     key = CellKey(Claim.DENIES, "errno", "x86_64", "acct", 163)
-    said = reproduce.command(key, Path("cases"), ["--target=docker:a b", "--profile=errno"])
-    assert shlex.split(said) == [
-        "pytest",
+    options = ["--target=docker:a b", "--profile=errno"]
+    told = [
         "cases/test_errno.py::test_denies[x86_64-acct]",
-        "--target=docker:a b",
-        "--profile=errno",
+        *options,
+        "--report-dir=my reports/again",
     ]
+    here = reproduce.again(CHECKOUT, options, "my reports")
+    assert shlex.split(here.command(key)) == ["pytest", *told]
+    elsewhere = reproduce.again(Path("/"), options, "my reports")
+    assert shlex.split(elsewhere.command(key)) == ["syscall-conformance", "run", *told]
 
 
 # What is said of a run.
 
 
+AGAIN = Again(("pytest",), ("--profile=kill",), "out")
+
+
 def failed(count: int) -> list[Cell]:
     numbers = sorted(X86[0].numbers.items())[:count]
+    plain = Cell(
+        CellKey(Claim.TERMINATES, "kill", "", "", None), Outcome.FAILED, None, "s", "e", "o"
+    )
+    through = replace(plain, returned=FilterReturn(Action.ALLOW))
     return [
-        Cell(CellKey(claim, "kill", abi.name, name, number), Outcome.FAILED, None, "s", "e", "o")
+        replace(through, key=CellKey(claim, "kill", abi.name, name, number))
         for claim in (Claim.TERMINATES, Claim.IS_REPORTED, Claim.IS_PROVED)
         for abi in X86
         for name, number in numbers[: count - X86.index(abi)]
@@ -101,35 +112,55 @@ def failed(count: int) -> list[Cell]:
 def test_failures_come_first_and_all_fits() -> None:
     many = samples.run((*samples.controls(), *failed(30)))
 
-    said = gate_lines.lines(
-        many, [Path("out/results.json")], gate_lines.Again(Path("cases"), ["--profile=kill"])
-    )
+    said = gate_lines.lines(many, [Path("out/results.json")], AGAIN)
 
     assert len(said) <= gate_lines.MOST_LINES
-    assert said[0].startswith("FAILED terminates (kill) on x86_64: ")
-    assert said[1].startswith("  pytest 'cases/test_kill.py::test_terminates[x86_64-")
-    assert said[1].endswith(" --profile=kill")
-    assert any(line.startswith("and 4 more groups") for line in said)
+    assert said[0].startswith("FAIL: ✗ kill: none of 30 documented calls is refused, ")
+    assert said[1].startswith("✗ GETS THROUGH (kill): 30 calls: ")
+    assert said[2].startswith("  mend: Take them out of the rules that allow them; ")
+    assert said[3].startswith("  again: pytest 'cases/test_kill.py::test_terminates[x86_64-")
+    assert said[3].endswith(" --profile=kill --report-dir=out/again")
     assert said[-1] == "reports in out: results.json"
     assert said[-2].startswith("FAIL (exit status 1): ")
+
+
+def test_what_does_not_fit_is_counted_and_told_if_asked_for() -> None:
+    """One cause a call: more than there is room for."""
+    errnos = [
+        replace(one, returned=FilterReturn(Action.ERRNO, number))
+        for number, one in enumerate(failed(30))
+    ]
+    run = samples.run(errnos)
+    said = gate_lines.lines(run, [], AGAIN)
+    assert len(said) <= gate_lines.MOST_LINES
+    assert sum(line.startswith("≠ REFUSED OTHERWISE (kill): ") for line in said) == 12
+    (rest,) = [line for line in said if line.startswith("and ")]
+    assert rest.endswith(" more groups: see the report, or -v")
+    whole = gate_lines.lines(run, [], AGAIN, verbose=True)
+    assert sum(line.startswith("≠ REFUSED OTHERWISE (kill): ") for line in whole) > 30
+    assert sum(line.startswith("  again: ") for line in whole) > 30
+    assert not any("more" in line for line in whole)
 
 
 def test_abis_with_the_same_calls_stand_together() -> None:
     keys = [CellKey(Claim.DENIES, "errno", abi.name, "acct", 1) for abi in X86]
     cells = tuple(Cell(key, Outcome.FAILED, None, "s", "e", "o") for key in keys)
-    said = gate_lines.lines(samples.run(cells), [], gate_lines.Again(Path("cases"), []))
-    assert said[0] == f"FAILED denies (errno) on {', '.join(abi.name for abi in X86)}: acct"
-    assert sum(line.startswith("  pytest ") for line in said) == 1
+    said = gate_lines.lines(samples.run(cells), [], AGAIN)
+    arches = ", ".join(abi.name for abi in X86)
+    assert f"≠ REFUSED OTHERWISE (errno): 1 call by another answer: acct ({arches})" in said
+    assert sum(line.startswith("  again: pytest ") for line in said) == 1
 
 
 @pytest.mark.parametrize("status", sorted(set(ExitStatus) - {ExitStatus.CONFORMANT}))
 def test_no_other_status_is_printed_than_the_one_that_is_returned(status: ExitStatus) -> None:
-    again = gate_lines.Again(Path("cases"), [])
+    again = AGAIN
     run = samples.passing()
     said = gate_lines.lines(run, [], again, ["from inside: 1 differs"], status)
+    assert said[0].startswith("from outside alone PASS: ✓ ")
     assert said[-1] == f"exit status of the gate: {status.value}"
     assert said[-2].startswith("from outside alone: PASS (exit status 0): ")
     alike = gate_lines.lines(run, [], again, [], ExitStatus.CONFORMANT)
+    assert alike[0].startswith("PASS: ✓ ")
     assert alike[-1].startswith("PASS (exit status 0): ")
 
 
@@ -180,12 +211,14 @@ def test_a_sandbox_that_holds(root: Path, tmp_path: Path) -> None:
     ended = gated(root, tmp_path, "--profile=kill", f"--seccomp={program}", "-n", "1")
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    first, second, third = ended.stdout.splitlines()
+    holds, first, second, third = ended.stdout.splitlines()
+    assert holds == "PASS: ✓ 60 of 60 documented calls are refused as documented (x86_64)"
     assert first.startswith(f"bwrap container of {root} with program.bpf (bwrap ")
+    assert "; profile kill; Linux " in first
     assert second.startswith("PASS (exit status 0): ")
     assert third.startswith(f"reports in {tmp_path}/reports: compliance.html, ")
     told = ended.stderr.splitlines()
-    assert len(told) + 3 <= 20
+    assert len(told) + 4 <= 20
     assert told[0] == f"judging bwrap:{root}, profile kill"
     record = json.loads((tmp_path / "reports/results.json").read_text())
     assert record["summary"]["verdict"] == "PASS"
@@ -202,15 +235,24 @@ def test_a_sandbox_that_does_not_hold(root: Path, tmp_path: Path) -> None:
     assert ended.returncode == 1
     lines = ended.stdout.splitlines()
     assert len(lines) <= gate_lines.MOST_LINES
-    assert lines[0].startswith("FAILED terminates (kill) on x86_64: _sysctl, acct, ")
-    assert lines[1].startswith("  pytest 'cases/test_kill.py::test_terminates[x86_64-_sysctl]' ")
-    again = [sys.executable, "-m", *shlex.split(lines[1]), f"--report-dir={tmp_path / 'again'}"]
+    assert lines[0].startswith(
+        "FAIL: ≠ 60 of 60 documented calls are refused, but by EPERM instead of KILL_PROCESS"
+    )
+    assert lines[1].startswith("≠ REFUSED OTHERWISE (kill): 60 calls by EPERM instead of KILL_")
+    assert lines[2].startswith('  mend: Write "action": "SCMP_ACT_KILL_PROCESS" where ')
+    typed = lines[3].removeprefix("  again: ")
+    assert typed.startswith("pytest 'cases/test_kill.py::test_terminates[x86_64-_sysctl]' ")
+    assert typed.endswith(f" --report-dir={tmp_path / 'reports'}/again")
+    before = (tmp_path / "reports/results.json").read_bytes()
+    again = [sys.executable, "-m", *shlex.split(typed)]
     with sharing_records():
         repeated = subprocess.run(
             again, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=False
         )
     assert repeated.returncode == 1
     assert "_sysctl (156) on x86_64: expected KILL_PROCESS, but the filter" in repeated.stdout
+    assert (tmp_path / "reports/results.json").read_bytes() == before
+    assert (tmp_path / "reports/again/results.json").exists()
 
 
 @starts_containers
@@ -218,7 +260,11 @@ def test_a_sandbox_without_a_filter_does_not_hold(root: Path, tmp_path: Path) ->
     ended = gated(root, tmp_path, "--profile=errno")
     assert ended.returncode == 1
     assert "its first process has no seccomp filter at all" in ended.stdout
-    assert ended.stdout.splitlines()[0].startswith("FAILED denies (errno) on x86_64: ")
+    assert ended.stdout.splitlines()[0] == (
+        "FAIL: ✗ none of 60 documented calls is refused, all 60 get through (x86_64); "
+        "numbers that no table knows get through (x86_64); calls of every other architecture get"
+        " through"
+    )
 
 
 @starts_containers
@@ -382,8 +428,9 @@ def test_both_ways_in_one_command(root: Path, tmp_path: Path) -> None:
     ended = gated(root, tmp_path, *options)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    first = ended.stdout.splitlines()[0]
-    found = re.fullmatch(r"from inside: (\d+) verdicts agree, 0 differ, \d+ cannot .*", first)
+    first, second, *_ = ended.stdout.splitlines()
+    assert first.startswith("PASS: ✓ 60 of 60 ")
+    found = re.fullmatch(r"from inside: (\d+) verdicts agree, 0 differ, \d+ cannot .*", second)
     assert found
     assert int(found[1]) > 350
     inside = json.loads((tmp_path / "reports/inside/results.json").read_text())
@@ -395,9 +442,10 @@ def test_inside_without_a_python(root: Path, tmp_path: Path) -> None:
     program = exported(tmp_path, Profile.ERRNO)
     ended = gated(root, tmp_path, "--profile=errno", f"--seccomp={program}", "--inside")
     assert ended.returncode == 4
-    first = ended.stdout.splitlines()[0]
-    assert first.startswith("from inside: not judged: to judge from inside takes python3 in the")
-    assert "mount one (--probe-python)" in first
+    first, second, *_ = ended.stdout.splitlines()
+    assert first.startswith("from outside alone PASS: ✓ 60 of 60 ")
+    assert second.startswith("from inside: not judged: to judge from inside takes python3 in the")
+    assert "mount one (--probe-python)" in second
     outside, status = ended.stdout.splitlines()[-3:-1]
     assert outside.startswith("from outside alone: PASS (exit status 0): ")
     assert status == "exit status of the gate: 4"

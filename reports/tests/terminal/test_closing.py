@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.cell import Outcome
-from reports import results
+from probes.cell import Claim, Outcome
+from probes.judging import kinds
+from reports import reproduce, results
+from reports.causes import headline
+from reports.causes.grouping import causes
+from reports.causes.looks import LOOKS
 from reports.terminal import closing
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS, TEXTS
@@ -39,76 +43,97 @@ def test_verdict_and_counts_are_always_there(run: results.Run) -> None:
     assert str(WRITTEN[0].parent) in text
 
 
+STARTS = {
+    Outcome.FAILED: tuple(
+        f"{LOOKS[kind].sign} {kind.value.upper()} (" for kind in sorted(kinds.FAULTS)
+    ),
+    Outcome.BROKEN: ("BROKEN ",),
+    Outcome.CANNOT_TELL: ("CANNOT TELL ",),
+}
+
+
 @given(RUNS)
-def test_trouble_comes_first_and_failures_before_all(run: results.Run) -> None:
-    """Each kind of trouble has a line; failures are the first."""
-    shown = lines(run)
-    starts = {
-        Outcome.FAILED: "FAILED ",
-        Outcome.BROKEN: "BROKEN ",
-        Outcome.CANNOT_TELL: "CANNOT TELL ",
-    }
+def test_what_holds_comes_first_and_every_kind_of_trouble_has_a_line(run: results.Run) -> None:
+    """Target and kernel, then the first line, then failures, broken cells, open questions."""
+    # The verdict, near the end, may be BROKEN as well.
+    shown = [line for line in lines(run, 100_000) if " (exit status " not in line]
+    first, *_ = headline.headlines(run)
+    assert shown[0] == headline.banner(run)
+    assert shown[1][:40] == f"{LOOKS[first.kind].sign} {first.line}"[:40]
+    told = [cell for cell in run.cells if cell.key.claim is not Claim.CONTROLS]
     counts = results.count_outcomes(run.cells)
-    present = [start for outcome, start in starts.items() if counts[outcome]]
-    for start in present:
-        assert any(line.startswith(start) for line in shown)
-    if present:
-        assert shown[0].startswith(present[0])
+    present = [one for one in STARTS if counts[one]]
+    if not any(cell.outcome is Outcome.FAILED for cell in told):
+        present = [one for one in present if one is not Outcome.FAILED]
+    found = [n for one in present for n, line in enumerate(shown) if line.startswith(STARTS[one])]
+    assert found == sorted(found)
+    for one in present:
+        assert any(line.startswith(STARTS[one]) for line in shown)
 
 
 @given(RUNS, st.integers(40, 200))
 def test_lines_keep_to_the_width(run: results.Run, width: int) -> None:
     """Only the paths of reports, which must stay whole, may be longer."""
     shown = lines(run, width)
-    assert all(len(line) <= width for line in shown if not line.startswith("reports in "))
+    long = ("reports in ", "  again: ")
+    assert all(len(line) <= width for line in shown if not line.startswith(long))
 
 
 def test_passing_run() -> None:
     """What a good run says."""
-    shown = lines(samples.passing())
-    assert "kill: x86_64 60 calls, x32 53 (7 not applicable), i386 57 (3 not applicable)" in shown
-    assert "planned 4,152: 4,092 passed, 0 failed" in shown[0]
-    assert shown[-2].startswith("PASS (exit status 0): ")
-    assert shown[-1] == "reports in /tmp/out: results.json, compliance.html"
+    assert lines(samples.passing(), 120) == [
+        "the suite's own filter, and no platform; profiles kill, errno, log; Linux 6.12.0, x86_64",
+        "✓ kill: 60 of 60 documented calls are refused as documented (x86_64, x32, i386)",
+        "✓ errno: 60 of 60 documented calls are refused as documented (x86_64, x32, i386)",
+        "✓ log: 60 of 60 documented calls run and are recorded (x86_64, x32, i386)",
+        "planned 4,152: 4,092 passed, 60 not applicable",
+        "audit records: netlink (a record made on purpose arrived)",
+        f"PASS (exit status 0): {results.summarize(samples.passing()).ruling.sentence}",
+        "reports in /tmp/out: results.json, compliance.html",
+    ]
 
 
-def test_proofs_are_counted_on_their_own() -> None:
-    """A proof makes no call a judged one, and an ABI that only proofs cover has its place."""
-    shown = lines(samples.proved(), 120)
-    assert "kill: x86_64 60 calls, x32 53 (7 not applicable), i386 57 (3 not applicable)" in shown
-    proofs = "x86_64 186 of 186, x32 165 of 165, i386 177 of 177, aarch64 186 of 186, any 3 of 3"
-    assert f"proved for all arguments: {proofs}" in shown
-    assert not any(line.startswith("proved") for line in lines(samples.passing()))
-
-
-def test_failures_are_grouped_with_a_sentence() -> None:
-    """The same calls on two ABIs are one line, and the first sentence follows."""
-    shown = lines(samples.failing())
-    assert shown[0] == "FAILED terminates (kill) x86_64, x32: acct, bpf"
-    assert shown[1].startswith("  acct (400) on x86_64: expected KILL_PROCESS, but")
+def test_failures_are_grouped_by_cause_and_mended() -> None:
+    """The same calls on two ABIs are one line; how to mend and to repeat it follows."""
+    again = reproduce.again(Path("/"), ["--profile=kill"], "out")
+    shown = closing.lines(samples.failing(), WRITTEN, 120, again=again)
+    at = shown.index("✗ GETS THROUGH (kill): 2 calls: acct, bpf (x86_64, x32)")
+    assert shown[at + 1].startswith("  mend: Take them out of the rules that allow them; ")
+    assert shown[at + 3] == (
+        "  again: syscall-conformance run 'cases/test_kill.py::test_terminates[x86_64-acct]'"
+        " --profile=kill --report-dir=out/again"
+    )
+    assert sum("acct" in line for line in shown if line.startswith("✗ GETS THROUGH (kill)")) == 1
 
 
 def test_a_thousand_failures_read_well() -> None:
-    """Where nothing holds, each claim still has its line with the number of its cells."""
+    """Where nothing holds, each profile has its line, and what is not shown is counted."""
     shown = lines(samples.hopeless())
-    assert shown[0].startswith("FAILED terminates (kill) on x86_64, x32, i386, 170 cells: ")
-    assert shown[0].endswith(" more")
-    assert any(line.startswith("FAILED denies (errno)") for line in shown)
-    told = sum(
-        int(line.split(" cells: ")[0].rpartition(" ")[2])
-        for line in shown
-        if line.startswith("FAILED ")
-    )
-    rest = next(line for line in shown if line.startswith("and "))
-    assert told + int(rest.split()[1].replace(",", "")) == 1104
+    for profile in ("kill", "errno", "log"):
+        assert any(line.startswith(f"✗ GETS THROUGH ({profile}): 60 calls") for line in shown)
+    assert shown[1].startswith("✗ kill: none of 60 documented calls is refused, all 60 get through")
+
+
+def test_everything_is_said_if_asked_for() -> None:
+    """Every call by its name, every cause with its command, and no line cut short."""
+    again = reproduce.again(Path("/"), [], "out")
+    for run in (samples.hopeless(), samples.failing(), samples.unprivileged()):
+        whole = closing.lines(run, WRITTEN, 100, again=again, verbose=True)
+        groups = [one for one in causes(run) if one.outcome is Outcome.FAILED]
+        assert sum(line.startswith("  again: ") for line in whole) == len(groups)
+        text = " ".join(line.strip() for line in whole)
+        assert not any(line.endswith("…") for line in whole)
+        assert all(name in text for group in groups for name in group.names if group.arches)
+    assert len(closing.lines(samples.hopeless(), WRITTEN, 100, verbose=True)) > closing.MOST_LINES
 
 
 @pytest.mark.slow
 def test_unprivileged_run_says_what_to_do() -> None:
     """One reason is told once, with its count."""
     shown = lines(samples.unprivileged())
-    assert shown[0].startswith("CANNOT TELL 510 cells (is reported, is silent, is recorded):")
-    assert "run as root" in shown[1] + shown[2]
+    at = next(n for n, line in enumerate(shown) if line.startswith("CANNOT TELL "))
+    assert shown[at] == "CANNOT TELL 510 cells (is reported, is silent, is recorded):"
+    assert "run as root" in shown[at + 1] + shown[at + 2]
 
 
 def test_gaps_of_the_document_have_a_line() -> None:
