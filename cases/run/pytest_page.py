@@ -12,6 +12,8 @@ from urllib.parse import quote
 from probes.cell import FORGIVEN, Cell, Outcome
 from probes.text import visible
 from reports import results, summary
+from reports.causes.headline import banner, headlines
+from reports.causes.looks import LOOKS
 from reports.html.matrices import calls_table
 from reports.html.view import is_fine, view
 from reports.results import Run
@@ -238,7 +240,9 @@ def _banner(run: Run, limits: Sequence[str]) -> str:
     verdict, _, sentence = came.ruling
     counts = f"{came.planned:,} cells planned: {summary.counts_text(came.counts)}"
     said = [*(cell.sentence for cell in summary.not_all_judged(run)), *limits]
-    lines = [f"<strong>{verdict}</strong> {_safe(sentence)}", counts, *map(_safe, said)]
+    first = [f"{LOOKS[one.kind].sign} {one.line}" for one in headlines(run)]
+    told = [*first, banner(run), sentence]
+    lines = [f"<strong>{verdict}</strong>", *map(_safe, told), counts, *map(_safe, said)]
     paragraphs = "".join(f"<p>{line}</p>" for line in lines)
     return f'<div class="verdict {verdict.lower()}">{paragraphs}</div>'
 

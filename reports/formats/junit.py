@@ -13,6 +13,7 @@ from probes.cell import Cell, Outcome
 from probes.documents.waivers import FAULTS, JudgedWaiver
 from probes.text import visible
 from reports import results
+from reports.causes.headline import headlines
 from reports.formats.shared import Check, cell_name, checks, evidence_texts, facts
 from reports.results import Run, Verdict
 
@@ -58,7 +59,10 @@ def _whole(run: Run) -> ET.Element:
     suite.set("time", seconds)
     case = _element("testcase", classname="run", name="verdict", time=seconds)
     if tag:
-        case.append(_element(tag, ruling.sentence, type=ruling.verdict, message=ruling.sentence))
+        told = [one.line for one in headlines(run)]
+        message = f"{'; '.join(told)}. {ruling.sentence}"
+        text = "\n".join((*told, ruling.sentence))
+        case.append(_element(tag, text, type=ruling.verdict, message=message))
     suite.append(case)
     return suite
 

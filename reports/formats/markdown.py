@@ -12,17 +12,19 @@ from probes.cell import Gap, GapState, Outcome
 from probes.documents.waivers import FAULTS
 from probes.text import visible
 from reports import controls, results
+from reports.causes.grouping import FaultGroup, causes
+from reports.causes.headline import banner, headlines
+from reports.causes.looks import LOOKS
+from reports.causes.mending import mend
+from reports.causes.words import Places, short
 from reports.formats.shared import RECORD, programs, run_by, subjects
 from reports.results import ChangeKind, Environment, Run, Verdict, gaps_in_order, time_text
 from reports.summary import (
     OUTCOME_WORDS,
-    Group,
-    by_place,
     by_reason,
     cells_text,
     coverage,
     gathered,
-    names,
 )
 
 MOST_BYTES: Final = 1024 * 1024
@@ -33,6 +35,9 @@ _KEPT_BYTES: Final = 4096
 
 _MOST_TEXT: Final = 400
 """Characters of one text from outside; more of it is in the record."""
+
+_MOST_LINE: Final = 2000
+"""Characters of a first line."""
 
 _MOST_NAMES: Final = 70
 """Names of calls in one row."""
@@ -58,9 +63,9 @@ def render(run: Run) -> str:
     """The summary; less than ``MOST_BYTES`` in UTF-8."""
     parts = (
         _head(run),
+        _failures(run),
         _identity(run),
         _coverage(run),
-        _failures(run),
         _waivers(run),
         _accepted(run),
         _undecided(run),
@@ -87,6 +92,11 @@ def _head(run: Run) -> Iterator[str]:
     summary = results.summarize(run)
     ruling = summary.ruling
     yield f"## {_GLYPHS[ruling.verdict]} {ruling.verdict}: {escaped(run.policy.title)}"
+    yield ""
+    for one in headlines(run):
+        yield f"{LOOKS[one.kind].sign} {escaped(one.line, most=_MOST_LINE)}"
+        yield ""
+    yield escaped(banner(run), most=_MOST_LINE)
     yield ""
     yield escaped(ruling.sentence)
     yield from _table(
@@ -152,19 +162,29 @@ def _coverage(run: Run) -> Iterator[str]:
 
 
 def _failures(run: Run) -> Iterator[str]:
-    for outcome in (Outcome.FAILED, Outcome.WAIVED, Outcome.ACCEPTED):
-        groups = by_place(run, (cell for cell in run.cells if cell.outcome is outcome))
-        if not groups:
-            continue
-        count = cells_text(sum(len(group.cells) for group in groups))
-        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {count}")
+    """What does not hold, by cause; what is accepted under a heading of its own."""
+    places = Places(run)
+    for outcome, groups in gathered(causes(run), lambda group: group.outcome).items():
+        count = sum(cell.outcome is outcome for cell in run.cells)
+        yield from ("", f"### {OUTCOME_WORDS[outcome].capitalize()}: {cells_text(count)}")
         yield from _table(
-            ("claim", "calls", "the first of them"),
+            ("kind", "profile", "what", "how to mend"),
             [
-                (escaped(group.title), _names(group), escaped(group.cells[0].sentence))
+                (
+                    f"{LOOKS[group.kind].sign} {group.kind}",
+                    escaped(group.profile),
+                    _what(places, group),
+                    escaped(mend(group)),
+                )
                 for group in groups
             ],
         )
+
+
+def _what(places: Places, group: FaultGroup) -> str:
+    named = places.named(group.fates, _MOST_NAMES)
+    told = f"{short(group)}: {named}" if named else short(group)
+    return escaped(told, most=_MOST_NAMES * 40)
 
 
 def _accepted(run: Run) -> Iterator[str]:
@@ -272,10 +292,6 @@ def _controls(run: Run) -> Iterator[str]:
             for (state, sentence), members in alike.items()
         ],
     )
-
-
-def _names(group: Group) -> str:
-    return _listed(names(group.cells))
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from probes.cell import Cell, Claim, Outcome
 from probes.judging import claims
 from probes.text import visible
 from reports import results
+from reports.causes.headline import headlines
 from reports.results import Environment, Run, time_text
 from reports.summary import Group, accepted_text, by_place, call_name
 
@@ -158,6 +159,7 @@ def facts(run: Run) -> dict[str, str]:
     told = {
         "verdict": summary.ruling.verdict.value,
         "exit_status": str(summary.ruling.exit_status.value),
+        "headline": " / ".join(one.line for one in headlines(run)),
         "sentence": summary.ruling.sentence,
         "planned": str(summary.planned),
         "judged": str(summary.judged),

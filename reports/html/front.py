@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from probes.cell import GapState, Outcome
 from probes.workload import Survey, WorkloadState
+from reports.html.causes_section import lead
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import (
     VERDICT_GLYPHS,
@@ -40,11 +41,11 @@ def banner(view: View) -> Markup:
     ruling = view.summary.ruling
     sign = element("span", text(VERDICT_GLYPHS[ruling.verdict]), class_="sign", aria_hidden="true")
     word = element("h2", sign, text(ruling.verdict), id="verdict-title")
-    sentence = element("p", text(ruling.sentence), class_="lead")
+    sentence = element("p", text(ruling.sentence), class_="status")
     status = element("p", text(f"Exit status {ruling.exit_status.value}"), class_="status")
     return element(
         "section",
-        element("div", word, sentence, status, _beside(view)),
+        element("div", word, lead(view), sentence, status, _beside(view)),
         _figures(view),
         id="verdict",
         class_=f"banner {outcome_class(VERDICT_LOOKS[ruling.verdict])}",

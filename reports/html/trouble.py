@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from probes.cell import Cell, Outcome
 from probes.judging import claims
 from probes.text import spelled
+from reports.html.causes_section import causes_list
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
 from reports.html.view import (
@@ -43,8 +44,10 @@ def failures(view: View) -> Markup:
         if name in by_call
     ]
     cards += [_claim_card(view, cells, folded=folded) for cells in by_claim.values()]
-    body = join(*cards) if cards else paragraph("No cell failed.", class_="none")
-    return section("failures", f"Failures ({len(failed) + len(others):,})", body)
+    cells = element("h3", text("Cell by cell")) if cards else NOTHING
+    none = NOTHING if cards else paragraph("No cell failed.", class_="none")
+    title = f"Failures ({len(failed) + len(others):,})"
+    return section("failures", title, causes_list(view), cells, *cards, none)
 
 
 def _ordered(view: View, cells: Iterable[Cell]) -> list[Cell]:

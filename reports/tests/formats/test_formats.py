@@ -1,6 +1,7 @@
 """The formats of others: what their own validators say, what is escaped, and that no gate opens."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -18,11 +19,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from probes.action import Action, FilterReturn
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from reports import results
+from reports.causes.headline import headlines
+from reports.causes.looks import LOOKS
 from reports.formats import markdown, sarif
 from reports.formats.catalogue import FORMATS
 from reports.formats.shared import checks, fingerprint
+from reports.html import compliance
 from reports.results import Run, Verdict
 from reports.tests.support import format_oracles
 from reports.tests.support.format_oracles import VALIDATORS
@@ -478,8 +483,10 @@ def test_summary_fits_into_a_step_summary() -> None:
             "\u202e" * 2000,
             "e",
             "o",
+            # A cause of its own for each.
+            returned=FilterReturn(Action.ERRNO, rank),
         )
-        for rank in range(900)
+        for rank in range(2500)
     ]
     text = markdown.render(replace(whole, cells=tuple(failed)))
     assert len(text.encode()) < markdown.MOST_BYTES
@@ -487,3 +494,31 @@ def test_summary_fits_into_a_step_summary() -> None:
     assert text.startswith("## ")
     assert "results.json" in text.splitlines()[-1]
     assert "left out" not in rendered("markdown", "failing")
+
+
+@pytest.mark.parametrize("name", ["passing", "failing", "unprivileged", "broken", "waived"])
+def test_every_report_begins_with_the_first_lines(name: str) -> None:
+    """The same words in each: what they say, `reports/tests/causes` holds."""
+    run = runs()[name]
+    told = headlines(run)
+    page, text = compliance.render(run), rendered("markdown", name)
+    junit = ET.fromstring(rendered("junit", name))  # noqa: S314 - our own
+    (property_,) = junit.iterfind(".//property[@name='headline']")
+    assert property_.get("value") == " / ".join(one.line for one in told)
+    verdict = junit.find(".//testcase[@name='verdict']/*")
+    for one in told:
+        assert html.escape(one.line, quote=False) in page.partition('<nav class="contents"')[0]
+        assert f"{LOOKS[one.kind].sign} {markdown.escaped(one.line, most=2000)}" in text
+        assert verdict is None or one.line in verdict.get("message", "")
+    assert (verdict is None) == (results.summarize(run).ruling.verdict is Verdict.PASS)
+    assert text.index(told[0].line[:20]) < text.index("| planned |")
+
+
+def test_the_summary_tells_each_cause_once() -> None:
+    """With its calls and ABIs in one line, and what mends it; what is accepted stands apart."""
+    text = rendered("markdown", "failing")
+    (row,) = [line for line in text.splitlines() if line.startswith("| ✗ gets through | kill |")]
+    assert "2 calls: acct, bpf (x86_64, x32)" in row
+    assert "Take them out of the rules that allow them" in row
+    assert "### Waived" not in text
+    assert "### Waived: " in rendered("markdown", "waived")

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 
 from probes.cell import Claim, Evidence, EvidenceKind, Outcome
 from probes.judging.claims import ROWS
+from probes.judging.kinds import Kind
 from probes.text import spelled, visible
 from reports import results
+from reports.causes.looks import LOOKS
 from reports.controls import load as load_controls
 from reports.html.compliance import render
 from reports.html.evidence import number_ranges
@@ -344,3 +346,21 @@ def test_contrast_is_enough(palette: dict[str, str]) -> None:
         pairs |= {(name, f"{name}-back"), ("text", f"{name}-back")}
     for text, ground in sorted(pairs):
         assert contrast(palette[text], palette[ground]) >= 4.5, (text, ground)
+
+
+def test_every_cause_stands_once_above_the_cells() -> None:
+    """With the kind's sign, word and colour, all its calls, and what mends it."""
+    failures = part(render(samples.failing()), "failures", "gaps")
+    causes, _, cells = failures.partition("Cell by cell")
+    assert cells
+    assert causes.count("KILL 2 calls<") == 1
+    assert "acct, bpf (x86_64, x32)" in causes
+    assert causes.count(f'class="badge {LOOKS[Kind.GETS_THROUGH].style}"') >= 1
+    assert "Take them out of the rules that allow them" in causes
+    assert "Cell by cell" not in render(samples.passing())
+
+
+def test_every_kind_has_a_style() -> None:
+    styles = [one.style for one in LOOKS.values()]
+    assert len({one.sign for one in LOOKS.values()}) == len(LOOKS) == len(set(styles)) == len(Kind)
+    assert all(f".{style} {{" in STYLE for style in styles)
