@@ -140,7 +140,8 @@ def cell_to_json(cell: Cell) -> dict[str, object]:
         "evidence": _evidence_to_json(cell.evidence),
         **({"by_program": True} if cell.by_program else {}),
         **_returned_to_json(cell),
-        **({_DEVIATIONS: list(cell.deviations)} if cell.deviations else {}),
+        # As texts and no more: execnet takes no enumeration, and a worker would end.
+        **({_DEVIATIONS: [*map(str, cell.deviations)]} if cell.deviations else {}),
     }
 
 

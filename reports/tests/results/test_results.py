@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import execnet
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.cell import Cause, Cell, CellKey, Claim, Gap, GapState, Outcome
+from probes.deviation import KnownDeviation
 from probes.documents.waivers import WaiverState
 from probes.errors import BadInputError, ExitStatus, InstrumentError
 from probes.files import SUITE
@@ -196,6 +198,13 @@ def test_record_reads_back(run: results.Run, tmp_path_factory: pytest.TempPathFa
         run, cells=results.in_order(run.cells), gaps=results.gaps_in_order(run.gaps)
     )
     assert path.read_text(encoding="utf-8") == results.to_json(results.load(path))
+
+
+def test_a_cell_is_made_of_what_workers_can_send() -> None:
+    """No type of ours is sent: execnet refuses it, and the worker that sends it ends."""
+    failed = next(c for c in samples.failing().cells if c.outcome is Outcome.FAILED)
+    sent = results.cell_to_json(replace(failed, deviations=tuple(KnownDeviation)))
+    assert execnet.loads(execnet.dumps(sent)) == sent
 
 
 @given(CELLS)
