@@ -249,14 +249,15 @@ def _of_stacks(left: FilterStack, right: FilterStack, wanted: Sequence[Arch]) ->
         if comparison.exact and not wanted:
             raise InstrumentError("the analysis says that the filters differ, but not where")
         return _no_difference(comparison, _Sides(left, right), wanted)
-    said = f"A and B differ {_scope(wanted)}:"
+    said = f"A and B differ {_scope(wanted)}"
     doubts = _doubts(comparison)
     return StackDifference(ExitStatus.NOT_CONFORMANT, said, where, found, doubts)
 
 
 def _part_lines(part: StackDifference, width: int) -> list[str]:
     """What the comparison of two stacks came to, as lines."""
-    lines = ["", *wrapped(part.sentence, width)]
+    colon = ":" if part.rows else ""
+    lines = ["", *wrapped(f"{part.sentence}{colon}", width)]
     for place in part.where:
         lines += _place_lines(place, [row for row in part.rows if row.place == place], width)
     if part.doubts and part.rows:

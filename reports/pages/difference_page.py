@@ -55,7 +55,7 @@ def render(
 
 def _banner(report: DifferenceReport, targets: Sequence[FilterStack]) -> Markup:
     sign, style = _LOOKS[report.status]
-    said = [*_counted(report)] or [report.sentence.removesuffix(":").removesuffix(".") + "."]
+    said = [*_counted(report)] or [report.sentence]
     sides = [
         f"{letter}: {one.description}, {_filters(one)}."
         for letter, one in zip("AB", targets, strict=True)

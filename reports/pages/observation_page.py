@@ -60,7 +60,7 @@ def render(found: ObservedWorkload) -> str:
 
 def _banner(found: ObservedWorkload) -> Markup:
     sign, word, style = _LOOKS.get(found.exit_status, ("?", "CANNOT TELL", "o-cannot-tell"))
-    said = found.sentence.partition(": ")[2] or f"Exit status {found.exit_status.value}"
+    said = found.sentence or f"Exit status {found.exit_status.value}"
     ended = found.ended or f"the command ran for {found.seconds:.2f} s"
     lines = [f"{said}.", f"{_capital(ended)}."]
     return frame.banner(

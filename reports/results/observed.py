@@ -91,7 +91,7 @@ class ObservedWorkload:
         seconds: how long it ran.
         exit_status: the exit status of ``observe``.
         profiles: those that are told about.
-        sentence: the answer in one line; "" in a document of an earlier version.
+        sentence: what was seen, in one line; "" in a document of an earlier version.
         ended: how the command ended, in words; "" likewise.
         would: what the platform would do under each profile, in a sentence; empty likewise.
         calls: what was seen.

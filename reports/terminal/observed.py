@@ -66,7 +66,7 @@ def lines(report: ObservationReport, width: int) -> list[str]:
     not_allowed = refused(report)
     ways = [one for one in report.of(Kind.SIBLING) if not _is_everyday(one)]
     everyday = [one for one in report.of(Kind.SIBLING) if _is_everyday(one)]
-    said = [headline(report, not_allowed), ending_words(report.observation.outcome)]
+    said = [f"{verdict(report)}: {seen_words(report)}", ending_words(report.observation.outcome)]
     if not_allowed:
         said += ["", *_table(not_allowed)]
         said += ["", *(line for one in report.profiles for line in _fate(one, not_allowed, width))]
@@ -109,24 +109,29 @@ def _folded(found: Sequence[SeenCalls]) -> str:
     )
 
 
-def headline(report: ObservationReport, refused: Sequence[SeenCalls]) -> str:
-    """The answer in one line: a word, and what was seen."""
+def verdict(report: ObservationReport) -> str:
+    """The answer in a word."""
+    if report.status is ExitStatus.NOT_CONFORMANT:
+        return "FAIL"
+    return "PASS" if report.status is ExitStatus.CONFORMANT else "CANNOT TELL"
+
+
+def seen_words(report: ObservationReport) -> str:
+    """What was seen that the platform does not allow, in one line."""
+    found = refused(report)
     title = f"the {len(report.policy.calls)} calls of {report.policy.name}"
-    stopped = [one for one in refused if one.stopped_by]
-    granted = [one for one in refused if not one.stopped_by]
+    stopped = [one for one in found if one.stopped_by]
+    granted = [one for one in found if not one.stopped_by]
     count = sum(one.count for one in granted)
     if stopped:
         names = sorted({one.key.name for one in stopped})
         what = "a call" if len(names) == 1 else f"{len(names)} calls"
         made = _times(sum(one.count for one in stopped))
         aside = f"; granted ones {_times(count)}" if granted else ""
-        return (
-            f"FAIL: {', '.join(names)}: {what} that the platform does not allow, made {made}{aside}"
-        )
-    word = "PASS" if report.status is ExitStatus.CONFORMANT else "CANNOT TELL"
+        return f"{', '.join(names)}: {what} that the platform does not allow, made {made}{aside}"
     if granted:
-        return f"{word}: of {title} only granted ones were seen, {_times(count)}"
-    return f"{word}: none of {title} was seen"
+        return f"of {title} only granted ones were seen, {_times(count)}"
+    return f"none of {title} was seen"
 
 
 def ending_words(outcome: WorkloadEnd) -> str:
@@ -322,7 +327,7 @@ def document(report: ObservationReport) -> Mapping[str, Any]:
         "limits": [{"about": one.about, "text": one.text} for one in weighty(limits(observation))],
         "calls": [_call(one) for one in report.findings],
         "notes": [*notes(report), *report.notes],
-        "sentence": headline(report, refused(report)),
+        "sentence": seen_words(report),
         "ended": ending_words(observation.outcome),
     }
 
