@@ -23,7 +23,7 @@ from probes.documents import policy, waivers
 from probes.documents.waivers import Granted
 from probes.errors import BadInputError, ExitStatus, SuiteError
 from probes.files import CASES, SUITE
-from probes.run import order, settings
+from probes.run import order, settings, surroundings
 from probes.run.order import Order
 from reports import channel
 
@@ -84,6 +84,8 @@ def _plan(config: pytest.Config) -> None:
     resolved = settings.resolve(command_line.read(config), given.get(_HANDED))
     started = datetime.now(UTC)
     granted = _granted(config, started.date(), (*accepted, *resolved.policy.accept))
+    if not given:
+        granted = replace(granted, here=surroundings.of(resolved))
     config.stash[PLANNED] = Planned(resolved, granted)
     if not given and not _any_of(config, _JUDGES_NOTHING):
         asked = _asked(config, started, granted)
@@ -139,8 +141,9 @@ def _obey(config: pytest.Config, given: Order) -> None:
             refusal = given.as_named(str(error), root)
             config.pluginmanager.register(Node(None, refusal, int(error.exit_status)))
             return
-    config.stash[PLANNED] = Planned(resolved, given.granted)
-    made = Account(resolved, given.granted, datetime.now(UTC), anonymous=given.anonymous)
+    granted = replace(given.granted, here=surroundings.of(resolved))
+    config.stash[PLANNED] = Planned(resolved, granted)
+    made = Account(resolved, granted, datetime.now(UTC), anonymous=given.anonymous)
     config.pluginmanager.register(Node(made))
 
 

@@ -24,7 +24,7 @@ PROGRAM = DISTRIBUTION
 
 _COMMANDS = (
     *("run", "gate", "node", "observe", "guest", "report", "compare", "merge"),
-    *("export", "rules", "explain", "diff", "audit", "with-audit", "completion"),
+    *("waivers", "export", "rules", "explain", "diff", "audit", "with-audit", "completion"),
 )
 """In the order of the program's help; each is a module of ``reports.commands``."""
 

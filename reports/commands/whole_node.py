@@ -10,7 +10,7 @@ from typing import Final
 from probes import arch, main_job
 from probes.cell import Cell, CellKey
 from probes.documents import policy, waivers
-from probes.documents.waivers import Granted
+from probes.documents.waivers import Granted, Surroundings
 from probes.files import DEFAULT_POLICY
 from probes.finding import Finding
 from probes.run import values
@@ -110,7 +110,8 @@ def _node(options: argparse.Namespace) -> Answer:
     documented = policy.load(Path(options.policy or DEFAULT_POLICY), arch.all_names())
     started = datetime.now(UTC)
     given = waivers.load(Path(options.waivers)) if options.waivers else ()
-    granted = Granted(given, f"{judged.KIND}:{name}", started.date())
+    here = Surroundings(kernel=os.uname().release)
+    granted = Granted(given, f"{judged.KIND}:{name}", started.date(), here=here)
     folder = Path(options.report_dir)
     results.check_folder(folder)
     found = taken.take(documented, asked, seen_processes.listing())

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from probes.cell import Outcome
-from probes.documents.waivers import FAULTS, JudgedWaiver, WaiverState
+from probes.documents.patterns import alternatives
+from probes.documents.waivers import FAULTS, JudgedWaiver, Surroundings, WaiverState
 from reports.html.markup import Markup, code, element, join, text
 from reports.html.view import View, capital, labelled, paragraph, section, sheet
 
@@ -36,11 +37,14 @@ def _order(judged: JudgedWaiver) -> tuple[bool, int, str]:
 
 def _row(judged: JudgedWaiver) -> Sequence[Markup]:
     waiver = judged.waiver
-    narrower = ", ".join(filter(None, (waiver.claim, waiver.profile and waiver.profile.upper())))
+    ranges = (f"{name} {versions}" for name, versions, _ in waiver.limits(Surroundings()))
+    profile = waiver.profile and waiver.profile.upper()
+    narrower = ", ".join(filter(None, (waiver.claim, profile, *ranges)))
     return (
         join(
-            code(waiver.call),
-            text(f" on {waiver.arch}{f', {narrower}' if narrower else ''}; target "),
+            code(", ".join(alternatives(waiver.call))),
+            text(f" on {', '.join(alternatives(waiver.arch))}"),
+            text(f"{f', {narrower}' if narrower else ''}; target "),
             code(waiver.target),
         ),
         _state(judged),

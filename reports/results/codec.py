@@ -31,7 +31,7 @@ from probes.cell import (
     Outcome,
 )
 from probes.deviation import KnownDeviation
-from probes.documents.waivers import JudgedWaiver, Waiver, WaiverState
+from probes.documents.waivers import JudgedWaiver, Surroundings, Waiver, WaiverState
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
 from reports.results import before_reasons, model, surveyed, written_files
@@ -301,6 +301,7 @@ def waiver_to_json(judged: JudgedWaiver) -> dict[str, object]:
         "approver": waiver.approver,
         "created": waiver.created.isoformat(),
         "expires": waiver.expires.isoformat(),
+        **{name: versions for name, versions, _ in waiver.limits(Surroundings())},
         "state": judged.state.value,
         "days_left": judged.days_left,
         "waived": judged.waived,
@@ -704,6 +705,10 @@ def _pipeline_from_fields(fields: Fields) -> Pipeline:
     return Pipeline(fields.text("system"), fields.text_or_none("actor"), fields.text_or_none("job"))
 
 
+_WAIVER_LIMITS: Final = ("kernel", "runtime", "libseccomp")
+"""What only a waiver has that is limited to versions."""
+
+
 def waiver_from_fields(fields: Fields) -> JudgedWaiver:
     """Takes what ``waiver_to_json`` gives back into a waiver.
 
@@ -725,6 +730,7 @@ def waiver_from_fields(fields: Fields) -> JudgedWaiver:
         "days_left",
         "waived",
         "sentence",
+        optional=_WAIVER_LIMITS,
     )
     return JudgedWaiver(
         waiver=Waiver(
@@ -738,6 +744,7 @@ def waiver_from_fields(fields: Fields) -> JudgedWaiver:
             expires=fields.day("expires"),
             profile=fields.text_or_none("profile"),
             claim=fields.member_or_none("claim", Claim),
+            **{name: fields.text(name) for name in _WAIVER_LIMITS if fields.has(name)},
         ),
         state=fields.member("state", WaiverState),
         days_left=fields.integer("days_left"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +23,11 @@ from probes.files import DEFAULT_POLICY
 from probes.runtimes.known import RUNTIMES
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, private_machine, static_root
+from reports import results, waiver_draft
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
+from reports.tests.test_waiver_draft import filled_in
 
 pytestmark = pytest.mark.containers(machine="x86_64")
 
@@ -142,7 +145,7 @@ def test_a_documented_call_that_gets_through_is_never_accepted(
     assert OPENED in found.lines[0]
 
 
-def test_without_it_the_last_lines_say_what_would_explain_the_failures(
+def test_without_it_the_last_lines_say_so_and_a_draft_of_waivers_does_as_well(
     machine: Machine, root: Path, tmp_path: Path
 ) -> None:
     found = gated(machine, root, "crun", Profile.ERRNO, tmp_path, "--arch=x86_64")
@@ -150,6 +153,12 @@ def test_without_it_the_last_lines_say_what_would_explain_the_failures(
     said = "20 cells failed by what runtimes do to every profile: --accept="
     (line,) = [one for one in found.lines if said in one]
     assert line.endswith("=libseccomp-unknown-calls,bad-arch-kill-thread")
+    drafted = waiver_draft.draft(results.load(tmp_path / "results.json"), datetime.now(UTC).date())
+    granted = tmp_path / "waivers.toml"
+    granted.write_text(filled_in(drafted), encoding="utf-8")
+    options = (f"--waivers={granted}", "--arch=x86_64")
+    again = gated(machine, root, "crun", Profile.ERRNO, tmp_path, *options)
+    assert again.status == 0, again.lines
 
 
 def test_another_name_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -239,6 +239,9 @@ WAIVERS = st.builds(
     expires=DAYS,
     profile=st.none() | PROFILES,
     claim=st.none() | st.sampled_from(Claim),
+    kernel=st.none() | st.just(">=6.1, <6.12"),
+    runtime=st.none() | st.just("<1.2"),
+    libseccomp=st.none() | st.just(">=2.5"),
 )
 JUDGED_WAIVERS = st.builds(
     JudgedWaiver,
