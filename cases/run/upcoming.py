@@ -25,6 +25,7 @@ class Upcoming:
         self._cases = {f"{case.function}[{case.id}]": case for case in cases}
         self._items: Sequence[pytest.Item] = ()
         self._places: dict[pytest.Item, int] = {}
+        self._is_worker = False
         self._queue: Any = None
         self._next: pytest.Item | None = None
 
@@ -32,9 +33,9 @@ class Upcoming:
         """Notes the tests in the order in which they will run, and where a worker finds its own."""
         self._items = session.items
         self._places = {item: place for place, item in enumerate(session.items)}
-        if hasattr(session.config, "workerinput"):
-            plugins = session.config.pluginmanager.get_plugins()
-            self._queue = next((one.torun for one in plugins if hasattr(one, "torun")), None)
+        self._is_worker = hasattr(session.config, "workerinput")
+        plugins = session.config.pluginmanager.get_plugins()
+        self._queue = next((one.torun for one in plugins if hasattr(one, "torun")), None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
@@ -52,13 +53,17 @@ class Upcoming:
     def _following(self) -> Sequence[pytest.Item]:
         if self._next is None:
             return ()
-        if self._queue is None:
+        if not self._is_worker:
             return self._items[self._places[self._next] :]
         return [self._next, *(self._items[place] for place in _waiting(self._queue))]
 
 
 def _waiting(queue: Any) -> Sequence[int]:  # noqa: ANN401 - xdist has no stable types
-    """The places of the tests that a worker was given and has not begun; none before xdist 3.7."""
+    """The places of the tests that a worker was given and has not begun.
+
+    None where its queue cannot be looked at, as before xdist 3.7: then the next test is all that is
+    known.
+    """
     if not hasattr(queue, "lock"):
         return ()
     with queue.lock() as places:
