@@ -66,3 +66,20 @@ def test_of_a_selection_nothing_else_is_asked(tmp_path: Path) -> None:
     judged = ended.outcomes(claim="terminates")
     assert judged == {"failed": 1, "broken": 58}
     assert not ended.results["complete"]
+
+
+NO_QUEUE = """
+from cases.run import upcoming
+upcoming._waiting = lambda queue, waiting=upcoming._waiting: waiting(object())
+"""
+"""As before xdist 3.7."""
+
+
+def test_a_worker_whose_queue_cannot_be_looked_at_knows_its_next_test(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    plugin = module(tmp_path, NO_QUEUE + NOTING.format(path=str(notes)))
+    words = ("-n", "2", "-k", "terminates", "--audit-source=none")
+    ended = job.run(tmp_path / "reports", *SMALL, *words, plugin=plugin)
+
+    assert ended.outcomes(claim="terminates") == {"passed": 60}
+    assert {len(batch) for batch in batches(notes)} == {2}
