@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from probes.tests.support import auditd_daemon, journald_daemon, laurel_plugin
 from probes.tests.support.auditbeat_log import event_of
+from probes.tests.support.emitter import lone_auditd
 from probes.tests.support.osquery_log import ResultsLog, row_of
 from probes.tests.support.record_replay import Write, replayed
 from reports.tests.support import job
@@ -116,6 +117,12 @@ def _descriptor(_folder: Path) -> Iterator[Source]:
     )
 
 
+@contextlib.contextmanager
+def _kmsg(_folder: Path) -> Iterator[Source]:
+    with lone_auditd():  # none may run, for it takes the records
+        yield Source(["--audit-source=kmsg", *SMALLER])
+
+
 SOURCES: Final[Mapping[str, Starting]] = {
     "netlink": lambda _folder: _by("--audit-source=netlink"),
     "auditd-raw": _auditd("RAW"),
@@ -125,7 +132,7 @@ SOURCES: Final[Mapping[str, Starting]] = {
     "osquery": _played("osquery", _osquery),
     "auditbeat": _played("auditbeat", _auditbeat),
     "descriptor": _descriptor,
-    "kmsg": lambda _folder: _by("--audit-source=kmsg", *SMALLER),
+    "kmsg": _kmsg,
 }
 
 
