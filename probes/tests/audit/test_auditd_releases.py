@@ -205,7 +205,7 @@ def test_records_of_other_types_are_told_apart(
     names = [nonce(letter) for letter in "ab"]
     end = nonce("z")
     with (
-        auditd_of(suite, tmp_path / "auditd", "ENRICHED", alone=False) as auditd,
+        auditd_of(suite, tmp_path / "auditd", "ENRICHED", sharing=False) as auditd,
         changing() as settings,
         following(auditd.log) as collector,
     ):

@@ -25,7 +25,6 @@ from probes.tests.support.emitter import (
     KILL_PROCESS,
     Emitter,
     build,
-    sharing_records,
     wait_for,
 )
 from probes.tests.support.headers import defined
@@ -106,10 +105,7 @@ def test_the_rule_finds_what_auditd_wrote_of_documented_calls(
     suite: str, emitter: Emitter, tmp_path: Path
 ) -> None:
     ausearch = ausearch_of(suite)
-    with (
-        auditd_of(suite, tmp_path / "auditd", "ENRICHED", alone=False) as auditd,
-        sharing_records(),
-    ):
+    with auditd_of(suite, tmp_path / "auditd", "ENRICHED") as auditd:
         with contextlib.closing(AuditdCollector(auditd.log)) as collector:
             settle(collector, emitter)
         made = make_calls(emitter)
