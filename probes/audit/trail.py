@@ -42,7 +42,7 @@ RECORD_DEADLINE_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 1.0
 """The seconds to wait for a record, once an earlier one has not arrived."""
 
-_FIRST_SHARE: Final = 0.1
+_FIRST_SHARE: Final = 0.2
 """The share of a deadline after which a sentinel is made once more."""
 
 MOST_OVERDUE: Final = 3
