@@ -11,6 +11,7 @@ import json
 import re
 import signal
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
     SerialLedger,
+    last_serial,
     read_event,
     why_unwritten,
 )
@@ -36,7 +38,11 @@ _TOKENS: Final = {word.lower(): token for token, word in arch.TOKENS.items()}
 
 
 class AuditbeatCollector(LogCollector):
-    """Follows a file of Auditbeat's events from its current end."""
+    """Follows a file of Auditbeat's events from its current end.
+
+    A loss shows as in auditd's log: an event that a processor drops leaves a gap in the serial
+    numbers. A new file of another name looks like silence.
+    """
 
     keep_more = "let Auditbeat write to a file of one name (output.file, rotate_every_kb)"
 
@@ -68,7 +74,7 @@ class AuditbeatCollector(LogCollector):
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """Reads up to the sentinel's record, which Auditbeat's queue may hold for a while."""
-        return super().read_until(sentinel, max(deadline, self._patience))
+        return self._read_patiently(sentinel, deadline, self._patience)
 
     def _events_of(self, line: str) -> Iterable[Event]:
         """The event of one line."""
@@ -93,14 +99,24 @@ def read_line(line: str) -> Event:
         if not isinstance(audit, dict):
             return Event()  # of another module
         serial = int(audit["sequence"])
+        at = _time(found.get("@timestamp"))
         if str(audit.get("message_type", _TYPE)).lower() != _TYPE:
-            return Event(serial)
-        return _seccomp(found, serial)
+            return Event(serial, time=at)
+        return _seccomp(found, serial, at)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
         return Event(trouble=f"This event of Auditbeat's is damaged ({problem!r}): {line[:200]!r}")
 
 
-def _seccomp(found: Mapping[str, Any], serial: int) -> Event:
+def _time(stamp: object) -> float | None:
+    """The kernel's time of an event, in seconds since the epoch; None where there is none.
+
+    Raises:
+        ValueError: it is no time.
+    """
+    return None if stamp is None else datetime.fromisoformat(str(stamp)).timestamp()
+
+
+def _seccomp(found: Mapping[str, Any], serial: int, at: float | None) -> Event:
     """An event about a SECCOMP record, by the kernel's text if it is there."""
     original = found.get("event", {}).get("original")
     texts = [original] if isinstance(original, str) else original or []
@@ -113,7 +129,7 @@ def _seccomp(found: Mapping[str, Any], serial: int) -> Event:
         serial=serial,
         pid=int(process["pid"]),
         uid=int(found.get("user", {}).get("id", 0)),
-        comm=str(process["name"]),
+        comm=str(process.get("name", "")),  # go-libaudit leaves empty fields out
         exe=str(process.get("executable", "(null)")),
         signal=_signal(str(data["sig"])),
         arch=token,
@@ -123,7 +139,7 @@ def _seccomp(found: Mapping[str, Any], serial: int) -> Event:
         code=int(str(data["code"]), 16),
         raw=json.dumps(found),
     )
-    return Event(serial, record)
+    return Event(serial, record, time=at)
 
 
 def _token(word: str) -> int:
@@ -158,5 +174,4 @@ def _number(token: int, word: str) -> int:
 
 def _last_serial(tail: bytes) -> int | None:
     """The highest number of an event in the file's last lines; None where there is none."""
-    serials = [read_line(text(line)).serial for line in tail.split(b"\n")]
-    return max((serial for serial in serials if serial is not None), default=None)
+    return last_serial(read_line(text(line)) for line in tail.split(b"\n"))

@@ -9,15 +9,19 @@ from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
     SerialLedger,
+    last_serial,
     read_event,
     why_unwritten,
 )
 from probes.audit.log_file import LogCollector, LogFile, text
-from probes.audit.record import kernel_serial
 
 
 class AuditdCollector(LogCollector):
-    """Follows an audit log from its current end."""
+    """Follows an audit log from its current end.
+
+    A loss shows as a gap in the serial numbers, in the kernel's counter of lost records, as a line
+    that cannot be read, and as a file that was cut or is not among the rotated ones.
+    """
 
     keep_more = "let auditd keep more of them (num_logs, max_log_file)"
 
@@ -75,7 +79,4 @@ def _last_serial(tail: bytes) -> int | None:
     reaches it within 0.1 s of its start (audit_set_pid() of libaudit), so there is no telling
     what came before the first record in a log.
     """
-    serials = [
-        serial for line in tail.split(b"\n") if (serial := kernel_serial(text(line))) is not None
-    ]
-    return max(serials, default=None)
+    return last_serial(read_event(text(line)) for line in tail.split(b"\n"))

@@ -14,7 +14,7 @@ holds:
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -25,8 +25,8 @@ from probes.audit.record import (
     SeccompRecord,
     change_of_settings,
     is_change,
-    kernel_serial,
     parse,
+    stamp_of,
 )
 from probes.audit.rules import why_excluded
 from probes.errors import ExitStatus, SuiteError
@@ -111,12 +111,16 @@ class Event:
         trouble: why something may be missing here, in the words of ``Batch.reason``; "" where
             nothing is.
         change: what it says was changed of what the kernel records; "" for other types.
+        time: when it was, by the kernel's clock; None where that is not known.
+        node: the machine, where a log names it: each numbers its own events.
     """
 
     serial: int | None = None
     record: SeccompRecord | None = None
     trouble: str = ""
     change: str = ""
+    time: float | None = field(default=None, compare=False)
+    node: str = field(default="", compare=False)
 
 
 def read_event(text: str, trouble: str = "") -> Event:
@@ -126,40 +130,73 @@ def read_event(text: str, trouble: str = "") -> Event:
         text: the line, as for ``record.parse``.
         trouble: what is known to be wrong at this place already.
     """
+    record, change = None, ""
     try:
         change = change_of_settings(text) if is_change(text) else ""
-        return Event(kernel_serial(text), parse(text), trouble, change)
+        record = parse(text)
     except MalformedRecordError as problem:
-        return Event(kernel_serial(text), None, trouble or str(problem))
+        trouble = trouble or str(problem)
+    stamp = stamp_of(text)
+    if stamp is None:
+        return Event(None, record, trouble, change)
+    return Event(stamp.serial, record, trouble, change, stamp.time, stamp.node)
 
 
 @dataclass(slots=True)
 class SerialLedger:
     """Finds gaps in the kernel's serial numbers.
 
+    Every boot numbers its events anew, and so does every machine whose events arrive in a log as
+    well. So only those count that are of the sentinel's machine and of its boot.
+
     Attributes:
         base: the number up to which nothing needs to be checked any more; None while unknown.
-        seen: the numbers above it that have arrived.
+        seen: the events above it that have arrived.
     """
 
     base: int | None = None
-    seen: set[int] = field(default_factory=set)
+    seen: set[tuple[int, float | None, str]] = field(default_factory=set)
 
-    def add(self, serial: int) -> None:
+    def add(self, event: Event) -> None:
         """Notes that an event arrived."""
-        if self.base is None or serial > self.base:
-            self.seen.add(serial)
+        if event.serial is not None and (self.base is None or event.serial > self.base):
+            self.seen.add((event.serial, event.time, event.node))
 
-    def missing(self, serial: int) -> int:
-        """How many events after the base and before ``serial`` have not arrived."""
-        if self.base is None or serial <= self.base:
+    def missing(self, last: Event) -> int:
+        """How many events after the base and before this one have not arrived."""
+        if self.base is None or last.serial is None or last.serial <= self.base:
             return 0
-        return serial - self.base - sum(1 for seen in self.seen if seen <= serial)
+        booted = _booted_by(last.time)
+        arrived = {
+            serial
+            for serial, at, node in self.seen
+            if serial <= last.serial and node == last.node and (at is None or at >= booted)
+        }
+        return last.serial - self.base - len(arrived)
 
     def advance(self, serial: int) -> None:
         """Takes everything up to ``serial`` as checked."""
         self.base = serial
-        self.seen = {seen for seen in self.seen if seen > serial}
+        self.seen = {one for one in self.seen if one[0] > serial}
+
+
+def last_serial(events: Iterable[Event]) -> int | None:
+    """The highest number of the events at a log's end, for a ledger's base.
+
+    Args:
+        events: the last events of the log, which may be of several boots.
+
+    Returns:
+        The number; None where none is known.
+    """
+    numbered = [(one.serial, one.time) for one in events if one.serial is not None]
+    booted = _booted_by(max((at for _, at in numbered if at is not None), default=None))
+    return max((serial for serial, at in numbered if at is None or at >= booted), default=None)
+
+
+def _booted_by(when: float | None) -> float:
+    """The time of this boot by the clock that shows ``when`` now; 0 where nothing is shown."""
+    return 0.0 if when is None else when - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class SequencedCollector(ABC):
@@ -232,15 +269,14 @@ class SequencedCollector(ABC):
         """Keeps what was read."""
         for event in events:
             if event.serial is not None:
-                self._ledger.add(event.serial)
+                self._ledger.add(event)
                 self._heard = True
                 self._arrived += 1
         self._events.extend(events)
 
     def _missing(self, place: int) -> int:
         """How many events are missing before the one at ``place``."""
-        serial = self._events[place].serial
-        return 0 if serial is None else self._ledger.missing(serial)
+        return self._ledger.missing(self._events[place])
 
     def _batch(self, place: int | None, sentinel: str, deadline: float) -> Batch:
         """Cuts the batch off the events that were read."""

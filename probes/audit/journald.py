@@ -45,7 +45,12 @@ _MOST_SAID = 200
 
 
 class JournalCollector(SequencedCollector):
-    """Follows the journal's entries about audit messages of this boot."""
+    """Follows the journal's entries about audit messages of this boot.
+
+    A loss shows as a gap in the serial numbers, in the kernel's counter of lost records, as an
+    entry that cannot be read, and as the end of journalctl. journald's rate limit is for services'
+    messages, and leaves out none of the kernel's audit.
+    """
 
     def __init__(self, command: Sequence[str] = COMMAND, *, root: Path = Path("/")) -> None:
         """Starts journalctl.
@@ -155,7 +160,7 @@ def _read_entry(entry: Mapping[str, Any]) -> Event:
     if kind == CONFIG_CHANGE_MESSAGE_TYPE:
         return Event(serial, change=change_of_settings(_text(entry["MESSAGE"])))
     if kind != SECCOMP_MESSAGE_TYPE:
-        return Event(serial)
+        return Event(serial)  # of this boot, as all are that journalctl is asked for
     _, _, fields = _text(entry["MESSAGE"]).partition(" ")
     seconds, rest = divmod(int(entry["_SOURCE_REALTIME_TIMESTAMP"]), 1_000_000)
     return read_event(f"audit({seconds}.{rest // 1000:03d}:{serial}): {fields}")

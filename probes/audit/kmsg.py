@@ -28,13 +28,19 @@ from probes.audit.control import AuditControl
 
 KMSG = Path("/dev/kmsg")
 _LONGEST_RECORD = 8192
+_READ_AT_ONCE = 4096
+"""The most records between two looks at the clock: a driver may write without end."""
 _MESSAGE = re.compile(r"[^;]*;(?:audit: )(type=\d+ audit\(\d+\.\d{3}:\d+\): [^\n]*)")
 _SHARE = 2
 """The divisor of the kernel's rate limit: half of the records are left to all other writers."""
 
 
 class KmsgCollector(SequencedCollector):
-    """Follows the kernel's log from its current end."""
+    """Follows the kernel's log from its current end.
+
+    A loss, such as by the rate limit, shows as a gap in the serial numbers, and one of the log's
+    own records as EPIPE.
+    """
 
     def __init__(
         self,
@@ -96,7 +102,7 @@ class KmsgCollector(SequencedCollector):
         """Reads what is there."""
         events: list[Event] = []
         end = self._clock() + timeout
-        while True:
+        for _ in range(_READ_AT_ONCE):
             try:
                 record = os.read(self._descriptor, _LONGEST_RECORD)
             except BlockingIOError:
@@ -108,15 +114,19 @@ class KmsgCollector(SequencedCollector):
                 poll.poll(max(left * 1000, 1))
                 continue
             except OSError as problem:
-                if problem.errno != errno.EPIPE:
-                    raise
-                events.append(Event(trouble="The kernel's log was overwritten before it was read."))
-                continue
+                if problem.errno == errno.EPIPE:
+                    text = "The kernel's log was overwritten before it was read."
+                    events.append(Event(trouble=text))
+                    continue
+                self._sleep(timeout)
+                text = f"The kernel's log can be read no longer ({problem.strerror})."
+                return (*events, Event(trouble=text))
             if not record:  # the other end of a pipe
                 return tuple(events)
             found = _MESSAGE.match(record.decode("utf-8", "surrogateescape"))
             if found:
                 events.append(read_event(found[1]))
+        return tuple(events)
 
     def _silence(self) -> str:
         """Why nothing arrives."""

@@ -27,6 +27,7 @@ from probes.audit.collector import (
     CollectorUnavailableError,
     Event,
     SerialLedger,
+    last_serial,
     why_unwritten,
 )
 from probes.audit.log_file import LogCollector, LogFile, text
@@ -44,7 +45,10 @@ _ONES_OWN = "DAEMON_"
 
 
 class LaurelCollector(LogCollector):
-    """Follows laurel's log from its current end."""
+    """Follows laurel's log from its current end.
+
+    A loss shows as in auditd's log: a record that laurel drops leaves a gap in the serial numbers.
+    """
 
     most_cases = EVERY_CASE
     keep_more = "let laurel keep more of them (generations and size of [auditlog])"
@@ -145,13 +149,15 @@ def _read_line(line: str) -> Iterator[Event]:
     if identity is None:
         raise ValueError(event["ID"])
     serial = None if any(kind.startswith(_ONES_OWN) for kind in event) else int(identity["serial"])
+    at, node = float(identity["timestamp"]), str(event.get("NODE", ""))
     found = event.get("SECCOMP", [])
     # Types of records that occur once in an event are written without the list.
     records = [found] if isinstance(found, dict) else found
     for one in records:
-        yield Event(serial, _record(one, identity["timestamp"], int(identity["serial"]), line))
+        record = _record(one, identity["timestamp"], int(identity["serial"]), line)
+        yield Event(serial, record, time=at, node=node)
     if not records:
-        yield Event(serial)
+        yield Event(serial, time=at, node=node)
 
 
 def _record(fields: Mapping[str, Any], timestamp: str, serial: int, line: str) -> SeccompRecord:
@@ -209,5 +215,4 @@ def _last_serial(tail: bytes) -> int | None:
 
     Earlier events may be held back yet: they are read when they come, and none is counted on.
     """
-    found = (event.serial for line in tail.split(b"\n") for event in events(text(line)))
-    return max((serial for serial in found if serial is not None), default=None)
+    return last_serial(event for line in tail.split(b"\n") for event in events(text(line)))

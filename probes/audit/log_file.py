@@ -11,11 +11,11 @@ import stat
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from probes.audit.collector import Event, SequencedCollector, SerialLedger
+from probes.audit.collector import Batch, Event, SequencedCollector, SerialLedger
 from probes.audit.control import AuditControl
 
 _SHORTEST_PAUSE = 0.005
@@ -24,8 +24,15 @@ _MOST_ROTATED = 999
 """auditd.conf(5): the largest num_logs."""
 _ROTATION_DEADLINE = 1.0
 """Seconds after which missing file names no longer count as a rotation under way."""
+_LESS = 5
+"""The part of a slow program's patience that is had once a sentinel has not arrived."""
+_AGAIN = 0.1
+"""Seconds after which a new file that could not be opened is tried again."""
 _ANCHOR = 256
-_LONGEST_LINE = 1 << 16
+_LONGEST_TAIL = 1 << 16
+_LONGEST_LINE = 1 << 26
+"""The bytes of a line beyond which it is none; osquery writes all rows of one time in one line."""
+_SHOWN = 1 << 10
 _CHUNK = 1 << 20
 
 
@@ -36,13 +43,13 @@ class LogFile:
     Attributes:
         descriptor: the open file; -1 when closed.
         offset: bytes read so far.
-        partial: the start of a line whose end is not written yet.
+        partial: the pieces of a line whose end is not written yet.
         anchor: the last bytes read; where they are gone, the file was truncated or overwritten.
     """
 
     descriptor: int
     offset: int = 0
-    partial: bytes = b""
+    partial: list[bytes] = field(default_factory=list)
     anchor: bytes = b""
 
     @classmethod
@@ -67,7 +74,7 @@ class LogFile:
     def skip(self) -> bytes:
         """Leaves out the whole lines that are there, and returns the last of them."""
         size = os.fstat(self.descriptor).st_size
-        start = max(size - _LONGEST_LINE, 0)
+        start = max(size - _LONGEST_TAIL, 0)
         tail = os.pread(self.descriptor, size - start, start)
         tail = tail[: tail.rfind(b"\n") + 1]
         self.offset = start + len(tail)
@@ -81,21 +88,30 @@ class LogFile:
 
     def restart(self) -> None:
         """Has the next reading start at the beginning of the file."""
-        self.offset, self.partial, self.anchor = 0, b"", b""
+        self.offset, self.partial, self.anchor = 0, [], b""
 
     def lines(self) -> Iterator[bytes]:
-        """The whole lines that were added, without their line ends."""
+        """The whole lines that were added, without their line ends.
+
+        Of a line without end only the start is given, and the rest of the file is left out.
+        """
         while chunk := os.pread(self.descriptor, _CHUNK, self.offset):
             self.offset += len(chunk)
             self.anchor = (self.anchor + chunk)[-_ANCHOR:]
-            *whole, self.partial = (self.partial + chunk).split(b"\n")
-            yield from whole
+            first, *further = chunk.split(b"\n")
+            self.partial.append(first)
+            if further:
+                yield b"".join(self.partial)
+                yield from further[:-1]
+                self.partial = [further[-1]]
+            elif sum(map(len, self.partial)) > _LONGEST_LINE:
+                yield self.torn()[:_SHOWN]
+                self.skip()
+                self.partial = []
 
-    def rest(self) -> Iterator[bytes]:
-        """The lines that were added to a file that is complete: its last line may lack its end."""
-        yield from self.lines()
-        if self.partial:
-            yield self.partial
+    def torn(self) -> bytes:
+        """The start of a last line that lacks its end."""
+        return b"".join(self.partial)
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""
@@ -126,6 +142,7 @@ class LogCollector(SequencedCollector):
         self._path = path
         self._pause = _SHORTEST_PAUSE
         self._astray_since: float | None = None
+        self._late_once = False
         self._control = AuditControl()
         super().__init__(name, self._control.lost, ledger)
 
@@ -145,13 +162,34 @@ class LogCollector(SequencedCollector):
 
     def _read(self, timeout: float) -> tuple[Event, ...]:
         """Reads the events that were added; waits a little if there are none."""
-        events = list(self._added())
+        events: list[Event] = []
+        unread = ""
+        try:
+            events.extend(self._added())
+        except OSError as problem:
+            unread = f"{self._path} can be read no longer ({problem.strerror})."
         if events:
             self._pause = _SHORTEST_PAUSE
         else:
             time.sleep(min(self._pause, timeout))
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        if unread:
+            events.append(Event(trouble=unread))
         return tuple(events)
+
+    def _read_patiently(self, sentinel: str, deadline: float, least: float) -> Batch:
+        """Reads up to a sentinel that the log's program may hold back for a while.
+
+        Args:
+            sentinel: as for ``read_until``.
+            deadline: likewise.
+            least: the seconds to wait at least; fewer where the last sentinel did not arrive.
+        """
+        batch = super().read_until(
+            sentinel, max(deadline, least / (_LESS if self._late_once else 1))
+        )
+        self._late_once = batch.overdue
+        return batch
 
     def _added(self) -> Iterator[Event]:
         """The events that were added, over all rotations."""
@@ -162,7 +200,10 @@ class LogCollector(SequencedCollector):
         following, astray = self._following()
         for successor in following:
             # It was written to: whatever the open file lacks now, it will always lack.
-            yield from self._parsed(self._file.rest())
+            yield from self._parsed(self._file.lines())
+            if torn := self._file.torn():
+                # Nothing shows how much is lacking, and a record's last number is its action.
+                yield Event(trouble=f"A line of {self._path} was written by half: {torn[:200]!r}")
             self._file.close()
             self._file = successor
         if astray:
@@ -201,6 +242,8 @@ class LogCollector(SequencedCollector):
         try:
             return [LogFile.open(self._path)], f"{trouble}."
         except OSError as problem:
+            # Soon again, so that every batch says so.
+            self._astray_since = now - _ROTATION_DEADLINE + _AGAIN
             return [], f"{trouble}; the new one cannot be read ({problem.strerror})."
 
     def _chain(self) -> list[LogFile] | None:

@@ -49,7 +49,11 @@ _READ_AT_ONCE = 4096
 
 
 class NetlinkCollector(SequencedCollector):
-    """Reads the records that the kernel sends to AUDIT_NLGRP_READLOG."""
+    """Reads the records that the kernel sends to AUDIT_NLGRP_READLOG.
+
+    A loss shows as a gap in the serial numbers, in the kernel's counter of lost records, and as an
+    overflow of the socket's buffer (ENOBUFS).
+    """
 
     def __init__(
         self,

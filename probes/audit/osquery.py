@@ -31,7 +31,12 @@ _LEAST_PATIENCE = 15.0
 
 
 class OsqueryCollector(LogCollector):
-    """Follows osquery's results log from its current end."""
+    """Follows osquery's results log from its current end.
+
+    A loss shows in the numbers of a query's sets of results, in the kernel's counter, as another
+    process that takes the records, and as a file that was cut or is not among the rotated ones. A
+    row that osquery drops out of a set does not show.
+    """
 
     most_cases = EVERY_CASE
     keep_more = "let osquery rotate later (--logger_rotate_size), for it compresses all but one"
@@ -60,7 +65,7 @@ class OsqueryCollector(LogCollector):
             ) from problem
         self._root = root
         self._patience = patience
-        self._counters: dict[tuple[str, str], int] = {}
+        self._counters: dict[str, tuple[str, int | None]] = {}
         super().__init__(f"osquery:{path}", path, file, SerialLedger(base=0))
         self._taker = self._taking()
         last = tail.splitlines()[-1:]
@@ -70,7 +75,7 @@ class OsqueryCollector(LogCollector):
 
     def read_until(self, sentinel: str, deadline: float) -> Batch:
         """Reads up to the sentinel's record, waiting for more than one run of the query."""
-        return super().read_until(sentinel, max(deadline, self._patience))
+        return self._read_patiently(sentinel, deadline, self._patience)
 
     def _note(self, events: tuple[Event, ...]) -> None:
         """Keeps what was read; what is heard has no serial number here."""
@@ -122,12 +127,11 @@ class OsqueryCollector(LogCollector):
         """Why results before this line are missing, by the numbers of a query's results."""
         if line.counter is None:
             return ""
-        key = (line.query, line.epoch)
-        before = self._counters.get(key)
-        self._counters[key] = line.counter
-        if before is None or before <= line.counter <= before + 1:
+        epoch, before = self._counters.get(line.query, (line.epoch, None))
+        self._counters[line.query] = line.epoch, line.counter
+        if epoch == line.epoch and (before is None or before <= line.counter <= before + 1):
             return ""
-        if line.counter < before:
+        if before is None or epoch != line.epoch or line.counter < before:
             return (
                 f"osquery began to count the results of {line.query!r} anew: it was started again "
                 "or its query was changed, and records of the time between may be missing."

@@ -22,6 +22,7 @@ SECCOMP_MESSAGE_TYPE = 1326
 CONFIG_CHANGE_MESSAGE_TYPE = 1305
 """AUDIT_CONFIG_CHANGE, written while auditing is switched on."""
 
+_MOST_SHOWN = 500
 _ENRICHMENT = "\x1d"
 _SECCOMP_TYPES = frozenset({"SECCOMP", "1326", "UNKNOWN[1326]"})
 _CONFIG_CHANGE_TYPES = frozenset({"CONFIG_CHANGE", "1305", "UNKNOWN[1305]"})
@@ -33,13 +34,15 @@ _CHANGES = {
 }
 _EXCLUDE_LIST = " list=5 "
 _STAMP = r"audit\((?P<timestamp>\d+\.\d{3}):(?P<serial>\d+)\): "
-_PREFIX = re.compile(rf"(?:node=\S+ )?type=(?P<type>\S+) (?:msg=)?(?={_STAMP})")
+_STAMP_ALONE = r"audit\(\d+\.\d{3}:\d+\): "
+_PREFIX = re.compile(rf"(?:node=(?P<node>\S+) )?type=(?P<type>\S+) (?:msg=)?(?={_STAMP})")
 _STAMPED = re.compile(_STAMP)
 _UNTRUSTED = r'"[\x21\x23-\x7e]*"|(?:[0-9A-F]{2})+'
 # subj is the security module's own text: AppArmor's has blanks. It cannot imitate what follows,
-# for the greedy match leaves it all but the last pid.
+# for the greedy match leaves it all but the last pid. With a stamp in it the line is two, of which
+# the first one was written by half.
 _SECCOMP = re.compile(
-    _STAMP + r"auid=\d+ uid=(?P<uid>\d+) gid=\d+ ses=\d+ (?:subj=.* )?"
+    _STAMP + rf"auid=\d+ uid=(?P<uid>\d+) gid=\d+ ses=\d+ (?:subj=(?:(?!{_STAMP_ALONE}).)* )?"
     rf"pid=(?P<pid>\d+) comm=(?P<comm>{_UNTRUSTED}) exe=(?P<exe>{_UNTRUSTED}|\(null\)) "
     r"sig=(?P<signal>\d+) arch=(?P<arch>[0-9a-f]+) syscall=(?P<syscall>-?\d+) "
     r"compat=(?P<compat>\d+) ip=0x(?P<ip>[0-9a-f]+) code=0x(?P<code>[0-9a-f]+)"
@@ -50,7 +53,8 @@ class MalformedRecordError(InstrumentError):
     """A line that is, or may have been, a SECCOMP record and cannot be read."""
 
     def __init__(self, line: str) -> None:
-        super().__init__(f"This audit record is damaged or of an unknown form: {line!r}")
+        shown = repr(line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}...")
+        super().__init__(f"This audit record is damaged or of an unknown form: {shown}")
         self.line = line
 
 
@@ -154,21 +158,43 @@ def is_change(line: str) -> bool:
     return prefix is not None and prefix["type"] in _CONFIG_CHANGE_TYPES
 
 
-def kernel_serial(line: str) -> int | None:
-    """The serial number that the kernel gave the event, whatever the record's type.
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """How the kernel marks an event, whatever the types of its records.
+
+    Attributes:
+        serial: its number, counted since boot.
+        time: when it was, in seconds since the epoch.
+        node: the machine, where whoever wrote the log names it; else "".
+    """
+
+    serial: int
+    time: float
+    node: str = ""
+
+
+def stamp_of(line: str) -> Stamp | None:
+    """How the kernel marked the event of a line.
 
     Args:
         line: as for ``parse``.
 
     Returns:
-        The number; None for a line without one and for auditd's records about itself
+        The stamp; None for a line without one and for auditd's records about itself
         (``type=DAEMON_...``), which it numbers on its own.
     """
     prefix = _PREFIX.match(line)
-    if prefix is not None:
-        return None if prefix["type"].startswith("DAEMON_") else int(prefix["serial"])
-    bare = _STAMPED.match(line)
-    return int(bare["serial"]) if bare is not None else None
+    found = prefix or _STAMPED.match(line)
+    if found is None or (prefix is not None and prefix["type"].startswith("DAEMON_")):
+        return None
+    node = prefix["node"] if prefix is not None else None
+    return Stamp(int(found["serial"]), float(found["timestamp"]), node or "")
+
+
+def kernel_serial(line: str) -> int | None:
+    """The number that the kernel gave the event of a line; None where ``stamp_of`` finds none."""
+    stamp = stamp_of(line)
+    return None if stamp is None else stamp.serial
 
 
 def untrusted(field: str) -> str:

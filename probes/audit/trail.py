@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from probes.audit.kmsg import KmsgCollector
 from probes.audit.laurel import LaurelCollector
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.osquery import OsqueryCollector
+from probes.audit.record import SeccompRecord
 from probes.audit.source import RecordSource, SourceKind
 from probes.instrument import witness
 from probes.instrument.calls import Call, Request, Zygote
@@ -61,12 +62,14 @@ class AuditTrail:
         reason: why this source was chosen, or why there is none and what would help.
         lost: why nothing is read from it any more; "" while it is read.
         overdue: the sentinels in a row that have not arrived.
+        pids_agree: whether a record has shown that the zygote's process ids are those of records.
     """
 
     collector: Collector | None
     reason: str
     lost: str = ""
     overdue: int = 0
+    pids_agree: bool = False
 
     def read(self, zygote: Zygote, sentinel: "Sentinel") -> Batch | None:
         """Everything that was recorded until now; None where nothing is read, or not any more.
@@ -79,6 +82,9 @@ class AuditTrail:
             return None
         deadline = SILENT_SECONDS if self.overdue else RECORD_DEADLINE_SECONDS
         batch = _read_twice(zygote, self.collector, deadline, sentinel)
+        self.pids_agree = self.pids_agree or _pids_agree(batch.records, zygote)
+        if self.pids_agree:
+            batch = replace(batch, records=tuple(_without_imitations(batch.records, zygote)))
         self.overdue = self.overdue + 1 if batch.overdue else 0
         if batch.overdue and (batch.silent or self.overdue == MOST_OVERDUE):
             self.lost = f"records stopped arriving in the course of this run: {batch.reason}"
@@ -161,7 +167,9 @@ def _tried(wanted: RecordSource, zygote: Zygote, sentinel: Sentinel) -> AuditTra
             batch = emit_and_read(zygote, collector, CANARY_DEADLINE_SECONDS, sentinel, name)
             if batch.complete:
                 lacking = why_unlogged(["kill_process"])
-                return AuditTrail(collector, lacking or "a canary's record arrived")
+                agree = _pids_agree(batch.records, zygote)
+                why = lacking or "a canary's record arrived"
+                return AuditTrail(collector, why, pids_agree=agree)
             reason = batch.reason
     except CollectorUnavailableError as error:
         reason = str(error)
@@ -248,6 +256,24 @@ def emit_and_read(
         reason = f"the sentinel, whose record would come last, cannot be emitted: {fault}"
         return Batch((), complete=False, reason=reason)
     return collector.read_until(name, deadline)
+
+
+def _pids_agree(records: Iterable[SeccompRecord], zygote: Zygote) -> bool:
+    """Whether the zygote knows processes by the numbers that they have in records.
+
+    Records have those of the initial pid namespace, and a zygote in a container sees others.
+    """
+    return any(one.pid in zygote.callers(one.comm) for one in records)
+
+
+def _without_imitations(
+    records: Iterable[SeccompRecord], zygote: Zygote
+) -> Iterator[SeccompRecord]:
+    """Leaves out the records of other processes that took the name of one of the zygote's."""
+    for record in records:
+        callers = zygote.callers(record.comm)
+        if not callers or record.pid in callers:
+            yield record
 
 
 def _push(zygote: Zygote, sentinel: Sentinel) -> None:

@@ -250,6 +250,7 @@ class Zygote:
         self._stream = cast("BinaryIO", io.BufferedRWPair(reader, writer))
         self._nonces = itertools.count()
         self._run = os.urandom(4).hex()
+        self._callers: dict[str, frozenset[int]] = {}
 
     def __enter__(self) -> Self:
         """Returns this object; the process runs already."""
@@ -278,7 +279,21 @@ class Zygote:
             return []
         patience = sum(request.deadline * (len(request.calls) + 1) for request in requests)
         answers = self._exchange([request.to_plain() for request in requests], patience)
+        for request, answer in zip(requests, answers, strict=True):
+            self._callers[request.comm] = frozenset(seen["pid"] for seen in answer)
         return [[Observation.from_plain(seen) for seen in answer] for answer in answers]
+
+    def callers(self, comm: str) -> frozenset[int]:
+        """The processes that made the calls of the request with that name.
+
+        Args:
+            comm: the name.
+
+        Returns:
+            Their process ids, as the zygote sees them; none where one is not known.
+        """
+        found = self._callers.get(comm, frozenset())
+        return frozenset() if 0 in found else found
 
     def put_up_witness(self, orders: Orders) -> tuple[Standing, Mapping[str, str]]:
         """Finds out what a confined zygote can do, and installs its witness; call it once, first.

@@ -1,6 +1,7 @@
 """The auditd collector reads what auditd wrote, over rotations, as ausearch does."""
 
 import contextlib
+import errno
 import os
 import shlex
 import subprocess
@@ -298,7 +299,39 @@ def test_the_last_line_of_a_rotated_log_may_lack_its_end(
     log.write("s")
     batch = collector.read_until("s", 0.05)
     assert serials(batch) == [3]
-    assert batch.reason.startswith("This audit record is damaged")
+    assert batch.reason.startswith(f"A line of {log.path} was written by half: b'type=SECCOMP")
+
+
+def test_a_file_without_a_line_end_is_not_read_for_ever(
+    log: FakeLog, collector: AuditdCollector
+) -> None:
+    """Nor kept: it is a hole of a terabyte."""
+    log.path.unlink()
+    log.path.touch()
+    os.truncate(log.path, 1 << 40)
+
+    batch = collector.read_until("s", 2)
+
+    assert (batch.complete, batch.overdue) == (False, True)
+    assert batch.reason
+    with log.path.open("ab") as held:
+        held.write(b"\n" + line(2) + line(3, "t"))
+    assert serials(collector.read_until("t", PATIENCE)) == [2, 3]
+
+
+def test_a_log_that_cannot_be_read_any_more_is_told(
+    log: FakeLog, collector: AuditdCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that fails, which is made up here."""
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("probes.audit.log_file.os.pread", failing)
+        batch = collector.read_until("s", 0.1)
+    assert batch.reason == f"{log.path} can be read no longer (Input/output error)."
+    assert batch.silent
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The kernel's log as a source of records: what its device gives, and how little it takes."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -99,6 +100,35 @@ def test_it_leaves_the_kernel_time_for_each_record(
     collector.read_until("last", 1)
 
     assert device.slept == [3.0]
+    collector.close()
+
+
+def test_a_driver_that_writes_without_end_does_not_hold_it_up(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = device.collector(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr("probes.audit.kmsg.os.read", lambda *_: b"6,7,100,-;some driver: again\n")
+        batch = collector.read_until("last", 0.1)
+
+    assert batch.overdue
+    collector.close()
+
+
+def test_a_log_that_can_be_read_no_longer_is_told(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a device that is gone, which is made up here."""
+    collector = device.collector(monkeypatch)
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("probes.audit.kmsg.os.read", failing)
+        batch = collector.read_until("last", 0.1)
+
+    assert batch.reason == "The kernel's log can be read no longer (No such device)."
     collector.close()
 
 

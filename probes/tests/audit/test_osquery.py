@@ -291,6 +291,31 @@ def test_osquery_that_counts_anew_was_restarted(
     assert "began to count the results of 'seccomp' anew" in batch.reason
 
 
+def test_osquery_that_counts_for_something_else_was_restarted(
+    log: ResultsLog, collector: OsqueryCollector
+) -> None:
+    """Another epoch, by which it drops what it knew, and so what it did not write yet."""
+    log.write([named("a")])
+    log.epoch = 1_700_000_000
+    log.write([named("s")])
+
+    batch = collector.read_until("s", PATIENCE)
+
+    assert not batch.complete
+    assert "began to count the results of 'seccomp' anew" in batch.reason
+    log.write([named("t")])
+    assert collector.read_until("t", PATIENCE).complete
+
+
+def test_once_a_sentinel_was_waited_for_in_vain_it_waits_less(log: ResultsLog) -> None:
+    """Or else each of three would cost its whole patience."""
+    with contextlib.closing(OsqueryCollector(log.path, patience=1)) as collector:
+        reasons = [collector.read_until("s", 0.01).reason for _ in range(3)]
+
+    assert ["within 1 s" in reason for reason in reasons] == [True, False, False]
+    assert ["within 0.2 s" in reason for reason in reasons] == [False, True, True]
+
+
 @pytest.mark.parametrize(("pid", "whom"), [(9, "9"), (0, "nobody")])
 def test_another_taker_of_the_records_is_told(
     log: ResultsLog, collector: OsqueryCollector, status: list[AuditStatus], pid: int, whom: str

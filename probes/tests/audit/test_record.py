@@ -16,6 +16,7 @@ from probes.audit.collector import (
     Event,
     SequencedCollector,
     SerialLedger,
+    last_serial,
     read_event,
     why_silent,
     why_unwritten,
@@ -324,6 +325,42 @@ def test_silence_comes_before_what_others_lost() -> None:
     assert batch.reason.endswith(": it is silent.")
 
 
+NOW = 1_700_000_000.0
+
+
+def at(time: float, serial: int, comm: str = "x", node: str = "") -> Event:
+    """A SECCOMP event of a time and of a machine."""
+    return dataclasses.replace(event(serial, comm), time=time, node=node)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [at(NOW - 10**9, 2), at(NOW, 2, node="elsewhere")],
+    ids=["of another boot", "of another machine"],
+)
+def test_a_foreign_event_does_not_stand_for_a_lost_one(foreign: Event) -> None:
+    """Every boot and every machine numbers its events by itself."""
+    source = Scripted((at(NOW, 1), foreign, at(NOW, 3, "s")))
+
+    batch = source.read_until("s", 0)
+
+    assert batch.reason == "1 audit event(s) before the sentinel never reached scripted."
+
+
+def test_foreign_events_beside_those_that_arrived_do_no_harm() -> None:
+    foreign = [at(NOW - 10**9, serial) for serial in (1, 2, 3, 900)]
+    source = Scripted((*foreign, at(NOW, 1), at(NOW - 1, 2), at(NOW, 3, "s")))
+
+    assert source.read_until("s", 0).complete
+
+
+def test_the_base_of_a_log_is_of_its_latest_boot() -> None:
+    """The one before may have come to higher numbers."""
+    assert last_serial([at(NOW - 10**9, 5000), at(NOW, 7), at(NOW - 1, 6)]) == 7
+    assert last_serial([event(5), other(6)]) == 6
+    assert last_serial([Event()]) is None
+
+
 @pytest.mark.slow
 @settings(deadline=None, database=None)
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 5), max_size=8))
@@ -458,3 +495,18 @@ def test_another_type_of_record_changes_nothing() -> None:
     line = f"type=USER msg=audit(1795906856.578:7): pid=1 uid=0 msg='{text}'"
 
     assert read_event(line).change == ""
+
+
+APPARMOR = BARE.replace(" pid=", " subj=unconfined (enforce) pid=")
+
+
+@pytest.mark.parametrize("end", range(APPARMOR.index("subj="), len(APPARMOR) - 1, 7))
+def test_half_a_record_does_not_take_what_another_one_says(end: int) -> None:
+    """As after a full disk: the next line continues one that was written by half."""
+    with pytest.raises(MalformedRecordError):
+        parse(f"type=SECCOMP msg={APPARMOR[:end]}type=SECCOMP msg={APPARMOR}")
+    assert parse(APPARMOR) is not None
+
+
+def test_what_is_said_of_a_damaged_line_is_short() -> None:
+    assert len(str(MalformedRecordError("\0" * 100_000))) < 3000

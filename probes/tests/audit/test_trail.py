@@ -1,6 +1,7 @@
 """Where audit records come from: the words for it, and which source works."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from probes import arch
 from probes.audit import source, trail
 from probes.audit.collector import Batch
+from probes.audit.record import parse
 from probes.audit.source import BEST, NETLINK, NONE, RecordSource, SourceKind
-from probes.audit.trail import Sentinel, open_trail
+from probes.audit.trail import AuditTrail, Sentinel, open_trail
 from probes.errors import BadInputError, ExitStatus
 from probes.instrument.calls import Zygote
+from probes.tests.support.kernel_records import TEXTS
 
 NATIVE = arch.of_this_process()[0]
 SENTINEL = Sentinel(NATIVE, arch.canary(NATIVE)[1])
@@ -184,3 +187,48 @@ def test_a_source_that_was_asked_for_by_name_is_not_replaced(
     assert found.collector is None
     assert found.reason == "netlink is silent"
     assert not auditd.sentinels
+
+
+KILLED = parse(TEXTS[0])
+SHIFT = 10_000
+"""How far apart the numbers of a container's processes and the host's are here."""
+
+
+@dataclass
+class Numbered:
+    """A collector that gives two records by each sentinel's name, of two processes.
+
+    Attributes:
+        zygote: made the sentinels.
+        shift: what is added to the process ids that it knows.
+    """
+
+    zygote: Zygote
+    shift: int
+    name: str = "numbered"
+    most_cases: int = 1
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """The records of the sentinel's process and of another one."""
+        assert deadline
+        (pid,) = self.zygote.callers(sentinel)
+        assert KILLED
+        own = replace(KILLED, comm=sentinel, pid=pid + self.shift)
+        return Batch((own, replace(own, pid=own.pid + 1)), complete=True, reason="")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(("shift", "left"), [(0, 1), (SHIFT, 2)], ids=["host", "container"])
+def test_other_processes_by_a_probes_name_are_left_out(
+    shift: int, left: int, prober: Zygote
+) -> None:
+    """Where the zygote sees other process ids than the records have, nothing can be told."""
+    read = AuditTrail(Numbered(prober, shift), "")
+
+    batch = read.read(prober, SENTINEL)
+
+    assert batch
+    assert len(batch.records) == left
+    assert read.pids_agree == (left == 1)

@@ -7,6 +7,7 @@ suite's reader. The names of calls are libaudit's, from whose tables go-libaudit
 import json
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
@@ -55,17 +56,23 @@ def event_of(text: str, *, named: bool = True, original: bool = False) -> str:
     event: dict[str, object] = {"kind": "event", "action": "violated-seccomp-policy"}
     if original:
         event["original"] = [f"type=SECCOMP msg={text}"]
-    sequence = int(text.partition(":")[2].partition(")")[0])
+    seconds, _, rest = text.partition("(")[2].partition(")")[0].partition(".")
+    thousandths, _, sequence = rest.partition(":")
+    at = datetime.fromtimestamp(int(seconds), tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return json.dumps(
         {
-            "@timestamp": "2026-11-28T20:00:00.000Z",
+            "@timestamp": f"{at}.{thousandths}Z",
             "event": event,
             "user": {"id": fields["uid"], "group": {"id": fields["gid"]}},
             "process": {
-                "pid": int(fields["pid"]),
-                "name": fields["comm"],
-                "executable": fields["exe"],
+                name: value
+                for name, value in (
+                    ("pid", int(fields["pid"])),
+                    ("name", fields.get("comm")),
+                    ("executable", fields.get("exe")),
+                )
+                if value is not None
             },
-            "auditd": {"message_type": "seccomp", "sequence": sequence, "data": data},
+            "auditd": {"message_type": "seccomp", "sequence": int(sequence), "data": data},
         }
     )

@@ -115,6 +115,7 @@ class ResultsLog:
         numerics: whether numbers stand without quotes (``--logger_numerics``).
         query: the scheduled query's name.
         counter: the number of the next set of results.
+        epoch: what they are counted for (``--schedule_epoch``).
     """
 
     path: Path
@@ -122,6 +123,7 @@ class ResultsLog:
     numerics: bool = False
     query: str = "seccomp"
     counter: int = 1
+    epoch: int = 0
     written: list[str] = field(default_factory=list, repr=False)
 
     def write(self, rows: Iterable[Row]) -> None:
@@ -163,7 +165,7 @@ class ResultsLog:
             "hostIdentifier": "host",
             "calendarTime": "Sat Nov 28 20:00:00 2026 UTC",
             "unixTime": 1_700_000_001,
-            "epoch": 0,
+            "epoch": self.epoch,
             "counter": self.counter,
             "numerics": self.numerics,
         }
