@@ -32,20 +32,25 @@ def _texts(reader: socket.socket) -> Iterator[str]:
             yield message[_HEADER.size : max(length, len(message))].rstrip(b"\0\n").decode()
 
 
-def _play(reader: socket.socket, write: Write, ended: threading.Event) -> None:
-    while not ended.wait(_INTERVAL):
+def _play(reader: socket.socket, write: Write, ended: threading.Event, interval: float) -> None:
+    while not ended.wait(interval):
         write(list(_texts(reader)))
 
 
 @contextlib.contextmanager
-def replayed(write: Write) -> Iterator[None]:
-    """Has every record written meanwhile; root's, in the initial network namespace."""
+def replayed(write: Write, interval: float = _INTERVAL) -> Iterator[None]:
+    """Has every record written meanwhile; root's, in the initial network namespace.
+
+    Args:
+        write: writes the records of an interval, or none.
+        interval: in seconds.
+    """
     ended = threading.Event()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT) as reader:
         # What the collectors that it plays can keep, and hundreds of records come in a row.
         reader.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         reader.bind((0, 1 << (_AUDIT_NLGRP_READLOG - 1)))
-        player = threading.Thread(target=_play, args=(reader, write, ended))
+        player = threading.Thread(target=_play, args=(reader, write, ended, interval))
         player.start()
         try:
             yield
