@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from probes.action import Profile
-from probes.documents.waivers import Waiver
+from probes.documents.waivers import Surroundings, Waiver
 from probes.observe.findings import Grants, SeenCalls
 from probes.observe.watch import Kind
 from probes.text import shown
@@ -13,7 +13,8 @@ from probes.text import shown
 def grants(waivers: Sequence[Waiver], word: str, today: date) -> Grants:
     """What valid waivers grant.
 
-    A waiver that is narrowed to one claim accepts a fault of the platform and grants nothing.
+    A waiver that is narrowed to one claim or to versions accepts a fault of the platform and grants
+    nothing.
 
     Args:
         waivers: those of a file, the first of several being the one that counts.
@@ -24,7 +25,7 @@ def grants(waivers: Sequence[Waiver], word: str, today: date) -> Grants:
 
     def granted(call: str, abi: str, profile: Profile) -> str:
         for one in valid:
-            if (one.call, one.arch) == (call, abi) and one.profile in {None, profile}:
+            if one.covers(call, abi) and one.profile in {None, profile}:
                 return shown(f"until {one.expires} by {one.approver}: {one.reason}")
         return ""
 
@@ -38,7 +39,7 @@ def not_valid(
     seen = {(one.key.name, one.key.abi) for one in found if one.key.kind is Kind.DOCUMENTED}
     said = []
     for one in _granting(waivers, word):
-        if (one.call, one.arch) not in seen or one.created <= today <= one.expires:
+        if not any(one.covers(*pair) for pair in seen) or one.created <= today <= one.expires:
             continue
         state = f"expired on {one.expires}" if one.expires < today else f"begins on {one.created}"
         said.append(shown(f"the waiver of {one} grants nothing: it {state}"))
@@ -46,4 +47,5 @@ def not_valid(
 
 
 def _granting(waivers: Iterable[Waiver], word: str) -> list[Waiver]:
-    return [one for one in waivers if one.is_for(word) and one.claim is None]
+    unlimited = (one for one in waivers if one.is_within(Surroundings()))
+    return [one for one in unlimited if one.is_for(word) and one.claim is None]

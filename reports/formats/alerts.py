@@ -19,9 +19,9 @@ from probes.judging.kinds import Kind
 from probes.text import visible
 from reports.causes.blame import Blame, Part, Spot, blamed, policy_path
 from reports.causes.grouping import answered
-from reports.causes.mending import mend
 from reports.causes.words import Places, noun, predicate
-from reports.formats.shared import slug
+from reports.formats.shared import cell_name, slug
+from reports.mending import mend
 from reports.results import Run, in_order
 from reports.summary import gathered
 
@@ -99,7 +99,13 @@ def _of_cause(places: Places, one: Blame) -> Alert:
         title += f", by {answered(group.returned)}"
     named = places.named(group.fates, _MOST_NAMES) if group.names else ""
     which = named or places.where(group.fates)
-    sentences = (f"{title[:1].upper()}{title[1:]}: {which}.", _because(one), mend(group))
+    first = group.cells[0]
+    several = "" if len(group.cells) == 1 else f" ({cell_name(first)}, for one)"
+    sentences = (
+        f"{title[:1].upper()}{title[1:]}: {which}.",
+        _because(one),
+        f"To mend it{several}: {mend(first)}",
+    )
     return Alert(
         rule=slug(group.kind),
         title=visible(title),

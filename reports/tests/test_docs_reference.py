@@ -19,7 +19,7 @@ import pytest
 
 from probes import deviation
 from probes.action import Profile
-from probes.audit import source
+from probes.audit import auditbeat, laurel, log_file, osquery, source, trail
 from probes.cell import Cause, EvidenceKind, Outcome
 from probes.errors import BadInputError, ExitStatus
 from probes.files import SUITE
@@ -161,6 +161,39 @@ def audit_sources() -> Known:
     words = (*_listed(listed[1]), str(source.BEST))
     assert {word.partition(":")[0] for word in words} == set(source.SourceKind)
     return named(words)
+
+
+def losses() -> Known:
+    """The sources that can lose records, with the seconds for which they are waited for in vain.
+
+    The first are those of a source that is silent, the second of one with others' events alone.
+    """
+    first, later = trail.RECORD_DEADLINE_SECONDS, trail.SILENT_SECONDS
+    again = trail.MOST_OVERDUE - 1
+    patience = max(first, osquery._LEAST_PATIENCE)
+    slow = (patience, patience + again * max(later, osquery._LEAST_PATIENCE / log_file._LESS))
+    assert osquery._LEAST_PATIENCE == auditbeat._LEAST_PATIENCE
+    held_back = laurel.PENDING_SECONDS
+    costs = {
+        source.SourceKind.LAUREL: (
+            first + held_back,
+            first + held_back + again * (later * trail._FIRST_SHARE + held_back),
+        ),
+        source.SourceKind.OSQUERY: slow,
+        source.SourceKind.AUDITBEAT: slow,
+    }
+    words = source.forms(source.SourceKind.NONE)
+    return said(
+        {
+            word: [
+                f"{seconds:g} s"
+                for seconds in costs.get(
+                    source.SourceKind(word.partition(":")[0]), (first, first + again * later)
+                )
+            ]
+            for word in _listed(words)
+        }
+    )
 
 
 def target_words() -> Known:
@@ -358,6 +391,7 @@ TABLES: Final = (
     Table("docs/targets.md", "Profiles and their readers", lambda: releases(Runtime), 1),
     Table("docs/targets.md", "Profiles and their readers", measured_runtimes, 2),
     Table("docs/targets.md", "Every target", target_words),
+    Table("docs/verdicts.md", "Loss and silence", losses),
     Table("docs/targets.md", "What runtimes do to every profile", deviations),
     Table("docs/verdicts.md", "Audit records", audit_sources),
     Table("docs/verdicts.md", "Causes", causes),

@@ -25,6 +25,7 @@ from probes.tests.support.emitter import (
     Emitter,
     build,
     far_away,
+    wait_for,
 )
 from probes.tests.support.sentinels import nonce, settle
 
@@ -43,8 +44,8 @@ def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
     return build(tmp_path_factory.mktemp("emitter"))
 
 
-def following(log: Path) -> contextlib.closing[AuditdCollector]:
-    return contextlib.closing(AuditdCollector(log))
+def following(log: Path, root: Path = Path("/")) -> contextlib.closing[AuditdCollector]:
+    return contextlib.closing(AuditdCollector(log, root=root))
 
 
 def emit_of_every_kind(emitter: Emitter, folder: Path) -> set[str]:
@@ -174,17 +175,17 @@ def test_an_auditd_that_is_started_again_is_read_on(
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_another_log_is_told(suite: str, emitter: Emitter, tmp_path: Path) -> None:
-    with (
-        auditd_of(suite, tmp_path / "auditd") as auditd,
-        following(auditd.log) as collector,
-    ):
+    """Auditd writes it from the moment when it reads its configuration again."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "proc").symlink_to("/proc")
+    (root / "etc/audit").symlink_to(tmp_path / "auditd")
+    with auditd_of(suite, tmp_path / "auditd") as auditd, following(auditd.log, root) as collector:
         settle(collector, emitter)
         auditd.configure("audit.log", "other.log")
         auditd.reread()
         other = auditd.log.with_name("other.log")
-        end = time.monotonic() + PATIENCE
-        while not other.exists() and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_for(other.exists, "auditd did not begin another log")
         collector.read_until(nonce("o"), 0.2)  # what was written before
         name = nonce("z")
         emitter.emit(name)
@@ -193,7 +194,7 @@ def test_another_log_is_told(suite: str, emitter: Emitter, tmp_path: Path) -> No
 
     assert f'comm="{name}"' in found
     assert (batch.complete, batch.silent) == (False, True)
-    assert "log_file in auditd.conf" in batch.reason
+    assert batch.reason.endswith(f"name that one: --audit-source=auditd:{other}.")
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -204,7 +205,7 @@ def test_records_of_other_types_are_told_apart(
     names = [nonce(letter) for letter in "ab"]
     end = nonce("z")
     with (
-        auditd_of(suite, tmp_path / "auditd", "ENRICHED", alone=False) as auditd,
+        auditd_of(suite, tmp_path / "auditd", "ENRICHED", sharing=False) as auditd,
         changing() as settings,
         following(auditd.log) as collector,
     ):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from probes.arch import ARCHES, all_names
 from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.documents import waivers
-from probes.documents.waivers import FAULTS, Waiver, WaiverScope, WaiverState
+from probes.documents.waivers import FAULTS, Surroundings, Waiver, WaiverScope, WaiverState
 from probes.errors import BadInputError
 
 FILE = """\
@@ -88,6 +88,16 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("claim", ["leaves the rest alone", "default action"])
+def test_what_is_about_no_documented_call_may_be_waived_for_all(claim: str, tmp_path: Path) -> None:
+    path = tmp_path / "waivers.toml"
+    path.write_text(FILE.replace('"acct"', '"*"').replace("is silent", claim))
+    assert waivers.load(path)[0].call == "*"
+    path.write_text(FILE.replace('"acct"', '"*"').replace('claim = "is silent"\n', ""))
+    with pytest.raises(BadInputError, match="nearly whatever fails"):
+        waivers.load(path)
+
+
 def test_a_file_may_hold_no_waiver(tmp_path: Path) -> None:
     """That is how it begins and ends."""
     path = tmp_path / "waivers.toml"
@@ -114,6 +124,14 @@ def test_a_file_may_hold_no_waiver(tmp_path: Path) -> None:
         ('"errno"', '"erno"', "unknown profile 'erno'; did you mean 'errno'?"),
         ('"is silent"', '"is silnt"', "unknown claim 'is silnt'; did you mean 'is silent'?"),
         ('"is silent"', '"controls"', "which nobody can waive"),
+        ('"acct"', "[]", "'call' is an empty list"),
+        ('"acct"', "[1]", "'call', entry 1, must be text"),
+        ('"acct"', '["acct", "acct"]', "repeats 'acct'"),
+        ('"acct"', '"*"', "'call' is '*', which would waive nearly whatever fails"),
+        ('"acct"', '["acct", "?s*"]', "'call' is '?s*', which would waive"),
+        ("2026-04-30", '""', "'expires' is empty; fill in the last day, such as 2026-04-30"),
+        ('owner = "o"', 'owner = "o"\nkernel = "6.1"', "'kernel' is '6.1'; write a range"),
+        ('owner = "o"', 'owner = "o"\nkernel = ""', "'kernel' is empty; fill it in"),
     ],
 )
 def test_a_faulty_file_is_refused(old: str, new: str, words: str, tmp_path: Path) -> None:
@@ -165,8 +183,12 @@ def test_a_control_is_never_waived() -> None:
     [
         {"call": "bpf"},
         {"arch": "i386"},
-        {"arch": "x86_6*"},
-        {"call": "*"},
+        {"arch": "x86_6"},
+        {"call": "acc|t"},
+        {"call": "ac*x"},
+        {"call": "acc??"},
+        {"kernel": "<6"},
+        {"runtime": ">=1"},
         {"profile": "kill"},
         {"claim": Claim.IS_SILENT},
         {"target": "oci:*"},
@@ -175,9 +197,85 @@ def test_a_control_is_never_waived() -> None:
     ],
 )
 def test_a_waiver_covers_no_more_than_it_says(change: dict[str, Any]) -> None:
-    """Not another call, ABI, profile, claim, target or day; patterns are for targets only."""
+    """Not another call, ABI, profile, claim, target, day or version."""
     waiver = replace(WAIVER, **change)
-    assert waivers.waive([cell()], [waiver], "builtin", DAY) == [cell()]
+    here = Surroundings(kernel="6.12.3-cloud")
+    assert waivers.waive([cell()], [waiver], "builtin", DAY, here) == [cell()]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"call": "bpf|acct"},
+        {"call": "ac*"},
+        {"call": "a?ct"},
+        {"arch": "*"},
+        {"arch": "i386|x86*"},
+        {"kernel": ">=6.1, <6.13"},
+        {"kernel": ">=6", "runtime": ">=1.1,<1.2", "libseccomp": "<2.6"},
+    ],
+)
+def test_a_waiver_covers_what_its_patterns_and_ranges_say(change: dict[str, Any]) -> None:
+    here = Surroundings("6.12.3-cloud", "1.1.5+ds1", "2.5.4")
+    waiver = replace(WAIVER, **change)
+    (done,) = waivers.waive([cell()], [waiver], "builtin", DAY, here)
+    assert done.outcome is Outcome.WAIVED
+
+
+def test_brackets_of_conditions_are_no_pattern() -> None:
+    label = "socket[0==38]"
+    waiver = replace(WAIVER, call=label)
+    (done, other) = waivers.waive([cell(syscall=label), cell(syscall="socket0")], [waiver], "", DAY)
+    assert (done.outcome, other.outcome) == (Outcome.WAIVED, Outcome.FAILED)
+
+
+def test_what_a_waiver_is_not_limited_to_does_not_make_it_needless() -> None:
+    """Elsewhere, and where the version is not known, it is out of scope, and no fault."""
+    waiver = replace(WAIVER, kernel="<6.12")
+    for kernel in ("6.18.44", ""):
+        asked = replace(scope(cell()), here=Surroundings(kernel=kernel))
+        done = waivers.waive([cell(Outcome.PASSED)], [waiver], "builtin", DAY, asked.here)
+        (judged,) = waivers.judge([waiver], asked, done)
+        assert judged.state is WaiverState.OUT_OF_SCOPE
+        assert "is limited to kernel <6.12" in judged.sentence
+    asked = replace(scope(cell()), here=Surroundings(kernel="6.1.0"))
+    (judged,) = waivers.judge([waiver], asked, [cell(Outcome.PASSED)])
+    assert judged.state is WaiverState.UNUSED
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"call": "acct|bpf"}, "bpf"), ({"arch": "x86_64|i386"}, "i386")]
+)
+def test_a_name_that_nothing_needs_is_a_fault(change: dict[str, Any], name: str) -> None:
+    waiver = replace(WAIVER, **change)
+    other = cell(Outcome.PASSED, syscall="bpf" if "call" in change else "acct")
+    other = replace(other, key=replace(other.key, arch="i386" if "arch" in change else "x86_64"))
+    judged = outcome_of(waiver, [cell(), other], scope(cell(), other))
+    assert judged.state is WaiverState.UNUSED
+    assert f"covers nothing for {name}: take that out of it" in judged.sentence
+    unsure = replace(other, outcome=Outcome.CANNOT_TELL)
+    assert outcome_of(waiver, [cell(), unsure], scope(cell(), unsure)).state is WaiverState.ACTIVE
+
+
+def test_each_name_has_to_mean_something() -> None:
+    strange = outcome_of(replace(WAIVER, call="acct|acctt"), [cell()], scope(cell()))
+    assert strange.state is WaiverState.UNKNOWN
+    assert "(acctt)" in strange.sentence
+    strange = outcome_of(replace(WAIVER, arch="x86*|sparc*"), [cell()], scope(cell()))
+    assert strange.state is WaiverState.UNKNOWN
+
+
+def test_lists_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "waivers.toml"
+    ranges = 'kernel = ">=6.1, <6.12"\nlibseccomp = "<2.6"\n'
+    given = FILE.replace('"acct"', '["acct", "msg*"]').replace('"x86_64"', '["*"]')
+    path.write_text(given + ranges)
+    (waiver,) = waivers.load(path)
+    assert (waiver.call, waiver.arch) == ("acct|msg*", "*")
+    assert (waiver.kernel, waiver.runtime, waiver.libseccomp) == (">=6.1, <6.12", None, "<2.6")
+    assert str(waiver) == (
+        "acct, msg* on * (is silent, errno, kernel >=6.1, <6.12, libseccomp <2.6)"
+    )
 
 
 @pytest.mark.parametrize("change", [{"created": DAY}, {"expires": DAY}, {"profile": "errno"}])

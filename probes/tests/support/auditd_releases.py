@@ -11,6 +11,7 @@ import pytest
 from probes.releases.roots import Root
 from probes.tests.support import releases
 from probes.tests.support.auditd_daemon import Auditd, AuditdBusyError, running
+from probes.tests.support.emitter import sharing_records
 from probes.tests.support.oracles import require
 
 HERE: Final = ""
@@ -23,7 +24,7 @@ _AUDITD: Final = "/usr/sbin/auditd"
 
 @contextlib.contextmanager
 def auditd_of(
-    suite: str, folder: Path, log_format: str = "RAW", *, alone: bool = True
+    suite: str, folder: Path, log_format: str = "RAW", *, sharing: bool = True
 ) -> Iterator[Auditd]:
     """A running auditd of the release; a second one in the same folder goes on with its log.
 
@@ -31,17 +32,20 @@ def auditd_of(
         suite: the release, or ``HERE``; where it is not asked for the test ends.
         folder: for its configuration and its log.
         log_format: ``RAW`` or ``ENRICHED``.
-        alone: whether no other test reads records meanwhile.
+        sharing: whether it shares the records with other tests' readers meanwhile, so that none
+            has them alone; without it the test does that by itself.
     """
     root = _root_of(suite)
     release = None if root is None else root.path
     with contextlib.ExitStack() as stack:
         try:
             started = stack.enter_context(
-                running(*(_AUDITD, folder, log_format), megabytes=8, release=release, alone=alone)
+                running(*(_AUDITD, folder, log_format), megabytes=8, release=release)
             )
         except AuditdBusyError as busy:
             pytest.skip(f"needs the kernel's audit stream for itself: {busy}")
+        if sharing:
+            stack.enter_context(sharing_records())
         yield started
 
 
