@@ -21,6 +21,7 @@ from probes.errors import BadInputError, SuiteError
 from probes.text import visible
 from probes.version import DISTRIBUTION
 from reports import channel, reproduce, results, summary
+from reports.causes import looks
 from reports.formats import markdown
 from reports.html import compliance
 from reports.reproduce import Again
@@ -229,7 +230,7 @@ class Recorder:
         if self._closing:
             terminalreporter.section(DISTRIBUTION, sep="=", bold=True)
         for line in self._closing:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(line, **dict.fromkeys(looks.colours(line), True))
         return answer
 
     def _closing_lines(self, run: Run | None) -> Sequence[str]:

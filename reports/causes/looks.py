@@ -23,10 +23,6 @@ class Look:
     style: str
     colour: str
 
-    def word(self, kind: Kind) -> str:
-        """The sign and the word of the kind: ``✗ gets through``."""
-        return f"{self.sign} {kind.value}"
-
 
 LOOKS: Final = {
     Kind.AS_DOCUMENTED: Look("✓", "k-as-documented", "green"),
@@ -39,6 +35,10 @@ LOOKS: Final = {
 """The look of every kind."""
 
 
-def signed(kind: Kind, words: str) -> str:
-    """Words about something of a kind, with its sign before them."""
-    return f"{LOOKS[kind].sign} {words}"
+_COLOURS: Final = {look.sign: look.colour for look in LOOKS.values() if look.colour}
+
+
+def colours(line: str) -> tuple[str, ...]:
+    """The colours of a line of a terminal: that of the kind with whose sign it begins, if any."""
+    sign, blank, _ = line.partition(" ")
+    return (_COLOURS[sign],) if blank and sign in _COLOURS else ()

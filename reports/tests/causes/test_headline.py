@@ -13,7 +13,8 @@ from probes.action import FilterReturn
 from probes.cell import Cell, Claim, Outcome
 from probes.judging.kinds import FAULTS, Kind
 from reports import results
-from reports.causes import headline
+from reports.causes import headline, looks
+from reports.causes.looks import LOOKS
 from reports.results import Run
 from reports.tests.support import samples
 from reports.tests.support.strategies import RUNS
@@ -308,3 +309,11 @@ def test_the_numbers_are_those_of_the_record(name: str) -> None:
         assert int(got[1] if got else 0) == through
         too_much = re.search(r"(\d+) calls? that the document does not name", line)
         assert int(too_much[1] if too_much else 0) == blocked
+
+
+def test_a_line_has_the_colour_of_its_sign_and_no_other() -> None:
+    """Whoever sees no colour has the sign and the word."""
+    assert [looks.colours(f"{look.sign} words") for look in LOOKS.values() if look.colour] == [
+        (look.colour,) for look in LOOKS.values() if look.colour
+    ]
+    assert looks.colours("words ✗ words") == looks.colours("✗") == looks.colours("") == ()
