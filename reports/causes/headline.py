@@ -107,17 +107,23 @@ def _gravity(found: Headline) -> tuple[int, bool]:
 
 
 def _kernels(run: Run, numbers: Sequence[int], *, every: bool = False) -> str:
-    """Some of a record's kernels by name; "" for the only one, unless every record's is asked."""
+    """Some of a record's kernels by name; "" for the only one, unless every record's is asked.
+
+    Machines of one kernel are told apart by their own names, where all have one.
+    """
     known = run.environments
     if len(known) == 1:
         return f"Linux {release_of(known[0])}, {known[0].machine}" if every else ""
     if len(numbers) == len(known) and not every:
         return f"each of {len(known):,} kernels"
-    shown = [f"{release_of(known[number])} ({known[number].machine})" for number in numbers]
-    names = list(dict.fromkeys(shown))
-    more = f" and {len(names) - _MOST_KERNELS:,} more" if len(names) > _MOST_KERNELS else ""
-    machines = f" on {len(numbers):,} machines" if len(names) < len(numbers) else ""
-    return f"Linux {', '.join(names[:_MOST_KERNELS])}{more}{machines}"
+    released = [f"{release_of(one)} ({one.machine})" for one in known]
+    alone = not every and len(set(released)) < len(known) and all(one.host for one in known)
+    names = [known[number].host or "" if alone else released[number] for number in numbers]
+    named = list(dict.fromkeys(names))
+    more = f" and {len(named) - _MOST_KERNELS:,} more" if len(named) > _MOST_KERNELS else ""
+    machines = f" on {len(numbers):,} machines" if len(named) < len(numbers) else ""
+    kernel = "" if alone else "Linux "
+    return f"{kernel}{', '.join(named[:_MOST_KERNELS])}{more}{machines}"
 
 
 _RECORD_CLAIMS: Final = frozenset({Claim.IS_REPORTED, Claim.IS_RECORDED})

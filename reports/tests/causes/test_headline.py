@@ -317,3 +317,22 @@ def test_a_line_has_the_colour_of_its_sign_and_no_other() -> None:
         (look.colour,) for look in LOOKS.values() if look.colour
     ]
     assert looks.colours("words ✗ words") == looks.colours("✗") == looks.colours("") == ()
+
+
+def test_of_twelve_nodes_the_one_that_differs_comes_first() -> None:
+    """And is named; the others are counted."""
+    good, bad = samples.passing(), samples.failing()
+
+    def node(run: Run, number: int) -> Run:
+        where = replace(run.environment, host=f"node{number}")
+        return replace(run, environments=(where,))
+
+    joined = results.join([*(node(good, number) for number in range(11)), node(bad, 11)])
+    told = [one for one in lines(joined) if one.startswith("kill, ")]
+    through = "58 of 60 documented calls are refused, 2 get through: acct, bpf (x86_64, x32)"
+    held = f"60 of 60 documented calls are refused as documented {EVERYWHERE}"
+    assert told == [
+        f"kill, node11: {through}",
+        f"kill, node0, node1, node2 and 8 more: {held}",
+    ]
+    assert headline.banner(joined) == f"{BUILTIN}; Linux 6.12.0 (x86_64) on 12 machines"
