@@ -178,7 +178,7 @@ _OPEN: Final = frozenset({Outcome.CANNOT_TELL, Outcome.BROKEN})
 
 def _fate(one: Thing, cells: tuple[Cell, ...]) -> Fate:
     untold = {cell.key.claim for cell in cells if cell.outcome in _OPEN}
-    open_ = tuple(claim for claim in Claim if claim in untold)
+    open_ = tuple(claim for claim in Claim if claim in untold) if untold else ()
     found = [cell for cell in cells if _is_fault(cell)]
     if not found:
         kind = _kind_without_fault(cells)

@@ -121,7 +121,8 @@ def grouped(run: Run, fates: Sequence[Fate]) -> tuple[FaultGroup, ...]:
         (fate for fate in faults if led[fate.thing] is not None),
         lambda fate: _alike(led[fate.thing] or fate, errnos),
     )
-    order = {arch: place for place, arch in enumerate(ordered_arches(run, run.cells))}
+    arches = ordered_arches(run, (fate.cells[0] for fate in faults))
+    order = {arch: place for place, arch in enumerate(arches)}
     found = [
         FaultGroup(
             *alike,
