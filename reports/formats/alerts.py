@@ -15,13 +15,12 @@ from probes.documents.waivers import FAULTS as WAIVER_FAULTS
 from probes.documents.waivers import JudgedWaiver
 from probes.judging import claims
 from probes.judging.claims import About, is_about
-from probes.judging.kinds import Kind
+from probes.judging.kinds import Kind, Subject
 from probes.text import visible
 from reports.causes.blame import Blame, Part, Spot, blamed, policy_path
-from reports.causes.grouping import answered
+from reports.causes.mending import mend
 from reports.causes.words import Places, noun, predicate
-from reports.formats.shared import cell_name, slug
-from reports.mending import mend
+from reports.formats.shared import slug
 from reports.results import Run, in_order
 from reports.summary import gathered
 
@@ -95,17 +94,11 @@ def _digest(*parts: str) -> str:
 def _of_cause(places: Places, one: Blame) -> Alert:
     group = one.group
     title = f"{noun(group)} {predicate(group)}"
-    if group.kind is Kind.BLOCKED_TOO_MUCH and group.returned is not None:
-        title += f", by {answered(group.returned)}"
     named = places.named(group.fates, _MOST_NAMES) if group.names else ""
-    which = named or places.where(group.fates)
-    first = group.cells[0]
-    several = "" if len(group.cells) == 1 else f" ({cell_name(first)}, for one)"
-    sentences = (
-        f"{title[:1].upper()}{title[1:]}: {which}.",
-        _because(one),
-        f"To mend it{several}: {mend(first)}",
-    )
+    where = f": {named}" if named else f" ({places.where(group.fates)})"
+    if group.subject is Subject.OTHER_ARCHITECTURE:  # whose one fate has no ABI's name
+        where = ""
+    sentences = (f"{title[:1].upper()}{title[1:]}{where}.", _because(one), mend(group))
     return Alert(
         rule=slug(group.kind),
         title=visible(title),

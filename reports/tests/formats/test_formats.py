@@ -118,7 +118,10 @@ MUTANTS: dict[str, tuple[str, Callable[[str], str]]] = {
         "codequality",
         lambda text: text.replace('"critical"', '"grave"', 1),
     ),
-    "a comma that is not escaped": ("github", lambda text: text.replace("%2C", ",", 1)),
+    "a comma that is not escaped": (
+        "github",
+        lambda text: text.replace("%3A ", "%3A a, b ", 1),
+    ),
     "a colon that is not escaped": ("github", lambda text: text.replace("%3A", ":", 1)),
     "a colon that need not be escaped": ("github", lambda text: text.replace(": ", "%3A ", 1)),
     "a line that is no command": ("github", lambda text: text.replace("::error", "error", 1)),
