@@ -192,15 +192,17 @@ def _cell(cell: Cell) -> str:
 
 
 def _suppressions(run: Run, one: Alert, uuids: Identifiers) -> Iterator[dict[str, object]]:
-    """What has been accepted, once for each waiver."""
-    accepted = {cell.waiver: cell for cell in one.cells}
-    for rank, cell in accepted.items():
+    """What has been accepted, once for each waiver and each deviation of runtimes."""
+    accepted = {(cell.waiver, cell.deviations): cell for cell in one.cells}
+    for (rank, deviations), cell in accepted.items():
         waiver = None if rank is None else run.waivers[rank].waiver
+        known = f"what runtimes do to every profile: {', '.join(deviations)}"
+        named = known if deviations else cell.sentence
         yield {
-            "guid": uuids("suppression", one.fingerprint, str(rank)),
+            "guid": uuids("suppression", one.fingerprint, str(rank), *deviations),
             "kind": "external",
             "status": "accepted",
-            "justification": required(cell.sentence if waiver is None else waiver.reason),
+            "justification": required(named if waiver is None else waiver.reason),
             "properties": {} if waiver is None else _accepted(waiver),
         }
 

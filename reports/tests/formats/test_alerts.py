@@ -299,6 +299,22 @@ def test_what_is_accepted_is_no_annotation() -> None:
     assert ("suppressions" in first, "suppressions" in second) == (False, True)
 
 
+def test_a_deviation_that_is_accepted_is_suppressed_by_its_name() -> None:
+    accepted = replace(
+        cell((Claim.DEFAULT_ACTION, "errno"), "unknown", FilterReturn(Action.ERRNO, 38)),
+        outcome=Outcome.ACCEPTED,
+        deviations=("runc-enosys-stub",),
+    )
+    run = run_of(accepted)
+    (result,) = _results(run)
+    (suppression,) = result["suppressions"]
+    assert suppression["status"] == "accepted"
+    assert suppression["justification"].endswith(": runc-enosys-stub")
+    assert annotations.render(run) == ""
+    assert [one["severity"] for one in json.loads(codequality.render(run))] == ["info"]
+    assert format_oracles.sarif_schema(sarif.render(run)) == []
+
+
 def test_at_most_ten_and_the_rest_is_counted() -> None:
     """Each errno is a cause of its own."""
     errnos = [
