@@ -117,7 +117,10 @@ def _give_order(config: pytest.Config) -> None:
     """
     wanted = command_line.read(config)
     started = datetime.now(UTC)
-    documented = policy.load(wanted.policy, arch.all_names())
+    try:
+        documented = policy.load(wanted.policy, arch.all_names())
+    except BadInputError as error:
+        raise BadInputError(f"--policy: {error}") from error
     granted = _granted(config, started.date(), (*command_line.accepted(config), *documented.accept))
     asked = _asked(config, started, granted)
     given = order.give(wanted, granted, anonymous=asked.anonymous)
