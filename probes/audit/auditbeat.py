@@ -32,6 +32,8 @@ from probes.libaudit_names import LIBAUDIT_NAMES
 _LEAST_PATIENCE = 15.0
 """Seconds to wait for a sentinel at least: Auditbeat's queue may hold events for ten."""
 _TYPE = "seccomp"
+_DAMAGED = (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError)
+"""What reading an event raises that is not as Auditbeat writes it."""
 _UNKNOWN: Final = re.compile(r"unknown\[([0-9a-f]+)\]")
 _UNSIGNED: Final = 0xFFFFFFFF
 _TOKENS: Final = {word.lower(): token for token, word in arch.TOKENS.items()}
@@ -103,7 +105,7 @@ def read_line(line: str) -> Event:
         if str(audit.get("message_type", _TYPE)).lower() != _TYPE:
             return Event(serial, time=at)
         return _seccomp(found, serial, at)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
+    except _DAMAGED as problem:
         return Event(trouble=f"This event of Auditbeat's is damaged ({problem!r}): {line[:200]!r}")
 
 

@@ -145,7 +145,7 @@ def event_of(line: bytes) -> Event:
     """
     try:
         return _read_entry(json.loads(line))
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError):
         text = line.decode("utf-8", "surrogateescape")
         return Event(trouble=str(MalformedRecordError(text)))
 
@@ -154,7 +154,7 @@ def _read_entry(entry: Mapping[str, Any]) -> Event:
     """The event of an entry.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no entry about an audit message.
+        KeyError, TypeError, ValueError, OverflowError: it is no entry about an audit message.
     """
     serial, kind = int(entry["_AUDIT_ID"]), int(entry["_AUDIT_TYPE"])
     if kind == CONFIG_CHANGE_MESSAGE_TYPE:

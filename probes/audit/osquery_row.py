@@ -69,11 +69,21 @@ def read_line(line: str) -> ResultLine | None:
     if not line.strip():
         return None
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        found = None
+        return _result(json.loads(line))
+    except (TypeError, ValueError, RecursionError) as problem:
+        text = f"This line is no result of osquery: {line[:200]!r}"
+        raise MalformedResultError(text) from problem
+
+
+def _result(found: object) -> ResultLine | None:
+    """What a line says; None where it has no row of ``seccomp_events``.
+
+    Raises:
+        TypeError, ValueError: it is no result.
+        MalformedResultError: a row of ``seccomp_events`` cannot be read.
+    """
     if not isinstance(found, dict):
-        raise MalformedResultError(f"This line is no result of osquery: {line[:200]!r}")
+        raise TypeError(found)
     rows = [row for row in _rows(found) if row.keys() >= _MARKS]
     if not rows:
         return None

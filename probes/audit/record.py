@@ -33,8 +33,11 @@ _CHANGES = {
     "remove_rule": "an audit rule was removed from the list exclude",
 }
 _EXCLUDE_LIST = " list=5 "
-_STAMP = r"audit\((?P<timestamp>\d+\.\d{3}):(?P<serial>\d+)\): "
-_STAMP_ALONE = r"audit\(\d+\.\d{3}:\d+\): "
+# A longer number is no number of the kernel's, and Python's int() refuses one of 4,301 digits.
+_NUMBER = r"\d{1,20}"
+_HEX = r"[0-9a-f]{1,16}"
+_STAMP = rf"audit\((?P<timestamp>{_NUMBER}\.\d{{3}}):(?P<serial>{_NUMBER})\): "
+_STAMP_ALONE = rf"audit\({_NUMBER}\.\d{{3}}:{_NUMBER}\): "
 _PREFIX = re.compile(rf"(?:node=(?P<node>\S+) )?type=(?P<type>\S+) (?:msg=)?(?={_STAMP})")
 _STAMPED = re.compile(_STAMP)
 _UNTRUSTED = r'"[\x21\x23-\x7e]*"|(?:[0-9A-F]{2})+'
@@ -42,10 +45,11 @@ _UNTRUSTED = r'"[\x21\x23-\x7e]*"|(?:[0-9A-F]{2})+'
 # for the greedy match leaves it all but the last pid. With a stamp in it the line is two, of which
 # the first one was written by half.
 _SECCOMP = re.compile(
-    _STAMP + rf"auid=\d+ uid=(?P<uid>\d+) gid=\d+ ses=\d+ (?:subj=(?:(?!{_STAMP_ALONE}).)* )?"
-    rf"pid=(?P<pid>\d+) comm=(?P<comm>{_UNTRUSTED}) exe=(?P<exe>{_UNTRUSTED}|\(null\)) "
-    r"sig=(?P<signal>\d+) arch=(?P<arch>[0-9a-f]+) syscall=(?P<syscall>-?\d+) "
-    r"compat=(?P<compat>\d+) ip=0x(?P<ip>[0-9a-f]+) code=0x(?P<code>[0-9a-f]+)"
+    _STAMP + rf"auid={_NUMBER} uid=(?P<uid>{_NUMBER}) gid={_NUMBER} ses={_NUMBER} "
+    rf"(?:subj=(?:(?!{_STAMP_ALONE}).)* )?"
+    rf"pid=(?P<pid>{_NUMBER}) comm=(?P<comm>{_UNTRUSTED}) exe=(?P<exe>{_UNTRUSTED}|\(null\)) "
+    rf"sig=(?P<signal>{_NUMBER}) arch=(?P<arch>{_HEX}) syscall=(?P<syscall>-?{_NUMBER}) "
+    rf"compat=(?P<compat>{_NUMBER}) ip=0x(?P<ip>{_HEX}) code=0x(?P<code>{_HEX})"
 )
 
 
