@@ -35,7 +35,7 @@ from probes.documents.waivers import JudgedWaiver, Surroundings, Waiver, WaiverS
 from probes.errors import BadInputError
 from probes.filters.conditions import ARGUMENTS, HIGHEST_VALUE, Condition, Operator
 from reports.results import before_reasons, model, surveyed, written_files
-from reports.results.fields import TIME_FORMAT, Fields
+from reports.results.fields import TIME_FORMAT, Fields, is_of
 from reports.results.model import (
     MAX_NUMBER,
     AuditSource,
@@ -64,7 +64,6 @@ OLD_SCHEMA: Final = "syscall-conformance/results/1"
 CELLS: Final = "cells"
 """The key of the cells, which stands last."""
 
-_SCHEMA_FAMILY = SCHEMA.rpartition("/")[0]
 _CAPABILITIES_PATTERN = r"[0-9a-f]{16}"
 
 
@@ -437,15 +436,11 @@ _OLD_KEYS: Final = (
 
 
 def _is_old(value: object) -> bool:
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if isinstance(schema, str) and schema in {SCHEMA, OLD_SCHEMA}:
-        return schema == OLD_SCHEMA
-    if isinstance(schema, str) and schema.startswith(f"{_SCHEMA_FAMILY}/"):
-        raise BadInputError(
-            f"schema: {schema!a} is not one that this version reads ({OLD_SCHEMA}, {SCHEMA}): use"
-            " the version of the suite that wrote the file"
-        )
-    raise BadInputError(f"not a results.json, for its schema is not {SCHEMA}")
+    if not is_of(value, SCHEMA):
+        raise BadInputError(f"not a results.json, for its schema is not {SCHEMA}")
+    fields = Fields(value)
+    fields.check_schema(OLD_SCHEMA, SCHEMA)
+    return fields.text("schema") == OLD_SCHEMA
 
 
 def head_from_fields(record: Fields) -> Run:

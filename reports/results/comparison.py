@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from probes.cell import Cause, CellKey, Outcome
-from probes.errors import BadInputError, ExitStatus
+from probes.errors import ExitStatus
 from probes.judging.claims import About, is_about
 from probes.version import DISTRIBUTION
 from reports.results.changes import RANKS, changed_cells
 from reports.results.codec import indented, key_from_fields, key_to_json, time_text
-from reports.results.fields import Fields
+from reports.results.fields import Fields, is_of
 from reports.results.model import DECIDED, ChangeKind, Run, sort_key
 from reports.results.ruling import Verdict, summarize
 
@@ -240,8 +240,7 @@ def _head_to_json(head: RecordHead) -> dict[str, object]:
 
 def is_comparison(document: object) -> bool:
     """Whether a JSON document says that it is a comparison of records, of whatever version."""
-    said = document.get("schema") if isinstance(document, dict) else None
-    return isinstance(said, str) and said.startswith(f"{SCHEMA.rpartition('/')[0]}/")
+    return is_of(document, SCHEMA)
 
 
 def from_json(value: object) -> RecordComparison:
@@ -251,10 +250,7 @@ def from_json(value: object) -> RecordComparison:
         BadInputError: it is none, or damaged.
     """
     fields = Fields(value)
-    if not fields.has("schema") or fields.text("schema") != SCHEMA:
-        raise BadInputError(
-            f"schema: this version reads {SCHEMA}: use the version of the suite that wrote the file"
-        )
+    fields.check_schema(SCHEMA)
     fields.only("schema", "old", "new", "exit_status", "counts", "groups")
     found = RecordComparison(
         old=_head_from_fields(fields.child("old")),

@@ -41,6 +41,17 @@ def _refuse_constant(word: str) -> object:
     raise ValueError(f"{word} is no JSON")
 
 
+def is_of(document: object, schema: str) -> bool:
+    """Whether a JSON document names a schema as its own, in whatever version.
+
+    Args:
+        document: the document, or what was read in its place.
+        schema: the name of the schema, with a version after its last slash.
+    """
+    said = document.get("schema") if isinstance(document, dict) else None
+    return isinstance(said, str) and said.startswith(f"{schema.rpartition('/')[0]}/")
+
+
 class Fields:
     """A JSON object with its place in the file, which a refusal names.
 
@@ -88,6 +99,16 @@ class Fields:
         if stranger is not None:
             raise self.refusal(ascii(stranger), "is not a known key")
         return self
+
+    def check_schema(self, *schemas: str) -> None:
+        """Refuses a document of any other schema, such as a later version of these."""
+        said = self.text("schema") if self.has("schema") else ""
+        if said not in schemas:
+            raise self.refusal(
+                "schema",
+                f"{said!a} is not one that this version reads ({', '.join(schemas)}): use the"
+                " version of the suite that wrote the file",
+            )
 
     def text(self, name: str) -> str:
         """A string."""

@@ -21,7 +21,7 @@ from reports import results
 from reports.results import Run, Verdict
 from reports.results.changes import Identity, by_identity, identity
 from reports.results.codec import indented, key_from_fields, key_to_json, time_text
-from reports.results.fields import Fields
+from reports.results.fields import Fields, is_of
 from reports.results.known_cells import KnownCells
 from reports.results.ruling import Summary
 
@@ -482,8 +482,7 @@ def _without_collection() -> Iterator[None]:
 
 def is_fleet(document: object) -> bool:
     """Whether a JSON document says that it is a fleet, of whatever version."""
-    said = document.get("schema") if isinstance(document, dict) else None
-    return isinstance(said, str) and said.startswith(f"{SCHEMA.rpartition('/')[0]}/")
+    return is_of(document, SCHEMA)
 
 
 def to_json(fleet: Fleet) -> str:
@@ -530,11 +529,7 @@ def from_json(value: object) -> Fleet:
         BadInputError: it is none, or damaged.
     """
     fields = Fields(value).only("schema", "cells", "patterns", "nodes")
-    if fields.text("schema") != SCHEMA:
-        raise BadInputError(
-            f"schema: {fields.text('schema')!a} is not the fleet that this version reads"
-            f" ({SCHEMA}): use the version of the suite that wrote the file"
-        )
+    fields.check_schema(SCHEMA)
     cells = tuple(_cell_from_fields(one) for one in fields.children("cells"))
     patterns = fields.texts("patterns")
     for pattern in patterns:

@@ -284,11 +284,7 @@ def _line(lines: Sequence[str], index: int) -> Fields:
 
 def _head(fields: Fields) -> Run:
     fields.only(*codec.HEAD_KEYS, "waivers", optional=(codec.ACCEPT,))
-    if fields.text("schema") != SCHEMA:
-        raise BadInputError(
-            f"schema: {fields.text('schema')!a} is not one that this version reads ({SCHEMA}): use"
-            " the version of the suite that wrote the journal"
-        )
+    fields.check_schema(SCHEMA)
     waivers = tuple(codec.waiver_from_fields(one) for one in fields.children("waivers"))
     accept = codec.accept_from_fields(fields)
     return replace(codec.head_from_fields(fields), waivers=waivers, accept=accept)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from probes.action import Profile
-from probes.errors import BadInputError, ExitStatus
+from probes.errors import ExitStatus
 from probes.version import DISTRIBUTION
-from reports.results.fields import Fields
+from reports.results.fields import Fields, is_of
 
 SCHEMA: Final = f"{DISTRIBUTION}/observation/1"
 """What ``schema`` says in a document of this version."""
@@ -117,8 +117,7 @@ class ObservedWorkload:
 
 def is_observation(document: object) -> bool:
     """Whether a JSON document says that it is an observation, of whatever version."""
-    said = document.get("schema") if isinstance(document, dict) else None
-    return isinstance(said, str) and said.startswith(f"{SCHEMA.rpartition('/')[0]}/")
+    return is_of(document, SCHEMA)
 
 
 def from_json(value: object) -> ObservedWorkload:
@@ -128,10 +127,7 @@ def from_json(value: object) -> ObservedWorkload:
         BadInputError: it is none, or damaged.
     """
     fields = Fields(value)
-    if not fields.has("schema") or fields.text("schema") != SCHEMA:
-        raise BadInputError(
-            f"schema: this version reads {SCHEMA}: use the version of the suite that wrote the file"
-        )
+    fields.check_schema(SCHEMA)
     fields.only(*_HEAD, optional=_LATER)
     policy = fields.child("policy").only("name", "sha256", "calls")
     profiles = fields.texts("profiles")

@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_counted() -> None:
 def test_another_schema_and_a_changed_file_are_refused() -> None:
     told = document(found_in(samples.empty(), samples.empty()))
     assert comparison.is_comparison(told)
-    with pytest.raises(BadInputError, match="this version reads syscall-conformance/comparison/1"):
+    with pytest.raises(BadInputError, match=r"this version reads .*/comparison/1"):
         comparison.from_json({**told, "schema": "syscall-conformance/comparison/9"})
     changed = json.loads(json.dumps(told))
     changed["counts"]["worse"] = 1
