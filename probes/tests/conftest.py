@@ -8,7 +8,9 @@ import pytest
 
 from probes.tests.support import own_tests
 
-if TYPE_CHECKING:  # to import it takes as long as many a module's tests
+if TYPE_CHECKING:  # to import them takes as long as many a module's tests
+    from probes.instrument.calls import Zygote
+    from probes.tests.support.emitter import Emitter
     from probes.tests.support.machine import Machine
 
 
@@ -24,3 +26,20 @@ def machine() -> Iterator["Machine"]:
 
     with private_machine() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator["Zygote"]:
+    """The process whose children probe, one for a module's tests."""
+    from probes.instrument.calls import Zygote  # noqa: PLC0415 - see above
+
+    with Zygote() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def emitter(tmp_path_factory: pytest.TempPathFactory) -> "Emitter":
+    """The program that emits audit records."""
+    from probes.tests.support.emitter import build  # noqa: PLC0415 - see above
+
+    return build(tmp_path_factory.mktemp("emitter"))

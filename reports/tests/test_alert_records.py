@@ -19,7 +19,6 @@ from probes.tests.support.emitter import (
     KILL_PROCESS,
     LOG,
     Emitter,
-    build,
     sharing_records,
     wait_for,
 )
@@ -78,11 +77,6 @@ def test_laurel_writes_what_the_page_shows(suite: str, tmp_path: Path) -> None:
 
 def identity(event: Mapping[str, Any]) -> str:
     return str(event["ID"])
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 @each_release

@@ -34,7 +34,6 @@ from probes.tests.support.emitter import (
     ERRNO_EPERM,
     KILL_PROCESS,
     Emitter,
-    build,
     needs_root,
 )
 from probes.tests.support.oracles import require
@@ -403,12 +402,6 @@ def test_a_log_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         timeout=60,
     )
     assert finished.stdout.startswith(f"The audit log {path} cannot be read (Permission denied):")
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    """The program that emits records."""
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 @contextlib.contextmanager

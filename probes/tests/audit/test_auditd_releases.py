@@ -23,7 +23,6 @@ from probes.tests.support.emitter import (
     ERRNO_EPERM,
     KILL_PROCESS,
     Emitter,
-    build,
     far_away,
     wait_for,
 )
@@ -37,11 +36,6 @@ pytestmark = [
 
 KILL_THREAD: Final = "0x0"
 PATIENCE: Final = 20
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 def following(log: Path, root: Path = Path("/")) -> contextlib.closing[AuditdCollector]:

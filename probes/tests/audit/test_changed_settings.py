@@ -74,12 +74,6 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def alone() -> Iterator[Machine]:
     with changing() as found:
         yield found

@@ -31,7 +31,6 @@ from probes.tests.support.emitter import (
     KILL_PROCESS,
     LOG,
     Emitter,
-    build,
     lone_reader,
     needs_root,
     sharing_records,
@@ -59,17 +58,6 @@ def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trail, "RECORD_DEADLINE_SECONDS", DEADLINE)
     monkeypatch.setattr(trail, "SILENT_SECONDS", 0.2)
     monkeypatch.setattr(collector, "_GRACE", 0.3)
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 @pytest.fixture(scope="module")

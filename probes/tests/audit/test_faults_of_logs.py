@@ -70,12 +70,6 @@ def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def matrix() -> Iterator[Matrix]:
     """What became of the cells, for each fault and each collector."""
     made = Matrix()

@@ -21,7 +21,6 @@ from probes.tests.support import journald_daemon, releases
 from probes.tests.support.auditd_daemon import the_status
 from probes.tests.support.emitter import (
     Emitter,
-    build,
     far_away,
     needs_root,
     sharing_records,
@@ -152,11 +151,6 @@ def test_an_entry_that_is_not_there_is_missed() -> None:
 
 
 # The real journald.
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from probes.tests.support.emitter import (
     KILL_PROCESS,
     LOG,
     Emitter,
-    build,
     lone_reader,
     needs_root,
     sharing_records,
@@ -42,12 +41,6 @@ SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the module socket has no name for i
 
 WITHOUT_AUDIT = ["setpriv", "--bounding-set=-audit_read,-audit_control", "--inh-caps=-all"]
 """Root, but for the capabilities."""
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    """The program that emits records."""
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from probes.audit.control import audit_rules
 from probes.audit.netlink import NetlinkCollector
 from probes.audit.rules import AuditRule, RuleField, read_rule
 from probes.tests.support.audit_settings import Machine, changing
-from probes.tests.support.emitter import Emitter, build
+from probes.tests.support.emitter import Emitter
 
 pytestmark = pytest.mark.root("changes audit rules")
 
@@ -22,11 +22,6 @@ RULES = (
     "always,exclude -F subj_user=x_u -F pid>=3 -F msgtype!=SECCOMP",
     "never,exclude -F uid<9 -F auid=5 -F msgtype=SYSCALL",
 )
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 @pytest.fixture(scope="module")

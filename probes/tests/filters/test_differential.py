@@ -172,12 +172,6 @@ def pairs_of(batch: str, count: int) -> Iterator[Pairs]:
         yield Pairs(seed, stack, inputs, values)
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as started:
-        yield started
-
-
 def seen_by_kernel(pairs: Pairs, zygote: Zygote) -> list[Seen]:
     """What became of each input's call."""
     asked = list(pairs.requests(zygote))

@@ -5,7 +5,7 @@ The oracle is a C program that makes the very call under the very filter.
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -48,12 +48,6 @@ TRACE = FilterReturn(Action.TRACE).value
 KILL = FilterReturn(Action.KILL_PROCESS).value
 ODD = FilterReturn(Action.ERRNO, 77).value
 """An errno that nothing else returns, for the oracle."""
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

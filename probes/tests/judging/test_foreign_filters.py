@@ -5,7 +5,7 @@ Each is the right filter but for a few calls, which the probing child needs, or 
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -43,12 +43,6 @@ UNKNOWN_AND_SEEN = 0x00010000
 """No action; ranks above ERRNO, so that a kernel kills for it under the witness too."""
 UNKNOWN_AND_HIDDEN = 0x7FFD0000
 """No action; ranks between LOG and ALLOW."""
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as made:
-        yield made
 
 
 def program(profile: Profile, returns: dict[str, int]) -> Program:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,12 +37,6 @@ MSGRCV = 12
 NEWER_VERSION = 1 << 16
 
 on_x86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="these are x86's ABIs")
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as made:
-        yield made
 
 
 def cases(named: Arch, profile: Profile = Profile.ERRNO) -> dict[str, Case]:

@@ -24,7 +24,6 @@ from probes.tests.support.auditd_releases import SUITES, auditd_of, ausearch_of,
 from probes.tests.support.emitter import (
     KILL_PROCESS,
     Emitter,
-    build,
     wait_for,
 )
 from probes.tests.support.headers import defined
@@ -62,11 +61,6 @@ class Made:
     name: str
     documented: frozenset[tuple[int, int]]
     count: int
-
-
-@pytest.fixture(scope="module")
-def emitter(tmp_path_factory: pytest.TempPathFactory) -> Emitter:
-    return build(tmp_path_factory.mktemp("emitter"))
 
 
 def chosen(numbers: Mapping[str, int]) -> dict[int, bool]:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -17,10 +16,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from probes.cell import Outcome
-from probes.files import SUITE
 from probes.tests.support import oracles
 from reports import results
-from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
+from reports.benchmarks.browser import BrowserPage
 from reports.html.compliance import render
 from reports.mending import mend
 from reports.pages import fleet_page
@@ -28,8 +26,8 @@ from reports.results import Run
 from reports.results.fleet import Gathering
 from reports.summary import documented
 from reports.tests.support import job, samples
+from reports.tests.support.pages import accuse
 
-AXE = SUITE / ".oracles/node_modules/axe-core/axe.min.js"
 WIDTHS = (360, 1400)
 SCHEMES = ("light", "dark")
 KINDS = ("compared", "empty", "expired", "lost", "merged", "surveyed", "unprivileged", "waived")
@@ -39,19 +37,6 @@ FEW = 5
 
 UNFOLD = "for (const fold of document.querySelectorAll('details')) fold.open = true"
 SCRIPTS = "script, img, svg, iframe, object, embed, form, link, base, video, audio"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all pages."""
-    with Browser(find() or oracles.require(NAMES[0], "chromium")) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> BrowserPage:
-    """A page of its own for each test."""
-    return browser.page()
 
 
 def few(run: Run) -> Run:
@@ -72,23 +57,6 @@ def written(run: Run, folder: Path) -> Path:
     path = folder / "compliance.html"
     path.write_text(render(run), encoding="utf-8")
     return path
-
-
-def accuse(page: BrowserPage) -> list[str]:
-    """What axe-core holds against a page, one line each."""
-    page.evaluate(AXE.read_text(encoding="utf-8") + "; 0")
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{one['id']}: {one['help']}: {node['html'][:200]}: {node['failureSummary']}"
-        for one in found["violations"]
-        for node in one["nodes"]
-    ]
-
-
-@pytest.fixture
-def axe() -> None:
-    """Ends a test where axe-core is missing."""
-    oracles.require(str(AXE), "npm, and then: sh .ci/oracles")
 
 
 @pytest.mark.usefixtures("axe")

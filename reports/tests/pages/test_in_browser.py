@@ -1,7 +1,7 @@
 """The pages of commands in a real browser: readable, whole, for everybody, and safe."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -9,9 +9,8 @@ from typing import Any, Final
 import pytest
 
 from probes.cell import Outcome
-from probes.tests.support import oracles
 from reports import results
-from reports.benchmarks.browser import NAMES, Browser, BrowserPage, find
+from reports.benchmarks.browser import BrowserPage
 from reports.filters.documents import Asked
 from reports.pages import comparison_page, explanation_page, fleet_page, observation_page
 from reports.results import comparison, observed
@@ -116,19 +115,6 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all pages."""
-    with Browser(find() or oracles.require(NAMES[0], "chromium")) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> BrowserPage:
-    """A page of its own for each test."""
-    return browser.page()
-
-
 def written(text: str, folder: Path) -> Path:
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")
@@ -142,10 +128,10 @@ def test_a_page_is_whole_and_does_nothing(name: str, page: BrowserPage, tmp_path
         assert pages.faults(page, path, width) == []
 
 
+@pytest.mark.usefixtures("axe")
 @pytest.mark.parametrize("name", [name for name in PAGES if "hostile" not in name])
 def test_axe_finds_nothing(name: str, page: BrowserPage, tmp_path: Path) -> None:
     """In both colour schemes, everything unfolded."""
-    oracles.require(str(pages.AXE), "npm, and then: sh .ci/oracles")
     path = written(PAGES[name](), tmp_path)
     for scheme in ("light", "dark"):
         page.look(scheme=scheme)
