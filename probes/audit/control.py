@@ -67,14 +67,14 @@ class AuditControl:
         """Opens the socket; where there is none to be had, every answer is None."""
         self._sequence = 0
         self._socket: socket.socket | None = None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a kernel without audit, or in a namespace
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
 
     def status(self) -> AuditStatus | None:
         """The status now; None where this process may not ask (CAP_AUDIT_CONTROL)."""
         found = None
-        with contextlib.suppress(OSError):
-            # EPERM or ECONNREFUSED in the answer, or none in time: it may not be read.
+        # EPERM or ECONNREFUSED in the answer, or none in time: it may not be read.
+        with contextlib.suppress(OSError):  # which is told by None
             for kind, payload in self._asked(_AUDIT_GET):
                 if kind == _AUDIT_GET and len(payload) >= _STATUS.size:
                     found = AuditStatus(*_STATUS.unpack_from(payload)[1:])

@@ -181,8 +181,8 @@ class LogCollector(SequencedCollector):
         """Reads up to a sentinel that the log's program may hold back for a while.
 
         Args:
-            sentinel: as for ``read_until``.
-            deadline: likewise.
+            sentinel: the name that the record has by which the batch ends.
+            deadline: the seconds to wait at most, unless ``least`` is more.
             least: the seconds to wait at least; fewer where the last sentinel did not arrive.
         """
         batch = super().read_until(
@@ -269,7 +269,7 @@ class LogCollector(SequencedCollector):
                 for place, file in zip(names, opened, strict=True)
             ):
                 return opened
-        except OSError:
+        except OSError:  # a file was rotated away meanwhile; the next attempt finds it
             pass
         for file in opened:
             file.close()

@@ -76,8 +76,10 @@ class Waiver:
         profile: the only profile; None for every one.
         claim: the only claim; None for every one.
         kernel: the range of the only releases of the kernel; None for every one.
-        runtime: likewise of the runtime that has started the target.
-        libseccomp: likewise of the libseccomp that has made the target's filters.
+        runtime: the range of the only versions of the runtime that has started the target; None
+            for every one.
+        libseccomp: the range of the only versions of the libseccomp that has made the target's
+            filters; None for every one.
     """
 
     call: str

@@ -236,7 +236,7 @@ class Examiner:
 
         Raises:
             LostOverCaseError: the process that makes the calls is gone.
-            InstrumentError: likewise, when all cases had made theirs.
+            InstrumentError: it is gone, when all cases had made their calls.
         """
         found = self._attempt(cases, seconds=seconds)
         opened = [i for i, one in enumerate(found) if one.is_open and not one.is_torn]

@@ -92,8 +92,9 @@ class ObservedWorkload:
         exit_status: the exit status of ``observe``.
         profiles: those that are told about.
         sentence: what was seen, in one line; "" in a document of an earlier version.
-        ended: how the command ended, in words; "" likewise.
-        would: what the platform would do under each profile, in a sentence; empty likewise.
+        ended: how the command ended, in words; "" in a document of an earlier version.
+        would: what the platform would do under each profile, in a sentence; empty in a document
+            of an earlier version.
         calls: what was seen.
         notes: what could not be seen.
     """

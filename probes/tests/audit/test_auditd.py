@@ -84,7 +84,7 @@ class FakeLog:
                 log.write(self.unfinished)
             self.unfinished = b""
         for number in range(self.keep - 1, 1, -1):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):  # there are fewer as yet
                 self.numbered(number - 1).rename(self.numbered(number))
         self.path.rename(self.numbered(1))
         self.path.write_bytes(b"")

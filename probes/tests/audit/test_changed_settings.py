@@ -134,8 +134,10 @@ class Judging:
 
         watched = Watched(self.zygote, {place: at(one) for place, one in moments.items()})
         documented = policy.load(DEFAULT_POLICY, arch.all_names())
-        # It has what an examiner asks of a zygote.
-        return Examiner(watched, target, documented, (NATIVE,), read)  # type: ignore[arg-type]
+        return Examiner(
+            watched,  # type: ignore[arg-type] # it has what an examiner asks of a zygote
+            *(target, documented, (NATIVE,), read),
+        )
 
 
 @pytest.fixture

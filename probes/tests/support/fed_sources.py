@@ -119,8 +119,7 @@ class Source(ABC):
                 self._put(data)
 
     def _put(self, data: bytes) -> None:
-        # A program whose disk is full, or whose log is something else, goes on.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # with a full disk, or no log, a program goes on
             self.put(data)
 
 
@@ -275,7 +274,7 @@ class LaurelFed(Source):
 
     def close(self) -> None:
         """Ends it."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # it has ended before
             self._stack.close()
 
 

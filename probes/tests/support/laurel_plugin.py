@@ -72,7 +72,7 @@ class Laurel:
 
         Args:
             comm: as the kernel writes it, with quotes or hexadecimal.
-            exe: likewise.
+            exe: the program, as the kernel writes it.
             age: the seconds ago that the record is said to be made.
             skip: how many numbers are left out before, as by lost events.
         """

@@ -181,7 +181,7 @@ def examined(
         zygote: makes the calls.
         collector: reads the records, and has read a canary's.
         fault: as for ``judged``.
-        at: likewise.
+        at: the cell whose calls were made by then, and whose records were not read.
         each: whether it happens at every cell.
     """
     # A run has a canary's record, which says so.

@@ -34,7 +34,7 @@ def fill(log: Path) -> Path:
     with log.open("ab", buffering=0) as file:
         file.write(b"\n" * (-file.tell() % mmap.PAGESIZE))
     ballast = log.parent / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:  # no room is left
         while file.write(bytes(mmap.PAGESIZE)):
             pass
     return ballast
