@@ -44,7 +44,7 @@ class ResultLine:
         epoch: what osquery counts the query's results for; a new one begins at another number.
         counter: the number of this set of results, which grows by one; None where none is given.
         snapshot: whether the line is a snapshot query's, which repeats what was there before.
-        records: the records in rows that were added, in order.
+        records: the records in rows that were added, in order; none of a snapshot.
     """
 
     query: str
@@ -87,13 +87,13 @@ def _result(found: object) -> ResultLine | None:
     rows = [row for row in _rows(found) if row.keys() >= _MARKS]
     if not rows:
         return None
-    query = str(found.get("name", ""))
+    query, snapshot = str(found.get("name", "")), _is_snapshot(found)
     return ResultLine(
         query=query,
         epoch=str(found.get("epoch", "")),
         counter=_counter(found.get("counter")),
-        snapshot=_is_snapshot(found),
-        records=tuple(_record(row, query) for row in rows),
+        snapshot=snapshot,
+        records=() if snapshot else tuple(_record(row, query) for row in rows),
     )
 
 

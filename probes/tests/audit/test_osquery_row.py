@@ -152,7 +152,9 @@ def test_a_snapshot_is_known() -> None:
     for line in (
         {**document, "snapshot": rows, "action": "snapshot"},
         {**document, "columns": rows[0], "action": "snapshot"},
+        {**document, "snapshot": [{"syscall": "acct", "code": "LOG"}], "action": "snapshot"},
     ):
         found = read_line(json.dumps(line))
         assert found is not None
         assert found.snapshot
+        assert found.records == ()
