@@ -30,7 +30,8 @@ KMSG = Path("/dev/kmsg")
 _LONGEST_RECORD = 8192
 _READ_AT_ONCE = 4096
 """The most records between two looks at the clock: a driver may write without end."""
-_MESSAGE = re.compile(r"[^;]*;(?:audit: )(type=\d+ audit\(\d+\.\d{3}:\d+\): [^\n]*)")
+# What a process writes there has a facility, 8 or more: only the kernel's own text is below.
+_MESSAGE = re.compile(r"[0-7],[^;]*;audit: (type=\d+ audit\(\d+\.\d{3}:\d+\): [^\n]*)")
 _SHARE = 2
 """The divisor of the kernel's rate limit: half of the records are left to all other writers."""
 
