@@ -62,6 +62,10 @@ class Watched:
         """The other's."""
         return self.inner.nonce()
 
+    def callers(self, comm: str) -> frozenset[int]:
+        """The other's."""
+        return self.inner.callers(comm)
+
     def run(self, requests: Sequence[Request]) -> list[list[Observation]]:
         """Runs one request after the other."""
         self.runs.append(len(requests))
