@@ -32,6 +32,15 @@ class About(StrEnum):
     FINDING = "what the target names and nobody judged"
 
 
+class Shows(StrEnum):
+    """What a claim says of its things: what the filter does, or something more about that."""
+
+    ACT = "what the filter does"
+    RECORD = "that this leaves an audit record"
+    SILENCE = "that this leaves none"
+    EVERY_ARGUMENT = "that it is so whatever the arguments are"
+
+
 _DOCUMENTED: Final = frozenset({About.DOCUMENTED_CALL, About.PROOF})
 _UNOBSERVED: Final = frozenset({About.PROOF, About.FINDING})
 _BY_VARIANT: Final = frozenset({About.CONTROL, About.WAY})
@@ -54,6 +63,9 @@ class Row:
         expected: gives the expectation in words, for the verdict of a cell.
         own_calls: whether the calls are chosen by the suite and known to do no harm, and not by a
             policy.
+        shows: what it says of these things.
+        doubt: what is open about a call of which only this claim could not be told; "" where no
+            sentence says so.
     """
 
     claim: Claim
@@ -66,6 +78,8 @@ class Row:
     judge: Judge | None = None
     expected: Callable[[Question], str] = judges.the_words
     own_calls: bool = False
+    shows: Shows = Shows.ACT
+    doubt: str = ""
 
     @property
     def function(self) -> str:
@@ -105,6 +119,7 @@ class Row:
 
 
 _EVERY_PROFILE: Final = tuple(Profile)
+_RECORDED: Final = "whether they are recorded"
 
 _TABLE: Final = (
     Row(
@@ -140,6 +155,7 @@ _TABLE: Final = (
         always(Calls(route=Route.THREADS)),
         judge=judges.judge_act,
         expected=judges.for_all_threads,
+        doubt="whether every thread ends",
     ),
     Row(
         Claim.IS_REPORTED,
@@ -151,6 +167,8 @@ _TABLE: Final = (
         always(Calls(route=Route.SIBLING, records=True, plainly=True)),
         judge=judges.judge_record,
         expected=judges.a_record,
+        shows=Shows.RECORD,
+        doubt=_RECORDED,
     ),
     Row(
         Claim.DENIES,
@@ -173,6 +191,8 @@ _TABLE: Final = (
         always(Calls(records=True, plainly=True)),
         judge=judges.judge_silence,
         expected=judges.no_record,
+        shows=Shows.SILENCE,
+        doubt="whether that leaves no record",
     ),
     Row(
         Claim.RUNS,
@@ -195,6 +215,8 @@ _TABLE: Final = (
         always(Calls(witnessed=False, free=True, records=True)),
         judge=judges.judge_record,
         expected=judges.a_record,
+        shows=Shows.RECORD,
+        doubt=_RECORDED,
     ),
     Row(
         Claim.LEAVES_THE_REST_ALONE,
@@ -238,6 +260,8 @@ _TABLE: Final = (
         "By analysis, the filter gives its answer whatever the arguments are, or whatever ones meet"
         " the documented conditions.",
         advice.prove,
+        shows=Shows.EVERY_ARGUMENT,
+        doubt="whether it is so for all arguments",
     ),
     Row(
         Claim.IS_ALL_JUDGED,

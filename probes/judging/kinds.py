@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from probes.action import Action, FilterReturn, Profile
 from probes.cell import NOT_HOLDING, Cause, Cell, CellKey, Claim, Outcome
 from probes.judging import claims
-from probes.judging.claims import About
+from probes.judging.claims import About, Shows
 from probes.judging.plan import Scope
 
 
@@ -183,10 +183,10 @@ def _fate(one: Thing, cells: tuple[Cell, ...]) -> Fate:
     if not found:
         kind = _kind_without_fault(cells)
         return Fate(one, kind, _outcome(kind, cells), Manner.PLAINLY, None, open_, cells)
-    runs = any(c.key.claim is Claim.RUNS and c.outcome is Outcome.PASSED for c in cells)
-    kind, first = _gravest(one.subject, found, runs=runs)
+    holds = any(_shows(cell) is Shows.ACT and cell.outcome is Outcome.PASSED for cell in cells)
+    kind, first = _gravest(one.subject, found, holds=holds)
     outcome = min(found, key=_is_accepted).outcome
-    seen = any(cell.key.claim not in _BESIDE_THE_ACT and _is_decided(cell) for cell in cells)
+    seen = any(_shows(cell) is Shows.ACT and _is_decided(cell) for cell in cells)
     return Fate(one, kind, outcome, _manner(first, seen=seen), first.returned, open_, cells)
 
 
@@ -199,7 +199,7 @@ def _kind_without_fault(cells: Sequence[Cell]) -> Kind:
 
     Whether it is recorded, or so for all arguments, may be open then.
     """
-    acts = [cell for cell in cells if cell.key.claim not in _BESIDE_THE_ACT] or cells
+    acts = [cell for cell in cells if _shows(cell) is Shows.ACT] or cells
     outcomes = {cell.outcome for cell in acts}
     if outcomes & _OPEN:
         return Kind.NOT_JUDGED
@@ -213,19 +213,21 @@ def _outcome(kind: Kind, cells: Sequence[Cell]) -> Outcome:
     return Outcome.BROKEN if broken else Outcome.CANNOT_TELL
 
 
-_ABOUT_RECORDS: Final = frozenset({Claim.IS_REPORTED, Claim.IS_SILENT, Claim.IS_RECORDED})
-_BESIDE_THE_ACT: Final = _ABOUT_RECORDS | {Claim.IS_PROVED}
-"""The claims that say more about an act of the filter that another claim is about."""
+_ABOUT_RECORDS: Final = frozenset({Shows.RECORD, Shows.SILENCE})
+
+
+def _shows(cell: Cell) -> Shows:
+    return claims.of(cell.key.claim).shows
 
 
 def _telling(cell: Cell) -> int:
     """The rank of a claim among those that show the same: what was seen at the call comes first."""
-    if cell.key.claim not in _BESIDE_THE_ACT:
+    if _shows(cell) is Shows.ACT:
         return 0
-    return 1 if cell.key.claim in _ABOUT_RECORDS else 2
+    return 1 if _shows(cell) in _ABOUT_RECORDS else 2
 
 
-def _gravest(subject: Subject, found: Sequence[Cell], *, runs: bool) -> tuple[Kind, Cell]:
+def _gravest(subject: Subject, found: Sequence[Cell], *, holds: bool) -> tuple[Kind, Cell]:
     """The gravest kind among claims that do not hold, and the claim that shows it best.
 
     A record that is amiss says nothing where the act is: another act leaves another record.
@@ -233,11 +235,11 @@ def _gravest(subject: Subject, found: Sequence[Cell], *, runs: bool) -> tuple[Ki
     Args:
         subject: what the claims are about.
         found: the claims, at least one.
-        runs: whether the call was seen to run as under the profile LOG it must.
+        holds: whether the filter was seen to do what the profile asks, as to let a call run.
     """
-    act = any(cell.key.claim not in _BESIDE_THE_ACT for cell in found)
-    counting = [cell for cell in found if not (act and cell.key.claim in _ABOUT_RECORDS)]
-    kinds = [(_kind(subject, cell, runs=runs), cell) for cell in counting]
+    act = any(_shows(cell) is Shows.ACT for cell in found)
+    counting = [cell for cell in found if not (act and _shows(cell) in _ABOUT_RECORDS)]
+    kinds = [(_kind(subject, cell, holds=holds), cell) for cell in counting]
     return min(kinds, key=lambda one: (_rank(one[0]), _telling(one[1])))
 
 
@@ -245,12 +247,13 @@ def _rank(kind: Kind) -> int:
     return GRAVEST_FIRST.index(kind)
 
 
-def _kind(subject: Subject, cell: Cell, *, runs: bool) -> Kind:
+def _kind(subject: Subject, cell: Cell, *, holds: bool) -> Kind:
     if subject is Subject.OTHER_CALL:
         return Kind.BLOCKED_TOO_MUCH
     if cell.returned is None:
         unknown = subject in {Subject.PART, Subject.WAY}
-        unrecorded = runs and cell.key.claim is Claim.IS_RECORDED
+        runs = holds and cell.key.profile == Profile.LOG
+        unrecorded = runs and _shows(cell) is Shows.RECORD
         return Kind.GETS_THROUGH if unknown or unrecorded else Kind.REFUSED_OTHERWISE
     letting = _LETTING_UNRECORDED if cell.key.profile == Profile.LOG else _LETTING
     return Kind.GETS_THROUGH if cell.returned.action in letting else Kind.REFUSED_OTHERWISE
@@ -268,14 +271,14 @@ def _manner(cell: Cell, *, seen: bool) -> Manner:
         cell: the claim that shows it best.
         seen: whether the kernel showed what becomes of the call, with the arguments that it had.
     """
-    claim, returned = cell.key.claim, cell.returned
+    shows, returned = _shows(cell), cell.returned
     if cell.cause is Cause.NOT_IMPLEMENTED:
         return Manner.BY_KERNEL
-    if claim in {Claim.IS_REPORTED, Claim.IS_RECORDED}:
+    if shows is Shows.RECORD:
         return Manner.UNRECORDED if returned is None else Manner.RECORDED_OTHERWISE
     # Of a call that ERRNO did not refuse this claim says what became of it instead.
-    if claim is Claim.IS_SILENT and returned is not None and returned.action is Action.ERRNO:
+    if shows is Shows.SILENCE and returned is not None and returned.action is Action.ERRNO:
         return Manner.RECORDED
-    if claim is Claim.IS_PROVED and seen:
+    if shows is Shows.EVERY_ARGUMENT and seen:
         return Manner.BY_SOME_ARGUMENTS
     return Manner.ANSWERED_OTHERWISE if returned is None else Manner.PLAINLY

@@ -10,7 +10,8 @@ from typing import Final
 from probes.action import Profile
 from probes.cell import Claim, Outcome
 from probes.documents.waivers import FAULTS
-from probes.judging import kinds
+from probes.judging import claims, kinds
+from probes.judging.claims import Shows
 from probes.judging.kinds import GRAVEST_FIRST, Fate, Kind, Manner, Subject
 from probes.judging.plan import Scope
 from probes.targets.name import BUILTIN
@@ -126,9 +127,6 @@ def _kernels(run: Run, numbers: Sequence[int], *, every: bool = False) -> str:
     return f"{kernel}{', '.join(named[:_MOST_KERNELS])}{more}{machines}"
 
 
-_RECORD_CLAIMS: Final = frozenset({Claim.IS_REPORTED, Claim.IS_RECORDED})
-
-
 class _Sentence:
     """The sentence about one profile on one kernel."""
 
@@ -208,7 +206,7 @@ class _Sentence:
         number = f"{held:,}" if held else "none"
         be = "is" if held in {0, 1} else "are"
         if logs:
-            recorded = "" if self._is_open(_RECORD_CLAIMS) else f" and {be} recorded"
+            recorded = "" if self._is_open(Shows.RECORD) else f" and {be} recorded"
             what = f"run{'s' if held in {0, 1} else ''}{recorded}"
         else:
             plain = held == total and not otherwise and not self._open_claims()
@@ -322,13 +320,13 @@ class _Sentence:
         }
         return [claim for claim in Claim if claim in found]
 
-    def _is_open(self, claims: frozenset[Claim]) -> bool:
-        return not claims.isdisjoint(self._open_claims())
+    def _is_open(self, shows: Shows) -> bool:
+        return any(claims.of(claim).shows is shows for claim in self._open_claims())
 
     def _about_what_is_open(self) -> Iterator[str]:
         for claim in self._open_claims():
-            if claim in _OPEN_WORDS:
-                yield f"{_OPEN_WORDS[claim]} could not be told"
+            if doubt := claims.of(claim).doubt:
+                yield f"{doubt} could not be told"
         rest = {
             subject: self._fates_of(subject, Kind.NOT_JUDGED)
             for subject in Subject
@@ -361,13 +359,6 @@ _PLAIN_WORDS: Final = {
 }
 """What is said where no documented call is among what was judged, and nothing is amiss."""
 
-_OPEN_WORDS: Final = {
-    Claim.IS_REPORTED: "whether they are recorded",
-    Claim.IS_SILENT: "whether that leaves no record",
-    Claim.IS_RECORDED: "whether they are recorded",
-    Claim.IS_PROVED: "whether it is so for all arguments",
-    Claim.ENDS_EVERY_THREAD: "whether every thread ends",
-}
 _OPEN_SUBJECTS: Final = {
     Subject.UNKNOWN_NUMBER: "numbers that no table knows",
     Subject.OTHER_ARCHITECTURE: "other architectures",
@@ -377,7 +368,7 @@ _OPEN_SUBJECTS: Final = {
 
 
 def _is_observed(fate: Fate) -> bool:
-    return any(cell.key.claim is not Claim.IS_PROVED for cell in fate.cells)
+    return any(claims.of(cell.key.claim).observed for cell in fate.cells)
 
 
 def _plainly(group: FaultGroup) -> str:
