@@ -1,13 +1,13 @@
-"""How a cause is mended: what to write in the profile, for all its calls at once. Pure."""
+"""How a cause is mended, for all its calls at once, and how a single cell is. Pure."""
 
 import json
 from collections.abc import Sequence
 from typing import Final
 
 from probes.action import Action, FilterReturn, Profile
-from probes.cell import Cause
+from probes.cell import Cause, Cell
+from probes.judging import advice, claims
 from probes.judging.kinds import Kind, Manner, Subject
-from reports import mending
 from reports.causes.grouping import FaultGroup
 
 _MOST_NAMES: Final = 4
@@ -18,14 +18,23 @@ def mend(group: FaultGroup) -> str:
     """What to change so that a cause is gone: a sentence or two, without names of ABIs."""
     first = group.cells[0]
     if first.cause in {Cause.INSTRUMENT, Cause.NOT_IMPLEMENTED}:
-        return mending.mend(first)
+        return mend_cell(first)
     if group.subject is Subject.OTHER_CALL:
         return _allow(group)
     if group.subject is Subject.OTHER_ARCHITECTURE:
         return _ELSEWHERE.format(wanted=_wanted(group))
     if group.subject is Subject.DOCUMENTED_CALL:
         return _answer(group)
-    return mending.mend(first)
+    return mend_cell(first)
+
+
+def mend_cell(cell: Cell) -> str:
+    """What to change so that a cell passes: a sentence or two."""
+    if cell.cause is Cause.INSTRUMENT:
+        return "Run it again; if it happens again, report it as a bug of the suite."
+    if cell.cause is Cause.NOT_IMPLEMENTED:
+        return advice.of_kernel(cell)
+    return claims.of(cell.key.claim).advice(cell)
 
 
 def _answer(group: FaultGroup) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from probes.cell import Cell, Outcome
 from probes.judging import claims
 from probes.text import spelled
+from reports.causes.mending import mend_cell
 from reports.html.causes_section import causes_list
 from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.references import answers, references
@@ -18,7 +19,6 @@ from reports.html.view import (
     paragraph,
     section,
 )
-from reports.mending import mend
 from reports.reproduce import command_elsewhere
 from reports.results import CallInfo
 from reports.summary import Group, by_place, by_reason, cells_text, gathered
@@ -106,7 +106,7 @@ def _entry(view: View, cells: Sequence[Cell], *, named: bool) -> Markup:
     todo = element(
         "div",
         paragraph(sentence, class_="sentence"),
-        element("p", element("strong", text("How to mend. ")), text(mend(first))),
+        element("p", element("strong", text("How to mend. ")), text(mend_cell(first))),
         element("p", element("strong", text("Reproduce. ")), again),
     )
     return element("li", head, todo, expectation(first))

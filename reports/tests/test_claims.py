@@ -19,9 +19,9 @@ from probes.judging import advice, claims, judges, plan, verdict
 from probes.judging.claims import About, Row
 from probes.judging.needed_calls import Calls, always
 from probes.judging.sighting import Question, Sighting
+from reports.causes.mending import mend_cell
 from reports.formats import hdf, oscal
 from reports.html.compliance import render
-from reports.mending import mend
 from reports.reproduce import test_of as reproduced
 from reports.results import codec
 from reports.tests.support import samples
@@ -93,7 +93,7 @@ def test_new_claim_is_shown_and_made_again(made_up: Claim) -> None:
     assert "KILL is made up" in page
     assert MEANING in oscal.render(again)
     assert MEANING in hdf.render(again)
-    assert mend(failed) == advice.refuse(failed)
+    assert mend_cell(failed) == advice.refuse(failed)
     assert reproduced(failed.key) == f"test_made_up.py::test_is_made_up[{case.id}]"
 
 

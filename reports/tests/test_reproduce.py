@@ -12,7 +12,7 @@ from probes.finding import Finding, Weight
 from probes.judging import plan
 from probes.run import settings, values
 from reports import results
-from reports.mending import mend
+from reports.causes.mending import mend_cell
 from reports.reproduce import command_elsewhere, test_name, test_of
 from reports.tests.support import samples
 
@@ -58,15 +58,15 @@ def test_command_is_one_line_that_a_shell_takes_apart() -> None:
 def test_every_claim_can_be_mended(claim: Claim, profile: str) -> None:
     """A sentence that names what to change, and the number where there is one."""
     cell = next(iter(samples.documented()))
-    words = mend(replace(cell, key=CellKey(claim, profile, "x32", "acct", 0x400000A3)))
+    words = mend_cell(replace(cell, key=CellKey(claim, profile, "x32", "acct", 0x400000A3)))
     assert words.endswith(".")
     assert len(words) > 40
     if claim is Claim.TERMINATES:
         assert "acct (0x400000a3) on x32" in words
     kernels = replace(cell, cause=Cause.NOT_IMPLEMENTED)
-    assert "this kernel does something else" in mend(kernels)
+    assert "this kernel does something else" in mend_cell(kernels)
     broken = replace(cell, cause=Cause.INSTRUMENT)
-    assert "bug of the suite" in mend(broken)
+    assert "bug of the suite" in mend_cell(broken)
 
 
 def test_samples_policy_is_the_shipped_one() -> None:

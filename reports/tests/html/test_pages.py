@@ -19,8 +19,8 @@ from probes.cell import Outcome
 from probes.tests.support import oracles
 from reports import results
 from reports.benchmarks.browser import BrowserPage
+from reports.causes.mending import mend_cell
 from reports.html.compliance import render
-from reports.mending import mend
 from reports.pages import fleet_page
 from reports.results import Run
 from reports.results.fleet import Gathering
@@ -275,7 +275,7 @@ def test_print_holds_everything_that_matters(page: BrowserPage, tmp_path: Path) 
         if cell.outcome is Outcome.FAILED:
             assert "".join(cell.observed.split()) in told
     failed = next(cell for cell in run.cells if cell.outcome is Outcome.FAILED)
-    assert "".join(mend(failed).split()) in told
+    assert "".join(mend_cell(failed).split()) in told
     assert "pytest--profile=kill-k'test_terminates[x86_64-acct]'" in told
     record = next(
         piece.text for cell in documented(run) for piece in cell.evidence if "audit(" in piece.text
