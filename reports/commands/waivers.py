@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from probes.errors import ExitStatus
-from reports import results, waiver_draft
+from reports import results
 from reports.commands import output
 from reports.commands.answer import Answer, Subparsers, add_command
+from reports.formats import waiver_draft
 
 _WAIVERS = """\
 Writes a draft of the waivers that the failures of a record would need, in as few tables as their

@@ -23,11 +23,12 @@ from probes.files import DEFAULT_POLICY
 from probes.runtimes.known import RUNTIMES
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.machine import Machine, private_machine, static_root
-from reports import results, waiver_draft
+from reports import results
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
+from reports.formats import waiver_draft
 from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
-from reports.tests.test_waiver_draft import filled_in
+from reports.tests.support.waiver_drafts import filled_in
 
 pytestmark = pytest.mark.containers(machine="x86_64")
 

@@ -15,10 +15,12 @@ from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.deviation import KnownDeviation
 from probes.documents import waivers
 from probes.errors import BadInputError
-from reports import results, waiver_draft
+from reports import results
 from reports.commands.main import run as main
+from reports.formats import waiver_draft
 from reports.results import Run, Verdict
 from reports.tests.support import samples
+from reports.tests.support.waiver_drafts import filled_in
 
 TODAY = date(2026, 1, 31)
 X86 = ("x86_64", "x32", "i386")
@@ -45,13 +47,6 @@ CELLS = st.lists(
     max_size=60,
     unique_by=lambda cell: cell.key,
 )
-
-
-def filled_in(text: str) -> str:
-    """The draft, as somebody would fill it in."""
-    for key in ("reason", "owner", "approver"):
-        text = text.replace(f'\n{key} = ""', f'\n{key} = "x"')
-    return text.replace('\nexpires = ""', "\nexpires = 9999-12-31")
 
 
 def loaded(text: str, folder: Path) -> tuple[waivers.Waiver, ...]:
