@@ -10,7 +10,7 @@ import os
 import sys
 
 _OWN = ("cases", "probes", "reports")
-_NEEDED = ("pytest", "xdist", "pytest_html", "system_calls")
+_NEEDED = ("pytest", "xdist", "pytest_html", "rich", "system_calls")
 """The packages that the suite imports; whoever has these has their dependencies too."""
 
 _KEPT = ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUTF8")

@@ -27,8 +27,7 @@ from reports.html import compliance
 from reports.reproduce import Again
 from reports.results import Run, journal
 from reports.terminal import closing
-
-_NARROWEST = 80
+from reports.terminal.lines import UNCUT
 
 _RECORD: Final = "results.json"
 _PAGE: Final = "compliance.html"
@@ -236,7 +235,9 @@ class Recorder:
     def _closing_lines(self, run: Run | None) -> Sequence[str]:
         if run is None:
             return ()
-        width = max(_NARROWEST, self._config.get_terminal_writer().fullwidth)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        is_terminal = reporter is not None and reporter.isatty
+        width = self._config.get_terminal_writer().fullwidth if is_terminal else UNCUT
         written = [self._shown(path) for path in self._written]
         verbose = self._config.getoption("verbose") > 0
         lines = closing.lines(run, written, width, again=self._again(run), verbose=verbose)

@@ -23,7 +23,7 @@ PLACE: Final = "/dev/.syscall-conformance"
 LOADER: Final = "/dev/.sc-loader"
 """Where the loader of a mounted Python is: a short path, for it replaces another in a program."""
 
-_PACKAGES: Final = ("pytest", "system_calls")
+_PACKAGES: Final = ("pytest", "rich", "system_calls")
 _RESULTS: Final = "results"
 _RECORD: Final = "results.json"
 

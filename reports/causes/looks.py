@@ -38,7 +38,23 @@ LOOKS: Final = {
 _COLOURS: Final = {look.sign: look.colour for look in LOOKS.values() if look.colour}
 
 
+_VERDICTS: Final = {
+    "PASS": "green",
+    "FAIL": "red",
+    "BROKEN": "red",
+    "INCOMPLETE": "yellow",
+    "CANNOT TELL": "cyan",
+}
+"""The colours of the words with which a line tells a verdict."""
+
+
 def colours(line: str) -> tuple[str, ...]:
-    """The colours of a line of a terminal: that of the kind with whose sign it begins, if any."""
-    sign, blank, _ = line.partition(" ")
-    return (_COLOURS[sign],) if blank and sign in _COLOURS else ()
+    """The colours of a line of a terminal.
+
+    Of the kind with whose sign it begins, also behind a verdict; else of the verdict, if any.
+    """
+    word = next((one for one in _VERDICTS if line.startswith((f"{one}: ", f"{one} "))), "")
+    sign, blank, _ = line.removeprefix(f"{word}: ").partition(" ")
+    if blank and sign in _COLOURS:
+        return (_COLOURS[sign],)
+    return (_VERDICTS[word],) if word else ()

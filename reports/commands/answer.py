@@ -1,20 +1,18 @@
 """What a command answers with, and how its lines are made."""
 
 import argparse
-import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from probes.errors import ExitStatus
 from reports.commands import output
+from reports.terminal import screen
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - it has no public name
 """What holds a program's commands."""
 
 _FILE_WIDTH = 100
-_NARROWEST = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,7 @@ class Answer:
         notes: sentences for standard error.
         file: where ``said`` goes.
         further: files that are written before it.
+        is_lines: whether ``said`` is lines for people, which a terminal shows in colour.
     """
 
     status: ExitStatus
@@ -47,6 +46,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     file: str = output.STANDARD_OUTPUT
     further: tuple[OutputFile, ...] = ()
+    is_lines: bool = False
 
 
 CommandFunction = Callable[[argparse.Namespace], Answer]
@@ -81,11 +81,25 @@ def carry_out(options: argparse.Namespace) -> Answer:
     return run(options)
 
 
-def width() -> int:
-    """How long a line may be: the terminal's width, or a fixed one, so that files are the same."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        return _FILE_WIDTH
-    return max(_NARROWEST, shutil.get_terminal_size().columns)
+def width(file: str = output.STANDARD_OUTPUT, otherwise: int = _FILE_WIDTH) -> int:
+    """How long a line may be: the terminal's width, or a fixed one, so that files are the same.
+
+    Args:
+        file: where the lines go.
+        otherwise: what counts where that is no terminal.
+    """
+    return screen.width(output.stream(file), otherwise)
+
+
+def as_lines(status: ExitStatus, lines: Sequence[str], notes: Iterable[str] = ()) -> Answer:
+    """What a command answers with whose report is lines on standard output.
+
+    Args:
+        status: the exit status.
+        lines: the report.
+        notes: sentences for standard error.
+    """
+    return Answer(status, text(lines), tuple(notes), is_lines=True)
 
 
 def text(lines: Sequence[str]) -> str:

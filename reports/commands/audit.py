@@ -66,7 +66,7 @@ def _audit(options: argparse.Namespace) -> Answer:
     forms.check_files(options)
     found = examine(profiles_named(options.profile), _sources(options.audit_source))
     renderers: forms.Renderers = {
-        Form.TEXT: lambda: text(audit_lines.lines(found, width())),
+        Form.TEXT: lambda: text(audit_lines.lines(found, width(options.file))),
         Form.JSON: lambda: audit_lines.to_json(found),
     }
     return forms.answer(options, found.status, renderers)

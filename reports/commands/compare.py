@@ -11,6 +11,7 @@ from reports.commands.forms import Form
 from reports.pages import comparison_page
 from reports.results import comparison
 from reports.terminal import compared
+from reports.terminal.lines import UNCUT
 
 _COMPARE = """\
 Compares two records of runs, each a results.json or the journal of a run that was killed: what got
@@ -51,7 +52,9 @@ def _compare(options: argparse.Namespace) -> Answer:
     old, new = map(results.read, files)
     found = comparison.compare(old.run(), old.sha256, new.run(), new.sha256)
     renderers: forms.Renderers = {
-        Form.TEXT: lambda: text(compared.lines(found, width(), verbose=options.verbose)),
+        Form.TEXT: lambda: text(
+            compared.lines(found, width(options.file, UNCUT), verbose=options.verbose)
+        ),
         Form.JSON: lambda: comparison.to_json(found),
         Form.HTML: lambda: comparison_page.render(found),
     }

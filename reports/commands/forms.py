@@ -135,5 +135,6 @@ def answer(
         for form in _FILES
         if (name := getattr(options, form.value, None)) is not None
     )
-    said = form_of(Form(options.format))
-    return Answer(status, said, tuple(notes), options.file, further)
+    chosen = Form(options.format)
+    said, is_lines = form_of(chosen), chosen is Form.TEXT
+    return Answer(status, said, tuple(notes), options.file, further, is_lines)

@@ -25,7 +25,7 @@ from probes.targets import words
 from probes.text import shown, visible
 from reports import channel, judging, reproduce, results
 from reports.channel import Heard
-from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.commands.answer import Answer, Subparsers, add_command, as_lines
 from reports.results import Run
 from reports.terminal import gate_lines
 from reports.terminal.agreement import both_decided, compare, together
@@ -162,7 +162,7 @@ def _gate(options: argparse.Namespace) -> Answer:
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     again = reproduce.again(here, _repeated(chosen), options.report_dir)
     lines = gate_lines.lines(run, written, again, said, status, verbose=options.verbose)
-    return Answer(status, text(lines))
+    return as_lines(status, lines)
 
 
 def _repeated(chosen: Sequence[str]) -> list[str]:

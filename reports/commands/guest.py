@@ -20,7 +20,7 @@ from probes.guest.machines import MACHINES
 from probes.guest.runner import Ended, Guest, GuestJob, Limits
 from probes.text import shown, visible
 from reports import judging, results
-from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.commands.answer import Answer, Subparsers, add_command, as_lines
 from reports.formats.catalogue import FORMATS
 from reports.formats.shared import RECORD
 from reports.results import journal
@@ -144,7 +144,7 @@ def _guest(options: argparse.Namespace) -> Answer:
     status = next(each for each in _WORST_FIRST if any(o.status is each for o in outcomes))
     lines = [f"{outcome.wanted}: {visible(outcome.words)}" for outcome in outcomes]
     lines += _joined(outcomes, order)
-    return Answer(status, text(lines))
+    return as_lines(status, lines)
 
 
 def _serve(wanted: Sequence[WantedGuest], order: _Order) -> Answer:
@@ -160,7 +160,7 @@ def _serve(wanted: Sequence[WantedGuest], order: _Order) -> Answer:
     serving.check(guests)
     ask = serving.Ask(order.cache, order.limits, order.files)
     status, lines = serving.serve_guests(guests, ask, _say, here)
-    return Answer(status, text(lines))
+    return as_lines(status, lines)
 
 
 def _joined(outcomes: Sequence[_Outcome], order: _Order) -> list[str]:

@@ -53,7 +53,7 @@ def run(words: Sequence[str]) -> int:
             answer = carry_out(options)
         for one in answer.further:
             output.write(one.said, one.name)
-        output.write(answer.said, answer.file)
+        output.write(answer.said, answer.file, is_lines=answer.is_lines)
     except SuiteError as error:
         return _refused(f"{options.command}: {error}", error.exit_status)
     except TooComplexError as error:

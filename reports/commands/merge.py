@@ -9,13 +9,14 @@ from probes.errors import BadInputError
 from probes.text import shown, visible
 from reports import results
 from reports.commands import output
-from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.answer import Answer, Subparsers, add_command, as_lines, text, width
 from reports.commands.forms import Form, Renderers
 from reports.formats.shared import RECORD
 from reports.pages import fleet_page
 from reports.results import fleet as fleets
 from reports.results.fleet import Fleet
 from reports.terminal import fleet_lines
+from reports.terminal.lines import UNCUT
 
 _MERGE = """\
 Puts records of many machines together: what each claim came to on how many nodes, and which nodes
@@ -81,7 +82,7 @@ def _merge(options: argparse.Namespace) -> Answer:
         return _merge_records(options.files, options.out, expected, stale)
     fleet = fleets.gather(options.files)
     absent = _absent(expected, {node.name for node, _ in fleet.nodes})
-    said = text(fleet_lines.lines(fleet, width(), verbose=options.verbose))
+    said = text(fleet_lines.lines(fleet, width(otherwise=UNCUT), verbose=options.verbose))
     renderers: Renderers = {
         Form.TEXT: lambda: said,
         Form.JSON: lambda: fleets.to_json(fleet),
@@ -96,7 +97,8 @@ def _merge(options: argparse.Namespace) -> Answer:
             results.write_text(renderers[form](), path)
     status = fleets.with_absent(fleet.status, [*absent, *stale])
     notes = (*_absence(absent, expected), *stale, *_notes(fleet))
-    return Answer(status, made if is_told else said, notes)
+    is_lines = not is_told or options.format == Form.TEXT
+    return Answer(status, made if is_told else said, notes, is_lines=is_lines)
 
 
 def _expected(names: str | None) -> tuple[str, ...]:
@@ -163,7 +165,7 @@ def _merge_records(
     lines = [f"{ruling.verdict}: {ruling.sentence}", *kernels]
     status = fleets.with_absent(ruling.exit_status, [*absent, *stale])
     notes = (*_absence(absent, expected), *stale)
-    return Answer(status, text([visible(line) for line in lines]), notes)
+    return as_lines(status, [visible(line) for line in lines], notes)
 
 
 def _notes(fleet: Fleet) -> tuple[str, ...]:

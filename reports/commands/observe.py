@@ -130,7 +130,7 @@ def _observe(options: argparse.Namespace) -> Answer:
         command, documented, profiles, observation, found, late, image
     )
     renderers: forms.Renderers = {
-        Form.TEXT: lambda: text(observed.lines(report, width())),
+        Form.TEXT: lambda: text(observed.lines(report, width(options.file))),
         Form.JSON: lambda: observed.to_json(report),
         Form.HTML: lambda: observation_page.render(
             workloads.from_json(json.loads(observed.to_json(report)))

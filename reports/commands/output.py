@@ -5,10 +5,12 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from probes.errors import BadInputError
 from probes.text import shown
 from reports.results.writing import write_whole
+from reports.terminal import screen
 
 STANDARD_OUTPUT = "-"
 """The file name that means standard output."""
@@ -17,7 +19,12 @@ STANDARD_ERROR = "/dev/stderr"
 """The file name that means standard error, which may be a file that others write to as well."""
 
 
-def write(data: str | bytes, name: str) -> None:
+def stream(name: str) -> TextIO | None:
+    """What a name leads to that stands for a stream of this process's; None for a file."""
+    return {STANDARD_OUTPUT: sys.stdout, STANDARD_ERROR: sys.stderr}.get(name)
+
+
+def write(data: str | bytes, name: str, *, is_lines: bool = False) -> None:
     """Writes what a command has to say.
 
     A reader of a file finds the old content or the whole new one, never a part. What is there and
@@ -27,10 +34,13 @@ def write(data: str | bytes, name: str) -> None:
     Args:
         data: text, or bytes that are no text.
         name: a file, or ``-`` for standard output.
+        is_lines: whether it is lines for people, which a terminal shows in colour.
 
     Raises:
         BadInputError: it cannot be written, or bytes would go to a terminal.
     """
+    if is_lines and isinstance(data, str):
+        data = screen.painted(data, stream(name))
     raw = data.encode() if isinstance(data, str) else data
     if name == STANDARD_OUTPUT:
         if sys.stdout is None:

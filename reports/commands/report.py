@@ -8,7 +8,7 @@ from probes.errors import BadInputError, ExitStatus
 from probes.text import did_you_mean, shown
 from reports import results
 from reports.commands import output
-from reports.commands.answer import Answer, Subparsers, add_command, text
+from reports.commands.answer import Answer, Subparsers, add_command, as_lines
 from reports.formats.catalogue import FORMATS, ReportFormat
 from reports.pages import catalogue
 from reports.pages.catalogue import DocumentKind
@@ -75,7 +75,7 @@ def _report(options: argparse.Namespace) -> Answer:
     for one in wanted:
         results.write_text(one.render(run), folder / one.file)
     files = ", ".join(one.file for one in wanted)
-    return Answer(status, text([f"reports in {shown(str(folder))}: {files}"]), notes)
+    return as_lines(status, [f"reports in {shown(str(folder))}: {files}"], notes)
 
 
 def _page(options: argparse.Namespace, kind: DocumentKind, read: Read) -> Answer:
@@ -98,7 +98,7 @@ def _page(options: argparse.Namespace, kind: DocumentKind, read: Read) -> Answer
         return Answer(status, made.page)
     folder = read.path.parent if options.folder is None else Path(options.folder)
     results.write_text(made.page, folder / kind.file)
-    return Answer(status, text([f"reports in {shown(str(folder))}: {kind.file}"]))
+    return as_lines(status, [f"reports in {shown(str(folder))}: {kind.file}"])
 
 
 def _verdict(run: Run, *, is_superseded: bool) -> ExitStatus:

@@ -20,10 +20,11 @@ from probes.survey.question import SurveyQuestion
 from probes.survey.taken import Taken
 from probes.version import DISTRIBUTION, VERSION
 from reports import results
-from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.answer import Answer, Subparsers, add_command, as_lines, width
 from reports.html import compliance
 from reports.results import AuditSource, Run, Suite, TargetInfo, TargetProgram, heads, provenance
 from reports.terminal import survey_lines
+from reports.terminal.lines import UNCUT
 
 _NODE: Final = """\
 Finds every container and every service of this machine by its control group, reads the filters of
@@ -121,7 +122,7 @@ def _node(options: argparse.Namespace) -> Answer:
         results.write_text(content, folder / file)
         written.append(folder / file)
     status = results.summarize(run).ruling.exit_status
-    return Answer(status, text(survey_lines.lines(run, written, width())))
+    return as_lines(status, survey_lines.lines(run, written, width(otherwise=UNCUT)))
 
 
 def _run(

@@ -15,7 +15,7 @@ from reports.causes.words import Places, short
 from reports.reproduce import Again
 from reports.results import Run
 from reports.summary import OUTCOME_WORDS, Group, by_reason, cells_text, release_of
-from reports.terminal.lines import INDENT, clipped, cut
+from reports.terminal.lines import INDENT, clipped, columns, cut
 
 _MOST_FINDING_LINES: Final = 8
 _OPEN: Final = (Outcome.BROKEN, Outcome.CANNOT_TELL)
@@ -88,7 +88,7 @@ def _headline(title: str, places: Places, group: FaultGroup, room: Room) -> str:
         return visible(f"{title}: {named}" if named else title)
     for most in range(room.names, 0, -1):
         line = visible(f"{title}: {places.named(group.fates, most)}")
-        if len(line) <= room.width:
+        if columns(line) <= room.width:
             return line
     return cut(f"{title} ({places.where(group.fates)})", room.width)
 

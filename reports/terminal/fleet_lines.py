@@ -11,11 +11,12 @@ from reports.results import Verdict
 from reports.results import fleet as fleets
 from reports.results.fleet import Difference, Division, Fleet, FleetNode
 from reports.summary import OUTCOME_WORDS, cells_text
-from reports.terminal.lines import cut, name_line, wrapped
+from reports.terminal.lines import clipped, cut, name_line, table, wrapped
 
 MOST_LINES: Final = 20
 """More lines than these are told only to those who ask for all."""
 
+_MOST_HEAD_LINES: Final = 3
 _GOOD: Final = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})
 
 
@@ -31,15 +32,15 @@ def lines(fleet: Fleet, width: int, *, verbose: bool = False) -> list[str]:
     if verbose:
         return [
             *head,
-            *_claims(fleet, verbose=True),
+            *_claims(fleet, width, verbose=True),
             *_nodes(fleet, width),
             *_divided(fleet, width),
         ]
-    told = [*head, *_short(fleet, width), *_claims(fleet, verbose=False)]
+    told = [*head, *_short(fleet, width), *_claims(fleet, width, verbose=False)]
     if len(told) <= MOST_LINES:
         return told
     left = len(told) - MOST_LINES + 1
-    return [*told[: MOST_LINES - 1], f"and {left:,} more lines: -v and --html tell all"]
+    return [*told[: MOST_LINES - 1], cut(f"and {left:,} more lines: -v and --html tell all", width)]
 
 
 def _head(fleet: Fleet, width: int) -> list[str]:
@@ -55,12 +56,11 @@ def _head(fleet: Fleet, width: int) -> list[str]:
     if divided:
         lines.append(f"for {cells_text(divided)} there is no majority")
     if len(fleet.kinds) > 1:
-        said = f"of several kinds, each compared with its own: {kinds_text(fleet)}"
-        lines.append(cut(said, width))
-    return lines
+        lines.append(f"of several kinds, each compared with its own: {kinds_text(fleet)}")
+    return [part for line in lines for part in clipped(line, width, _MOST_HEAD_LINES)]
 
 
-def _claims(fleet: Fleet, *, verbose: bool) -> list[str]:
+def _claims(fleet: Fleet, width: int, *, verbose: bool) -> list[str]:
     """A table of how often each claim came to which outcome, over all nodes of a kind."""
     lines: list[str] = []
     for kind in fleet.kinds:
@@ -76,10 +76,9 @@ def _claims(fleet: Fleet, *, verbose: bool) -> list[str]:
             one for one in OUTCOME_WORDS if verbose or any(known[one] for known in shown.values())
         ]
         title = "claim" if len(fleet.kinds) == 1 else f"claim of {kind}"
-        rows = [
-            (visible(name), *(f"{known[one]:,}" for one in words)) for name, known in shown.items()
-        ]
-        lines += ["", *_columns([(visible(title), *(OUTCOME_WORDS[one] for one in words)), *rows])]
+        rows = [(name, *(f"{known[one]:,}" for one in words)) for name, known in shown.items()]
+        head = (title, *(OUTCOME_WORDS[one] for one in words))
+        lines += ["", *table([head, *rows], width, range(1, len(head)))]
     return lines
 
 
@@ -146,19 +145,6 @@ def claim_counts(fleet: Fleet, kind: str) -> dict[str, Counter[Outcome]]:
         known = found.setdefault(title, Counter())
         known.update({outcome: count for outcome, count in counts.items() if count})
     return {title: known for title, known in found.items() if known}
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            (
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            )
-        )
-        for row in rows
-    ]
 
 
 def _node(node: FleetNode, differences: Sequence[Difference], cells: int, width: int) -> list[str]:

@@ -11,7 +11,7 @@ from probes.text import visible
 from probes.workload import OwnerKind, Survey, WorkloadRow, WorkloadState
 from reports import results
 from reports.results import Run
-from reports.terminal.lines import INDENT, report_lines, wrapped
+from reports.terminal.lines import INDENT, report_lines, table, wrapped
 
 STATE_WORDS: Final = {
     WorkloadState.NONE: "no filter",
@@ -43,13 +43,13 @@ def lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
     Args:
         run: the record, which has a survey.
         written: the reports.
-        width: how long a line may be, but for those of the table.
+        width: how long a line may be.
     """
     survey = run.target.survey
     if survey is None:
         raise ValueError("the record is not that of a whole machine")
     return [
-        *(_table(survey.workloads) if survey.workloads else ()),
+        *(_table(survey.workloads, width) if survey.workloads else ()),
         *_sentences(_told(run, survey), width),
         visible(f"{run.target.description}; {_processes(survey)}"),
         results.summarize(run).ruling.line,
@@ -67,13 +67,8 @@ def _processes(survey: Survey) -> str:
     return f"{seen:,} processes in them, {', '.join(more)}"
 
 
-def _table(workloads: Iterable[WorkloadRow]) -> list[str]:
-    rows = [_HEAD, *map(_row, workloads)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(word.ljust(wide) for word, wide in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _table(workloads: Iterable[WorkloadRow], width: int) -> list[str]:
+    return table([_HEAD, *map(_row, workloads)], width)
 
 
 def _row(one: WorkloadRow) -> tuple[str, ...]:
@@ -81,7 +76,7 @@ def _row(one: WorkloadRow) -> tuple[str, ...]:
     return (
         STATE_WORDS[one.state],
         "yes" if one.required else "no",
-        visible(f"{one.title}{inside}"),
+        f"{one.title}{inside}",
         f"{one.processes:,}",
         " ".join(one.stacks) or "-",
     )

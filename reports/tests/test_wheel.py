@@ -354,7 +354,17 @@ def test_modules_around_the_user_do_not_count(
 ) -> None:
     """Neither in the working directory, nor on PYTHONPATH."""
     decoys = tmp_path / "decoys"
-    for name in ("cases", "probes", "reports", "pytest", "xdist", "system_calls", "shlex", "json"):
+    for name in (
+        "cases",
+        "probes",
+        "reports",
+        "pytest",
+        "xdist",
+        "rich",
+        "system_calls",
+        "shlex",
+        "json",
+    ):
         (decoys / name).mkdir(parents=True)
         (decoys / name / "__init__.py").write_text("raise SystemExit(0)\n")
     by = [installed.command]

@@ -296,5 +296,5 @@ def test_the_machine_itself_serves_only_where_it_is_of_the_kind(
 def test_the_guest_gets_the_packages_of_the_suite_and_no_others() -> None:
     found = boot.needed_distributions()
 
-    assert {"pytest", "pluggy", "pytest-html", "jinja2", "system-calls"} <= found
+    assert {"pytest", "pluggy", "pytest-html", "jinja2", "rich", "system-calls"} <= found
     assert not {"hypothesis", "mypy", "ruff", "pyseccomp"} & found

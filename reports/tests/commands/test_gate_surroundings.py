@@ -37,7 +37,7 @@ os._exit(0)
 """A module that says that it was imported, and ends its process as if all were well."""
 
 DECOYS = (
-    *("shlex", "json", "pytest", "_pytest", "xdist", "execnet", "system_calls", "conftest"),
+    *("shlex", "json", "pytest", "_pytest", "xdist", "execnet", "rich", "system_calls", "conftest"),
     *("sitecustomize", "usercustomize", "html", "encodings", "pathlib", "typing", "decoy"),
 )
 CONFIGURATIONS = {
