@@ -14,6 +14,9 @@ LEAST_WIDTH: Final = 40
 UNCUT: Final = 1_000_000
 """The width of what is no terminal: a line there is as long as it must be."""
 
+_MOST_NAMES_WIDTH: Final = 100
+"""How long a line of some names is there: all of them would hide the rest."""
+
 REPORTS: Final = "reports in "
 """How a line begins that says where reports are."""
 
@@ -119,9 +122,10 @@ def report_lines(written: Iterable[Path]) -> list[str]:
 def name_line(title: str, items: Sequence[str], width: int) -> str:
     """The title and as many of the names as fit: ``acct, bpf and 12 more``."""
     # No more names than this fit: each takes a letter and a comma at the least.
-    for count in range(min(len(items), width // 2), 0, -1):
+    room = _MOST_NAMES_WIDTH if width == UNCUT else width
+    for count in range(min(len(items), room // 2), 0, -1):
         rest = f" and {len(items) - count:,} more" if count < len(items) else ""
         line = visible(f"{title}{', '.join(items[:count])}{rest}")
-        if columns(line) <= width or count == 1:
+        if columns(line) <= room or count == 1:
             return cut(line, width)
     return cut(title, width)
