@@ -70,6 +70,20 @@ def add_command(
     return parser
 
 
+def add_detail(parser: argparse.ArgumentParser, more: str) -> None:
+    """Adds the options that say how much is told: one line, twenty at the most, or all.
+
+    Args:
+        parser: the command's.
+        more: what is told with ``-v``, a phrase.
+    """
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="say the verdict alone, in a line"
+    )
+    group.add_argument("-v", "--verbose", action="store_true", help=more)
+
+
 def carry_out(options: argparse.Namespace) -> Answer:
     """Runs the command that the command line names.
 

@@ -10,7 +10,7 @@ from probes.doctor.examine import examine
 from probes.errors import BadInputError
 from probes.run.values import profiles_named
 from reports.commands import forms
-from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.answer import Answer, Subparsers, add_command, add_detail, text, width
 from reports.commands.forms import Form
 from reports.terminal import audit_lines
 
@@ -54,6 +54,7 @@ def add(commands: Subparsers) -> None:
         help="only this collector; may be repeated; default: all, where they usually write",
     )
     forms.add_forms(one, has_page=False)
+    add_detail(one, "tell of every collector, in more than twenty lines")
 
 
 def _audit(options: argparse.Namespace) -> Answer:
@@ -66,7 +67,11 @@ def _audit(options: argparse.Namespace) -> Answer:
     forms.check_files(options)
     found = examine(profiles_named(options.profile), _sources(options.audit_source))
     renderers: forms.Renderers = {
-        Form.TEXT: lambda: text(audit_lines.lines(found, width(options.file))),
+        Form.TEXT: lambda: text(
+            [audit_lines.headline(found)]
+            if options.quiet
+            else audit_lines.lines(found, width(options.file), verbose=options.verbose)
+        ),
         Form.JSON: lambda: audit_lines.to_json(found),
     }
     return forms.answer(options, found.status, renderers)

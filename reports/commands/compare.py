@@ -6,7 +6,7 @@ from pathlib import Path
 from probes.text import visible
 from reports import results
 from reports.commands import forms
-from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.answer import Answer, Subparsers, add_command, add_detail, text, width
 from reports.commands.forms import Form
 from reports.pages import comparison_page
 from reports.results import comparison
@@ -40,9 +40,7 @@ def add(commands: Subparsers) -> None:
     )
     one.add_argument("old", metavar="OLD", type=Path)
     one.add_argument("new", metavar="NEW", type=Path)
-    one.add_argument(
-        "-v", "--verbose", action="store_true", help="tell every reason in full, with all its calls"
-    )
+    add_detail(one, "tell every reason in full, with all its calls")
     forms.add_forms(one)
 
 
@@ -53,7 +51,9 @@ def _compare(options: argparse.Namespace) -> Answer:
     found = comparison.compare(old.run(), old.sha256, new.run(), new.sha256)
     renderers: forms.Renderers = {
         Form.TEXT: lambda: text(
-            compared.lines(found, width(options.file, UNCUT), verbose=options.verbose)
+            [compared.counts(found)]
+            if options.quiet
+            else compared.lines(found, width(options.file, UNCUT), verbose=options.verbose)
         ),
         Form.JSON: lambda: comparison.to_json(found),
         Form.HTML: lambda: comparison_page.render(found),

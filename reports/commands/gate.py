@@ -25,7 +25,7 @@ from probes.targets import words
 from probes.text import shown, visible
 from reports import channel, judging, reproduce, results
 from reports.channel import Heard
-from reports.commands.answer import Answer, Subparsers, add_command, as_lines
+from reports.commands.answer import Answer, Subparsers, add_command, add_detail, as_lines
 from reports.results import Run
 from reports.terminal import gate_lines
 from reports.terminal.agreement import both_decided, compare, together
@@ -117,9 +117,7 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "-n", dest="workers", default="auto", metavar="N", help="processes; default: auto"
     )
-    one.add_argument(
-        "-v", "--verbose", action="store_true", help="say everything, in more than twenty lines"
-    )
+    add_detail(one, "say everything, in more than twenty lines")
 
 
 class _RefusedError(SuiteError):
@@ -145,7 +143,8 @@ def _gate(options: argparse.Namespace) -> Answer:
         *(str(cases), "-q", "--tb=no", "--color=no", f"-n{options.workers}"),
         *(*chosen, f"--report-dir={folder}"),
     )
-    progress = _Progress(f"{options.runtime}:{options.image}, profile {options.profile}")
+    what = f"{options.runtime}:{options.image}, profile {options.profile}"
+    progress = _Progress(what, is_told=not options.quiet)
     with _scratch() as name:
         told = Path(name, "told")
         ended, output = _run(command, told, progress)
@@ -162,7 +161,7 @@ def _gate(options: argparse.Namespace) -> Answer:
     written = [_shown(path, here) for path in sorted(folder.iterdir()) if path.is_file()]
     again = reproduce.again(here, _repeated(chosen), options.report_dir)
     lines = gate_lines.lines(run, written, again, said, status, verbose=options.verbose)
-    return as_lines(status, lines)
+    return as_lines(status, lines[:1] if options.quiet else lines)
 
 
 def _repeated(chosen: Sequence[str]) -> list[str]:
@@ -298,14 +297,15 @@ class _Progress:
 
     _STEP = 25
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, is_told: bool) -> None:
+        self._is_told = is_told
         self._what = visible(what)
         self._told = 0
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._say(f"judging {self._what}")
 
     def _say(self, line: str) -> None:
-        if sys.stderr is not None:
+        if self._is_told and sys.stderr is not None:
             sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
             sys.stderr.flush()
 

@@ -9,14 +9,22 @@ from probes.errors import BadInputError
 from probes.text import shown, visible
 from reports import results
 from reports.commands import output
-from reports.commands.answer import Answer, Subparsers, add_command, as_lines, text, width
+from reports.commands.answer import (
+    Answer,
+    Subparsers,
+    add_command,
+    add_detail,
+    as_lines,
+    text,
+    width,
+)
 from reports.commands.forms import Form, Renderers
 from reports.formats.shared import RECORD
 from reports.pages import fleet_page
 from reports.results import fleet as fleets
 from reports.results.fleet import Fleet
 from reports.terminal import fleet_lines
-from reports.terminal.lines import UNCUT
+from reports.terminal.lines import UNCUT, shortened
 
 _MERGE = """\
 Puts records of many machines together: what each claim came to on how many nodes, and which nodes
@@ -56,9 +64,7 @@ def add(commands: Subparsers) -> None:
         metavar="NAMES",
         help="the machines of which there must be records, comma-separated",
     )
-    one.add_argument(
-        "-v", "--verbose", action="store_true", help="tell every claim and every node that differs"
-    )
+    add_detail(one, "tell every claim and every node that differs")
     forms = one.add_mutually_exclusive_group()
     forms.add_argument(
         "--record", action="store_true", help="make one results.json of all, and no fleet"
@@ -79,10 +85,12 @@ def _merge(options: argparse.Namespace) -> Answer:
     _check_files(further, options)
     stale = _stale(options.files)
     if options.record:
-        return _merge_records(options.files, options.out, expected, stale)
+        return _merge_records(options, expected, stale)
     fleet = fleets.gather(options.files)
     absent = _absent(expected, {node.name for node, _ in fleet.nodes})
-    said = text(fleet_lines.lines(fleet, width(otherwise=UNCUT), verbose=options.verbose))
+    wide = UNCUT if options.quiet else width(otherwise=UNCUT)
+    lines = fleet_lines.lines(fleet, wide, verbose=options.verbose)
+    said = text(lines[:1] if options.quiet else lines)
     renderers: Renderers = {
         Form.TEXT: lambda: said,
         Form.JSON: lambda: fleets.to_json(fleet),
@@ -155,14 +163,15 @@ def _absence(absent: Sequence[str], expected: Sequence[str]) -> tuple[str, ...]:
 
 
 def _merge_records(
-    files: Sequence[Path], out: Path, expected: Sequence[str], stale: Sequence[str]
+    options: argparse.Namespace, expected: Sequence[str], stale: Sequence[str]
 ) -> Answer:
-    run = results.join([results.load(path) for path in files])
-    results.write(run, out)
+    run = results.join([results.load(path) for path in options.files])
+    results.write(run, options.out)
     absent = _absent(expected, {one.host for one in run.environments if one.host})
     ruling = results.summarize(run).ruling
     kernels = [f"  {one.host or '-'}: {one.machine} {one.kernel}" for one in run.environments]
-    lines = [f"{ruling.verdict}: {ruling.sentence}", *kernels]
+    lines = [f"{ruling.verdict}: {ruling.sentence}", *([] if options.quiet else kernels)]
+    lines = lines if options.verbose else shortened(lines)
     status = fleets.with_absent(ruling.exit_status, [*absent, *stale])
     notes = (*_absence(absent, expected), *stale)
     return as_lines(status, [visible(line) for line in lines], notes)

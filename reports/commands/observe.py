@@ -20,9 +20,9 @@ from probes.run.values import profiles_named
 from probes.runtimes.known import OBSERVING
 from probes.runtimes.wanted import Start
 from probes.targets import words
-from probes.text import shown
+from probes.text import shown, visible
 from reports.commands import filters, forms, output
-from reports.commands.answer import Answer, Subparsers, add_command, text, width
+from reports.commands.answer import Answer, Subparsers, add_command, add_detail, text, width
 from reports.commands.forms import Form
 from reports.pages import observation_page
 from reports.results import observed as workloads
@@ -89,6 +89,7 @@ def add(commands: Subparsers) -> None:
         help="calls that are granted; the workload is the target command:COMMAND",
     )
     forms.add_forms(one, file=output.STANDARD_ERROR)
+    add_detail(one, "tell every call and every note, in more than twenty lines")
     one.add_argument(
         "--image", metavar="IMAGE", help="observe this image's program, or COMMAND in it"
     )
@@ -130,13 +131,19 @@ def _observe(options: argparse.Namespace) -> Answer:
         command, documented, profiles, observation, found, late, image
     )
     renderers: forms.Renderers = {
-        Form.TEXT: lambda: text(observed.lines(report, width(options.file))),
+        Form.TEXT: lambda: text(_lines(report, options)),
         Form.JSON: lambda: observed.to_json(report),
         Form.HTML: lambda: observation_page.render(
             workloads.from_json(json.loads(observed.to_json(report)))
         ),
     }
     return forms.answer(options, report.status, renderers)
+
+
+def _lines(report: observed.ObservationReport, options: argparse.Namespace) -> list[str]:
+    if options.quiet:
+        return [visible(observed.headline(report))]
+    return observed.lines(report, width(options.file), verbose=options.verbose)
 
 
 def _start(options: argparse.Namespace) -> Start:

@@ -18,9 +18,10 @@ from probes.run.options import NODE_NAME
 from probes.survey import judged, question, seen_processes, taken
 from probes.survey.question import SurveyQuestion
 from probes.survey.taken import Taken
+from probes.text import visible
 from probes.version import DISTRIBUTION, VERSION
 from reports import results
-from reports.commands.answer import Answer, Subparsers, add_command, as_lines, width
+from reports.commands.answer import Answer, Subparsers, add_command, add_detail, as_lines, width
 from reports.html import compliance
 from reports.results import AuditSource, Run, Suite, TargetInfo, TargetProgram, heads, provenance
 from reports.terminal import survey_lines
@@ -91,6 +92,7 @@ def add(commands: Subparsers) -> None:
     one.add_argument(
         "--report-dir", default=main_job.report_folder(), metavar="DIR", help="default: %(default)s"
     )
+    add_detail(one, "say all of every container and service, in more than twenty lines")
 
 
 def _node(options: argparse.Namespace) -> Answer:
@@ -121,8 +123,12 @@ def _node(options: argparse.Namespace) -> Answer:
     for file, content in ((_RECORD, results.to_json(run)), (_PAGE, compliance.render(run))):
         results.write_text(content, folder / file)
         written.append(folder / file)
-    status = results.summarize(run).ruling.exit_status
-    return as_lines(status, survey_lines.lines(run, written, width(otherwise=UNCUT)))
+    ruling = results.summarize(run).ruling
+    if options.quiet:
+        return as_lines(ruling.exit_status, [visible(ruling.line)])
+    wide = width(otherwise=UNCUT)
+    lines = survey_lines.lines(run, written, wide, verbose=options.verbose)
+    return as_lines(ruling.exit_status, lines)
 
 
 def _run(

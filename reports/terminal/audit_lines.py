@@ -8,6 +8,7 @@ from typing import Any, Final
 from probes.doctor.examination import CanaryKind, Examination, ExaminedCollector, Seen, State
 from probes.finding import Weight, weighty
 from probes.text import visible
+from reports.terminal.lines import MOST_LINES, shortened
 
 SCHEMA: Final = "syscall-conformance/audit/1"
 """What ``schema`` says in a document of this version; see ``results/audit.schema.json``."""
@@ -15,10 +16,16 @@ SCHEMA: Final = "syscall-conformance/audit/1"
 _INDENT: Final = "  "
 
 
-def lines(found: Examination, width: int) -> list[str]:
-    """The examination for people."""
-    said = [*_wrapped(_headline(found), width), "", *_table(found), ""]
-    said += [line for one in found.collectors for line in _collector(one, width)]
+def lines(found: Examination, width: int, *, verbose: bool = True) -> list[str]:
+    """The examination for people.
+
+    Args:
+        found: the examination.
+        width: how long a line may be.
+        verbose: whether all is told, in more than ``MOST_LINES`` lines if need be.
+    """
+    head = [*_wrapped(_headline(found), width), "", *_table(found)]
+    collectors = ["", *(line for one in found.collectors for line in _collector(one, width))]
     limits = [one.text for one in weighty(found.findings)]
     limits += [
         f"the call under {name} did not go as it should ({why}): run this outside of what confines "
@@ -26,11 +33,24 @@ def lines(found: Examination, width: int) -> list[str]:
         for name, why in found.faults.items()
     ]
     others = [one.text for one in found.findings if one.weight is Weight.ADVICE]
-    for head, texts in (("In the way of records:", limits), ("Good to know:", others)):
-        if texts:
-            said += ["", head]
-            said += [line for text in texts for line in _wrapped(text, width, _INDENT)]
+    in_the_way = _section("In the way of records:", limits, width)
+    good = _section("Good to know:", others, width)
+    said = [*head, *collectors, *in_the_way, *good]
+    if not verbose and len(said) > MOST_LINES:
+        # What is in the way is to be mended, and comes before who sees what.
+        said = shortened([*head, *in_the_way, *collectors, *good])
     return [visible(line) for line in said]
+
+
+def _section(head: str, texts: Sequence[str], width: int) -> list[str]:
+    if not texts:
+        return []
+    return ["", head, *(line for text in texts for line in _wrapped(text, width, _INDENT))]
+
+
+def headline(found: Examination) -> str:
+    """The result in one line."""
+    return visible(_headline(found))
 
 
 def _headline(found: Examination) -> str:

@@ -9,10 +9,7 @@ from probes.text import visible
 from reports.results import ChangeKind, time_text
 from reports.results.comparison import KIND_ORDER, ChangeGroup, RecordComparison, RecordHead
 from reports.summary import OUTCOME_WORDS, call_name, cells_text, gathered
-from reports.terminal.lines import clipped, cut, name_line, wrapped
-
-MOST_LINES: Final = 20
-"""More lines than these are told only to those who ask for all."""
+from reports.terminal.lines import MOST_LINES, clipped, cut, name_line, wrapped
 
 HEADINGS: Final = {
     ChangeKind.WORSE: "worse",
@@ -35,11 +32,10 @@ def lines(found: RecordComparison, width: int, *, verbose: bool = False) -> list
         width: how long a line may be.
         verbose: whether every group is told, with all its calls and the whole of its reason.
     """
-    counts = ", ".join(f"{found.count(kind):,} {HEADINGS[kind]}" for kind in KIND_ORDER)
     head = [
         *_headline("old", found.old, width, verbose=verbose),
         *_headline("new", found.new, width, verbose=verbose),
-        *clipped(counts, width, len(KIND_ORDER)),
+        *clipped(counts(found), width, len(KIND_ORDER)),
     ]
     if verbose:
         told = [line for kind in KIND_ORDER for line in _kind(found, kind, width)]
@@ -57,6 +53,11 @@ def lines(found: RecordComparison, width: int, *, verbose: bool = False) -> list
     left = cells_text(sum(len(group.cells) for group in rest))
     more = f"and {left} for {len(rest):,} more reasons: -v, --html and --json tell all"
     return [*head, *shown, cut(more, width)]
+
+
+def counts(found: RecordComparison) -> str:
+    """How many cells became what, in a line."""
+    return ", ".join(f"{found.count(kind):,} {HEADINGS[kind]}" for kind in KIND_ORDER)
 
 
 def _headline(name: str, head: RecordHead, width: int, *, verbose: bool) -> list[str]:

@@ -11,10 +11,7 @@ from reports.results import Verdict
 from reports.results import fleet as fleets
 from reports.results.fleet import Difference, Division, Fleet, FleetNode
 from reports.summary import OUTCOME_WORDS, cells_text
-from reports.terminal.lines import clipped, cut, name_line, table, wrapped
-
-MOST_LINES: Final = 20
-"""More lines than these are told only to those who ask for all."""
+from reports.terminal.lines import MOST_LINES, clipped, cut, name_line, table, wrapped
 
 _MOST_HEAD_LINES: Final = 3
 _GOOD: Final = frozenset({Outcome.PASSED, Outcome.NOT_APPLICABLE})

@@ -11,6 +11,9 @@ from probes.text import visible
 LEAST_WIDTH: Final = 40
 """No terminal is taken to be narrower."""
 
+MOST_LINES: Final = 20
+"""More lines than these are told only to those who ask for all."""
+
 UNCUT: Final = 1_000_000
 """The width of what is no terminal: a line there is as long as it must be."""
 
@@ -109,6 +112,14 @@ def _narrow(rows: Sequence[Sequence[str]], width: int, right: Collection[int]) -
     with console.capture() as made:
         console.print(grid)
     return [line.rstrip() for line in made.get().splitlines()]
+
+
+def shortened(said: Sequence[str], most: int = MOST_LINES) -> list[str]:
+    """The first of the lines, and how many more there are, if they are more than ``most``."""
+    if len(said) <= most:
+        return list(said)
+    kept = max(most - 1, 0)
+    return [*said[:kept], f"and {len(said) - kept:,} more lines: -v tells all"]
 
 
 def report_lines(written: Iterable[Path]) -> list[str]:

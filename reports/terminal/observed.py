@@ -23,6 +23,7 @@ from probes.observe.supervisor import ObservationEnd, WorkloadEnd
 from probes.observe.watch import Kind
 from probes.text import visible
 from reports.results.observed import SCHEMA
+from reports.terminal.lines import MOST_LINES, shortened
 
 _COMM_SIZE: Final = 15
 _SHOWN: Final = 3
@@ -61,12 +62,18 @@ class ObservationReport:
         return tuple(one for one in self.findings if one.key.kind in kinds)
 
 
-def lines(report: ObservationReport, width: int) -> list[str]:
-    """The report for people."""
+def lines(report: ObservationReport, width: int, *, verbose: bool = True) -> list[str]:
+    """The report for people.
+
+    Args:
+        report: the report.
+        width: how long a line may be.
+        verbose: whether all is told, in more than ``MOST_LINES`` lines if need be.
+    """
     not_allowed = refused(report)
     ways = [one for one in report.of(Kind.SIBLING) if not _is_everyday(one)]
     everyday = [one for one in report.of(Kind.SIBLING) if _is_everyday(one)]
-    said = [f"{verdict(report)}: {seen_words(report)}", ending_words(report.observation.outcome)]
+    said = [headline(report), ending_words(report.observation.outcome)]
     if not_allowed:
         said += ["", *_table(not_allowed)]
         said += ["", *(line for one in report.profiles for line in _fate(one, not_allowed, width))]
@@ -75,12 +82,17 @@ def lines(report: ObservationReport, width: int) -> list[str]:
         said += ["", *textwrap.wrap(head, width), *_table(ways)]
     if everyday:
         said += ["", *textwrap.wrap(_folded(everyday), width, subsequent_indent="  ")]
+    noted: list[str] = []
     for note in (*notes(report), *report.notes):
         # Paths have hyphens, too.
-        said += textwrap.wrap(
+        noted += textwrap.wrap(
             f"note: {note}", width, subsequent_indent="  ", break_on_hyphens=False
         )
-    return [visible(line) for line in said]
+    if not verbose:
+        # What could not be seen decides how much the rest is worth.
+        said = shortened(said, max(MOST_LINES - len(noted), MOST_LINES // 2))
+        noted = shortened(noted, MOST_LINES - len(said))
+    return [visible(line) for line in (*said, *noted)]
 
 
 def refused(report: ObservationReport) -> tuple[SeenCalls, ...]:
@@ -107,6 +119,11 @@ def _folded(found: Sequence[SeenCalls]) -> str:
         f"As most programs do, {_some(programs, 'program')} made calls that are allowed and have "
         f"the power of {gives}: {names}, {times} in all"
     )
+
+
+def headline(report: ObservationReport) -> str:
+    """The answer in one line: a word, and what was seen."""
+    return f"{verdict(report)}: {seen_words(report)}"
 
 
 def verdict(report: ObservationReport) -> str:

@@ -11,7 +11,7 @@ from probes.text import visible
 from probes.workload import OwnerKind, Survey, WorkloadRow, WorkloadState
 from reports import results
 from reports.results import Run
-from reports.terminal.lines import INDENT, report_lines, table, wrapped
+from reports.terminal.lines import INDENT, MOST_LINES, report_lines, shortened, table, wrapped
 
 STATE_WORDS: Final = {
     WorkloadState.NONE: "no filter",
@@ -37,24 +37,30 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def lines(run: Run, written: Sequence[Path], width: int) -> list[str]:
-    """All that is said.
+def lines(run: Run, written: Sequence[Path], width: int, *, verbose: bool = False) -> list[str]:
+    """What is said of a machine.
 
     Args:
         run: the record, which has a survey.
         written: the reports.
         width: how long a line may be.
+        verbose: whether all is said, in more than ``MOST_LINES`` lines if need be.
     """
     survey = run.target.survey
     if survey is None:
         raise ValueError("the record is not that of a whole machine")
-    return [
-        *(_table(survey.workloads, width) if survey.workloads else ()),
-        *_sentences(_told(run, survey), width),
+    rows = _table(survey.workloads, width) if survey.workloads else []
+    reasons = list(_sentences(_told(run, survey), width))
+    closing = [
         visible(f"{run.target.description}; {_processes(survey)}"),
         results.summarize(run).ruling.line,
         *report_lines(written),
     ]
+    if not verbose:
+        room = max(MOST_LINES - len(closing), 2)
+        rows = shortened(rows, max(room - len(reasons), room // 2))
+        reasons = shortened(reasons, room - len(rows))
+    return [*rows, *reasons, *closing]
 
 
 def _processes(survey: Survey) -> str:

@@ -12,13 +12,15 @@ import termios
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
 from reports import results
-from reports.terminal import lines, screen
+from reports.commands import main
+from reports.terminal import lines, screen, survey_lines
 from reports.tests.support import samples
 
 SAID = "✗ GETS THROUGH (kill): [red]x[/red]\nPASS (exit status 0): all\nplain [bold]\n"
@@ -176,3 +178,47 @@ def test_what_is_compared_keeps_to_a_terminal_and_is_whole_in_a_pipe(tmp_path: P
         said = shown("compare", str(old), str(new), columns=columns)
         assert all(taken(line) <= columns for line in ESCAPE.sub("", said).splitlines())
     assert "…" in shown("compare", str(old), str(new), columns=40)
+
+
+def test_lines_beyond_twenty_are_counted() -> None:
+    every = [str(number) for number in range(1_500)]
+    assert lines.shortened(every[:20]) == every[:20]
+    assert lines.shortened(every) == [*every[:19], "and 1,481 more lines: -v tells all"]
+
+
+def test_a_machine_of_many_containers_is_told_in_twenty_lines() -> None:
+    run = samples.surveyed()
+    survey = run.target.survey
+    assert survey is not None
+    many = replace(survey, workloads=survey.workloads * 20)
+    run = replace(run, target=replace(run.target, survey=many))
+    written = [Path("out/results.json")]
+    short = survey_lines.lines(run, written, lines.UNCUT)
+    whole = survey_lines.lines(run, written, lines.UNCUT, verbose=True)
+    assert len(short) <= 20 < len(whole)
+    assert short[:5] == whole[:5]
+    assert short[-2:] == whole[-2:]  # the verdict, and where the reports are
+
+
+def test_one_line_is_the_verdict(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    for path, run in ((old, samples.passing()), (new, samples.failing())):
+        path.write_text(results.to_json(run))
+    files = (str(old), str(new))
+    for columns in (0, 40):
+        (counts,) = shown("compare", "-q", *files, columns=columns).splitlines()
+        assert re.match(r"[1-9]\d* worse, 0 better, ", counts)
+        out = f"-o{tmp_path / 'fleet.json'}"
+        (said,) = shown("merge", "-q", *files, out, columns=columns).splitlines()
+        assert re.match(r"2 nodes, [\d,]+ cells: ", said)
+        (said,) = shown("observe", "-q", "-o-", "--", "true", columns=columns).splitlines()
+        assert ": none of the 60 calls of " in said
+
+
+def test_one_line_and_all_of_it_exclude_each_other(
+    record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main.run(["compare", "-q", "-v", str(record), str(record)])
+    assert refused.value.code == 4
+    assert "-v/--verbose: not allowed with argument -q/--quiet" in capsys.readouterr().err
