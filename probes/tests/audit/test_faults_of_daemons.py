@@ -31,6 +31,7 @@ from probes.tests.support.emitter import (
     KILL_PROCESS,
     LOG,
     Emitter,
+    lone_auditd,
     lone_reader,
     needs_root,
     sharing_records,
@@ -102,6 +103,20 @@ def source_of(kind: SourceKind, folder: Path) -> Iterator[Callable[[], Collector
 
 
 @contextlib.contextmanager
+def reading(kind: SourceKind, *, alone: bool) -> Iterator[None]:
+    """Holds the locks under which a source can be read.
+
+    The kernel's own log gets no record while any auditd runs, and few from all processes together.
+    """
+    with contextlib.ExitStack() as stack:
+        if kind is SourceKind.KMSG:
+            stack.enter_context(lone_auditd())
+        is_alone = alone or kind is SourceKind.KMSG
+        stack.enter_context(lone_reader() if is_alone else sharing_records())
+        yield
+
+
+@contextlib.contextmanager
 def flooded(emitter: Emitter) -> Iterator[str]:
     """Has others' records written all the time, and gives the name of whose they are."""
     name = f"f{uuid.uuid4().hex[:12]}"
@@ -120,7 +135,7 @@ def test_a_flood_of_others_records(
     kind: SourceKind, emitter: Emitter, zygote: Zygote, matrix: Matrix, tmp_path: Path
 ) -> None:
     with (
-        lone_reader(),
+        reading(kind, alone=True),
         source_of(kind, tmp_path) as opened,
         contextlib.closing(opened()) as calm,
     ):
@@ -174,7 +189,7 @@ def test_names_and_records_of_other_processes(
                 subprocess.run(command, timeout=10, check=False)
 
     with (
-        sharing_records(),
+        reading(kind, alone=False),
         source_of(kind, tmp_path) as opened,
         contextlib.closing(opened()) as reader,
     ):
