@@ -5,17 +5,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from probes import arch
 from probes.action import Action, FilterReturn, Profile
-from probes.audit import laurel, trail
+from probes.audit import laurel, record, trail
 from probes.audit.auditd import AuditdCollector
 from probes.audit.collector import Batch, Collector
 from probes.audit.laurel import LaurelCollector
+from probes.audit.record import SeccompRecord
 from probes.audit.trail import MOST_OVERDUE, AuditTrail, Sentinel
 from probes.cell import Cause, Cell, CellKey, Claim, Outcome
 from probes.documents import policy
@@ -101,6 +102,97 @@ def test_one_that_loses_something_is_read_on(script: list[Batch], zygote: Zygote
     read = AuditTrail(Told(script), "")
 
     assert all(read.read(zygote, SENTINEL) is not None for _ in range(7))
+    assert not read.lost
+
+
+# Of a sentinel whose record does not come, and of the second one.
+
+ANY = record.parse(
+    'audit(1795894169.032:452): auid=1 uid=0 gid=0 ses=1 pid=1 comm="any" exe="/b" sig=31 '
+    "arch=c000003e syscall=163 compat=0 ip=0x7f code=0x80000000"
+)
+
+
+def named(comm: str) -> SeccompRecord:
+    assert ANY is not None
+    return replace(ANY, comm=comm)
+
+
+@dataclass
+class Twice:
+    """A collector by which the first sentinel does not come, and another one does or does not.
+
+    Attributes:
+        first: what is said instead of the first one.
+        second: what is said of the second one.
+        late: whether the record of the first one comes along with the second one.
+    """
+
+    first: Batch
+    second: Batch
+    late: bool = False
+    name: str = "twice"
+    most_cases: int = 1
+    asked: list[str] = field(default_factory=list)
+
+    def read_until(self, sentinel: str, deadline: float) -> Batch:
+        """The batch of this sentinel."""
+        assert deadline
+        self.asked.append(sentinel)
+        if len(self.asked) == 1:
+            return replace(self.first, records=(named("one"),))
+        late = (named(self.asked[0]),) if self.late else ()
+        return replace(self.second, records=(*late, named("two")))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def read_twice(zygote: Zygote, collector: Twice) -> tuple[Batch, AuditTrail]:
+    """The batch of two sentinels, and the trail thereafter."""
+    read = AuditTrail(collector, "")
+    batch = read.read(zygote, SENTINEL)
+    assert batch is not None
+    assert len(collector.asked) == 2
+    return batch, read
+
+
+def test_a_sentinel_that_comes_late_is_as_good_as_in_time(zygote: Zygote) -> None:
+    collector = Twice(BUSY, HEARD, late=True)
+    batch, _ = read_twice(zygote, collector)
+    assert batch.complete
+    assert [one.comm for one in batch.records] == ["one", collector.asked[0], "two"]
+
+
+def test_a_sentinel_without_a_record_shows_that_others_may_be_missing(zygote: Zygote) -> None:
+    """What kept its record away for a moment may have kept away that of a probe."""
+    collector = Twice(SILENT, HEARD)
+    batch, read = read_twice(zygote, collector)
+    assert not batch.complete
+    assert batch.reason.startswith(f"{collector.asked[0]!r} left no record")
+    assert (batch.overdue, read.overdue, read.lost) == (False, 0, "")
+
+
+def test_what_was_lost_before_the_first_sentinel_is_told(zygote: Zygote) -> None:
+    damaged = replace(BUSY, damage="A line is damaged.")
+    batch, _ = read_twice(zygote, Twice(damaged, HEARD, late=True))
+    assert not batch.complete
+    assert (batch.reason, batch.damage) == ("A line is damaged.",) * 2
+
+
+def test_changes_before_both_sentinels_are_told(zygote: Zygote) -> None:
+    first, second = replace(BUSY, changes=("a rule",)), replace(HEARD, changes=("a word",))
+    batch, _ = read_twice(zygote, Twice(first, second, late=True))
+    assert batch.changes == ("a rule", "a word")
+
+
+@pytest.mark.parametrize(("first", "second"), [(BUSY, SILENT), (SILENT, BUSY)])
+def test_a_source_that_brought_something_is_not_silent(
+    first: Batch, second: Batch, zygote: Zygote
+) -> None:
+    batch, read = read_twice(zygote, Twice(first, second))
+    assert batch.overdue
+    assert not batch.silent
     assert not read.lost
 
 
