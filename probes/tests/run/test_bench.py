@@ -18,7 +18,7 @@ from probes.cell import Cell, CellKey, Claim, Outcome
 from probes.errors import InstrumentError
 from probes.files import DEFAULT_POLICY
 from probes.instrument.calls import Call, Observation, Request, Zygote
-from probes.judging import records, verdict
+from probes.judging import plan, records, verdict
 from probes.judging.claims import About
 from probes.judging.examiner import Examiner, Unready
 from probes.judging.plan import Case
@@ -26,7 +26,8 @@ from probes.judging.sighting import Question, Sighting
 from probes.run import bench, settings, values
 from probes.run.bench import Bench
 from probes.run.settings import Settings
-from probes.targets import Target
+from probes.targets import StackTarget, Target
+from probes.targets.stack import FilterStack
 from probes.tests.support import mutants
 from probes.tests.support.emitter import sharing_records
 from probes.tests.support.mutants import Mutant
@@ -201,6 +202,33 @@ def test_of_wrong_filters_too(judge: Judge, resolved: Settings) -> None:
         assert plain(together) == plain(alone), mutant.name
         assert any(cell.outcome is Outcome.FAILED for cell in together.values()), mutant.name
         assert by_many.read <= by_ones.read, mutant.name
+
+
+def test_each_part_of_a_target_is_judged_by_its_own_filters(
+    judge: Judge, resolved: Settings
+) -> None:
+    """Tests of both come in turn: that of one part is not worked ahead for with the other."""
+    native = resolved.native
+    wrong = next(iter(mutants.dropped_together(resolved.policy, resolved.offered, Profile.KILL)))
+    other = FilterStack("the other part", (wrong.program,), native)
+    right = tuple(resolved.target.programs(Profile.KILL))
+    both = FilterStack("both", right, native, first="one part", further=(other,))
+    target = StackTarget("test", dict.fromkeys(Profile, both))
+    first = of(resolved, Claim.IS_REPORTED)[::4]
+    pairs = zip(first, plan.of_stack(first, 1), strict=True)
+    cases = [case for pair in pairs for case in pair]
+
+    alone, _ = judge(cases, ahead=False, target=target)
+    together, by_many = judge(cases, target=target)
+
+    assert plain(together) == plain(alone)
+    outcomes = {
+        stack: {cell.outcome for key, cell in together.items() if key.stack == stack}
+        for stack in (0, 1)
+    }
+    assert Outcome.FAILED not in outcomes[0]
+    assert Outcome.FAILED in outcomes[1]
+    assert by_many.read < 10
 
 
 def test_a_collector_says_how_many_cases_a_sentinel_is_worth(
