@@ -7,7 +7,7 @@ damaged file or from somebody else's; what is written obeys it by construction. 
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -64,11 +64,17 @@ OLD_SCHEMA: Final = "syscall-conformance/results/1"
 CELLS: Final = "cells"
 """The key of the cells, which stands last."""
 
+_MARGIN_OF_CELLS: Final = "\n  "
 _CAPABILITIES_PATTERN = r"[0-9a-f]{16}"
 
 
 def to_json(run: Run) -> str:
     """The canonical text of ``results.json``: the same run always gives the same bytes."""
+    return "".join(json_pieces(run))
+
+
+def json_pieces(run: Run) -> Iterator[str]:
+    """The text of ``to_json`` in pieces, so that nobody needs a fleet's record in memory twice."""
     record = {
         **head_to_json(run),
         "finished": time_text(run.finished),
@@ -79,10 +85,17 @@ def to_json(run: Run) -> str:
         "gaps": [_gap_to_json(gap) for gap in model.gaps_in_order(run.gaps)],
         _UNKNOWN_FOR: sorted(run.unreviewed),
         "baseline": None if run.baseline is None else _baseline_to_json(run.baseline),
-        CELLS: [cell_to_json(cell) for cell in model.in_order(run.cells)],
+        CELLS: [],
     }
     # Plain ASCII: a name from outside can neither break the encoding nor reorder the text.
-    return indented(record) + "\n"
+    around = indented(record)
+    if not run.cells:
+        yield around + "\n"
+        return
+    yield around.removesuffix("]\n}")
+    for index, cell in enumerate(model.in_order(run.cells)):
+        yield f"{',' if index else ''}\n  {indented(cell_to_json(cell), _MARGIN_OF_CELLS)}"
+    yield "\n ]\n}\n"
 
 
 def indented(value: object, margin: str = "\n") -> str:
