@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from probes.judging import claims
-from reports.html.markup import Markup, element, join, text
+from reports.html.markup import NOTHING, Markup, element, join, text
 from reports.html.view import View, badge, digest, moment, paragraph, section
 from reports.results import Change, ChangeKind
 from reports.summary import gathered
@@ -24,11 +24,10 @@ _MOST_OPEN_LINES = 12
 
 
 def changes(view: View) -> Markup:
-    """What came to something else than in the earlier record."""
+    """What came to something else than in the earlier record; nothing without one."""
     earlier = view.run.baseline
     if earlier is None:
-        words = "The run was compared with no earlier record (--baseline)."
-        return section("changes", "Changes", paragraph(words, class_="none"))
+        return NOTHING
     kinds = gathered(earlier.changes, lambda change: change.kind)
     counts = ", ".join(
         f"{len(kinds[kind]):,} {title.lower()}" for kind, title in _TITLES.items() if kind in kinds

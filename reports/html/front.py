@@ -59,7 +59,7 @@ def _figures(view: View) -> Markup:
     if view.summary.planned < view.summary.selected_of:
         rows.append(("In the whole job", view.summary.selected_of))
     rows.append(("Judged", view.summary.judged))
-    rows += [(name, counts[outcome]) for name, outcome in _FIGURES]
+    rows += [(name, counts[outcome]) for name, outcome in _FIGURES if counts[outcome]]
     return facts(((name, text(f"{number:,}")) for name, number in rows), class_="figures")
 
 

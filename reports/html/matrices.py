@@ -14,7 +14,6 @@ from reports.html.view import (
     glyph,
     is_fine,
     outcome_class,
-    paragraph,
     place_of,
     section,
 )
@@ -42,16 +41,15 @@ class _Columns:
 
 
 def calls_matrix(view: View) -> Markup:
-    """Documented calls by family, against profile, claim and ABI."""
+    """Documented calls against profile, claim and ABI; nothing where none was planned."""
     if not view.documented:
-        body = paragraph("No documented call was planned.", class_="none")
-    else:
-        body = join(
-            _legend(),
-            _claims(_columns(view)),
-            only_notable(view),
-            _skippable("calls", "documented calls", calls_table(view)),
-        )
+        return NOTHING
+    body = join(
+        _legend(),
+        _claims(_columns(view)),
+        only_notable(view),
+        skippable("calls", "documented calls", calls_table(view)),
+    )
     return section("calls", "Documented calls", body)
 
 
@@ -133,7 +131,7 @@ def _claims(columns: _Columns) -> Markup:
     return element("ul", *lines, class_="claims")
 
 
-def _skippable(name: str, title: str, table: Markup) -> Markup:
+def skippable(name: str, title: str, table: Markup) -> Markup:
     """A table in a box of its own, so that it scrolls there and the page does not."""
     skip = element("a", text("Skip the table"), href=f"#{name}-after", class_="skip inside")
     box = element(
@@ -239,21 +237,20 @@ def _calls_cell(table: _Table, cells: Sequence[Cell], edge: str | None) -> Marku
 
 
 def others_matrix(view: View) -> Markup:
-    """The other claims against profile and ABI, in counts."""
+    """The other claims against profile and ABI, in counts; nothing where none was planned."""
     if not view.others:
-        body = paragraph("No other claim was planned.", class_="none")
-    else:
-        table = element(
-            "table",
-            element(
-                "caption",
-                text("How many of the cells that apply passed. Each count links to its evidence."),
-            ),
-            _others_head(view),
-            element("tbody", *_others_rows(view)),
-            class_="matrix counts",
-        )
-        body = _skippable("others", "the other claims", table)
+        return NOTHING
+    table = element(
+        "table",
+        element(
+            "caption",
+            text("How many of the cells that apply passed. Each count links to its evidence."),
+        ),
+        _others_head(view),
+        element("tbody", *_others_rows(view)),
+        class_="matrix counts",
+    )
+    body = skippable("others", "the other claims", table)
     return section("others", "The other claims", body)
 
 

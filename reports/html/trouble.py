@@ -31,7 +31,7 @@ _MOST_LINKS = 400
 
 
 def failures(view: View) -> Markup:
-    """Every failed cell, under the call that it is about."""
+    """Every cause, and every failed cell under its call; nothing where there is none."""
     failed = _ordered(view, (cell for cell in view.documented if cell.outcome is Outcome.FAILED))
     others = [cell for cell in view.others if cell.outcome is Outcome.FAILED]
     calls = {call.name: call for call in view.run.policy.calls}
@@ -44,10 +44,12 @@ def failures(view: View) -> Markup:
         if name in by_call
     ]
     cards += [_claim_card(view, cells, folded=folded) for cells in by_claim.values()]
+    found = causes_list(view)
+    if not cards and not found:
+        return NOTHING
     cells = element("h3", text("Cell by cell")) if cards else NOTHING
-    none = NOTHING if cards else paragraph("No cell failed.", class_="none")
     title = f"Failures ({len(failed) + len(others):,})"
-    return section("failures", title, causes_list(view), cells, *cards, none)
+    return section("failures", title, found, cells, *cards)
 
 
 def _ordered(view: View, cells: Iterable[Cell]) -> list[Cell]:
@@ -135,7 +137,7 @@ def _link(view: View, cells: Sequence[Cell], *, named: bool, alone: bool) -> Mar
 
 
 def undecided(view: View) -> Markup:
-    """Everything that was not assessed, by reason."""
+    """Everything that was not assessed, by reason; nothing where all was."""
     parts = [
         *(
             _reasons(view, outcome, title)
@@ -148,8 +150,8 @@ def undecided(view: View) -> Markup:
         _not_selected(view),
         _absent(view),
     ]
-    body = join(*parts) or paragraph("Every cell that applies here was decided.", class_="none")
-    return section("undecided", "Not assessed, and why", body)
+    body = join(*parts)
+    return section("undecided", "Not assessed, and why", body) if body else NOTHING
 
 
 def _reasons(view: View, outcome: Outcome, title: str) -> Markup:

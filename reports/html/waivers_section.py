@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from probes.cell import Outcome
 from probes.documents.patterns import alternatives
 from probes.documents.waivers import FAULTS, JudgedWaiver, Surroundings, WaiverState
-from reports.html.markup import Markup, code, element, join, text
+from reports.html.markup import NOTHING, Markup, code, element, join, text
 from reports.html.view import View, capital, labelled, paragraph, section, sheet
 
 _GLYPHS = {
@@ -19,10 +19,10 @@ _SOON = 14
 
 
 def waivers(view: View) -> Markup:
-    """Every waiver that was given, faults first, then what ends soonest."""
+    """Every waiver that was given, faults first, then what ends soonest; nothing without any."""
     given = view.run.waivers
     if not given:
-        return section("waivers", "Waivers", paragraph("None was given.", class_="none"))
+        return NOTHING
     lead = paragraph(
         "A waiver turns a failure into an accepted one, for a time. One that has expired, names"
         " nothing or is needed no longer is a fault itself, and makes the run fail."

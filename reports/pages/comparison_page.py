@@ -6,6 +6,7 @@ from typing import Final
 from probes.cell import Outcome
 from probes.errors import ExitStatus
 from probes.judging import claims
+from reports.html import bars
 from reports.html.markup import NOTHING, Markup, element, join, text
 from reports.html.view import (
     VERDICT_GLYPHS,
@@ -18,7 +19,7 @@ from reports.html.view import (
     section,
     sheet,
 )
-from reports.pages import bars, frame
+from reports.pages import frame
 from reports.results import ChangeKind
 from reports.results.comparison import (
     KIND_ORDER,

@@ -21,7 +21,7 @@ from reports.html.compliance import render
 from reports.html.evidence import number_ranges
 from reports.html.view import view
 from reports.tests.support import samples
-from reports.tests.support.pages import check
+from reports.tests.support.pages import checked
 from reports.tests.support.strategies import RUNS
 
 STYLE = resources.files("reports.html").joinpath("style.css").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_sample_is_well_formed_and_complete(name: str) -> None:
     """Every sample renders; its verdict and all its trouble are in it."""
     run = samples.all_kinds()[name]
     page = render(run)
-    checker = check(page)
+    checker = checked(page)
     ruling = results.summarize(run).ruling
     assert f"{ruling.verdict}: {run.policy.title}" in checker.text
     assert ruling.sentence in checker.text
@@ -48,7 +48,7 @@ def test_sample_is_well_formed_and_complete(name: str) -> None:
 @pytest.mark.slow
 def test_what_proofs_cover_has_rows() -> None:
     """Besides the calls: every other call, number and architecture."""
-    text = check(render(samples.proved())).text
+    text = checked(render(samples.proved())).text
     for scope in ("every other call", "every unknown number", "every other architecture"):
         assert f"is proved: {scope}" in text
 
@@ -59,7 +59,7 @@ def test_what_proofs_cover_has_rows() -> None:
 def test_any_run_renders_safely(run: results.Run) -> None:
     """No text from outside becomes markup, an id that is taken, or a character that acts."""
     page = render(run)
-    checker = check(page)
+    checker = checked(page)
     assert checker.tags["style"] == 1
     assert all(
         address.startswith(("https://www.cve.org/", "https://attack.mitre.org/"))
@@ -92,7 +92,7 @@ def test_markup_from_outside_is_shown_and_not_obeyed() -> None:
         environments=(replace(run.environment, kernel=nasty, arches=(nasty,)),),
     )
     page = render(run)
-    check(page)
+    checked(page)
     assert "<img" not in page
     assert "\u202e" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;\\u202e" in page
@@ -201,7 +201,7 @@ def test_merged_record_says_on_which_kernel() -> None:
     )
     assert ">kernels 1-2</a>" in told[shown.anchor(good)]
     assert page.count("on every kernel") > 100
-    assert "node-b" in part(page, "environment", "changes")
+    assert "node-b" in part(page, "environment", "calls")
     others = part(page, "evidence", "undecided")
     assert "call16" not in others
     assert re.search(r"17</code> on <a href=\"#environment\">kernels 1-2</a>", others)
@@ -229,14 +229,14 @@ def test_changes_and_gaps_and_identity() -> None:
     changes = part(page, "changes", "calls")
     assert changes.index("Worse (15)") < changes.index("Better (1)") < changes.index("Gone (1)")
     assert "15 cells worse than in the earlier record" in page
-    gaps = part(page, "gaps", "waivers")
+    gaps = part(page, "gaps", "controls")
     assert "Gaps of the document (1 open)" in gaps
     opened = gaps[gaps.index("Open (1)") : gaps.index("Unknown (1)")]
     assert "fsopen" in opened
     assert "mounts and namespaces" in opened
     assert opened.index("open</span>") < opened.index("closed</span>")
     assert "/proc/PID/mem" in gaps
-    nothing = part(render(samples.passing()), "gaps", "waivers")
+    nothing = part(render(samples.passing()), "gaps", "controls")
     assert "No call beside the document was looked at." in nothing
     assert "open)" not in nothing
     identity = part(page, "identity", "environment")
@@ -269,11 +269,21 @@ def test_controls_are_told_with_what_is_not_shown() -> None:
 def test_sections_stand_in_the_order_of_reading() -> None:
     page = render(samples.compared())
     order = (
-        "verdict identity environment changes calls others failures gaps waivers controls evidence"
+        "verdict picture identity environment changes calls others failures gaps controls evidence"
         " undecided method glossary digests"
     )
     found = re.findall(r'<section id="([a-z]+)"', page)
     assert found == order.split()
+
+
+def test_nothing_empty_is_shown() -> None:
+    """No section without content, no link to one, and no figure of nothing."""
+    page = render(samples.passing())
+    for name in ("changes", "failures", "waivers", "accepted"):
+        assert f'id="{name}"' not in page
+        assert f'href="#{name}"' not in page
+    assert "<dt>Failed</dt><dd>0</dd>" not in page
+    assert "<dt>Failed</dt><dd>15</dd>" in render(samples.failing())
 
 
 def test_second_matrix_counts() -> None:

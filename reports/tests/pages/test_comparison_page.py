@@ -50,6 +50,6 @@ def test_two_targets_are_both_named() -> None:
 
 def test_every_outcome_has_a_colour_in_a_bar() -> None:
     """One that the style does not know would be black."""
-    style = resources.files("reports.html").joinpath("commands.css").read_text(encoding="utf-8")
+    style = resources.files("reports.html").joinpath("style.css").read_text(encoding="utf-8")
     missing = [one for one in Outcome if f".bar .{outcome_class(one)} {{ fill" not in style]
     assert missing == []
