@@ -36,7 +36,7 @@ from reports.reproduce import Again
 from reports.results import Run
 from reports.terminal import agreement, gate_lines
 from reports.tests.support import samples
-from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
+from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, run_command
 
 SHIPPED = policy.load(DEFAULT_POLICY, abis.all_names())
 X86 = abis.offered_by("x86_64")
@@ -193,15 +193,7 @@ def words(root: Path, folder: Path, *options: str) -> list[str]:
 
 def gated(root: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     with sharing_records():
-        return subprocess.run(
-            words(root, folder, *options),
-            cwd=CHECKOUT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        return run_command(words(root, folder, *options))
 
 
 @starts_containers

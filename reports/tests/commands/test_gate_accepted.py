@@ -5,7 +5,6 @@ And a documented call that gets through fails it as ever, and stands first.
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from reports import results
 from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.formats import waiver_draft
-from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
+from reports.tests.support.job import run_command
 from reports.tests.support.waiver_drafts import filled_in
 
 pytestmark = pytest.mark.containers(machine="x86_64")
@@ -94,15 +93,7 @@ def gated(
         *(f"--report-dir={folder}", *given),
     ]
     with sharing_records():
-        ended = subprocess.run(
-            words,
-            cwd=CHECKOUT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        ended = run_command(words)
     record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     return Gated(ended.returncode, ended.stdout.splitlines(), record)
 
@@ -165,15 +156,7 @@ def test_without_it_the_last_lines_say_so_and_a_draft_of_waivers_does_as_well(
 def test_another_name_is_refused_in_one_sentence(tmp_path: Path) -> None:
     script = str(Path(sys.executable).parent / "syscall-conformance")
     words = [script, "gate", "root", "--runtime=bwrap", "--profile=kill", "--accept=runc-enosys,x"]
-    ended = subprocess.run(
-        [*words, f"--report-dir={tmp_path / 'new'}"],
-        cwd=CHECKOUT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    ended = run_command([*words, f"--report-dir={tmp_path / 'new'}"])
     assert ended.returncode == 4
     *_, last = ended.stderr.splitlines()
     said = (

@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from reports.filters import allowlist
 from reports.filters.allowlist import ExportFormat, ExportRequest
 from reports.tests.commands.test_gate import SHIPPED, X86, starts_containers
 from reports.tests.support import markdown
-from reports.tests.support.job import PATIENCE_SECONDS, environment
+from reports.tests.support.job import run_command
 
 _PROMPT = "$ "
 
@@ -59,15 +58,7 @@ def test_readme_shows_what_the_gate_says(tmp_path: Path) -> None:
     script = Path(sys.executable).parent / "syscall-conformance"
 
     with sharing_records():
-        ended = subprocess.run(
-            [script, *shlex.split(command.removeprefix(_PROMPT))[1:]],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        ended = run_command([script, *shlex.split(command.removeprefix(_PROMPT))[1:]], cwd=tmp_path)
 
     assert compared(ended.stdout.splitlines()) == compared(said[:-2])
     assert str(ended.returncode) == said[-1]

@@ -22,7 +22,7 @@ from reports.commands import gate
 from reports.commands.main import run as main
 from reports.results import Run
 from reports.tests.support import samples
-from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment
+from reports.tests.support.job import CHECKOUT, PATIENCE_SECONDS, environment, run_command
 
 starts_containers = pytest.mark.containers(machine="x86_64")
 
@@ -149,17 +149,12 @@ def test_a_project_around_an_environment_says_nothing(tmp_path: Path) -> None:
     program = f"import sys; sys.path.insert(0, {str(inside)!r})\n{isolation._MAIN}"
     words = [f"{tmp_path}/empty", "--runtime=bwrap", "--profile=errno", "--arch=x86_64", "-n0"]
     with sharing_records():
-        ended = subprocess.run(
+        ended = run_command(
             [sys.executable, "-P", "-c", program, "gate", *words, f"--report-dir={tmp_path}/out"],
             cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
         )
     check_plain(tmp_path, ended)
-    assert f"pytest '{inside}/cases/" in ended.stdout or "pytest 'project/suite/" in ended.stdout
+    assert "  again: syscall-conformance run 'cases/test_errno.py::test_denies[" in ended.stdout
     assert not trace.exists(), trace.read_text()
 
 
@@ -203,14 +198,10 @@ def test_a_guest_that_is_this_machine(tmp_path: Path) -> None:
 
     def asked(words: str, addopts: str) -> subprocess.CompletedProcess[str]:
         with sharing_records():
-            return subprocess.run(
+            return run_command(
                 [SCRIPT, "guest", "x86_64", f"--report-dir={tmp_path}/out", f"--pytest={words}"],
                 cwd=here,
-                env=environment() | {"PYTEST_ADDOPTS": addopts},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_SECONDS,
-                check=False,
+                variables={"PYTEST_ADDOPTS": addopts},
             )
 
     whole = asked("--profile=kill --arch=x86_64 -n0", "--collect-only")

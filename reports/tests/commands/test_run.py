@@ -16,7 +16,7 @@ from probes.run.options import RUN
 from probes.tests.support.oracles import require
 from reports import judging
 from reports.commands import main, run
-from reports.tests.support.job import CHECKOUT, SMALL, environment, undisturbed
+from reports.tests.support.job import CHECKOUT, SMALL, run_command, undisturbed
 
 COMMAND = [sys.executable, "-m", "syscall_conformance"]
 PATIENCE_SECONDS = 180
@@ -131,15 +131,7 @@ def start(
     *words: str, cwd: Path, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     with undisturbed():
-        return subprocess.run(
-            [*COMMAND, *words],
-            cwd=cwd,
-            env=environment() | (variables or {}),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        return run_command([*COMMAND, *words], cwd=cwd, variables=variables)
 
 
 @pytest.mark.slow
@@ -226,15 +218,7 @@ def test_completion(shell: str, line: str, expected: set[str], tmp_path: Path) -
     given = [*words, *before, "-c", program]
     given += [line] if shell == "fish" else [shell, line]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        given,
-        cwd=tmp_path,
-        env=environment() | {"PATH": path, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    done = run_command(given, cwd=tmp_path, variables={"PATH": path, "HOME": str(tmp_path)})
     said = {word.split("\t")[0].strip() for word in done.stdout.splitlines()}
     assert said - {"", "-h", "--help"} == expected, done.stderr
 

@@ -1,7 +1,6 @@
 """The command ``audit`` in a process of its own, and what it found."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Final
 import jsonschema
 
 from probes.files import SUITE
-from reports.tests.support.job import CHECKOUT, environment
+from reports.tests.support.job import run_command
 
 COMMAND = [sys.executable, "-m", "syscall_conformance", "audit"]
 SCHEMA: Final = json.loads((SUITE / "reports/results/audit.schema.json").read_text("utf-8"))
@@ -67,15 +66,7 @@ class Told:
 
 def told(*words: str, before: Sequence[str] = (), command: Sequence[str] = COMMAND) -> Told:
     """Runs the command in a process of its own."""
-    ended = subprocess.run(
-        [*before, *command, "--format=json", *words],
-        cwd=CHECKOUT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    ended = run_command([*before, *command, "--format=json", *words])
     assert not ended.stderr, ended.stderr
     document = json.loads(ended.stdout)
     jsonschema.validate(document, SCHEMA)

@@ -134,6 +134,27 @@ def command(
     return [*words, *options]
 
 
+def run_command(
+    words: Sequence[str | Path], *, cwd: Path = CHECKOUT, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process of its own, and waits for its end.
+
+    Args:
+        words: the program and its arguments.
+        cwd: its working directory.
+        variables: the variables that it has besides the usual ones.
+    """
+    return subprocess.run(
+        words,
+        cwd=cwd,
+        env=environment() | dict(variables or {}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
 def run(folder: Path, *options: str, plugin: Path | None = None, cwd: Path = CHECKOUT) -> Job:
     """Runs the main job to its end."""
     return run_words(command(folder, *options, plugin=plugin), folder, cwd=cwd)
