@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,12 +21,12 @@ from probes.run.options import ACCEPT, NODE_NAME
 from probes.runtimes import inside
 from probes.runtimes.known import RUNTIMES
 from probes.targets import words
-from probes.text import shown, visible
+from probes.text import shown
 from reports import channel, judging, reproduce, results
 from reports.channel import Heard
 from reports.commands.answer import Answer, Subparsers, add_command, add_detail, as_lines
 from reports.results import Run
-from reports.terminal import gate_lines
+from reports.terminal import gate_lines, progress
 from reports.terminal.agreement import both_decided, compare, together
 from reports.terminal.agreement import lines as agreement_lines
 
@@ -144,10 +143,10 @@ def _gate(options: argparse.Namespace) -> Answer:
         *(*chosen, f"--report-dir={folder}"),
     )
     what = f"{options.runtime}:{options.image}, profile {options.profile}"
-    progress = _Progress(what, is_told=not options.quiet)
     with _scratch() as name:
         told = Path(name, "told")
-        ended, output = _run(command, told, progress)
+        with progress.telling(f"judging {what}", quiet=options.quiet) as at:
+            ended, output = _run(command, told, at)
         heard = channel.heard(told)
         run = _record(record, heard)
     if run is None:
@@ -292,37 +291,7 @@ def _reason(heard: Heard, output: bytes) -> str:
     return told[-1] if told else f"the run came to nothing: {said}"
 
 
-class _Progress:
-    """How far the run has come: one line that changes on a terminal, else a few plain lines."""
-
-    _STEP = 25
-
-    def __init__(self, what: str, *, is_told: bool) -> None:
-        self._is_told = is_told
-        self._what = visible(what)
-        self._told = 0
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._say(f"judging {self._what}")
-
-    def _say(self, line: str) -> None:
-        if self._is_told and sys.stderr is not None:
-            sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
-            sys.stderr.flush()
-
-    def at(self, percent: int) -> None:
-        """Tells that so much of the run is done."""
-        if percent >= 100 or percent < self._told + (1 if self._terminal else self._STEP):  # noqa: PLR2004 - per cent
-            return
-        self._told = percent if self._terminal else percent // self._STEP * self._STEP
-        self._say(f"judging {self._what}: {self._told} %")
-
-    def over(self) -> None:
-        """Takes the line from the terminal."""
-        if self._terminal:
-            self._say("")
-
-
-def _run(command: Sequence[str], told: Path, progress: _Progress) -> tuple[int, bytes]:
+def _run(command: Sequence[str], told: Path, at: progress.At) -> tuple[int, bytes]:
     """Runs pytest to its end; gives its exit status and output.
 
     An interruption is handed on, and waited for: the run removes its container.
@@ -330,7 +299,7 @@ def _run(command: Sequence[str], told: Path, progress: _Progress) -> tuple[int, 
     Args:
         command: what starts pytest.
         told: the file in which the run tells what becomes of it.
-        progress: what shows how far it has come.
+        at: what is told how far it has come.
 
     Raises:
         InstrumentError: it takes too long.
@@ -345,7 +314,7 @@ def _run(command: Sequence[str], told: Path, progress: _Progress) -> tuple[int, 
         start_new_session=True,
     ) as process:
         try:
-            return _watch(process, told, progress)
+            return _watch(process, told, at)
         except BaseException:  # the run is told of Ctrl-C, too; it is raised again
             os.killpg(process.pid, signal.SIGINT)
             try:
@@ -353,17 +322,15 @@ def _run(command: Sequence[str], told: Path, progress: _Progress) -> tuple[int, 
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
             raise
-        finally:
-            progress.over()
 
 
-def _watch(process: subprocess.Popen[bytes], told: Path, progress: _Progress) -> tuple[int, bytes]:
+def _watch(process: subprocess.Popen[bytes], told: Path, at: progress.At) -> tuple[int, bytes]:
     until = time.monotonic() + _SECONDS
     while True:
         try:
             output, _ = process.communicate(timeout=0.2)
         except subprocess.TimeoutExpired as error:
-            progress.at(channel.heard(told).percent)
+            at(channel.heard(told).percent)
             if time.monotonic() > until:
                 raise InstrumentError(
                     f"the run did not end within {_SECONDS:.0f} s: look at what it waits for with"

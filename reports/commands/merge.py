@@ -23,7 +23,7 @@ from reports.formats.shared import RECORD
 from reports.pages import fleet_page
 from reports.results import fleet as fleets
 from reports.results.fleet import Fleet
-from reports.terminal import fleet_lines
+from reports.terminal import fleet_lines, progress
 from reports.terminal.lines import UNCUT, shortened
 
 _MERGE = """\
@@ -86,7 +86,8 @@ def _merge(options: argparse.Namespace) -> Answer:
     stale = _stale(options.files)
     if options.record:
         return _merge_records(options, expected, stale)
-    fleet = fleets.gather(options.files)
+    with progress.telling("merging", quiet=options.quiet, only_bar=True) as at:
+        fleet = fleets.gather(progress.each(options.files, at))
     absent = _absent(expected, {node.name for node, _ in fleet.nodes})
     wide = UNCUT if options.quiet else width(otherwise=UNCUT)
     lines = fleet_lines.lines(fleet, wide, verbose=options.verbose)

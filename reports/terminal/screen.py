@@ -20,6 +20,11 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
+def moves(stream: TextIO | None) -> bool:
+    """Whether a line there can be taken back, as a bar of progress has to be."""
+    return is_terminal(stream) and os.environ.get("TERM") not in {None, "", "dumb", "unknown"}
+
+
 def width(stream: TextIO | None, otherwise: int) -> int:
     """The columns of a terminal.
 
