@@ -49,6 +49,11 @@ def in_brackets(said: str) -> str:
     return f" ({said})" if said else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things as people read it: ``1 call``, ``1,204 calls``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def spelled(number: int) -> str:
     """A number in decimal; in hexadecimal where it carries high bits, as those of x32 do."""
     return str(number) if number <= _HIGHEST_IN_DECIMAL else f"{number:#x}"

@@ -13,6 +13,7 @@ from probes.cell import Cell, CellKey, Claim, Gap, GapState, Outcome
 from probes.judging import claims
 from probes.judging.claims import About, is_about
 from probes.judging.plan import UNKNOWN
+from probes.text import counted
 from reports.results import (
     DECIDED,
     GAPS_WORST_FIRST,
@@ -259,4 +260,4 @@ def accepted_text(run: Run) -> str:
 
 def cells_text(count: int) -> str:
     """A number of cells, in words: ``1 cell``, ``1,204 cells``."""
-    return "1 cell" if count == 1 else f"{count:,} cells"
+    return counted(count, "cell")

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from probes.files import SUITE
-from probes.text import did_you_mean, in_brackets, visible
+from probes.text import counted, did_you_mean, in_brackets, visible
 
 KNOWN = ("kill", "errno", "log", "CAP_SYS_ADMIN")
 
@@ -66,3 +66,11 @@ def test_one_function_proposes_words() -> None:
 def test_characters_that_act_are_shown(raw: str, shown: str) -> None:
     """Controls, bidirectional ones among them, become readable."""
     assert visible(raw) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0 calls"), (1, "1 call"), (2, "2 calls"), (1_234_567, "1,234,567 calls")],
+)
+def test_numbers_of_things_are_written_one_way(number: int, said: str) -> None:
+    assert counted(number, "call") == said

@@ -158,7 +158,7 @@ def _gap_lines(run: Run, width: int) -> list[str]:
         for state, groups in gaps_by_state(run).items()
     }
     opened = calls[GapState.OPEN]
-    counts = ", ".join(f"{len(names)} {state}" for state, names in calls.items() if names)
+    counts = ", ".join(f"{len(names):,} {state}" for state, names in calls.items() if names)
     title = f"gaps of the document: {counts or 'none is known'}"
     lines = [name_line(f"{title}: ", opened, width) if opened else cut(title, width)]
     if run.unreviewed:

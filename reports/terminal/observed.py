@@ -21,7 +21,7 @@ from probes.observe.limits import limits
 from probes.observe.observation import WorkloadObservation
 from probes.observe.supervisor import ObservationEnd, WorkloadEnd
 from probes.observe.watch import Kind
-from probes.text import visible
+from probes.text import counted, visible
 from reports.results.observed import SCHEMA
 from reports.terminal.lines import MOST_LINES, shortened
 
@@ -116,7 +116,7 @@ def _folded(found: Sequence[SeenCalls]) -> str:
     programs = len({one.key.executable for one in found})
     times = _times(sum(one.count for one in found))
     return (
-        f"As most programs do, {_some(programs, 'program')} made calls that are allowed and have "
+        f"As most programs do, {counted(programs, 'program')} made calls that are allowed and have "
         f"the power of {gives}: {names}, {times} in all"
     )
 
@@ -142,7 +142,7 @@ def seen_words(report: ObservationReport) -> str:
     count = sum(one.count for one in granted)
     if stopped:
         names = sorted({one.key.name for one in stopped})
-        what = "a call" if len(names) == 1 else f"{len(names)} calls"
+        what = "a call" if len(names) == 1 else f"{len(names):,} calls"
         made = _times(sum(one.count for one in stopped))
         aside = f"; granted ones {_times(count)}" if granted else ""
         return f"{', '.join(names)}: {what} that the platform does not allow, made {made}{aside}"
@@ -182,7 +182,7 @@ def _table(found: Sequence[SeenCalls]) -> list[str]:
     for one in found:
         key = one.key
         first = f"{one.first:.3f} s"
-        row = (key.name, key.abi, str(one.count), str(len(one.processes)), first, _who(one))
+        row = (key.name, key.abi, f"{one.count:,}", f"{len(one.processes):,}", first, _who(one))
         rows.append(row)
         details.append(_details(one))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -242,8 +242,8 @@ def fate(profile: Profile, found: Sequence[SeenCalls]) -> str:
         return _killed(stopped)
     count = sum(one.count for one in stopped)
     if profile is Profile.ERRNO:
-        return f"{_some(count, 'call')} would be refused with EPERM, and no record written"
-    return f"{_some(count, 'call')} would run, and leave an audit record each"
+        return f"{counted(count, 'call')} would be refused with EPERM, and no record written"
+    return f"{counted(count, 'call')} would run, and leave an audit record each"
 
 
 def _killed(stopped: Sequence[SeenCalls]) -> str:
@@ -253,16 +253,12 @@ def _killed(stopped: Sequence[SeenCalls]) -> str:
         first.setdefault(_who(one), one)
     at = [f"{who} at {one.key.name}" for who, one in first.items()]
     named = ", ".join(at[:_SHOWN]) + (", ..." if len(at) > _SHOWN else "")
-    ended = "1 process" if len(processes) == 1 else f"each of {len(processes)} processes"
+    ended = "1 process" if len(processes) == 1 else f"each of {len(processes):,} processes"
     return f"{ended} would be ended by SIGSYS at its first such call, with an audit record: {named}"
 
 
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def notes(report: ObservationReport) -> list[str]:
@@ -303,7 +299,7 @@ def _hidden(hidden: Mapping[str, Mapping[str, str]] | None) -> list[str]:
             f"{answer} to {', '.join(sorted(names))}" for answer, names in by_answer.items()
         )
         count = len(calls.keys() - {UNKNOWN})
-        what = [_some(count, "documented call")] if count else []
+        what = [counted(count, "documented call")] if count else []
         what += [UNKNOWN] if UNKNOWN in calls else []
         said.append(
             f"the container's own profile answers {' and '.join(what)} of {abi} before they can be "

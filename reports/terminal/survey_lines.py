@@ -7,7 +7,7 @@ from typing import Final
 
 from probes.cell import Outcome
 from probes.survey import taken
-from probes.text import visible
+from probes.text import counted, visible
 from probes.workload import OwnerKind, Survey, WorkloadRow, WorkloadState
 from reports import results
 from reports.results import Run
@@ -29,12 +29,8 @@ _HEAD: Final = ("state", "counts", "what", "processes", "filters")
 def description(name: str, survey: Survey) -> str:
     """What a sentence calls the machine."""
     kinds = Counter(one.kind for one in survey.workloads if one.state is not WorkloadState.EXCLUDED)
-    parts = [_counted(kinds[kind], kind.value) for kind in (OwnerKind.CONTAINER, OwnerKind.SERVICE)]
-    return f"node {name} with {' and '.join(parts)}, {_counted(len(survey.stacks), 'filter stack')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    parts = [counted(kinds[kind], kind.value) for kind in (OwnerKind.CONTAINER, OwnerKind.SERVICE)]
+    return f"node {name} with {' and '.join(parts)}, {counted(len(survey.stacks), 'filter stack')}"
 
 
 def lines(run: Run, written: Sequence[Path], width: int, *, verbose: bool = False) -> list[str]:
@@ -66,8 +62,8 @@ def lines(run: Run, written: Sequence[Path], width: int, *, verbose: bool = Fals
 def _processes(survey: Survey) -> str:
     seen = sum(one.processes for one in survey.workloads)
     more = [
-        _counted(survey.others, "other process").replace("processs", "processes"),
-        _counted(survey.kernel_threads, "thread") + " of the kernel",
+        counted(survey.others, "other process").replace("processs", "processes"),
+        counted(survey.kernel_threads, "thread") + " of the kernel",
     ]
     more += [f"{survey.zombies:,} that had ended"] if survey.zombies else []
     return f"{seen:,} processes in them, {', '.join(more)}"
