@@ -10,7 +10,7 @@ from reports.html.document import document, file
 from reports.html.evidence import evidence
 from reports.html.front import banner, contents, digests, environment, identity
 from reports.html.gaps_section import gaps
-from reports.html.markup import Markup, element, text
+from reports.html.markup import Markup, around, element, text
 from reports.html.matrices import calls_matrix, others_matrix
 from reports.html.picture import picture
 from reports.html.survey_section import survey
@@ -61,7 +61,7 @@ def render(run: Run) -> str:
             element("p", text("System call restrictions: compliance report"), class_="kicker"),
             element("h1", text(run.policy.title)),
         ),
-        element(
+        *around(
             "main",
             banner(shown),
             glance,

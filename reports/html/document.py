@@ -4,7 +4,7 @@ import base64
 import hashlib
 from importlib import resources
 
-from reports.html.markup import Markup, element, text, void
+from reports.html.markup import Markup, around, element, text, void
 
 
 def document(title: str, maker: str, *body: Markup, style: str = "") -> str:
@@ -16,8 +16,9 @@ def document(title: str, maker: str, *body: Markup, style: str = "") -> str:
         *body: what it shows.
         style: the file of a further style that it needs.
     """
-    page = element("html", _head(title, maker, style), element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    # Joined once: each element around a fleet's evidence would be another copy of it in memory.
+    opened = '<!DOCTYPE html>\n<html lang="en">'
+    return "".join((opened, _head(title, maker, style), *around("body", *body), "</html>\n"))
 
 
 def _head(title: str, maker: str, further: str) -> Markup:

@@ -44,6 +44,16 @@ def element(name: str, /, *children: Markup, **attributes: str | None) -> Markup
     return Markup(f"<{name}{_attributes(attributes)}>{''.join(children)}</{name}>")
 
 
+def around(name: str, /, *children: Markup) -> tuple[Markup, ...]:
+    """The pieces of an element that nobody joined yet, for one that holds most of a page.
+
+    Args:
+        name: the tag.
+        children: what it holds.
+    """
+    return (Markup(f"<{name}>"), *children, Markup(f"</{name}>"))
+
+
 def void(name: str, /, **attributes: str | None) -> Markup:
     """An element that HTML never closes, such as ``meta``."""
     return Markup(f"<{name}{_attributes(attributes)}>")
