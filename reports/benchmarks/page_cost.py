@@ -1,9 +1,10 @@
 """What a report costs: ratios against pytest-html with as many rows, measured in the same run.
 
-``python -m reports.benchmarks.page_cost [--cells N]``. The record is one of a fleet: the whole job,
-judged on as many kernels as it takes. pytest-html gets a test for each cell, which prints the same
-sentence and evidence. Both write their page in a process of their own, and Chromium opens both.
-Machines differ and are noisy, so only the ratios are worth quoting.
+``python -m reports.benchmarks.page_cost [--cells N] [--against FOLDER]``. The record is one of a
+fleet: the whole job, judged on as many kernels as it takes. pytest-html gets a test for each cell,
+which prints the same sentence and evidence. Both write their page in a process of their own, and
+Chromium opens both. Machines differ and are noisy, so only the ratios are worth quoting.
+``--against FOLDER`` measures the page of an earlier checkout of this suite as well, beside both.
 """
 
 import argparse
@@ -157,14 +158,16 @@ def render(many: int, page: Path) -> None:
     sys.stdout.write(f"{time.perf_counter() - begin}\n")
 
 
-def _child(command: Sequence[str | Path], folder: Path) -> tuple[str, float, int]:
+def _child(
+    command: Sequence[str | Path], folder: Path, suite: Path = SUITE
+) -> tuple[str, float, int]:
     """What a child said, how long it ran, and the most memory that it had, in bytes."""
     begin = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=folder,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(SUITE)},
+        env={**os.environ, "PYTHONPATH": str(suite)},
         text=True,
     ) as child:
         said = child.stdout.read() if child.stdout else ""
@@ -175,11 +178,20 @@ def _child(command: Sequence[str | Path], folder: Path) -> tuple[str, float, int
     return said, time.perf_counter() - begin, usage.ru_maxrss * 1024
 
 
-def ours(many: int, folder: Path, browser: str) -> Cost:
-    """What the compliance page costs."""
+def ours(many: int, folder: Path, browser: str, suite: Path = SUITE) -> Cost:
+    """What the compliance page costs.
+
+    Args:
+        many: the number of cells.
+        folder: where the page is written.
+        browser: the program that opens it.
+        suite: the checkout that writes it.
+    """
     page = folder / "compliance.html"
     said, _, peak = _child(
-        ("-m", "reports.benchmarks.page_cost", "--render", page, "--cells", str(many)), folder
+        ("-m", "reports.benchmarks.page_cost", "--render", page, "--cells", str(many)),
+        folder,
+        suite,
     )
     return _opened(page, float(said), peak, browser)
 
@@ -230,9 +242,16 @@ def _opened(page: Path, seconds: float, peak: int, program: str) -> Cost:
         return Cost(seconds, peak, page.stat().st_size, usable, nodes, browser.memory())
 
 
-def table(own: Cost, reference: Cost, many: int) -> Iterator[str]:
-    """The lines of the table."""
-    yield f"{many:,} cells{'compliance.html':>36}{'pytest-html':>16}{'ratio':>10}"
+def table(own: Cost, reference: Cost, many: int, name: str = "pytest-html") -> Iterator[str]:
+    """The lines of the table.
+
+    Args:
+        own: what the compliance page costs.
+        reference: what it is compared with.
+        many: the number of cells.
+        name: the name of what it is compared with.
+    """
+    yield f"{many:,} cells{'compliance.html':>36}{name:>16}{'ratio':>10}"
     # A page that was given up took longer than that, so that its ratio is a bound.
     waited = reference.usable or PATIENCE
     rows = (
@@ -243,18 +262,19 @@ def table(own: Cost, reference: Cost, many: int) -> Iterator[str]:
         ("elements in the page", own.nodes, reference.nodes),
         ("most memory of Chromium, MiB", own.shown / _MEBIBYTE, reference.shown / _MEBIBYTE),
     )
-    for name, mine, other in rows:
+    for row, mine, other in rows:
         ratio = mine / other if other else float("nan")
-        yield f"{name:<36}{mine:>14,.1f}{other:>16,.1f}{ratio:>10.3f}"
-    for name, cost in (("compliance.html", own), ("pytest-html's page", reference)):
+        yield f"{row:<36}{mine:>14,.1f}{other:>16,.1f}{ratio:>10.3f}"
+    for whose, cost in (("compliance.html", own), (f"the page of {name}", reference)):
         if cost.usable is None:
-            yield f"{name} was not usable after {PATIENCE:,.0f} s; it was given up"
+            yield f"{whose} was not usable after {PATIENCE:,.0f} s; it was given up"
 
 
 def main() -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(description="what a report costs, against pytest-html")
     parser.add_argument("--cells", type=int, default=100_000)
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="an earlier checkout")
     parser.add_argument("--render", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.render is not None:
@@ -266,8 +286,14 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="conformance-benchmark-") as folder:
         own = ours(arguments.cells, Path(folder), program)
+        earlier = None
+        if arguments.against is not None:
+            earlier = ours(arguments.cells, Path(folder), program, arguments.against.resolve())
         reference = theirs(arguments.cells, Path(folder), program)
-    sys.stdout.writelines(f"{line}\n" for line in table(own, reference, arguments.cells))
+    lines = list(table(own, reference, arguments.cells))
+    if earlier is not None:
+        lines += ["", *table(own, earlier, arguments.cells, "earlier")]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
 
