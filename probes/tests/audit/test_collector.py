@@ -1,5 +1,6 @@
 """What collectors share: which batch a loss belongs to that only the kernel's counter shows."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -81,3 +82,19 @@ def test_an_event_that_arrives_after_the_sentinel_is_of_the_batch_of_its_number(
     assert [one.comm for one in batch.records] == ["late", "first", "sentinel"]
     collector.say(record("last", 5))
     assert [one.comm for one in collector.read_until("last", 1).records] == ["next", "last"]
+
+
+@pytest.mark.parametrize(
+    ("ago", "node", "missing"),
+    [(0.0, "", 0), (1e9, "", 1), (0.0, "another", 1)],
+    ids=["ours", "another boot's", "another machine's"],
+)
+def test_only_events_of_this_boot_and_machine_fill_a_gap(
+    ago: float, node: str, missing: int
+) -> None:
+    now = time.time()
+    ledger = SerialLedger(base=0)
+    ledger.add(Event(1, time=now - ago, node=node))
+    last = Event(2, time=now)
+    ledger.add(last)
+    assert ledger.missing(last) == missing
