@@ -99,6 +99,9 @@ def test_wide_characters_take_two_columns(width: int) -> None:
     cut = lines.cut(WIDE, width)
     assert width - 2 <= taken(cut) <= width
     assert cut.endswith("…")
+    fits = "記" * (width // 2)
+    assert lines.cut(fits, width) == fits
+    assert taken(lines.cut(f"{fits}録", width)) <= width
     for said in (lines.wrapped(WIDE, width), lines.clipped(WIDE, width, 100)):
         assert all(taken(line) <= width for line in said)
         assert "".join("".join(said).split()) == "".join(WIDE.split())
