@@ -244,6 +244,7 @@ class LaurelFed(Source):
         )
         super().__init__(folder / "audit.log")
         self._own = itertools.count(1)
+        self._is_pending = False
         self._plugin.begin()
 
     def opened(self) -> Collector:
@@ -256,12 +257,14 @@ class LaurelFed(Source):
 
     def put(self, data: bytes) -> None:
         """Hands it on."""
+        self._is_pending = True
         self._plugin.write(data.decode("utf-8", "surrogateescape"))
 
     def write(self, texts: list[str]) -> None:
         """Writes records, and has laurel write what it holds back."""
+        self._is_pending = False
         super().write(texts)
-        if texts:
+        if self._is_pending:
             self._push()
 
     def _push(self) -> None:
@@ -278,6 +281,10 @@ class LaurelFed(Source):
             self._stack.close()
 
 
+_SO_SNDBUFFORCE: Final = 32
+"""<asm-generic/socket.h>; the socket module has no name for it."""
+
+
 class Kmsg(Source):
     """Something of which each read gives one record, as of /dev/kmsg."""
 
@@ -285,6 +292,9 @@ class Kmsg(Source):
         super().__init__(log)
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs.setblocking(False)  # noqa: FBT003 - socket's own signature
+        # Nobody reads once the cells are judged: what does not fit then is lost, like the kernel's.
+        self._ours.setblocking(False)  # noqa: FBT003 - likewise
+        self._ours.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 1 << 24)
 
     def opened(self) -> Collector:
         """Follows it."""

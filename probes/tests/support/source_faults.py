@@ -112,18 +112,28 @@ LOG_FAULTS: Final[tuple[Callable[[Source], None], ...]] = (
 # To records on their way.
 
 
+_HELD_INTERVALS: Final = 4
+
+
 @dataclass
 class Backwards:
-    """Holds records back until none comes for a while, and writes the last one first."""
+    """Holds records back for some intervals, and writes the last one first.
+
+    Attributes:
+        held: the records that are held back.
+        intervals: since the first of them came; other processes may write without a pause.
+    """
 
     held: list[str] = field(default_factory=list)
+    intervals: int = 0
 
     def __call__(self, texts: list[str]) -> list[str]:
         """The records to write now."""
-        if texts or not self.held:
-            self.held += texts
+        self.held += texts
+        self.intervals += bool(self.held)
+        if self.intervals < _HELD_INTERVALS:
             return []
-        held, self.held = self.held, []
+        held, self.held, self.intervals = self.held, [], 0
         return held[::-1]
 
 
