@@ -103,6 +103,7 @@ def test_a_policy_with_a_condition_holds_of_its_own_filter(document: Path, tmp_p
         "attack": [],
         "obsolete": False,
         "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 2}],
+        "line": 7,
     }
 
 

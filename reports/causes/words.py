@@ -222,3 +222,13 @@ class Places:
         ]
         left = len(by_name) - len(shown)
         return f"{', '.join(said)}{f' and {left:,} more' if left else ''}"
+
+
+def told_of_parts(group: FaultGroup) -> tuple[str, ...]:
+    """What is said of each part of the target that is confined otherwise; nothing of other causes.
+
+    A part has no name by which a cause could tell it.
+    """
+    if group.subject is not Subject.PART:
+        return ()
+    return tuple(dict.fromkeys(cell.sentence for cell in group.cells))

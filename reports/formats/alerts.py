@@ -17,12 +17,13 @@ from probes.judging import claims
 from probes.judging.claims import About, is_about
 from probes.judging.kinds import Kind, Subject
 from probes.text import visible
+from reports import results
 from reports.causes.blame import Blame, Part, Spot, blamed, policy_path
 from reports.causes.mending import mend
-from reports.causes.words import Places, noun, predicate
+from reports.causes.words import Places, noun, predicate, told_of_parts
 from reports.formats.shared import slug
 from reports.results import Run, in_order
-from reports.summary import gathered
+from reports.summary import gathered, not_all_judged
 
 CONTROLS: Final = "controls"
 WAIVER: Final = "waiver"
@@ -78,6 +79,13 @@ def alerts(run: Run) -> tuple[Alert, ...]:
     return tuple(_told_apart(sorted(placed, key=lambda one: one.is_accepted)))
 
 
+def undecided(run: Run) -> str:
+    """Why a run has no verdict: its ruling, and what its target names and nobody judged."""
+    left = (one for one in not_all_judged(run) if one.outcome is Outcome.CANNOT_TELL)
+    sentences = (results.summarize(run).ruling.sentence, *(f"{one.sentence}." for one in left))
+    return visible(" ".join(sentences))
+
+
 def _told_apart(found: Iterable[Alert]) -> Iterator[Alert]:
     """The alerts, each with a fingerprint of its own."""
     seen: Counter[str] = Counter()
@@ -98,7 +106,8 @@ def _of_cause(places: Places, one: Blame) -> Alert:
     where = f": {named}" if named else f" ({places.where(group.fates)})"
     if group.subject is Subject.OTHER_ARCHITECTURE:  # whose one fate has no ABI's name
         where = ""
-    sentences = (f"{title[:1].upper()}{title[1:]}{where}.", _because(one), mend(group))
+    parts = tuple(f"{said}." for said in told_of_parts(group))
+    sentences = (f"{title[:1].upper()}{title[1:]}{where}.", _because(one), *parts, mend(group))
     return Alert(
         rule=slug(group.kind),
         title=visible(title),

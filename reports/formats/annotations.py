@@ -9,7 +9,7 @@ from typing import Final
 
 from probes.text import visible
 from reports import results
-from reports.formats.alerts import Alert, alerts
+from reports.formats.alerts import Alert, alerts, undecided
 from reports.results import Run, Verdict
 
 MOST: Final = 10
@@ -29,9 +29,7 @@ def _lines(run: Run) -> Iterator[str]:
     if ruling.verdict is Verdict.PASS:
         return
     found = [one for one in alerts(run) if not one.is_accepted]
-    head = (
-        [] if ruling.verdict is Verdict.FAIL and found else [_command(visible(ruling.sentence), {})]
-    )
+    head = [] if ruling.verdict is Verdict.FAIL and found else [_command(undecided(run), {})]
     yield from head
     room = MOST - len(head)
     shown = found if len(found) <= room else found[: room - 1]

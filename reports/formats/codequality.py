@@ -11,7 +11,7 @@ from typing import Final
 from probes.text import visible
 from reports import results
 from reports.causes.blame import Spot, policy_path
-from reports.formats.alerts import RULES, Alert, alerts
+from reports.formats.alerts import RULES, Alert, alerts, undecided
 from reports.formats.shared import json_text, required
 from reports.results import Run, Verdict
 
@@ -30,7 +30,7 @@ def _issues(run: Run) -> Iterator[dict[str, object]]:
         whole = hashlib.sha256(f"run\0{run.target.kind}".encode(errors="surrogatepass"))
         spot = Spot("", policy_path(run), None)
         fingerprint = whole.hexdigest()[:32]
-        yield _issue("not-assessed", ruling.sentence, spot, fingerprint, "blocker")
+        yield _issue("not-assessed", undecided(run), spot, fingerprint, "blocker")
     for one in alerts(run):
         yield _issue(one.rule, one.message, one.spot, one.fingerprint, _severity(one))
 
