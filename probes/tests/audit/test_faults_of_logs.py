@@ -222,8 +222,7 @@ def test_what_becomes_of_records(
     tmp_path: Path,
 ) -> None:
     with fed_source(kind, tmp_path / "fed") as fed:
-        befall(fed)
-        judged = planted.judged(zygote, fed.opened)
+        judged = planted.judged(zygote, fed.opened, begin=lambda: befall(fed))
 
     matrix.note(befall.__name__, kind, judged)
     assert planted.errors(judged.cells) == []

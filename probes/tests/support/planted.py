@@ -151,6 +151,7 @@ def judged(
     zygote: Zygote,
     opened: Callable[[], Collector],
     *,
+    begin: Callable[[], object] = lambda: None,
     fault: Callable[[], object] = lambda: None,
     at: Name | None = None,
 ) -> Judged:
@@ -159,11 +160,13 @@ def judged(
     Args:
         zygote: makes the calls.
         opened: opens the source.
+        begin: what happens to the source once a canary's record has arrived.
         fault: what happens to the source.
         at: the cell whose calls were made by then, and whose records were not read.
     """
     with contextlib.closing(opened()) as collector:
         settled(zygote, collector)
+        begin()
         return examined(zygote, collector, fault=fault, at=at)
 
 
