@@ -224,11 +224,11 @@ class Places:
         return f"{', '.join(said)}{f' and {left:,} more' if left else ''}"
 
 
-def told_of_parts(group: FaultGroup) -> tuple[str, ...]:
-    """What is said of each part of the target that is confined otherwise; nothing of other causes.
+def told(group: FaultGroup) -> tuple[str, ...]:
+    """What is said of each cell of a cause that has no calls by which it could be told.
 
-    A part has no name by which a cause could tell it.
+    Nothing of other causes, whose calls are named.
     """
-    if group.subject is not Subject.PART:
+    if group.subject not in {Subject.PART, Subject.OTHER_ARCHITECTURE}:
         return ()
     return tuple(dict.fromkeys(cell.sentence for cell in group.cells))

@@ -20,7 +20,7 @@ from probes.text import visible
 from reports import results
 from reports.causes.blame import Blame, Part, Spot, blamed, policy_path
 from reports.causes.mending import mend
-from reports.causes.words import Places, noun, predicate, told_of_parts
+from reports.causes.words import Places, noun, predicate, told
 from reports.formats.shared import slug
 from reports.results import Run, in_order
 from reports.summary import gathered, not_all_judged
@@ -106,7 +106,7 @@ def _of_cause(places: Places, one: Blame) -> Alert:
     where = f": {named}" if named else f" ({places.where(group.fates)})"
     if group.subject is Subject.OTHER_ARCHITECTURE:  # whose one fate has no ABI's name
         where = ""
-    parts = tuple(f"{said}." for said in told_of_parts(group))
+    parts = tuple(f"{said}." for said in told(group))
     sentences = (f"{title[:1].upper()}{title[1:]}{where}.", _because(one), *parts, mend(group))
     return Alert(
         rule=slug(group.kind),

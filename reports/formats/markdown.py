@@ -16,7 +16,7 @@ from reports.causes.grouping import FaultGroup, causes
 from reports.causes.headline import banner, headlines
 from reports.causes.looks import LOOKS
 from reports.causes.mending import mend
-from reports.causes.words import Places, short, told_of_parts
+from reports.causes.words import Places, short, told
 from reports.formats.shared import RECORD, programs, run_by, subjects
 from reports.results import ChangeKind, Environment, Run, Verdict, gaps_in_order, time_text
 from reports.summary import (
@@ -183,8 +183,8 @@ def _failures(run: Run) -> Iterator[str]:
 
 def _what(places: Places, group: FaultGroup) -> str:
     named = places.named(group.fates, _MOST_NAMES)
-    told = f"{short(group)}: {named}" if named else short(group)
-    return escaped("; ".join((told, *told_of_parts(group))), most=_MOST_NAMES * 40)
+    what = f"{short(group)}: {named}" if named else short(group)
+    return escaped("; ".join((what, *told(group))), most=_MOST_NAMES * 40)
 
 
 def _accepted(run: Run) -> Iterator[str]:
