@@ -63,4 +63,4 @@ def test_the_host_that_lost_a_rule_is_named(tmp_path: Path) -> None:
     assert ended.returncode == ExitStatus.NOT_CONFORMANT, said
     assert sorted(one.name for one in near.glob("record-*")) == [f"record-{one}" for one in NODES]
     fleets.check(near / "fleet.json", near / "fleet.html")
-    assert "\nn2 (x86_64 " in ended.stdout
+    assert "\nn2: denies (errno): failed; most: passed: mount (x86_64)\n" in ended.stdout
