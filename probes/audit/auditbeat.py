@@ -18,14 +18,13 @@ from typing import Any, Final
 from probes import arch
 from probes.audit.collector import (
     Batch,
-    CollectorUnavailableError,
     Event,
     SerialLedger,
     last_serial,
     read_event,
     why_unwritten,
 )
-from probes.audit.log_file import LogCollector, LogFile, text
+from probes.audit.log_file import LogCollector, open_at_end, text
 from probes.audit.record import SeccompRecord
 from probes.libaudit_names import LIBAUDIT_NAMES
 
@@ -37,6 +36,11 @@ _DAMAGED = (ValueError, TypeError, AttributeError, KeyError, RecursionError, Ove
 _UNKNOWN: Final = re.compile(r"unknown\[([0-9a-f]+)\]")
 _UNSIGNED: Final = 0xFFFFFFFF
 _TOKENS: Final = {word.lower(): token for token, word in arch.TOKENS.items()}
+
+_UNREADABLE: Final = (
+    "Auditbeat's file {path} cannot be read ({problem}): have Auditbeat "
+    "running with output.file, name the file that it writes now, and run as root."
+)
 
 
 class AuditbeatCollector(LogCollector):
@@ -61,14 +65,7 @@ class AuditbeatCollector(LogCollector):
         Raises:
             CollectorUnavailableError: the file cannot be read.
         """
-        try:
-            file = LogFile.open(path)
-            tail = file.skip()
-        except OSError as problem:
-            raise CollectorUnavailableError(
-                f"Auditbeat's file {path} cannot be read ({problem.strerror}): have Auditbeat "
-                "running with output.file, name the file that it writes now, and run as root."
-            ) from problem
+        file, tail = open_at_end(path, _UNREADABLE)
         self._root = root
         self._patience = patience
         ledger = SerialLedger(_last_serial(tail))

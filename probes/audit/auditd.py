@@ -6,14 +6,18 @@ from typing import Final
 
 from probes.audit import auditd_settings, taker
 from probes.audit.collector import (
-    CollectorUnavailableError,
     Event,
     SerialLedger,
     last_serial,
     read_event,
     why_unwritten,
 )
-from probes.audit.log_file import LogCollector, LogFile, text
+from probes.audit.log_file import LogCollector, open_at_end, text
+
+_UNREADABLE: Final = (
+    "The audit log {path} cannot be read ({problem}): have auditd running, "
+    "name the log_file of its auditd.conf, and run as root or in its log_group."
+)
 
 
 class AuditdCollector(LogCollector):
@@ -35,14 +39,8 @@ class AuditdCollector(LogCollector):
         Raises:
             CollectorUnavailableError: the log cannot be read.
         """
-        try:
-            file = LogFile.open(path)
-            ledger = SerialLedger(_last_serial(file.skip()))
-        except OSError as problem:
-            raise CollectorUnavailableError(
-                f"The audit log {path} cannot be read ({problem.strerror}): have auditd running, "
-                "name the log_file of its auditd.conf, and run as root or in its log_group."
-            ) from problem
+        file, tail = open_at_end(path, _UNREADABLE)
+        ledger = SerialLedger(_last_serial(tail))
         self._root = root
         super().__init__(f"auditd:{path}", path, file, ledger)
 

@@ -24,13 +24,12 @@ from probes.audit import laurel_settings, taker
 from probes.audit.collector import (
     EVERY_CASE,
     Batch,
-    CollectorUnavailableError,
     Event,
     SerialLedger,
     last_serial,
     why_unwritten,
 )
-from probes.audit.log_file import LogCollector, LogFile, text
+from probes.audit.log_file import LogCollector, open_at_end, text
 from probes.audit.record import MalformedRecordError, SeccompRecord
 
 PENDING_SECONDS: Final = 5.2
@@ -42,6 +41,13 @@ AGAIN_SECONDS: Final = 1.1
 _ID = re.compile(r"(?P<timestamp>\d+\.\d{3}):(?P<serial>\d+)")
 _ONES_OWN = "DAEMON_"
 """How the types of records begin that auditd writes about itself and numbers on its own."""
+
+_UNREADABLE: Final = (
+    "The log {path} of laurel cannot be read ({problem}): have auditd run "
+    "laurel as its plug-in, name the file of [auditlog] in the directory of its "
+    "configuration, and run as root or as one of its read-users; laurel creates the "
+    "log when the first event is whole."
+)
 
 
 class LaurelCollector(LogCollector):
@@ -64,16 +70,8 @@ class LaurelCollector(LogCollector):
         Raises:
             CollectorUnavailableError: the log cannot be read.
         """
-        try:
-            file = LogFile.open(path)
-            ledger = SerialLedger(_last_serial(file.skip()))
-        except OSError as problem:
-            raise CollectorUnavailableError(
-                f"The log {path} of laurel cannot be read ({problem.strerror}): have auditd run "
-                "laurel as its plug-in, name the file of [auditlog] in the directory of its "
-                "configuration, and run as root or as one of its read-users; laurel creates the "
-                "log when the first event is whole."
-            ) from problem
+        file, tail = open_at_end(path, _UNREADABLE)
+        ledger = SerialLedger(_last_serial(tail))
         self._root = root
         self._push = push
         self._due = 0.0

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from probes.audit.collector import Batch, Event, SequencedCollector, SerialLedger
+from probes.audit.collector import (
+    Batch,
+    CollectorUnavailableError,
+    Event,
+    SequencedCollector,
+    SerialLedger,
+)
 from probes.audit.control import AuditControl
 
 _SHORTEST_PAUSE = 0.005
@@ -274,6 +280,27 @@ class LogCollector(SequencedCollector):
         for file in opened:
             file.close()
         return None
+
+
+def open_at_end(path: Path, unreadable: str) -> tuple[LogFile, bytes]:
+    """Opens a log and goes to its current end.
+
+    Args:
+        path: the log.
+        unreadable: the sentence where it cannot be read, with ``{path}`` and ``{problem}``.
+
+    Returns:
+        The log, and its last lines.
+
+    Raises:
+        CollectorUnavailableError: it cannot be read.
+    """
+    try:
+        file = LogFile.open(path)
+        return file, file.skip()
+    except OSError as problem:
+        sentence = unreadable.format(path=path, problem=problem.strerror)
+        raise CollectorUnavailableError(sentence) from problem
 
 
 def text(line: bytes) -> str:

@@ -10,6 +10,7 @@ which the kernel hands its records.
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from probes.audit import taker
 from probes.audit.collector import (
@@ -20,7 +21,7 @@ from probes.audit.collector import (
     SerialLedger,
     why_unwritten,
 )
-from probes.audit.log_file import LogCollector, LogFile
+from probes.audit.log_file import LogCollector, open_at_end
 from probes.audit.osquery_row import QUERY, MalformedResultError, ResultLine, read_line
 
 _SETTLING = 0.1
@@ -28,6 +29,12 @@ _SETTLING = 0.1
 _LONGEST_SETTLING = 2.0
 _LEAST_PATIENCE = 15.0
 """Seconds to wait for a sentinel at least: results come once an interval of the schedule."""
+
+_UNREADABLE: Final = (
+    "The results log {path} cannot be read ({problem}): have osqueryd "
+    "running with the filesystem logger, name osqueryd.results.log in its "
+    "--logger_path, and run as root."
+)
 
 
 class OsqueryCollector(LogCollector):
@@ -54,15 +61,7 @@ class OsqueryCollector(LogCollector):
         Raises:
             CollectorUnavailableError: the log cannot be read, or has snapshots.
         """
-        try:
-            file = LogFile.open(path)
-            tail = file.skip()
-        except OSError as problem:
-            raise CollectorUnavailableError(
-                f"The results log {path} cannot be read ({problem.strerror}): have osqueryd "
-                "running with the filesystem logger, name osqueryd.results.log in its "
-                "--logger_path, and run as root."
-            ) from problem
+        file, tail = open_at_end(path, _UNREADABLE)
         self._root = root
         self._patience = patience
         self._counters: dict[str, tuple[str, int | None]] = {}

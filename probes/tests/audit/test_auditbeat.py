@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from probes.audit.auditbeat import AuditbeatCollector, read_line
-from probes.audit.collector import Batch, CollectorUnavailableError
+from probes.audit.collector import Batch
 from probes.audit.control import AuditControl
 from probes.audit.record import SeccompRecord, parse
 from probes.tests.support.auditbeat_log import event_of
@@ -181,18 +180,3 @@ def test_it_waits_longer_than_for_other_sources(log: Path) -> None:
     with contextlib.closing(AuditbeatCollector(log, patience=0.3)) as collector:
         add(log, line(2))
         assert "within 0.3 s" in collector.read_until("s", 0.01).reason
-
-
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
-def test_what_is_no_file_is_refused_in_one_sentence(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / kind
-    if kind == "folder":
-        path.mkdir()
-    if kind == "pipe":
-        os.mkfifo(path)
-
-    with pytest.raises(CollectorUnavailableError) as caught:
-        AuditbeatCollector(path)
-
-    assert str(path) in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1

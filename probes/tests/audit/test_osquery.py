@@ -431,21 +431,6 @@ def test_silence_after_some_records_is_another(
     assert (waiting.overdue, waiting.silent) == (True, False)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
-def test_what_is_no_log_is_refused_in_one_sentence(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / kind
-    if kind == "folder":
-        path.mkdir()
-    if kind == "pipe":
-        os.mkfifo(path)
-
-    with pytest.raises(CollectorUnavailableError) as caught:
-        OsqueryCollector(path)
-
-    assert str(path) in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
 @pytest.mark.slow
 def test_a_flood_of_others_is_read_in_time(log: ResultsLog, collector: OsqueryCollector) -> None:
     """Some 5,000 records a second, for the two seconds in which results settle."""
