@@ -121,8 +121,9 @@ def test_every_report_has_the_sentence(name: str, finding: Finding) -> None:
         assert TEXT.replace("(", "\\(") in text.replace(")", "\\)") or TEXT in text
 
 
-def test_the_gate_and_the_terminal_have_it(tmp_path: Path) -> None:
-    run = record_of(LIMIT)
+@pytest.mark.parametrize("finding", [LIMIT, CONTRADICTION], ids=["limit", "contradiction"])
+def test_the_gate_and_the_terminal_have_it(finding: Finding, tmp_path: Path) -> None:
+    run = record_of(finding)
     again = reproduce.again(tmp_path, (), "reports")
     assert any(TEXT in line for line in gate_lines.lines(run, [], again, ()))
     terminal = " ".join(line.strip() for line in closing.lines(run, []))

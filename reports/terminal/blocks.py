@@ -11,11 +11,11 @@ from probes.text import visible
 from reports.causes.grouping import FaultGroup, causes
 from reports.causes.looks import LOOKS
 from reports.causes.mending import mend
-from reports.causes.words import Places, short
+from reports.causes.words import Places, short, told
 from reports.reproduce import Again
 from reports.results import Run
 from reports.summary import OUTCOME_WORDS, Group, by_reason, cells_text, release_of
-from reports.terminal.lines import INDENT, clipped, columns, cut
+from reports.terminal.lines import INDENT, UNCUT, clipped, columns, cut
 
 _MOST_FINDING_LINES: Final = 8
 _OPEN: Final = (Outcome.BROKEN, Outcome.CANNOT_TELL)
@@ -65,7 +65,9 @@ def of_faults(run: Run, room: Room, again: Again | None) -> list[Block]:
 
 
 def _fault(run: Run, places: Places, group: FaultGroup, room: Room, again: Again | None) -> Block:
-    detail = clipped(f"mend: {mend(group)}", room.width - len(INDENT), room.lines, INDENT)
+    said = (*told(group), f"mend: {mend(group)}")
+    width = room.width - len(INDENT)
+    detail = [line for one in said for line in clipped(one, width, room.lines, INDENT)]
     if again is not None:
         detail.append(f"{INDENT}again: {again.command(group.cells[0].key)}")
     headline = _headline(_title(run, group), places, group, room)
@@ -173,8 +175,5 @@ def lines_of(blocks: Iterable[Block], width: int) -> list[str]:
     return [
         line
         for block in blocks
-        for line in (*clipped(block.headline, width, most=_ALL), *block.detail)
+        for line in (*clipped(block.headline, width, most=UNCUT), *block.detail)
     ]
-
-
-_ALL: Final = 1_000_000

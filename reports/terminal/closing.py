@@ -15,7 +15,15 @@ from reports.results import ChangeKind, Run, count_kinds, describe, summarize, t
 from reports.summary import audit_text, counts_text, gaps_by_state, release_of
 from reports.terminal import accepted
 from reports.terminal.blocks import Room, fitted, lines_of, of_faults, of_open_questions
-from reports.terminal.lines import LEAST_WIDTH, REPORTS, clipped, cut, name_line, report_lines
+from reports.terminal.lines import (
+    LEAST_WIDTH,
+    REPORTS,
+    UNCUT,
+    clipped,
+    cut,
+    name_line,
+    report_lines,
+)
 
 MOST_LINES: Final = 20
 """There are never more closing lines than this."""
@@ -48,11 +56,11 @@ def lines(
     width = max(width, LEAST_WIDTH)
     closing = _closing_lines(run, written, width)
     if verbose:
-        whole = Room(width, None, _ALL)
+        whole = Room(width, None, UNCUT)
         told = headlines(run, None)
         blocks = [*of_faults(run, whole, again), *chain(*of_open_questions(run, whole).values())]
-        first = [line for one in told for line in clipped(_signed(one), width, _ALL)]
-        closing = _closing_lines(run, written, _ALL)
+        first = [line for one in told for line in clipped(_signed(one), width, UNCUT)]
+        closing = _closing_lines(run, written, UNCUT)
         whole_lines = [line for one in closing for line in _whole(one, width)]
         return [*_whole(banner(run), width), *first, *lines_of(blocks, width), *whole_lines]
     spare = MOST_LINES - len(closing) - _LEAST_BLOCK_LINES * len(_kinds_of_trouble(run))
@@ -61,13 +69,9 @@ def lines(
     return [*opening, *_trouble_lines(run, room, width, again), *closing]
 
 
-_ALL: Final = 1_000_000
-"""As many lines as there are."""
-
-
 def _whole(line: str, width: int) -> list[str]:
     """A line in as many of the width as it takes; paths stay whole."""
-    return [line] if line.startswith(REPORTS) else clipped(line, width, _ALL)
+    return [line] if line.startswith(REPORTS) else clipped(line, width, UNCUT)
 
 
 def _signed(one: Headline) -> str:

@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from probes.cell import Outcome
 from probes.errors import ExitStatus
 from probes.text import visible
 from reports import summary
@@ -14,12 +15,11 @@ from reports.reproduce import Again
 from reports.results import Run, summarize
 from reports.terminal import accepted
 from reports.terminal.blocks import Room, fitted, lines_of, of_faults, of_open_questions
-from reports.terminal.lines import report_lines
+from reports.terminal.lines import UNCUT, report_lines
 
 MOST_LINES: Final = 16
 """Of what is said at the end; with the lines of progress there are at most twenty."""
 
-_UNCUT: Final = 1_000_000
 _MOST_NAMES: Final = 8
 _LEAST_BLOCK_LINES: Final = 2
 
@@ -48,22 +48,23 @@ def lines(  # noqa: PLR0913 - they are the parts of what is said
     told = headlines(run, None if verbose else _MOST_NAMES)
     opening = [f"{alone}{ruling.verdict}: {LOOKS[one.kind].sign} {one.line}" for one in told]
     closing = [*map(visible, inside), *_closing(run, written, status)]
-    within = Room(_UNCUT, None if verbose else _MOST_NAMES, 1)
+    within = Room(UNCUT, None if verbose else _MOST_NAMES, 1)
     faults, open_ = of_faults(run, within, again), of_open_questions(run, within)
     if verbose:
-        return [*opening, *lines_of([*faults, *chain(*open_.values())], _UNCUT), *closing]
+        return [*opening, *lines_of([*faults, *chain(*open_.values())], UNCUT), *closing]
     room = MOST_LINES - len(closing) - len(opening)
     kept = _LEAST_BLOCK_LINES * len(open_)
-    said = fitted(faults, room - kept, _UNCUT)
+    said = fitted(faults, room - kept, UNCUT)
     for blocks in open_.values():
         kept -= _LEAST_BLOCK_LINES
-        said += fitted(blocks, room - kept - len(said), _UNCUT)
+        said += fitted(blocks, room - kept - len(said), UNCUT)
     return [*opening, *said, *closing]
 
 
 def _closing(run: Run, written: Sequence[Path], status: ExitStatus | None) -> list[str]:
     found = summarize(run)
-    said = [cell.sentence for cell in summary.not_all_judged(run)]
+    open_ = (one for one in summary.not_all_judged(run) if one.outcome is not Outcome.FAILED)
+    said = [one.sentence for one in open_]
     said += accepted.lines(run)
     said += [f"advice: {finding}" for finding in run.target.findings[:2]]
     said.append(f"{banner(run)}: {summary.counts_text(found.counts)}")

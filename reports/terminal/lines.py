@@ -15,7 +15,7 @@ MOST_LINES: Final = 20
 """More lines than these are told only to those who ask for all."""
 
 UNCUT: Final = 1_000_000
-"""The width of what is no terminal: a line there is as long as it must be."""
+"""The columns, or the lines, of what is no terminal: as many as are needed."""
 
 _MOST_NAMES_WIDTH: Final = 100
 """How long a line of some names is there: all of them would hide the rest."""
